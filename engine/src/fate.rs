@@ -1,0 +1,87 @@
+//! What becomes of an offset, and the counters that prove it.
+
+use std::fmt;
+use std::ops::AddAssign;
+
+use crate::decode::Reason;
+
+/// What became of one record. Every offset has exactly one fate, or was a gap that never held a record for us.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Fate {
+    /// Added to its window.
+    Applied,
+    /// Its window was closed for its partition.
+    Late,
+    /// Not a purchase.
+    Invalid(Reason),
+    /// Its event time is too far ahead of its record.
+    Future,
+}
+
+impl Fate {
+    /// The name in metrics and in the columns of the ledger.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Late => "late",
+            Self::Invalid(_) => "invalid",
+            Self::Future => "future",
+        }
+    }
+
+    /// What `dead_letter.reason` says: the reason of an invalid record, else the fate.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Invalid(reason) => reason.as_str(),
+            Self::Applied | Self::Late | Self::Future => self.as_str(),
+        }
+    }
+}
+
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How many offsets met which end.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Counts {
+    /// Events added to a window.
+    pub applied: i64,
+    /// Events whose window was closed.
+    pub late: i64,
+    /// Records that are no purchases.
+    pub invalid: i64,
+    /// Events too far ahead of their record.
+    pub future: i64,
+    /// Offsets that hold no record for a reader of committed data: transaction markers, aborted records, compacted ones.
+    pub gaps: i64,
+}
+
+impl Counts {
+    /// Counts one record.
+    pub fn count(&mut self, fate: Fate) {
+        match fate {
+            Fate::Applied => self.applied += 1,
+            Fate::Late => self.late += 1,
+            Fate::Invalid(_) => self.invalid += 1,
+            Fate::Future => self.future += 1,
+        }
+    }
+
+    /// All offsets counted. The ledger balances when this is `next_offset - start_offset`.
+    pub const fn total(&self) -> i64 {
+        self.applied + self.late + self.invalid + self.future + self.gaps
+    }
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.applied += other.applied;
+        self.late += other.late;
+        self.invalid += other.invalid;
+        self.future += other.future;
+        self.gaps += other.gaps;
+    }
+}

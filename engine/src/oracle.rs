@@ -1,0 +1,322 @@
+//! The naive oracle: what the table must say, computed slowly and obviously.
+//!
+//! serde_json, chrono, BigDecimal and a BTreeMap; one record after another; the rules written out as the documentation
+//! words them. It shares no code with the rest of the engine, so that a mistake would have to be made twice.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use bigdecimal::num_bigint::BigInt;
+use bigdecimal::{BigDecimal, RoundingMode, Signed, ToPrimitive, Zero};
+use chrono::{DateTime, Duration, TimeZone, Timelike, Utc};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// One record as the oracle takes it.
+#[derive(Clone, Debug)]
+pub struct OracleRecord<'a> {
+    /// Position in the partition.
+    pub offset: i64,
+    /// Kafka's record timestamp in milliseconds since the epoch, if there is one.
+    pub timestamp_millis: Option<i64>,
+    /// The value; none for a tombstone.
+    pub value: Option<&'a [u8]>,
+}
+
+/// The row that the oracle expects for one group of one window.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OracleRow {
+    /// Start of the window.
+    pub window_start: DateTime<Utc>,
+    /// End of the window.
+    pub window_end: DateTime<Utc>,
+    /// Grouping key.
+    pub category: String,
+    /// Grouping key.
+    pub payment_method: String,
+    /// Average price, rounded half away from zero to six decimals, as Postgres rounds.
+    pub avg_price: BigDecimal,
+    /// Sum of quantities.
+    pub total_quantity: BigInt,
+    /// Sum of quantity × price.
+    pub total_amount: BigDecimal,
+    /// total_amount of this and all earlier windows of the group.
+    pub running_total: BigDecimal,
+}
+
+/// What the oracle counted in one partition.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct OracleLedger {
+    /// Events added to a window.
+    pub applied: i64,
+    /// Events whose window was closed.
+    pub late: i64,
+    /// Records that are no purchases.
+    pub invalid: i64,
+    /// Events too far ahead of their record.
+    pub future: i64,
+    /// Offsets without a record.
+    pub gaps: i64,
+    /// The latest observed time.
+    pub max_observed: Option<DateTime<Utc>>,
+    next_offset: i64,
+}
+
+/// The oracle, and what it has counted so far.
+#[derive(Clone, Debug)]
+pub struct Oracle {
+    window: Duration,
+    delay: Duration,
+    ledgers: BTreeMap<i32, OracleLedger>,
+    groups: BTreeMap<(DateTime<Utc>, String, String), Group>,
+    dead_letters: BTreeMap<(i32, i64), String>,
+}
+
+#[derive(Clone, Default, Debug)]
+struct Group {
+    events: i64,
+    price: BigDecimal,
+    quantity: BigInt,
+    amount: BigDecimal,
+}
+
+impl Oracle {
+    /// An oracle for windows of length `window` and a watermark `delay` behind.
+    pub fn new(window: Duration, delay: Duration) -> Self {
+        Self { window, delay, ledgers: BTreeMap::new(), groups: BTreeMap::new(), dead_letters: BTreeMap::new() }
+    }
+
+    /// Says where a partition begins. Must come before its first record.
+    pub fn start(&mut self, partition: i32, offset: i64) {
+        self.ledgers.insert(partition, OracleLedger { next_offset: offset, ..OracleLedger::default() });
+    }
+
+    /// Says that the offsets of a partition before `offset` have been passed: those without a record are gaps.
+    pub fn skip_to(&mut self, partition: i32, offset: i64) {
+        let ledger = self.ledgers.entry(partition).or_default();
+        ledger.gaps += offset - ledger.next_offset;
+        ledger.next_offset = offset;
+    }
+
+    /// Takes the next record of a partition and says its fate, or the reason if it is invalid.
+    ///
+    /// `floor` and `max_future` are what held for the partition at this offset.
+    pub fn record(
+        &mut self,
+        partition: i32,
+        record: &OracleRecord<'_>,
+        floor: DateTime<Utc>,
+        max_future: Duration,
+    ) -> &'static str {
+        self.skip_to(partition, record.offset);
+        let ledger = self.ledgers.entry(partition).or_default();
+        ledger.next_offset += 1;
+        let fate = match purchase(record.value) {
+            Err(reason) => {
+                ledger.invalid += 1;
+                reason
+            }
+            Ok(purchase) => {
+                let record_time = record.timestamp_millis.and_then(|millis| Utc.timestamp_millis_opt(millis).single());
+                let latest = record_time.and_then(|record_time| record_time.checked_add_signed(max_future));
+                if latest.is_some_and(|latest| purchase.time > latest) {
+                    ledger.future += 1;
+                    "future"
+                } else {
+                    let micros = self.window.num_microseconds().expect("a window is shorter than a day");
+                    let start = purchase.time.timestamp_micros() / micros * micros;
+                    let start = DateTime::from_timestamp_micros(start).expect("within the years of event time");
+                    let end = start + self.window;
+                    let closed = ledger.max_observed.is_some_and(|max| end <= max - self.delay);
+                    let observed = record_time.map_or(purchase.time, |record_time| purchase.time.min(record_time));
+                    ledger.max_observed = ledger.max_observed.max(Some(observed));
+                    if closed || end <= floor {
+                        ledger.late += 1;
+                        "late"
+                    } else {
+                        ledger.applied += 1;
+                        let group = self.groups.entry((start, purchase.category, purchase.payment_method)).or_default();
+                        group.events += 1;
+                        group.amount += &purchase.price * BigDecimal::from(purchase.quantity);
+                        group.price += purchase.price;
+                        group.quantity += purchase.quantity;
+                        return "applied";
+                    }
+                }
+            }
+        };
+        self.dead_letters.insert((partition, record.offset), fate.to_owned());
+        fate
+    }
+
+    /// The rows of all windows that have any event, by window, category and payment method.
+    pub fn rows(&self) -> Vec<OracleRow> {
+        let mut running = BTreeMap::<(&str, &str), BigDecimal>::new();
+        self.groups
+            .iter()
+            .map(|((start, category, payment_method), group)| {
+                let running_total = running.entry((category, payment_method)).or_default();
+                *running_total += &group.amount;
+                OracleRow {
+                    window_start: *start,
+                    window_end: *start + self.window,
+                    category: category.clone(),
+                    payment_method: payment_method.clone(),
+                    avg_price: average(&group.price, group.events),
+                    total_quantity: group.quantity.clone(),
+                    total_amount: group.amount.clone(),
+                    running_total: running_total.clone(),
+                }
+            })
+            .collect()
+    }
+
+    /// What was counted, by partition.
+    pub const fn ledgers(&self) -> &BTreeMap<i32, OracleLedger> {
+        &self.ledgers
+    }
+
+    /// The records that were not applied, by partition and offset, with the reason.
+    pub const fn dead_letters(&self) -> &BTreeMap<(i32, i64), String> {
+        &self.dead_letters
+    }
+}
+
+/// `sum / count`, rounded half away from zero to six decimals without ever rounding twice.
+fn average(sum: &BigDecimal, count: i64) -> BigDecimal {
+    let (millionths, _) = (sum * BigDecimal::from(1_000_000)).with_scale(0).into_bigint_and_exponent();
+    BigDecimal::new((millionths * 2 + count) / (count * 2), 6)
+}
+
+struct Purchase {
+    category: String,
+    payment_method: String,
+    quantity: i64,
+    price: BigDecimal,
+    time: DateTime<Utc>,
+}
+
+const KNOWN: [&str; 10] = [
+    "category",
+    "payment_method",
+    "quantity",
+    "price",
+    "timestamp",
+    "ts",
+    "transaction_id",
+    "customer_id",
+    "brand",
+    "product_name",
+];
+
+fn purchase(value: Option<&[u8]>) -> Result<Purchase, &'static str> {
+    let value = value.unwrap_or_default();
+    if value.is_empty() {
+        return Err("empty");
+    }
+    let object: Object = serde_json::from_slice(value).map_err(|_| "malformed_json")?;
+    for name in KNOWN {
+        if object.0.iter().filter(|(other, _)| other == name).count() > 1 {
+            return Err("malformed_json");
+        }
+    }
+    let field = |name: &str| object.0.iter().find(|(other, _)| other == name).map(|(_, raw)| raw.get());
+    let missing = "missing_field";
+    let timestamp = field("timestamp").or_else(|| field("ts")).ok_or(missing)?;
+    let price = field("price").ok_or(missing)?;
+    let quantity = field("quantity").ok_or(missing)?;
+    let category = field("category").ok_or(missing)?;
+    let payment_method = field("payment_method").ok_or(missing)?;
+    Ok(Purchase {
+        time: event_time(timestamp).ok_or("bad_timestamp")?,
+        price: exact(price)
+            .filter(|price| !price.is_negative() && price < &BigDecimal::from(1_000_000_000_000_i64))
+            .map(|price| price.with_scale_round(6, RoundingMode::HalfEven))
+            .ok_or("bad_price")?,
+        quantity: quantity.parse().ok().filter(|n| (1..=i64::from(i32::MAX)).contains(n)).ok_or("bad_quantity")?,
+        category: key(category).ok_or("bad_key")?,
+        payment_method: key(payment_method).ok_or("bad_key")?,
+    })
+}
+
+fn key(raw: &str) -> Option<String> {
+    let key: String = serde_json::from_str(raw).ok()?;
+    (!key.is_empty() && key.len() <= 128 && !key.contains('\0')).then_some(key)
+}
+
+/// A JSON number, exactly; nothing if it is no number or its magnitude is 10^30 or more. One below 10^-30 is cut to it:
+/// nobody here asks for more digits, and no exponent may cost memory.
+fn exact(raw: &str) -> Option<BigDecimal> {
+    let unsigned = raw.strip_prefix('-').unwrap_or(raw);
+    if !unsigned.starts_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
+    let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
+    let mantissa: BigDecimal = mantissa.parse().expect("a JSON number");
+    if mantissa.is_zero() {
+        return Some(mantissa);
+    }
+    let exponent: BigInt = exponent.parse().expect("a JSON exponent");
+    let magnitude = BigInt::from(mantissa.digits()) - mantissa.fractional_digit_count() + &exponent;
+    if magnitude > BigInt::from(30) {
+        return None;
+    }
+    let magnitude = if magnitude < BigInt::from(-30) {
+        BigDecimal::new(1.into(), 30)
+    } else {
+        let exponent = exponent.to_i64().expect("bounded by the magnitude and the length of the text");
+        let (digits, scale) = mantissa.into_bigint_and_exponent();
+        BigDecimal::new(digits, scale - exponent)
+    };
+    Some(if raw.starts_with('-') { -magnitude } else { magnitude })
+}
+
+fn event_time(raw: &str) -> Option<DateTime<Utc>> {
+    let time = if raw.starts_with('"') {
+        rfc3339(&serde_json::from_str::<String>(raw).ok()?)?
+    } else {
+        let seconds = exact(raw).filter(|seconds| !seconds.is_negative())?;
+        let micros = (seconds * BigDecimal::from(1_000_000)).with_scale_round(0, RoundingMode::Down);
+        DateTime::from_timestamp_micros(micros.to_i64()?)?
+    };
+    let first = Utc.with_ymd_and_hms(1970, 1, 1, 0, 0, 0).unwrap();
+    let last = Utc.with_ymd_and_hms(9999, 12, 31, 23, 59, 59).unwrap() + Duration::seconds(1);
+    (first <= time && time < last).then_some(time)
+}
+
+fn rfc3339(text: &str) -> Option<DateTime<Utc>> {
+    let fraction = text.split_once('.').map_or("", |(_, rest)| rest);
+    let fraction_digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
+    // chrono takes any number of digits, a Unicode minus sign, and a leap second in any minute.
+    if fraction_digits > 9 || !text.is_ascii() {
+        return None;
+    }
+    let time = DateTime::parse_from_rfc3339(text).ok()?.to_utc();
+    if time.nanosecond() >= 1_000_000_000 && (time.hour(), time.minute()) != (23, 59) {
+        return None;
+    }
+    DateTime::from_timestamp_micros(time.timestamp_micros())
+}
+
+/// A JSON object as it is written: all fields, in order, repeated ones included.
+struct Object(Vec<(String, Box<RawValue>)>);
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Object;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(Object(fields))
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
+}

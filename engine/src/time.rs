@@ -1,0 +1,137 @@
+//! Instants and spans in whole microseconds, the resolution that Postgres stores.
+
+use std::fmt;
+use std::time::Duration;
+
+const MICROS_PER_SECOND: i64 = 1_000_000;
+
+/// An instant: whole microseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// 1970-01-01T00:00:00Z. No window ends at or before it, so as a floor it means "none".
+    pub const EPOCH: Self = Self(0);
+
+    /// The first instant of the year 10000: events are earlier.
+    pub const YEAR_10000: Self = Self(253_402_300_800 * MICROS_PER_SECOND);
+
+    /// The instant `micros` microseconds after the epoch.
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// The instant `millis` milliseconds after the epoch, the unit of Kafka's record timestamps.
+    ///
+    /// A record may carry any number: what microseconds cannot hold becomes the last instant they can.
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis.saturating_mul(1000))
+    }
+
+    /// The instant `seconds` seconds after the epoch.
+    pub const fn from_secs(seconds: i64) -> Self {
+        Self(seconds.saturating_mul(MICROS_PER_SECOND))
+    }
+
+    /// Microseconds since the epoch.
+    pub const fn as_micros(self) -> i64 {
+        self.0
+    }
+
+    /// The instant `span` later.
+    #[must_use]
+    pub const fn plus(self, span: Span) -> Self {
+        Self(self.0.saturating_add(span.0))
+    }
+
+    /// The instant `span` earlier.
+    #[must_use]
+    pub const fn minus(self, span: Span) -> Self {
+        Self(self.0.saturating_sub(span.0))
+    }
+
+    /// How much later this is than `earlier`, or nothing at all when it is not.
+    pub const fn since(self, earlier: Self) -> Span {
+        let micros = self.0.saturating_sub(earlier.0);
+        Span(if micros > 0 { micros } else { 0 })
+    }
+
+    /// The start of the window of length `window` that this instant lies in. Windows are aligned to the epoch.
+    #[must_use]
+    pub const fn floor(self, window: Span) -> Self {
+        Self(self.0 - self.0.rem_euclid(window.0))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    /// RFC 3339 in UTC, with as many fraction digits as are needed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match chrono::DateTime::from_timestamp_micros(self.0) {
+            Some(time) => f.write_str(&time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)),
+            None => write!(f, "{} µs after 1970", self.0),
+        }
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A length of time: whole microseconds, never negative.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Span(i64);
+
+impl Span {
+    /// No time at all.
+    pub const ZERO: Self = Self(0);
+
+    /// `seconds` seconds.
+    pub const fn from_secs(seconds: u32) -> Self {
+        Self(seconds as i64 * MICROS_PER_SECOND)
+    }
+
+    /// The span in microseconds.
+    pub const fn as_micros(self) -> i64 {
+        self.0
+    }
+}
+
+impl From<Duration> for Span {
+    /// Cut to microseconds; what does not fit becomes the longest span.
+    fn from(duration: Duration) -> Self {
+        Self(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX))
+    }
+}
+
+impl From<Span> for Duration {
+    fn from(span: Span) -> Self {
+        Self::from_micros(span.0.unsigned_abs())
+    }
+}
+
+impl fmt::Debug for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&Duration::from(*self), f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn window_starts_are_multiples_of_the_window() {
+        let window = Span::from_secs(300);
+        for (micros, start) in [(0, 0), (299_999_999, 0), (300_000_000, 300), (-1, -300)] {
+            assert_eq!(Timestamp::from_micros(micros).floor(window), Timestamp::from_secs(start), "{micros} µs");
+        }
+    }
+
+    #[test]
+    fn absurd_record_timestamps_saturate() {
+        assert_eq!(Timestamp::from_millis(i64::MAX).as_micros(), i64::MAX);
+        assert_eq!(Timestamp::from_micros(i64::MAX).plus(Span::from_secs(1)).as_micros(), i64::MAX);
+    }
+}

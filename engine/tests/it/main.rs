@@ -1,0 +1,25 @@
+//! The engine's promises, checked against the naive oracle and against the cases other engines publish.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use proptest::prelude::ProptestConfig;
+use proptest::test_runner::RngSeed;
+
+mod conformance;
+mod differential;
+mod model;
+mod payloads;
+mod streams;
+mod values;
+
+/// The same `cases` random cases in every run; PROPTEST_CASES and PROPTEST_RNG_SEED ask for more, or for others.
+fn cases(cases: u32) -> ProptestConfig {
+    let asked = |variable| std::env::var_os(variable).is_some();
+    let mut config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    if !asked("PROPTEST_CASES") {
+        config.cases = cases;
+    }
+    if !asked("PROPTEST_RNG_SEED") {
+        config.rng_seed = RngSeed::Fixed(0);
+    }
+    config
+}
