@@ -1,0 +1,69 @@
+# Sourced by the scripts beside it. State lives under .dev/ in the checkout, downloads under $CACHE outside it.
+# shellcheck shell=bash
+set -euo pipefail
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+CACHE=${RETAIL_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/retail-pipeline}
+
+die() {
+  printf '%s\n' "$*" >&2
+  exit 1
+}
+
+say() { printf '%s\n' "$*" >&2; }
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+docker_runs() { have docker && docker info >/dev/null 2>&1; }
+
+# The absolute path of a directory, made if it is not there.
+directory() { mkdir -p "$1" && (cd "$1" && pwd -P); }
+
+# Holds the lock of DIR until the script ends: two of us never start or stop the same server at once.
+lock() {
+  if have flock; then
+    exec 9>"$1/lock"
+    flock -w 120 9 || die "another start or stop in $1 did not end within two minutes"
+  fi
+}
+
+# keep MADE PLACE: moves a finished directory to its place, unless somebody else was first.
+keep() { if [ -e "$2" ]; then rm -rf "$1"; else mv "$1" "$2"; fi; }
+
+# A short name for a directory, the same in every run.
+name_of() { printf '%s' "$1" | cksum | cut -d' ' -f1; }
+
+listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# A loopback port nobody listens on; the preferred ones first.
+free_port() {
+  local port
+  for port in "$@"; do
+    listens "$port" || { echo "$port" && return; }
+  done
+  while :; do
+    port=$((20000 + RANDOM % 12000))
+    listens "$port" || { echo "$port" && return; }
+  done
+}
+
+# running PIDFILE WORD: whether the process of PIDFILE lives, and is the one we started: its command line has WORD.
+running() {
+  local pid
+  pid=$(head -1 "$1" 2>/dev/null) && [ -n "$pid" ] && ps -p "$pid" -o args= 2>/dev/null | grep -qF -- "$2"
+}
+
+# wait_for SECONDS COMMAND...: polls until COMMAND succeeds; false when the time is over.
+wait_for() {
+  local end=$((SECONDS + $1))
+  shift
+  until "$@"; do
+    [ "$SECONDS" -lt "$end" ] || return 1
+    sleep 0.05
+  done
+}
+
+# Runs a server in a session of its own, where a Ctrl-C at the terminal does not reach it. To be used with &.
+detached() { if have setsid; then exec setsid "$@"; else exec "$@"; fi; }
+
+not() { ! "$@"; }
