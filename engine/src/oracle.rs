@@ -86,6 +86,11 @@ impl Oracle {
         Self { window, delay, ledgers: BTreeMap::new(), groups: BTreeMap::new(), dead_letters: BTreeMap::new() }
     }
 
+    /// How far the watermark stays behind.
+    pub const fn delay(&self) -> Duration {
+        self.delay
+    }
+
     /// Says where a partition begins. Must come before its first record.
     pub fn start(&mut self, partition: i32, offset: i64) {
         self.ledgers.insert(partition, OracleLedger { next_offset: offset, ..OracleLedger::default() });

@@ -1,0 +1,56 @@
+-- One batch of one worker: one statement, one round trip, one transaction.
+--
+-- What if two of us run this? Only the one whose epoch, offsets and floors are those of the rows gets past the fence.
+-- What if we die just before? Nothing happened; the next owner reads the same records again.
+-- What if we die just after? The offsets moved with the sums; the next owner continues behind them.
+WITH v AS (
+    SELECT *
+    FROM unnest(
+        $1::integer[], $2::bigint[], $3::bigint[], $4::bigint[], $5::timestamptz[], $6::timestamptz[],
+        $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[]
+    ) AS v (
+        partition, epoch, from_offset, to_offset, max_observed_time, floor,
+        applied, late, invalid, future, gaps, idle_micros
+    )
+), moved AS (
+    UPDATE partition_progress s
+    SET next_offset = v.to_offset,
+        max_observed_time = greatest(s.max_observed_time, v.max_observed_time),
+        applied = s.applied + v.applied,
+        late = s.late + v.late,
+        invalid = s.invalid + v.invalid,
+        future = s.future + v.future,
+        gaps = s.gaps + v.gaps,
+        idle_since = clock_timestamp() - v.idle_micros * interval '1 microsecond',
+        idle_confirmed = CASE WHEN v.idle_micros IS NOT NULL THEN clock_timestamp() END,
+        committed_at = clock_timestamp()
+    FROM v
+    WHERE s.partition = v.partition
+        AND s.epoch = v.epoch
+        AND s.next_offset = v.from_offset
+        -- A partition without new records was judged by no floor.
+        AND (s.floor = v.floor OR v.from_offset = v.to_offset)
+    RETURNING s.partition, s.floor
+), added AS (
+    INSERT INTO retail_open AS t
+    SELECT r.window_start, r.category, r.payment_method, $20, r.events, r.price_sum::numeric, r.quantity,
+           r.amount::numeric, clock_timestamp()
+    FROM unnest(
+        $13::timestamptz[], $14::text[], $15::text[], $16::bigint[], $17::text[], $18::bigint[], $19::text[]
+    ) AS r (window_start, category, payment_method, events, price_sum, quantity, amount)
+    ON CONFLICT (window_start, category, payment_method, slot) DO UPDATE
+    SET events = t.events + excluded.events,
+        price_sum = t.price_sum + excluded.price_sum,
+        quantity = t.quantity + excluded.quantity,
+        amount = t.amount + excluded.amount,
+        updated_at = excluded.updated_at
+), kept AS (
+    INSERT INTO dead_letter
+    SELECT *
+    FROM unnest($21::integer[], $22::bigint[], $23::text[], $24::timestamptz[], $25::timestamptz[], $26::bytea[])
+    -- The fence lets no offset pass twice; a row that is there already was put there by hand.
+    ON CONFLICT DO NOTHING
+)
+SELECT fence((SELECT count(*) FROM moved), cardinality($1)),
+       (SELECT array_agg(partition) FROM moved),
+       (SELECT array_agg(floor) FROM moved)

@@ -1,0 +1,94 @@
+//! The flags that say which pipeline, which Kafka and which Postgres: the same for every program.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::kafka::KafkaConnection;
+use crate::pipeline::{Pipeline, ReadError};
+use crate::postgres::DatabaseConnection;
+
+/// What was typed.
+#[derive(Args, Clone, Debug)]
+pub struct PipelineArgs {
+    /// The pipeline.yaml; - reads standard input
+    #[arg(short = 'f', long = "file", value_name = "FILE", env = "RETAIL_PIPELINE")]
+    pub file: PathBuf,
+
+    /// Brokers to ask first, host:port[,host:port]; instead of kafka.bootstrapServers
+    #[arg(long, value_name = "HOST:PORT", env = "RETAIL_BOOTSTRAP_SERVERS")]
+    pub bootstrap_servers: Option<String>,
+
+    /// postgres://user:password@host:port/database; instead of host, port and name in the file
+    #[arg(long, value_name = "URL", env = "RETAIL_DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+
+    #[arg(long, env = "PGUSER", hide = true)]
+    pguser: Option<String>,
+
+    #[arg(long, env = "PGPASSWORD", hide = true, hide_env_values = true)]
+    pgpassword: Option<String>,
+}
+
+/// What it means.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The pipeline.
+    pub pipeline: Pipeline,
+    /// Its Kafka.
+    pub kafka: KafkaConnection,
+    /// Its Postgres.
+    pub database: DatabaseConnection,
+}
+
+/// Why what was typed means nothing. Exit code 2.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// No pipeline.
+    #[error(transparent)]
+    Pipeline(#[from] ReadError),
+    /// The database URL is none. It is not repeated: it may hold a password.
+    #[error("the database URL is not of the form postgres://user:password@host:port/database: {0}")]
+    DatabaseUrl(tokio_postgres::Error),
+    /// The pipeline asks for something that this version cannot do.
+    #[error("{0} is not supported by this version")]
+    Unsupported(&'static str),
+}
+
+impl PipelineArgs {
+    /// Reads and checks the pipeline, and puts what was typed in its place.
+    pub fn load(self) -> Result<Settings, SettingsError> {
+        let Self { file, bootstrap_servers, database_url, pguser, pgpassword } = self;
+        let pipeline = Pipeline::read(&file)?;
+        // Better no connection than one that is less safe than the file says.
+        if pipeline.kafka.tls.is_some() || pipeline.kafka.sasl.is_some() {
+            return Err(SettingsError::Unsupported("kafka.tls and kafka.sasl"));
+        }
+        if pipeline.database.tls.is_some() {
+            return Err(SettingsError::Unsupported("database.tls"));
+        }
+        let kafka = KafkaConnection {
+            bootstrap_servers: bootstrap_servers.unwrap_or_else(|| pipeline.kafka.bootstrap_servers.clone()),
+        };
+        let mut config: tokio_postgres::Config = match database_url {
+            Some(url) => url.parse().map_err(SettingsError::DatabaseUrl)?,
+            None => tokio_postgres::Config::new(),
+        };
+        let database = &pipeline.database;
+        if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+            config.host(&database.host).port(database.port as u16);
+        }
+        if config.get_dbname().is_none() {
+            config.dbname(&database.name);
+        }
+        // As with libpq, the system's user name is the last resort.
+        if let (None, Some(user)) = (config.get_user(), pguser) {
+            config.user(user);
+        }
+        if let (None, Some(password)) = (config.get_password(), pgpassword) {
+            config.password(password);
+        }
+        let database = DatabaseConnection::new(config, &pipeline.schema);
+        Ok(Settings { pipeline, kafka, database })
+    }
+}

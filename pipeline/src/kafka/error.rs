@@ -1,0 +1,100 @@
+//! What went wrong with Kafka, in a sentence that says what to do.
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+/// What kind of trouble it is: who can do something about it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Explained {
+    /// No broker answers. May pass by itself.
+    Unreachable,
+    /// Wrong user name or password.
+    WrongCredentials,
+    /// The user may not do this.
+    Forbidden,
+    /// There is no such topic.
+    MissingTopic,
+    /// Anything else.
+    Other,
+}
+
+/// A failed question or request to Kafka.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct ClusterError {
+    /// What kind of trouble it is.
+    pub kind: Explained,
+    /// One sentence, with the fix.
+    pub message: String,
+}
+
+impl ClusterError {
+    /// Explains what librdkafka says of a request about `topic` to `servers`. `last_words` is what its threads said last.
+    pub fn explain(servers: &str, topic: Option<&str>, error: &KafkaError, last_words: Option<&str>) -> Self {
+        use RDKafkaErrorCode as Code;
+        let topic = topic.unwrap_or("(none)");
+        let code = code(error);
+        let said = last_words.unwrap_or_default();
+        let (kind, message) = match code {
+            Some(Code::Authentication | Code::SaslAuthenticationFailed) => {
+                return Self::wrong_credentials(servers, said);
+            }
+            _ if said.contains("SASL authentication error") || said.contains("Authentication failed") => {
+                return Self::wrong_credentials(servers, said);
+            }
+            Some(Code::UnknownTopic | Code::UnknownTopicOrPartition) => return Self::missing_topic(topic),
+            Some(Code::TopicAuthorizationFailed) => (
+                Explained::Forbidden,
+                format!(
+                    "Kafka forbids this user topic \"{topic}\": it needs Describe and Read, and Create or Alter to provision it"
+                ),
+            ),
+            Some(Code::GroupAuthorizationFailed) => (
+                Explained::Forbidden,
+                "Kafka forbids this user the consumer group: it needs Read on groups that begin with retail."
+                    .to_owned(),
+            ),
+            Some(Code::ClusterAuthorizationFailed) => {
+                (Explained::Forbidden, format!("Kafka forbids this user to create topic \"{topic}\": it needs Create"))
+            }
+            Some(
+                Code::BrokerTransportFailure
+                | Code::AllBrokersDown
+                | Code::Resolve
+                | Code::OperationTimedOut
+                | Code::RequestTimedOut
+                | Code::BrokerNotAvailable,
+            ) => {
+                let reason = if said.is_empty() { error.to_string() } else { said.to_owned() };
+                (
+                    Explained::Unreachable,
+                    format!(
+                        "cannot reach Kafka at {servers}: is it running, and are the bootstrap servers right? ({reason})"
+                    ),
+                )
+            }
+            _ => (Explained::Other, format!("Kafka at {servers} failed on topic \"{topic}\": {error}")),
+        };
+        Self { kind, message }
+    }
+
+    /// There is no such topic.
+    pub fn missing_topic(topic: &str) -> Self {
+        let message = format!("topic \"{topic}\" does not exist: create it with `retail apply-topic`");
+        Self { kind: Explained::MissingTopic, message }
+    }
+
+    fn wrong_credentials(servers: &str, said: &str) -> Self {
+        let message = format!(
+            "Kafka at {servers} refused the user name or password: check RETAIL_KAFKA_USERNAME and RETAIL_KAFKA_PASSWORD, or kafka.sasl.secret ({said})"
+        );
+        Self { kind: Explained::WrongCredentials, message }
+    }
+}
+
+/// librdkafka's code of an error; rust-rdkafka's own look-up leaves admin requests out.
+fn code(error: &KafkaError) -> Option<RDKafkaErrorCode> {
+    match error {
+        KafkaError::AdminOp(code) => Some(*code),
+        error => error.rdkafka_error_code(),
+    }
+}

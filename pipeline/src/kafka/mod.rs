@@ -1,0 +1,144 @@
+//! Kafka: how to reach it, what to ask it, and what its errors mean.
+#![expect(clippy::wildcard_enum_match_arm, reason = "librdkafka has two hundred error codes")]
+
+mod error;
+pub mod native;
+pub mod topic;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+pub use error::{ClusterError, Explained};
+pub use native::{LogOffset, TopicDescription};
+
+/// How long a broker may take to answer a question.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where Kafka is and who we are there.
+#[derive(Clone, Debug)]
+pub struct KafkaConnection {
+    /// host:port, or several separated by commas.
+    pub bootstrap_servers: String,
+}
+
+impl KafkaConnection {
+    /// The settings that every client of ours begins with.
+    pub fn client_config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", &self.bootstrap_servers)
+            .set("client.id", concat!("retail-pipeline/", env!("CARGO_PKG_VERSION")))
+            .set("allow.auto.create.topics", "false")
+            .set("enable.metrics.push", "false")
+            .set("socket.keepalive.enable", "true")
+            // A broker that comes back is found within a second, not within the ten that are the default.
+            .set("reconnect.backoff.max.ms", "1000")
+            .set_log_level(RDKafkaLogLevel::Info);
+        config
+    }
+}
+
+/// A connection to the cluster for questions: topics, log ends. Its methods block; call them where that is allowed.
+pub struct Cluster {
+    servers: String,
+    client: BaseConsumer<Listener>,
+}
+
+impl Cluster {
+    /// Prepares the connection. Nothing is sent before the first question.
+    pub fn new(connection: &KafkaConnection) -> Result<Self, ClusterError> {
+        let servers = connection.bootstrap_servers.clone();
+        connection
+            .client_config()
+            .create_with_context(Listener::default())
+            .map(|client| Self { servers: servers.clone(), client })
+            .map_err(|error| ClusterError::explain(&servers, None, &error, None))
+    }
+
+    /// The topic of that name, or nothing.
+    pub fn describe_topic(&self, topic: &str) -> Result<Option<TopicDescription>, ClusterError> {
+        self.ask(topic, |give_up| native::describe_topic(self.client.client(), topic, ANSWER_TIMEOUT, give_up))
+    }
+
+    /// One end of the logs of partitions `0..partitions`, by partition.
+    pub fn log_offsets(&self, topic: &str, partitions: i32, which: LogOffset) -> Result<Vec<i64>, ClusterError> {
+        self.ask(topic, |give_up| {
+            native::log_offsets(self.client.client(), topic, partitions, which, ANSWER_TIMEOUT, give_up)
+        })
+    }
+
+    fn ask<T>(
+        &self,
+        topic: &str,
+        question: impl FnOnce(&dyn Fn() -> bool) -> Result<T, KafkaError>,
+    ) -> Result<T, ClusterError> {
+        let listener = self.client.context();
+        listener.forget();
+        // librdkafka goes on trying until the timeout; once it has said that no broker is there, waiting is no use.
+        let give_up = || {
+            self.client.poll(Duration::ZERO);
+            listener.all_down()
+        };
+        question(&give_up).map_err(|error| {
+            give_up();
+            ClusterError::explain(&self.servers, Some(topic), &error, listener.last_words().as_deref())
+        })
+    }
+}
+
+/// Remembers what librdkafka said last when something went wrong: its results say only that time is up.
+#[derive(Clone, Default, Debug)]
+pub struct Listener {
+    heard: Arc<Mutex<Heard>>,
+}
+
+#[derive(Default, Debug)]
+struct Heard {
+    last_words: Option<String>,
+    all_down: bool,
+}
+
+impl Listener {
+    /// The last error in librdkafka's words, for example `connect to ipv4#127.0.0.1:1 failed: Connection refused`.
+    pub fn last_words(&self) -> Option<String> {
+        self.lock().last_words.clone()
+    }
+
+    /// Whether librdkafka has said that no broker can be reached.
+    pub fn all_down(&self) -> bool {
+        self.lock().all_down
+    }
+
+    /// Forgets what was heard, before a new try.
+    pub fn forget(&self) {
+        *self.lock() = Heard::default();
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientContext for Listener {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // What matters in there comes again as an error, and is said once, by whoever asked.
+        tracing::debug!(?level, facility, "{message}");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, "{reason}");
+        let mut heard = self.lock();
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            heard.all_down = true;
+        } else {
+            heard.last_words = Some(reason.to_owned());
+        }
+    }
+}
+
+impl ConsumerContext for Listener {}

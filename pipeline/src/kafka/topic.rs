@@ -1,0 +1,210 @@
+//! The topic a pipeline stands on: looked at, planned, made.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
+
+use super::{Cluster, ClusterError, KafkaConnection, Listener, TopicDescription};
+use crate::resource::Topic;
+
+/// What is there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Observed {
+    /// What the brokers say of the topic.
+    pub description: TopicDescription,
+    /// All of its settings.
+    pub config: BTreeMap<String, String>,
+}
+
+/// What must be done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// The topic is not there.
+    Create,
+    /// It has too few partitions.
+    Grow {
+        /// How many it has.
+        from: i32,
+        /// How many it shall have.
+        to: i32,
+    },
+}
+
+/// A difference between what is declared and what is there that is only reported.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Difference {
+    /// A setting has another value. Kafka's kafka-configs tool changes it; doing so may delete data, so we do not.
+    Config {
+        /// The setting.
+        name: String,
+        /// What it is, if there is such a setting.
+        is: Option<String>,
+        /// What was declared.
+        declared: String,
+    },
+    /// The topic has more partitions than declared; they cannot become fewer.
+    MorePartitions {
+        /// How many it has.
+        is: i32,
+        /// How many were declared.
+        declared: i32,
+    },
+    /// The topic has another replication factor.
+    ReplicationFactor {
+        /// How many copies it has.
+        is: i32,
+        /// How many were declared.
+        declared: i32,
+    },
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config { name, is: Some(is), declared } => write!(f, "{name} is {is} and not {declared} as declared"),
+            Self::Config { name, is: None, declared } => {
+                write!(f, "{name}, declared as {declared}, is no setting of a topic")
+            }
+            Self::MorePartitions { is, declared } => write!(f, "it has {is} partitions and not {declared} as declared"),
+            Self::ReplicationFactor { is, declared } => {
+                write!(f, "its replication factor is {is} and not {declared} as declared")
+            }
+        }
+    }
+}
+
+/// What must be done to make `observed` what is `declared`, and what differs besides.
+pub fn plan(declared: &Topic, observed: Option<&Observed>) -> (Option<Action>, Vec<Difference>) {
+    let Some(Observed { description, config }) = observed else { return (Some(Action::Create), Vec::new()) };
+    let action = (description.partitions < declared.partitions)
+        .then_some(Action::Grow { from: description.partitions, to: declared.partitions });
+    let mut differences = Vec::new();
+    if description.partitions > declared.partitions {
+        differences.push(Difference::MorePartitions { is: description.partitions, declared: declared.partitions });
+    }
+    if description.replication_factor != declared.replication_factor {
+        let (is, declared) = (description.replication_factor, declared.replication_factor);
+        differences.push(Difference::ReplicationFactor { is, declared });
+    }
+    for (name, declared) in &declared.config {
+        let is = config.get(name);
+        if is != Some(declared) {
+            differences.push(Difference::Config { name: name.clone(), is: is.cloned(), declared: declared.clone() });
+        }
+    }
+    (action, differences)
+}
+
+/// What `ensure` found and did.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ensured {
+    /// The topic as it is now.
+    pub description: TopicDescription,
+    /// What was done, if anything.
+    pub action: Option<Action>,
+    /// What differs from the declaration and was left alone.
+    pub differences: Vec<Difference>,
+}
+
+/// Makes the topic what is declared: creates it or adds partitions. Never deletes, never changes a setting. Idempotent.
+pub async fn ensure(connection: &KafkaConnection, declared: &Topic) -> Result<Ensured, ClusterError> {
+    let observed = observe(connection, &declared.name).await?;
+    let (action, differences) = plan(declared, observed.as_ref());
+    let Some(action) = action else {
+        let Some(Observed { description, .. }) = observed else {
+            return Err(ClusterError::missing_topic(&declared.name));
+        };
+        return Ok(Ensured { description, action: None, differences });
+    };
+    apply(connection, declared, &action).await?;
+    // A topic is there for one broker before it is for the other.
+    for _ in 0..100 {
+        if let Some(description) = describe(connection, &declared.name).await?
+            && description.partitions >= declared.partitions
+        {
+            return Ok(Ensured { description, action: Some(action), differences });
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Err(ClusterError::missing_topic(&declared.name))
+}
+
+/// Looks at the topic and its settings; nothing if it is not there.
+pub async fn observe(connection: &KafkaConnection, topic: &str) -> Result<Option<Observed>, ClusterError> {
+    let Some(description) = describe(connection, topic).await? else { return Ok(None) };
+    let resources = admin(connection, topic)?
+        .describe_configs(&[ResourceSpecifier::Topic(topic)], &options())
+        .await
+        .map_err(|error| explain(connection, topic, &error))?;
+    let mut config = BTreeMap::new();
+    for resource in resources {
+        let resource = resource.map_err(|code| explain(connection, topic, &KafkaError::AdminOp(code)))?;
+        config.extend(resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))));
+    }
+    Ok(Some(Observed { description, config }))
+}
+
+async fn describe(connection: &KafkaConnection, topic: &str) -> Result<Option<TopicDescription>, ClusterError> {
+    let (connection, topic) = (connection.clone(), topic.to_owned());
+    tokio::task::spawn_blocking(move || Cluster::new(&connection)?.describe_topic(&topic))
+        .await
+        .expect("the question does not panic")
+}
+
+async fn apply(connection: &KafkaConnection, declared: &Topic, action: &Action) -> Result<(), ClusterError> {
+    let admin = admin(connection, &declared.name)?;
+    let results = match action {
+        Action::Create => {
+            let replication = TopicReplication::Fixed(declared.replication_factor);
+            let mut topic = NewTopic::new(&declared.name, declared.partitions, replication);
+            for (name, value) in &declared.config {
+                topic = topic.set(name, value);
+            }
+            admin.create_topics(&[topic], &options()).await
+        }
+        Action::Grow { to, .. } => {
+            admin.create_partitions(&[NewPartitions::new(&declared.name, *to as usize)], &options()).await
+        }
+    };
+    let result = results
+        .map_err(|error| explain(connection, &declared.name, &error))?
+        .into_iter()
+        .find_map(|result| result.err().map(|(_, code)| code));
+    match result {
+        // Somebody else did the same just now: the look at the end will tell.
+        None | Some(RDKafkaErrorCode::TopicAlreadyExists) => Ok(()),
+        Some(code) => Err(refused(connection, declared, code)),
+    }
+}
+
+fn refused(connection: &KafkaConnection, declared: &Topic, code: RDKafkaErrorCode) -> ClusterError {
+    let reason = match code {
+        RDKafkaErrorCode::InvalidReplicationFactor => {
+            format!("the cluster has fewer brokers than topic.replicationFactor {}", declared.replication_factor)
+        }
+        RDKafkaErrorCode::InvalidConfig => format!("Kafka refuses a setting in topic.config {:?}", declared.config),
+        RDKafkaErrorCode::PolicyViolation => "a policy of the cluster forbids it".to_owned(),
+        code => return explain(connection, &declared.name, &KafkaError::AdminOp(code)),
+    };
+    let message = format!("topic \"{}\" cannot be made as declared: {reason}", declared.name);
+    ClusterError { kind: super::Explained::Other, message }
+}
+
+fn admin(connection: &KafkaConnection, topic: &str) -> Result<AdminClient<Listener>, ClusterError> {
+    connection
+        .client_config()
+        .create_with_context(Listener::default())
+        .map_err(|error| explain(connection, topic, &error))
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(super::ANSWER_TIMEOUT)).operation_timeout(Some(super::ANSWER_TIMEOUT))
+}
+
+fn explain(connection: &KafkaConnection, topic: &str, error: &KafkaError) -> ClusterError {
+    ClusterError::explain(&connection.bootstrap_servers, Some(topic), error, None)
+}

@@ -1,0 +1,109 @@
+//! A pipeline as programs use it: read once, checked once, with nothing left that could be wrong.
+
+use std::path::Path;
+use std::time::Duration;
+
+use retail_engine::Rules;
+
+use crate::duration;
+use crate::resource::{Database, Kafka, LateEvents, Processor, Producer, RetailPipeline, Topic, WhenIdle};
+use crate::validate::{self, Problems};
+
+/// A valid RetailPipeline, in the terms of the programs that run it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Pipeline {
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.namespace`, or default.
+    pub namespace: String,
+    /// Who owns the Postgres schema: the resource's uid, or `local:namespace/name` where there is no API server.
+    pub uid: String,
+    /// The Kafka cluster.
+    pub kafka: Kafka,
+    /// The topic.
+    pub topic: Topic,
+    /// Window, delay and maxFuture.
+    pub rules: Rules,
+    /// After how long without a new record a partition is idle.
+    pub idle_timeout: Duration,
+    /// What the watermark does when all partitions are idle.
+    pub when_idle: WhenIdle,
+    /// How often deltas are committed.
+    pub trigger: Duration,
+    /// What becomes of late events.
+    pub late_events: LateEvents,
+    /// The database.
+    pub database: Database,
+    /// The Postgres schema: `database.schema`, or the resource's name with `-` as `_`.
+    pub schema: String,
+    /// Simulated purchases, if they are enabled.
+    pub producer: Option<Producer>,
+    /// The processor's size.
+    pub processor: Processor,
+    /// Whether each trigger's rows are printed.
+    pub console: bool,
+}
+
+/// Why there is no pipeline.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The file could not be read.
+    #[error("cannot read {path}: {source}")]
+    File {
+        /// As it was given.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not a valid pipeline. One line for each problem, `path:line:column: field: message`.
+    #[error("{}", .problems.0.iter().map(|problem| format!("{path}:{problem}")).collect::<Vec<_>>().join("\n"))]
+    Invalid {
+        /// As it was given.
+        path: String,
+        /// Everything that is wrong.
+        problems: Problems,
+    },
+}
+
+impl Pipeline {
+    /// Reads a pipeline.yaml; `-` is standard input.
+    pub fn read(path: &Path) -> Result<Self, ReadError> {
+        let name = path.display().to_string();
+        let text = if name == "-" { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(path) };
+        let text = text.map_err(|source| ReadError::File { path: name.clone(), source })?;
+        Self::parse(&text).map_err(|problems| ReadError::Invalid { path: name, problems })
+    }
+
+    /// The pipeline in the text of a pipeline.yaml.
+    pub fn parse(text: &str) -> Result<Self, Problems> {
+        validate::read(text).map(Self::from_valid)
+    }
+
+    fn from_valid(resource: RetailPipeline) -> Self {
+        let RetailPipeline { metadata, spec } = resource;
+        let name = metadata.name.expect("the validator wants a name");
+        let namespace = metadata.namespace.unwrap_or_else(|| "default".to_owned());
+        let watermark = spec.watermark;
+        Self {
+            uid: metadata.uid.unwrap_or_else(|| format!("local:{namespace}/{name}")),
+            kafka: spec.kafka,
+            topic: spec.topic,
+            rules: Rules {
+                window: duration::parse(&spec.window).into(),
+                delay: duration::parse(&watermark.delay).into(),
+                max_future: duration::parse(&watermark.max_future).into(),
+            },
+            idle_timeout: duration::parse(&watermark.idle_timeout),
+            when_idle: watermark.when_idle,
+            trigger: duration::parse(&spec.trigger),
+            late_events: spec.late_events,
+            schema: spec.database.schema.clone().unwrap_or_else(|| name.replace('-', "_")),
+            database: spec.database,
+            producer: spec.producer.filter(|producer| producer.enabled),
+            processor: spec.processor,
+            console: spec.console,
+            name,
+            namespace,
+        }
+    }
+}

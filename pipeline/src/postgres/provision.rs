@@ -1,0 +1,192 @@
+//! The Postgres schema of a pipeline: made, brought up to date, and held to its owner.
+
+use tokio_postgres::{Client, GenericClient};
+
+use super::{DatabaseConnection, DatabaseError, Trouble, quoted};
+use crate::pipeline::Pipeline;
+
+mod migrations {
+    refinery::embed_migrations!("sql/migrations");
+}
+
+/// Where the applied migrations are listed, beside the pipeline's own tables.
+const HISTORY: &str = "schema_history";
+
+/// What the schema says of its pipeline.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// Consumer group of all workers that write to this schema. It is random: two schemas never share one, or each would
+    /// get half of the partitions.
+    pub group_id: String,
+    /// Id of the topic that the offsets belong to, once a processor has seen it.
+    pub topic_id: Option<String>,
+}
+
+/// Makes the schema, or brings it up to date. Idempotent, and safe to be run by several at once.
+pub async fn apply(connection: &DatabaseConnection, pipeline: &Pipeline) -> Result<Identity, DatabaseError> {
+    let mut client = connection.connect("retail apply-schema").await?;
+    let explain = |error: tokio_postgres::Error| DatabaseError::explain(connection, &error);
+    if encoding(&client).await.map_err(explain)? != "UTF8" {
+        let message = format!("database {} is not encoded in UTF8: names could not be kept", connection.address());
+        return Err(DatabaseError::new(Trouble::Other, message));
+    }
+    // Released when the session ends, whatever happens.
+    let lock = "SELECT pg_advisory_lock(hashtextextended('retail-pipeline ' || $1, 0))";
+    client.execute(lock, &[&connection.schema]).await.map_err(explain)?;
+    make_schema(connection, &client, pipeline).await?;
+    migrations::migrations::runner()
+        .set_migration_table_name(HISTORY)
+        .run_async(&mut client)
+        .await
+        .map_err(|error| explain_migration(connection, &error))?;
+    client
+        .execute(
+            INSERT_IDENTITY,
+            &[
+                &pipeline.uid,
+                &pipeline.name,
+                &pipeline.topic.name,
+                &pipeline.rules.window.as_micros(),
+                &pipeline.rules.delay.as_micros(),
+            ],
+        )
+        .await
+        .map_err(explain)?;
+    check(connection, &client, pipeline).await
+}
+
+const INSERT_IDENTITY: &str = "
+    INSERT INTO pipeline (uid, group_id, topic, \"window\", delay)
+    VALUES ($1, 'retail.' || $2 || '.' || left(gen_random_uuid()::text, 8), $3,
+            $4::bigint * interval '1 microsecond', $5::bigint * interval '1 microsecond')
+    ON CONFLICT DO NOTHING";
+
+/// Whether the schema is there, up to date, and this pipeline's own.
+pub async fn check(
+    connection: &DatabaseConnection,
+    client: &impl GenericClient,
+    pipeline: &Pipeline,
+) -> Result<Identity, DatabaseError> {
+    let (uid, identity) = check_rules(connection, client, pipeline).await?;
+    if uid != pipeline.uid {
+        return Err(foreign(connection, &format!("belongs to pipeline {uid}, and this is {}", pipeline.uid)));
+    }
+    Ok(identity)
+}
+
+/// Whether the schema is there, up to date, and holds what this pipeline describes, whoever owns it: enough for reading.
+/// Answers the owner's uid too.
+pub async fn check_rules(
+    connection: &DatabaseConnection,
+    client: &impl GenericClient,
+    pipeline: &Pipeline,
+) -> Result<(String, Identity), DatabaseError> {
+    let explain = |error: tokio_postgres::Error| DatabaseError::explain(connection, &error);
+    check_version(connection, client).await?;
+    let row = client.query_opt(SELECT_IDENTITY, &[]).await.map_err(explain)?;
+    let Some(row) = row else { return Err(DatabaseError::missing_schema(connection)) };
+    let topic: String = row.get("topic");
+    if topic != pipeline.topic.name {
+        let what = format!("holds topic \"{topic}\", and this pipeline reads \"{}\"", pipeline.topic.name);
+        return Err(foreign(connection, &what));
+    }
+    let (window, delay): (i64, i64) = (row.get("window"), row.get("delay"));
+    let rules = [("window", window, pipeline.rules.window), ("watermark.delay", delay, pipeline.rules.delay)];
+    for (name, stored, declared) in rules {
+        if stored != declared.as_micros() {
+            let stored = std::time::Duration::from_micros(stored.unsigned_abs());
+            let what = format!("was made with {name} {stored:?}, and this pipeline has {declared:?}");
+            return Err(foreign(connection, &what));
+        }
+    }
+    Ok((row.get("uid"), Identity { group_id: row.get("group_id"), topic_id: row.get("topic_id") }))
+}
+
+async fn check_version(connection: &DatabaseConnection, client: &impl GenericClient) -> Result<(), DatabaseError> {
+    let select = format!("SELECT coalesce(max(version), 0)::bigint FROM {HISTORY}");
+    let row = client.query_one(&select, &[]).await.map_err(|error| DatabaseError::explain(connection, &error))?;
+    let stored: i64 = row.get(0);
+    let runner = migrations::migrations::runner();
+    let known =
+        runner.get_migrations().iter().map(|migration| i64::from(migration.version())).max().unwrap_or_default();
+    if stored == known {
+        return Ok(());
+    }
+    let (schema, address) = (&connection.schema, connection.address());
+    let fix = if stored < known { "run `retail apply-schema`" } else { "use a newer program" };
+    let message = format!(
+        "schema \"{schema}\" in postgres at {address} is at version {stored}, and this program knows {known}: {fix}"
+    );
+    Err(DatabaseError::new(Trouble::MissingSchema, message))
+}
+
+fn foreign(connection: &DatabaseConnection, what: &str) -> DatabaseError {
+    let (schema, address) = (&connection.schema, connection.address());
+    let message = format!(
+        "schema \"{schema}\" in postgres at {address} {what}: choose another database.schema, or drop that one"
+    );
+    DatabaseError::new(Trouble::Foreign, message)
+}
+
+const SELECT_IDENTITY: &str = "
+    SELECT uid, group_id, topic, topic_id,
+           (extract(epoch FROM \"window\") * 1000000)::bigint AS \"window\",
+           (extract(epoch FROM delay) * 1000000)::bigint AS delay
+    FROM pipeline";
+
+async fn encoding(client: &impl GenericClient) -> Result<String, tokio_postgres::Error> {
+    Ok(client.query_one("SHOW server_encoding", &[]).await?.get(0))
+}
+
+/// Makes the schema if it is not there, and writes on it whose it is: only one that we made may we ever delete.
+async fn make_schema(
+    connection: &DatabaseConnection,
+    client: &Client,
+    pipeline: &Pipeline,
+) -> Result<(), DatabaseError> {
+    let explain = |error: tokio_postgres::Error| DatabaseError::explain(connection, &error);
+    let exists = "SELECT FROM pg_namespace WHERE nspname = $1";
+    if client.query_opt(exists, &[&connection.schema]).await.map_err(explain)?.is_some() {
+        return refuse_strangers(connection, client).await;
+    }
+    let schema = quoted(&connection.schema);
+    let owner = format!("RetailPipeline {}", pipeline.uid).replace('\'', "''");
+    let make = format!("CREATE SCHEMA {schema}; COMMENT ON SCHEMA {schema} IS '{owner}'");
+    client.batch_execute(&make).await.map_err(explain)
+}
+
+/// A schema with tables of somebody else's is left alone: their names could be ours.
+async fn refuse_strangers(connection: &DatabaseConnection, client: &Client) -> Result<(), DatabaseError> {
+    let tables = "
+        SELECT string_agg(c.relname, ', ' ORDER BY c.relname), coalesce(bool_or(c.relname = $2), false)
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = $1 AND c.relkind IN ('r', 'v', 'm', 'p', 'f')";
+    let row = client
+        .query_one(tables, &[&connection.schema, &HISTORY])
+        .await
+        .map_err(|error| DatabaseError::explain(connection, &error))?;
+    match row.get(0) {
+        Some(tables) if !row.get::<_, bool>(1) => {
+            let tables: String = tables;
+            let message = format!(
+                "schema \"{}\" in postgres at {} has tables that are not ours ({tables}): choose another database.schema",
+                connection.schema,
+                connection.address()
+            );
+            Err(DatabaseError::new(Trouble::Foreign, message))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn explain_migration(connection: &DatabaseConnection, error: &refinery::Error) -> DatabaseError {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(error) = cause.downcast_ref::<tokio_postgres::Error>() {
+            return DatabaseError::explain(connection, error);
+        }
+        source = cause.source();
+    }
+    let message = format!("schema \"{}\" cannot be brought up to date: {error}", connection.schema);
+    DatabaseError::new(Trouble::Other, message)
+}

@@ -1,0 +1,67 @@
+//! A processor of a few lines: engine and store without a consumer.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use retail_engine::{Engine, Record, Timestamp};
+use retail_pipeline::postgres::DatabaseError;
+use retail_pipeline::postgres::store::{Closed, Commit, Store};
+use retail_testbed::{Case, Sent, at};
+
+pub(crate) struct Feeder {
+    pub(crate) store: Store,
+    pub(crate) engine: Engine,
+    epochs: BTreeMap<i32, i64>,
+    name: &'static str,
+}
+
+impl Feeder {
+    pub(crate) async fn new(case: &Case, name: &'static str) -> Self {
+        let pipeline = &case.settings.pipeline;
+        let store = Store::open(&case.settings.database, pipeline, name).await.unwrap();
+        store.begin_partitions(&vec![0; pipeline.topic.partitions as usize]).await.unwrap();
+        Self { store, engine: Engine::new(pipeline.rules, true), epochs: BTreeMap::new(), name }
+    }
+
+    pub(crate) async fn claim(&mut self, partitions: &[i32]) {
+        for claimed in self.store.claim(partitions, self.name).await.unwrap() {
+            self.epochs.insert(claimed.partition, claimed.epoch);
+            self.engine.assign(claimed.partition, claimed.start);
+        }
+    }
+
+    /// Feeds records as if they came next in their partitions.
+    pub(crate) fn feed(&mut self, records: &[Sent]) {
+        for record in records {
+            let offset = self.engine.position(record.partition).unwrap();
+            let timestamp = Some(Timestamp::from_secs(at(record.timestamp)));
+            let record_ = Record { offset, timestamp, value: record.value.as_deref() };
+            self.engine.feed(record.partition).unwrap().record(&record_);
+        }
+    }
+
+    /// Feeds purchases of one price, at seconds after the beginning of 2025.
+    pub(crate) fn purchases(&mut self, partition: i32, price: &str, seconds: &[i64]) {
+        let sent = |seconds: &i64| Sent {
+            partition,
+            timestamp: *seconds,
+            value: Some(retail_testbed::purchase("A", price, *seconds)),
+        };
+        self.feed(&seconds.iter().map(sent).collect::<Vec<_>>());
+    }
+
+    /// What would be committed, with these partitions idle.
+    pub(crate) fn cut(&mut self, idle: &[i32]) -> Commit {
+        let idle = idle.iter().map(|partition| (*partition, Duration::from_secs(60))).collect();
+        Commit { batch: self.engine.cut(), epochs: self.epochs.clone(), idle }
+    }
+
+    pub(crate) async fn commit(&mut self, idle: &[i32]) -> Result<Vec<(i32, Timestamp)>, DatabaseError> {
+        let commit = self.cut(idle);
+        self.store.commit(&commit).await
+    }
+
+    pub(crate) async fn close(&self) -> Closed {
+        self.store.close_windows(true).await.unwrap().unwrap()
+    }
+}

@@ -1,0 +1,11 @@
+//! What a pipeline is, held to real Kafka and real Postgres.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod close;
+mod commit;
+mod crd;
+mod feeder;
+mod schema;
+mod topic;
+mod validation;
+mod verification;

@@ -1,0 +1,129 @@
+//! The schema, made on a real Postgres and held to its owner.
+
+use retail_pipeline::postgres::{DatabaseConnection, Trouble, provision};
+use retail_testbed::{Case, Postgres};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn applying_the_schema_is_idempotent_and_safe_at_once() {
+    let case = Case::shared().build();
+    let (database, pipeline) = (&case.settings.database, &case.settings.pipeline);
+    let (a, b, c, d) = tokio::join!(
+        provision::apply(database, pipeline),
+        provision::apply(database, pipeline),
+        provision::apply(database, pipeline),
+        provision::apply(database, pipeline),
+    );
+    let identity = a.unwrap();
+    assert_eq!([b.unwrap(), c.unwrap(), d.unwrap()], [identity.clone(), identity.clone(), identity.clone()]);
+    assert_eq!(provision::apply(database, pipeline).await.unwrap(), identity);
+    assert!(identity.group_id.starts_with(&format!("retail.{}.", pipeline.name)), "{}", identity.group_id);
+    let comment = "SELECT obj_description(to_regnamespace(current_schema()), 'pg_namespace')";
+    assert_eq!(case.text(comment).await, format!("RetailPipeline {}", pipeline.uid));
+}
+
+#[tokio::test]
+async fn a_schema_refuses_another_pipeline_and_another_meaning() {
+    let case = Case::shared().start().await;
+    let before = case.text("SELECT row(p.*) FROM pipeline p").await;
+    let apply = async |change: fn(&mut retail_pipeline::Pipeline)| {
+        let mut pipeline = case.settings.pipeline.clone();
+        change(&mut pipeline);
+        provision::apply(&case.settings.database, &pipeline).await.map_err(|error| (error.trouble, error.message))
+    };
+    assert!(apply(|_| ()).await.is_ok());
+    assert!(apply(|pipeline| pipeline.trigger *= 2).await.is_ok());
+    for (change, said) in [
+        ((|p| p.uid = "other".into()) as fn(&mut retail_pipeline::Pipeline), "belongs to pipeline local:default/"),
+        (|p| p.topic.name = "other".into(), "and this pipeline reads \"other\""),
+        (
+            |p| p.rules.window = retail_engine::Span::from_secs(60),
+            "was made with window 300s, and this pipeline has 60s",
+        ),
+        (|p| p.rules.delay = retail_engine::Span::ZERO, "was made with watermark.delay 3600s"),
+    ] {
+        let (trouble, message) = apply(change).await.unwrap_err();
+        assert_eq!(trouble, Trouble::Foreign);
+        assert!(message.contains(said) && message.contains("choose another database.schema"), "{message}");
+    }
+    assert_eq!(case.text("SELECT row(p.*) FROM pipeline p").await, before);
+}
+
+#[tokio::test]
+async fn a_schema_with_tables_of_others_is_left_alone() {
+    let case = Case::shared().build();
+    let schema = &case.settings.pipeline.schema;
+    let client = case.client().await;
+    client.batch_execute(&format!("CREATE SCHEMA \"{schema}\"; CREATE TABLE retail (category text)")).await.unwrap();
+    let error = provision::apply(&case.settings.database, &case.settings.pipeline).await.unwrap_err();
+    assert_eq!(error.trouble, Trouble::Foreign);
+    assert!(error.message.contains("has tables that are not ours (retail)"), "{error}");
+    assert_eq!(
+        case.text(
+            "SELECT count(*) FROM pg_class WHERE relnamespace = to_regnamespace(current_schema()) AND relkind = 'r'"
+        )
+        .await,
+        "1"
+    );
+    // An empty one is as good as none.
+    client.batch_execute("DROP TABLE retail").await.unwrap();
+    provision::apply(&case.settings.database, &case.settings.pipeline).await.unwrap();
+}
+
+/// What a connection with this URL says, and what kind of trouble it is.
+async fn says(case: &Case, url: &str) -> (Trouble, String) {
+    let database = DatabaseConnection::new(url.parse().unwrap(), &case.settings.pipeline.schema);
+    let error = provision::apply(&database, &case.settings.pipeline).await.unwrap_err();
+    (error.trouble, error.message)
+}
+
+#[tokio::test]
+async fn each_trouble_with_postgres_is_one_sentence_with_the_fix() {
+    let case = Case::shared().build();
+    let url = Postgres::shared().url();
+    let superuser = case.client_at(&Postgres::shared().superuser_url()).await;
+    let role = format!("intern_{}", case.settings.pipeline.schema);
+    superuser.batch_execute(&format!("CREATE ROLE {role} LOGIN PASSWORD 'intern'")).await.unwrap();
+
+    for (url, trouble, said) in [
+        (
+            "postgres://retail@127.0.0.1:1/retail".to_owned(),
+            Trouble::Unreachable,
+            "cannot reach postgres at 127.0.0.1:1/retail: is it running",
+        ),
+        (url.replace(":retail@", ":wrong@"), Trouble::WrongCredentials, "check RETAIL_DATABASE_URL"),
+        (url.replace(":retail@", "@"), Trouble::WrongCredentials, "check RETAIL_DATABASE_URL"),
+        (
+            url.replace("/retail", "/nowhere").replacen("//nowhere", "//retail", 1),
+            Trouble::MissingDatabase,
+            "CREATE DATABASE \"nowhere\"",
+        ),
+        (url.replace("retail:retail", &format!("{role}:intern")), Trouble::Forbidden, "GRANT"),
+    ] {
+        let (kind, message) = says(&case, &url).await;
+        assert_eq!(kind, trouble, "{message}");
+        assert!(message.contains(said), "{message}");
+        assert!(!message.contains("wrong@") && !message.contains('\n'), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn a_schema_that_is_not_there_says_what_makes_it() {
+    let case = Case::shared().build();
+    let client = case.settings.database.connect("test").await.unwrap();
+    let error = provision::check(&case.settings.database, &client, &case.settings.pipeline).await.unwrap_err();
+    assert_eq!(error.trouble, Trouble::MissingSchema);
+    assert!(error.message.contains("run `retail apply-schema`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_schema_of_a_newer_program_is_not_touched() {
+    let case = Case::shared().start().await;
+    case.client()
+        .await
+        .batch_execute("INSERT INTO schema_history VALUES (999, 'future', now()::text, '0')")
+        .await
+        .unwrap();
+    let client = case.settings.database.connect("test").await.unwrap();
+    let error = provision::check(&case.settings.database, &client, &case.settings.pipeline).await.unwrap_err();
+    assert!(error.message.contains("is at version 999") && error.message.contains("use a newer program"), "{error}");
+}

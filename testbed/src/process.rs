@@ -1,0 +1,118 @@
+//! Programs under test, and what happens to them.
+
+use std::io::Read;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::case::Case;
+use crate::servers::directory;
+use crate::wait::within;
+
+/// A name that no other test has, in this run or another.
+pub(crate) fn unique(prefix: &str) -> String {
+    static COUNTER: AtomicU32 = AtomicU32::new(0);
+    let counter = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() % 100_000_000;
+    format!("{prefix}-{now}-{}-{counter}", std::process::id())
+}
+
+pub(crate) fn signal(pid: u32, signal: &str) {
+    let status = Command::new("kill").arg(format!("-{signal}")).arg(pid.to_string()).status().unwrap();
+    assert!(status.success(), "kill -{signal} {pid} failed");
+}
+
+/// A running program. Killed with the value.
+#[derive(Debug)]
+pub struct Program {
+    child: Child,
+    log: std::path::PathBuf,
+}
+
+impl Program {
+    /// Starts `program` on the pipeline of `case`, with more arguments. Its output goes to a file under `.dev/test`.
+    pub fn start(program: impl AsRef<Path>, case: &Case, arguments: &[&str]) -> Self {
+        let name = program.as_ref().file_name().unwrap().to_string_lossy().into_owned();
+        let log = directory().join(unique(&name)).with_extension("log");
+        let output = std::fs::File::create(&log).unwrap();
+        let child = case
+            .command(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().unwrap())
+            .stderr(output)
+            .spawn()
+            .unwrap();
+        Self { child, log }
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal by its name, like TERM or STOP.
+    pub fn signal(&self, name: &str) {
+        signal(self.pid(), name);
+    }
+
+    /// kill -9.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Its exit code, if it has ended.
+    pub fn try_wait(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    /// Waits until it ends by itself, and answers its exit code.
+    ///
+    /// # Panics
+    ///
+    /// After `limit`, or if a signal ended it.
+    pub async fn exit_code(&mut self, limit: Duration) -> i32 {
+        let status = within(limit, &format!("{} ends", self.log.display()), async || self.try_wait()).await;
+        status.code().unwrap_or_else(|| panic!("ended by a signal: {status}; it said:\n{}", self.output()))
+    }
+
+    /// What it has printed so far.
+    pub fn output(&self) -> String {
+        let mut text = String::new();
+        std::fs::File::open(&self.log).unwrap().read_to_string(&mut text).unwrap();
+        text
+    }
+
+    /// Waits until it has printed `text`.
+    pub async fn says(&self, text: &str) {
+        let what = format!("{} says {text:?}", self.log.display());
+        within(Duration::from_secs(60), &what, async || self.output().contains(text).then_some(())).await;
+    }
+
+    /// Its resident memory now, in MiB.
+    pub fn resident_mib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ended_already = self.child.kill();
+        let _ended_already = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- {}\n{}", self.log.display(), tail(&self.output()));
+        } else {
+            let _gone_already = std::fs::remove_file(&self.log);
+        }
+    }
+}
+
+fn tail(text: &str) -> &str {
+    let start = text.len().saturating_sub(8000);
+    let start = (start..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    &text[start..]
+}
