@@ -184,6 +184,11 @@ impl Engine {
         self.partitions.values().any(|partition| partition.from != partition.next)
     }
 
+    /// Whether nothing happened to a partition since the last cut.
+    pub fn is_settled(&self, partition: i32) -> bool {
+        self.partitions.get(&partition).is_none_or(|partition| partition.from == partition.next)
+    }
+
     /// About what the current batch costs in memory.
     pub fn bytes(&self) -> usize {
         self.deltas.bytes() + self.dead_letter_bytes

@@ -1,5 +1,7 @@
 //! How late events come: a histogram that costs a few comparisons per event.
 
+use std::ops::AddAssign;
+
 use crate::time::Span;
 
 /// Upper bounds of the buckets in seconds; the last bucket has none.
@@ -20,6 +22,15 @@ impl Lateness {
         let bucket = BOUNDS_SECONDS.partition_point(|bound| Span::from_secs(*bound) < lateness);
         self.buckets[bucket] += 1;
         self.sum_micros += u128::from(lateness.as_micros().unsigned_abs());
+    }
+}
+
+impl AddAssign<&Self> for Lateness {
+    fn add_assign(&mut self, other: &Self) {
+        for (bucket, more) in self.buckets.iter_mut().zip(other.buckets) {
+            *bucket += more;
+        }
+        self.sum_micros += other.sum_micros;
     }
 }
 

@@ -2,18 +2,26 @@
 
 use std::time::Duration;
 
-/// Reads a duration that the schema's pattern has let through: numbers of at most six digits, each with `h`, `m`, `s` or
-/// `ms`.
+/// Reads a duration that the schema's pattern has let through.
 ///
 /// # Panics
 ///
 /// If it was not let through.
 pub(crate) fn parse(text: &str) -> Duration {
+    read(text).expect("the schema lets through nothing else")
+}
+
+/// Reads a duration that somebody typed, for a flag of a program.
+pub fn read(text: &str) -> Result<Duration, String> {
+    sum(text).ok_or_else(|| format!("{text:?} is no duration like 5m, 1h30m or 500ms"))
+}
+
+fn sum(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total = Duration::ZERO;
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).expect("the schema wants a unit");
-        let number: u64 = rest[..digits].parse().expect("the schema wants a number");
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let number: u32 = rest[..digits].parse().ok()?;
         let unit = &rest[digits..];
         let letters = unit.find(|c: char| c.is_ascii_digit()).unwrap_or(unit.len());
         let millis = match &unit[..letters] {
@@ -21,12 +29,12 @@ pub(crate) fn parse(text: &str) -> Duration {
             "m" => 60_000,
             "s" => 1000,
             "ms" => 1,
-            other => unreachable!("the schema knows no unit {other}"),
+            _ => return None,
         };
-        total += Duration::from_millis(number * millis);
+        total += Duration::from_millis(u64::from(number) * millis);
         rest = &unit[letters..];
     }
-    total
+    (!text.is_empty()).then_some(total)
 }
 
 #[cfg(test)]
@@ -44,6 +52,13 @@ mod tests {
             ("1s500ms", 1500),
         ] {
             assert_eq!(parse(text), Duration::from_millis(millis), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_duration_is_refused() {
+        for text in ["", "5", "m", "5 m", "5d", "-5m", "1.5h", "5m3", "99999999999s"] {
+            assert!(read(text).is_err(), "{text}");
         }
     }
 }

@@ -1,10 +1,11 @@
 //! What a RetailPipeline is.
 pub mod args;
 pub mod crd;
-mod duration;
+pub mod duration;
 pub mod kafka;
 mod pipeline;
 pub mod postgres;
+pub mod process;
 pub mod resource;
 mod structure;
 pub mod validate;

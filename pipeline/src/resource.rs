@@ -354,6 +354,20 @@ pub struct Producer {
     pub resources: Resources,
 }
 
+impl Default for Producer {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            replicas: 1,
+            events_per_second: one_hundred(),
+            seed: default_seed(),
+            speed: 1,
+            faults: Faults::default(),
+            resources: Resources::default(),
+        }
+    }
+}
+
 /// Purchases that are wrong on purpose, in percent.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Default, Debug)]
 #[serde(rename_all = "camelCase")]

@@ -1,9 +1,12 @@
 //! Records, put where and when a test wants them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
@@ -114,6 +117,39 @@ impl Topic {
             }
             producer.poll(Duration::ZERO);
         }
+    }
+
+    /// Where the log of a partition ends.
+    pub fn end(&self, partition: i32) -> i64 {
+        let client: BaseConsumer = self.config().create().unwrap();
+        client.fetch_watermarks(&self.name, partition, PATIENCE).unwrap().1
+    }
+
+    /// Key and value of everything in partitions `0..partitions`, by partition.
+    pub fn read(&self, partitions: i32) -> Vec<Vec<(Vec<u8>, Vec<u8>)>> {
+        let mut config = self.config();
+        config.set("group.id", "reader").set("enable.partition.eof", "true").set("isolation.level", "read_committed");
+        (0..partitions)
+            .map(|partition| {
+                let consumer: BaseConsumer = config.create().unwrap();
+                let mut start = TopicPartitionList::new();
+                start.add_partition_offset(&self.name, partition, Offset::Beginning).unwrap();
+                consumer.assign(&start).unwrap();
+                let mut records = Vec::new();
+                let begun = Instant::now();
+                loop {
+                    match consumer.poll(Duration::from_millis(100)) {
+                        None => assert!(begun.elapsed() < PATIENCE, "the broker does not answer"),
+                        Some(Ok(record)) => records.push((
+                            record.key().unwrap_or_default().to_vec(),
+                            record.payload().unwrap_or_default().to_vec(),
+                        )),
+                        Some(Err(KafkaError::PartitionEOF(_))) => break records,
+                        Some(Err(error)) => panic!("{error}"),
+                    }
+                }
+            })
+            .collect()
     }
 
     fn admin(&self) -> AdminClient<DefaultClientContext> {

@@ -131,6 +131,15 @@ impl Store {
         application: &str,
     ) -> Result<Self, DatabaseError> {
         let client = connection.connect(application).await?;
+        Self::on(client, connection, pipeline).await
+    }
+
+    /// Makes a session the store's. The schema must be there.
+    pub async fn on(
+        client: Client,
+        connection: &DatabaseConnection,
+        pipeline: &Pipeline,
+    ) -> Result<Self, DatabaseError> {
         let commit = client.prepare(COMMIT).await.map_err(|error| DatabaseError::explain(connection, &error))?;
         Ok(Self {
             client,

@@ -1,0 +1,51 @@
+//! The processor's own flags.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use clap::Args;
+
+/// After how long without a sign of life Kafka gives a worker's partitions to others.
+const SESSION_TIMEOUT: &str = "10s";
+
+/// What was typed.
+#[derive(Args, Clone, Debug)]
+pub struct ProcessorArgs {
+    /// Threads with a consumer and a Postgres connection each [default: one per core]
+    #[arg(long, value_name = "N", env = "RETAIL_WORKERS")]
+    pub workers: Option<NonZeroUsize>,
+
+    /// Serve /livez, /readyz and /metrics at this address, 0.0.0.0:8080 for example; off if left out
+    #[arg(long, value_name = "ADDR", env = "RETAIL_HTTP")]
+    pub http: Option<SocketAddr>,
+
+    /// Process what is in the topic at the start, commit, and exit
+    #[arg(long)]
+    pub until_caught_up: bool,
+
+    /// After how long without a sign of life Kafka gives a worker's partitions to others; at least what the brokers allow
+    #[arg(long, value_name = "DURATION", default_value = SESSION_TIMEOUT, env = "RETAIL_SESSION_TIMEOUT", value_parser = retail_pipeline::duration::read)]
+    pub session_timeout: Duration,
+}
+
+/// What it means.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Number of workers.
+    pub workers: usize,
+    /// End once what was in the topic at the start is committed.
+    pub until_caught_up: bool,
+    /// Kafka's session timeout.
+    pub session_timeout: Duration,
+}
+
+impl ProcessorArgs {
+    /// Fills in what was left out.
+    pub fn options(&self) -> Options {
+        let Self { workers, http: _, until_caught_up, session_timeout } = *self;
+        // Knows of cgroup limits: a pod of one core on a machine of sixty gets one worker.
+        let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Options { workers: workers.map_or_else(cores, NonZeroUsize::get), until_caught_up, session_timeout }
+    }
+}

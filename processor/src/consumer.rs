@@ -1,0 +1,161 @@
+//! The consumer of one worker: its settings, and what it hears.
+//!
+//! Callbacks only take note: of rebalances, in order, and of errors. What they mean is decided in the worker's own loop.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Offset, TopicPartitionList};
+use retail_pipeline::kafka::{KafkaConnection, Listener};
+
+/// What one worker may hold of records that were fetched and not read yet, over all partitions, in KiB.
+const FETCHED_KIB: usize = 16 << 10;
+
+/// One message of the largest size that brokers take by default must fit.
+const MIN_PARTITION_KIB: usize = 1 << 10;
+
+/// What the group did to us.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Rebalance {
+    /// These partitions are ours too.
+    Assign(Vec<i32>),
+    /// These partitions are not ours any more, or are about to be not.
+    Revoke(Vec<i32>),
+}
+
+/// Takes notes.
+#[derive(Default, Debug)]
+pub(crate) struct Notes {
+    listener: Listener,
+    rebalances: Mutex<VecDeque<Rebalance>>,
+    /// The consumer is being closed: nobody reads the notes any more.
+    closing: AtomicBool,
+}
+
+impl ClientContext for Notes {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.listener.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.listener.error(error, reason);
+    }
+}
+
+impl ConsumerContext for Notes {
+    /// Acts only when the consumer is closed; otherwise the worker acts, in its own time. While closing, librdkafka takes any
+    /// answer for the order to let go of everything.
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, code: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        let numbers = partitions.elements().iter().map(|partition| partition.partition()).collect();
+        let rebalance = match code {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Rebalance::Assign(numbers),
+            _ => Rebalance::Revoke(numbers),
+        };
+        if self.closing.load(Ordering::Relaxed) {
+            let done = match rebalance {
+                Rebalance::Assign(_) => consumer.incremental_assign(partitions),
+                Rebalance::Revoke(_) => consumer.incremental_unassign(partitions),
+            };
+            if let Err(error) = done {
+                tracing::debug!(%error, "rebalance while closing");
+            }
+        } else {
+            self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).push_back(rebalance);
+        }
+    }
+}
+
+impl Notes {
+    /// The next thing the group did to us.
+    pub(crate) fn next_rebalance(&self) -> Option<Rebalance> {
+        self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    /// librdkafka's last words about what went wrong.
+    pub(crate) fn last_words(&self) -> Option<String> {
+        self.listener.last_words()
+    }
+}
+
+/// A consumer that has joined nothing yet.
+pub(crate) fn consumer(
+    connection: &KafkaConnection,
+    group_id: &str,
+    client_id: &str,
+    session_timeout: Duration,
+    partitions: usize,
+) -> Result<Arc<BaseConsumer<Notes>>, KafkaError> {
+    // The limit counts for each partition once its queue is read by itself.
+    let partition_kib = (FETCHED_KIB / partitions.max(1)).max(MIN_PARTITION_KIB);
+    let mut config = connection.client_config();
+    config
+        .set("client.id", client_id)
+        .set("group.id", group_id)
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("session.timeout.ms", session_timeout.as_millis().to_string())
+        .set("heartbeat.interval.ms", (session_timeout / 3).as_millis().to_string())
+        // Offsets come from Postgres, and only from there.
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "error")
+        .set("isolation.level", "read_committed")
+        // How a gap at the end of what can be read is noticed.
+        .set("enable.partition.eof", "true")
+        .set("check.crcs", "true")
+        // The default of a second stalls a partition for a second whenever its queue was full.
+        .set("fetch.queue.backoff.ms", "2")
+        .set("fetch.message.max.bytes", (partition_kib << 10).min(1 << 20).to_string())
+        .set("queued.max.messages.kbytes", partition_kib.to_string())
+        // How soon partitions that were added are found.
+        .set("topic.metadata.refresh.interval.ms", "10000");
+    config.create_with_context(Notes::default()).map(Arc::new)
+}
+
+/// Leaves the group and ends the consumer. `unfinished` is what was being acted on.
+pub(crate) fn close(consumer: Arc<BaseConsumer<Notes>>, unfinished: Option<Rebalance>) {
+    let notes = consumer.context();
+    notes.closing.store(true, Ordering::Relaxed);
+    // librdkafka waits for an answer to each rebalance before it does anything else, and so would we for it.
+    let unanswered = unfinished.into_iter().chain(std::iter::from_fn(|| notes.next_rebalance()));
+    for rebalance in unanswered {
+        let nothing = TopicPartitionList::new();
+        let answered = match rebalance {
+            Rebalance::Assign(_) => consumer.incremental_assign(&nothing),
+            Rebalance::Revoke(_) => consumer.incremental_unassign(&nothing),
+        };
+        if let Err(error) = answered {
+            tracing::debug!(%error, "rebalance before closing");
+        }
+    }
+    drop(consumer);
+}
+
+/// Partitions of a topic with offsets to begin at.
+pub(crate) fn at_offsets(topic: &str, offsets: impl IntoIterator<Item = (i32, i64)>) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for (partition, offset) in offsets {
+        list.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("an offset of the log is one");
+    }
+    list
+}
+
+/// Partitions of a topic.
+pub(crate) fn partitions(topic: &str, partitions: impl IntoIterator<Item = i32>) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for partition in partitions {
+        list.add_partition(topic, partition);
+    }
+    list
+}
+
+/// Whether an error on a partition means that its offset is not in the log.
+pub(crate) const fn is_out_of_range(code: RDKafkaErrorCode) -> bool {
+    matches!(code, RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange)
+}

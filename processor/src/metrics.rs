@@ -1,0 +1,164 @@
+//! /metrics: the state of the processor in the words of Prometheus. Read when asked, so that nothing is counted twice.
+
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use retail_engine::{BOUNDS_SECONDS, Lateness};
+
+use crate::state::{State, View};
+
+/// How long commits take, in seconds: a fast disk needs a few milliseconds, a statement is given up after a minute.
+#[derive(Debug)]
+pub(crate) struct CommitSeconds(Histogram);
+
+impl Default for CommitSeconds {
+    fn default() -> Self {
+        Self(Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0]))
+    }
+}
+
+impl CommitSeconds {
+    pub(crate) fn observe(&self, seconds: f64) {
+        self.0.observe(seconds);
+    }
+}
+
+/// All metrics, in the OpenMetrics text format.
+pub(crate) fn render(state: &Arc<State>) -> String {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Metrics(Arc::clone(state))));
+    let mut text = String::new();
+    encode(&mut text, &registry).expect("writing to a string does not fail");
+    text
+}
+
+#[derive(Debug)]
+struct Metrics(Arc<State>);
+
+impl Collector for Metrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        let View { counts, rejected, lateness, commits, partitions, watermark, open_windows, last_commit, .. } =
+            self.0.view();
+        let encoder = &mut encoder;
+
+        let fates =
+            [("applied", counts.applied), ("late", counts.late), ("invalid", counts.invalid), ("future", counts.future)];
+        let fates = fates.map(|(fate, count)| (fate, count.unsigned_abs()));
+        let records = metric(encoder, "retail_records", "Records committed, by fate", MetricType::Counter)?;
+        counters(records, "fate", fates)?;
+        let reasons = metric(encoder, "retail_rejected", "Records committed and not applied, by reason", MetricType::Counter)?;
+        counters(reasons, "reason", rejected)?;
+        let results = metric(encoder, "retail_commits", "Commits, by what became of them", MetricType::Counter)?;
+        counters(results, "result", commits)?;
+
+        let lags = partitions.iter().filter_map(|(partition, view)| Some((*partition, view.lag()?)));
+        let mut lag =
+            metric(encoder, "retail_consumer_lag_records", "Records in the log and not committed to Postgres", MetricType::Gauge)?;
+        for (partition, records) in lags {
+            lag.encode_family(&[("partition", partition.to_string())])?.encode_gauge(&records)?;
+        }
+        if let Some(watermark) = watermark {
+            let seconds = watermark.as_micros() as f64 / 1e6;
+            metric(encoder, "retail_watermark_timestamp_seconds", "How far event time is complete", MetricType::Gauge)?
+                .encode_gauge(&seconds)?;
+        }
+        let behind = "How far behind the latest time of their partition events were, in seconds";
+        self::lateness(metric(encoder, "retail_event_lateness_seconds", behind, MetricType::Histogram)?, &lateness)?;
+        let commit = "How long commits took, in seconds";
+        self.0.commit_seconds.0.encode(metric(encoder, "retail_commit_duration_seconds", commit, MetricType::Histogram)?)?;
+        if let Some(since) = last_commit.and_then(|time| time.duration_since(UNIX_EPOCH).ok()) {
+            metric(encoder, "retail_last_commit_timestamp_seconds", "When the last commit was done", MetricType::Gauge)?
+                .encode_gauge(&since.as_secs_f64())?;
+        }
+        metric(encoder, "retail_open_windows", "Windows that have rows and are not closed", MetricType::Gauge)?
+            .encode_gauge(&open_windows)?;
+        metric(encoder, "retail_build", "What is running", MetricType::Info)?.encode_info(&[("version", env!("CARGO_PKG_VERSION"))])
+    }
+}
+
+fn metric<'a>(
+    encoder: &'a mut DescriptorEncoder<'_>,
+    name: &'a str,
+    help: &'a str,
+    kind: MetricType,
+) -> Result<MetricEncoder<'a>, std::fmt::Error> {
+    encoder.encode_descriptor(name, help, None, kind)
+}
+
+fn counters(
+    mut family: MetricEncoder<'_>,
+    label: &str,
+    counts: impl IntoIterator<Item = (&'static str, u64)>,
+) -> std::fmt::Result {
+    for (value, count) in counts {
+        family.encode_family(&[(label, value)])?.encode_counter::<[(&str, &str); 0], _, u64>(&count, None)?;
+    }
+    Ok(())
+}
+
+fn lateness(mut metric: MetricEncoder<'_>, lateness: &Lateness) -> std::fmt::Result {
+    let bounds = BOUNDS_SECONDS.map(f64::from).into_iter().chain([f64::MAX]);
+    let buckets: Vec<(f64, u64)> = bounds.zip(lateness.buckets).collect();
+    let count = lateness.buckets.iter().sum();
+    metric.encode_histogram::<[(&str, &str); 0]>(lateness.sum_micros as f64 / 1e6, count, &buckets, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use retail_engine::{Batch, Counts, Progress, Timestamp};
+    use retail_pipeline::postgres::store::{Closed, Commit};
+
+    use super::*;
+
+    #[test]
+    fn metrics_say_what_was_committed() {
+        let state = Arc::new(State::default());
+        state.claimed(3, 10);
+        state.log_ends(&[0, 0, 0, 25]);
+        let counts = Counts { applied: 7, late: 1, invalid: 2, ..Counts::default() };
+        let progress = Progress {
+            partition: 3,
+            from: 10,
+            to: 20,
+            max_observed: None,
+            floor: Timestamp::EPOCH,
+            counts,
+        };
+        let mut batch = Batch { partitions: vec![progress], ..Batch::default() };
+        batch.lateness.buckets[2] = 8;
+        batch.lateness.sum_micros = 40_000_000;
+        state.committed(&Commit { batch, ..Commit::default() }, Duration::from_millis(2));
+        state.closed(&Closed {
+            watermark: Some(Timestamp::from_secs(1000)),
+            closed_until: Timestamp::from_secs(900),
+            closed_rows: 1,
+            open_windows: 2,
+        });
+        let text = render(&state);
+        for line in [
+            "retail_records_total{fate=\"applied\"} 7",
+            "retail_records_total{fate=\"future\"} 0",
+            "retail_rejected_total{reason=\"late\"} 1",
+            "retail_commits_total{result=\"committed\"} 1",
+            "retail_consumer_lag_records{partition=\"3\"} 5",
+            "retail_watermark_timestamp_seconds 1000.0",
+            "retail_event_lateness_seconds_bucket{le=\"5.0\"} 0",
+            "retail_event_lateness_seconds_bucket{le=\"10.0\"} 8",
+            "retail_event_lateness_seconds_bucket{le=\"+Inf\"} 8",
+            "retail_event_lateness_seconds_sum 40.0",
+            "retail_commit_duration_seconds_count 1",
+            "retail_open_windows 2",
+        ] {
+            assert!(text.lines().any(|other| other == line), "{line} is not in\n{text}");
+        }
+        assert!(text.contains("retail_build_info{version=\"") && text.contains("retail_last_commit_timestamp_seconds "));
+    }
+}

@@ -1,0 +1,110 @@
+//! The rows of one trigger as a table, for people who watch.
+
+use std::fmt::Write;
+
+use retail_pipeline::postgres::store::RetailRow;
+
+/// The most rows that are shown of one trigger: a screen.
+pub(crate) const MAX_ROWS: usize = 20;
+
+const COLUMNS: [&str; 8] = [
+    "window",
+    "category",
+    "payment_method",
+    "avg_price",
+    "total_quantity",
+    "total_amount",
+    "running_total",
+    "timestamp",
+];
+
+/// The first column on the right: numbers end in one line.
+const NUMBERS: std::ops::Range<usize> = 3..7;
+
+/// Rows under their headings; `more` is how many others changed.
+pub(crate) fn table(rows: &[RetailRow], more: usize) -> String {
+    let cells: Vec<[String; 8]> = rows.iter().map(cells).collect();
+    let width = |column: usize| {
+        let longest = cells.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        longest.max(COLUMNS[column].len())
+    };
+    let widths: [usize; 8] = std::array::from_fn(width);
+    let mut text = String::new();
+    line(&mut text, &COLUMNS, &widths);
+    line(&mut text, &widths.map(|width| "─".repeat(width)), &widths);
+    for row in &cells {
+        line(&mut text, row, &widths);
+    }
+    if more > 0 {
+        let _infallible = writeln!(text, "… and {more} more");
+    }
+    text
+}
+
+fn line<T: AsRef<str>>(text: &mut String, cells: &[T; 8], widths: &[usize; 8]) {
+    let mut line = String::new();
+    for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
+        let cell = cell.as_ref();
+        let _infallible = if NUMBERS.contains(&column) {
+            write!(line, "{cell:>width$}  ")
+        } else {
+            write!(line, "{cell:<width$}  ")
+        };
+    }
+    text.push_str(line.trim_end());
+    text.push('\n');
+}
+
+fn cells(row: &RetailRow) -> [String; 8] {
+    let (start, end) = (row.window_start.to_string(), row.window_end.to_string());
+    // 2025-01-01T00:05:00Z: the day once, the seconds only if there are any.
+    let clock = |time: &str| time[11..19].strip_suffix(":00").unwrap_or(&time[11..19]).to_owned();
+    [
+        format!("{} {}–{}{}", &start[..10], clock(&start), clock(&end), if row.is_final { " final" } else { "" }),
+        row.category.clone(),
+        row.payment_method.clone(),
+        money(&row.avg_price),
+        row.total_quantity.to_string(),
+        money(&row.total_amount),
+        money(&row.running_total),
+        row.timestamp.to_string()[..19].replace('T', " "),
+    ]
+}
+
+/// A decimal number without the zeros at its end, but with cents.
+fn money(number: &str) -> String {
+    let Some((whole, fraction)) = number.split_once('.') else { return format!("{number}.00") };
+    let fraction = fraction.trim_end_matches('0');
+    format!("{whole}.{fraction:0<2}")
+}
+
+#[cfg(test)]
+mod tests {
+    use retail_engine::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn rows_stand_in_columns() {
+        let row = RetailRow {
+            window_start: Timestamp::from_secs(1_735_689_600),
+            window_end: Timestamp::from_secs(1_735_689_900),
+            category: "Bath & Body".to_owned(),
+            payment_method: "COD".to_owned(),
+            avg_price: "12.345600".to_owned(),
+            total_quantity: 7,
+            total_amount: "86".to_owned(),
+            running_total: "1086.500000".to_owned(),
+            timestamp: Timestamp::from_micros(1_735_690_000_123_456),
+            is_final: false,
+        };
+        let closed = RetailRow { category: "Make-up für Ältere".to_owned(), is_final: true, ..row.clone() };
+        insta::assert_snapshot!(table(&[row, closed], 3), @r"
+        window                        category            payment_method  avg_price  total_quantity  total_amount  running_total  timestamp
+        ────────────────────────────  ──────────────────  ──────────────  ─────────  ──────────────  ────────────  ─────────────  ───────────────────
+        2025-01-01 00:00–00:05        Bath & Body         COD               12.3456               7         86.00        1086.50  2025-01-01 00:06:40
+        2025-01-01 00:00–00:05 final  Make-up für Ältere  COD               12.3456               7         86.00        1086.50  2025-01-01 00:06:40
+        … and 3 more
+        ");
+    }
+}

@@ -1,0 +1,87 @@
+//! What the program promises to whoever starts it.
+
+use std::process::Output;
+use std::time::Duration;
+
+use retail_testbed::{Case, Program};
+
+const PRODUCER: &str = env!("CARGO_BIN_EXE_retail-producer");
+
+fn run(case: &Case, arguments: &[&str]) -> Output {
+    case.command(PRODUCER).args(arguments).output().unwrap()
+}
+
+fn summary(output: &Output) -> serde_json::Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
+}
+
+/// Key and value of everything in a topic, partition by partition.
+fn contents(case: &Case) -> Vec<Vec<(Vec<u8>, Vec<u8>)>> {
+    case.topic.read(2)
+}
+
+#[tokio::test]
+async fn the_same_seed_sends_the_same_events_and_every_one_is_acknowledged() {
+    let (one, other) = (Case::shared().build(), Case::shared().build());
+    for case in [&one, &other] {
+        case.apply_topic().await;
+        let faults = ["--malformed", "3", "--too-late", "3", "--future", "3", "--duplicated", "3"];
+        let output = run(case, &[&["--events", "20000", "--rate", "max", "--seed", "5"], &faults[..]].concat());
+        assert!(output.status.success(), "{output:?}");
+        let summary = summary(&output);
+        assert_eq!(
+            (&summary["events"], &summary["acknowledged"], &summary["failed"]),
+            (&20_000.into(), &20_000.into(), &0.into())
+        );
+    }
+    let contents = contents(&one);
+    assert_eq!(contents.iter().map(Vec::len).sum::<usize>(), 20_000);
+    assert_eq!(contents, self::contents(&other));
+}
+
+#[tokio::test]
+async fn a_customer_stays_in_one_partition() {
+    let case = Case::shared().build();
+    case.apply_topic().await;
+    assert!(run(&case, &["--events", "5000", "--rate", "max"]).status.success());
+    let keys = contents(&case).into_iter().map(|records| records.into_iter().map(|record| record.0).collect());
+    let keys: Vec<std::collections::BTreeSet<Vec<u8>>> = keys.collect();
+    assert!(keys.iter().all(|keys| keys.len() > 100));
+    assert!(keys[0].is_disjoint(&keys[1]));
+}
+
+#[tokio::test]
+async fn a_signal_ends_it_and_what_was_sent_is_acknowledged() {
+    let case = Case::shared().build();
+    case.apply_topic().await;
+    let mut producer = Program::start(PRODUCER, &case, &["--rate", "1000"]);
+    retail_testbed::eventually("something is sent", async || (case.topic.end(0) > 0).then_some(())).await;
+    producer.signal("TERM");
+    assert_eq!(producer.exit_code(Duration::from_secs(60)).await, 0);
+    let output = producer.output();
+    let summary: serde_json::Value = serde_json::from_str(output.lines().last().unwrap()).unwrap();
+    assert_eq!(summary["acknowledged"], summary["events"]);
+    assert_eq!(summary["events"], case.topic.read(2).concat().len());
+}
+
+#[tokio::test]
+async fn without_a_topic_or_a_broker_it_says_what_to_do_and_exits_1() {
+    let case = Case::shared().build();
+    let output = run(&case, &["--events", "1"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("does not exist: create it with `retail apply-topic`"), "{said}");
+
+    let output = run(&case, &["--events", "1", "--bootstrap-servers", "127.0.0.1:1"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("127.0.0.1:1") && said.contains("Connection refused"), "{said}");
+}
+
+#[test]
+fn bad_usage_exits_2() {
+    let output = std::process::Command::new(PRODUCER).args(["-f", "nowhere.yaml"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let output = std::process::Command::new(PRODUCER).args(["-f", "nowhere.yaml", "--rate", "0"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+}
