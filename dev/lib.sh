@@ -67,3 +67,6 @@ wait_for() {
 detached() { if have setsid; then exec setsid "$@"; else exec "$@"; fi; }
 
 not() { ! "$@"; }
+
+# Where cargo put the programs that were built for looking and testing.
+programs() { echo "${CARGO_TARGET_DIR:-$ROOT/target}/debug"; }

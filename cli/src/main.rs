@@ -1,1 +1,58 @@
-fn main(){}
+//! `retail`: one RetailPipeline from a shell. Each subcommand has a module that does it; here they are named.
+
+mod check;
+mod live;
+mod provision;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use retail_pipeline::args::{PipelineArgs, Settings};
+use retail_pipeline::process;
+
+/// Runs, provisions and checks a RetailPipeline without a cluster.
+///
+/// Exit codes: 0 done, 1 failed, 2 bad usage or bad pipeline.yaml.
+#[derive(Parser, Debug)]
+#[command(version)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Make topic and schema, send simulated purchases if the file asks for them, and process; Ctrl-C drains
+    Run(run::RunArgs),
+    /// Make the topic, or add the partitions that it lacks
+    ApplyTopic(PipelineArgs),
+    /// Make the Postgres schema, or bring it up to date
+    ApplySchema(PipelineArgs),
+    /// Compute everything again from the topic, the slow and obvious way, and compare with what is in Postgres
+    Verify(check::VerifyArgs),
+    /// Say whether a pipeline.yaml is valid, and everything that is not
+    Validate(check::ValidateArgs),
+    /// Print the CustomResourceDefinition
+    Crd,
+}
+
+fn main() -> ExitCode {
+    match Args::parse().command {
+        Command::Run(args) => run::run(args),
+        Command::ApplyTopic(args) => with_settings(args, provision::apply_topic),
+        Command::ApplySchema(args) => with_settings(args, provision::apply_schema),
+        Command::Verify(args) => check::verify(args),
+        Command::Validate(args) => check::validate(&args),
+        Command::Crd => check::crd(),
+    }
+}
+
+/// Reads the pipeline and does something with it.
+fn with_settings(args: PipelineArgs, act: impl AsyncFnOnce(&Settings) -> ExitCode) -> ExitCode {
+    process::log_to_stderr();
+    match args.load() {
+        Ok(settings) => process::runtime().block_on(act(&settings)),
+        Err(error) => process::misused(&error),
+    }
+}

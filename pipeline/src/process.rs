@@ -17,8 +17,25 @@ const INTERRUPTED: i32 = 130;
 
 /// Logs to standard error; RUST_LOG chooses what, as `info` or `retail_processor=debug`. Standard output is for results.
 pub fn log_to_stderr() {
+    log_to(std::io::stderr);
+}
+
+/// The same, through a writer that takes its lines to standard error in its own way.
+pub fn log_to<W: Write>(writer: impl Fn() -> W + Send + Sync + 'static) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(writer)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+}
+
+/// Says what was done.
+pub fn said(text: &str) -> ExitCode {
+    print_text(text);
+    print_text("\n");
+    ExitCode::SUCCESS
 }
 
 /// Says what is wrong with what was typed.

@@ -20,10 +20,6 @@ pub struct ProcessorArgs {
     #[arg(long, value_name = "ADDR", env = "RETAIL_HTTP")]
     pub http: Option<SocketAddr>,
 
-    /// Process what is in the topic at the start, commit, and exit
-    #[arg(long)]
-    pub until_caught_up: bool,
-
     /// After how long without a sign of life Kafka gives a worker's partitions to others; at least what the brokers allow
     #[arg(long, value_name = "DURATION", default_value = SESSION_TIMEOUT, env = "RETAIL_SESSION_TIMEOUT", value_parser = retail_pipeline::duration::read)]
     pub session_timeout: Duration,
@@ -34,6 +30,8 @@ pub struct ProcessorArgs {
 pub struct Options {
     /// Number of workers.
     pub workers: usize,
+    /// Where /livez, /readyz and /metrics are served.
+    pub http: Option<SocketAddr>,
     /// End once what was in the topic at the start is committed.
     pub until_caught_up: bool,
     /// Kafka's session timeout.
@@ -42,10 +40,10 @@ pub struct Options {
 
 impl ProcessorArgs {
     /// Fills in what was left out.
-    pub fn options(&self) -> Options {
-        let Self { workers, http: _, until_caught_up, session_timeout } = *self;
+    pub fn options(&self, until_caught_up: bool) -> Options {
+        let Self { workers, http, session_timeout } = *self;
         // Knows of cgroup limits: a pod of one core on a machine of sixty gets one worker.
         let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Options { workers: workers.map_or_else(cores, NonZeroUsize::get), until_caught_up, session_timeout }
+        Options { workers: workers.map_or_else(cores, NonZeroUsize::get), http, until_caught_up, session_timeout }
     }
 }

@@ -17,7 +17,7 @@ use crate::metrics;
 use crate::state::State;
 
 /// Serves at `address` until the task is dropped.
-pub async fn serve(address: SocketAddr, state: Arc<State>) -> std::io::Result<()> {
+pub(crate) async fn serve(address: SocketAddr, state: Arc<State>) -> std::io::Result<()> {
     let listener = TcpListener::bind(address).await?;
     tracing::info!("serving /livez, /readyz and /metrics at http://{}", listener.local_addr()?);
     let router = Router::new()

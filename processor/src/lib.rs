@@ -13,7 +13,7 @@
 pub mod args;
 mod committer;
 mod consumer;
-pub mod http;
+mod http;
 mod idle;
 mod pace;
 mod metrics;

@@ -7,8 +7,6 @@ use clap::Parser;
 use retail_pipeline::args::PipelineArgs;
 use retail_pipeline::process;
 use retail_processor::args::ProcessorArgs;
-use retail_processor::http;
-use retail_processor::state::State;
 use retail_processor::supervisor::Processor;
 use tokio::sync::watch;
 
@@ -23,10 +21,14 @@ struct Args {
     pipeline: PipelineArgs,
     #[command(flatten)]
     processor: ProcessorArgs,
+
+    /// Process what is in the topic at the start, commit, and exit
+    #[arg(long)]
+    until_caught_up: bool,
 }
 
 fn main() -> ExitCode {
-    let Args { pipeline, processor } = Args::parse();
+    let Args { pipeline, processor, until_caught_up } = Args::parse();
     process::log_to_stderr();
     let settings = match pipeline.load() {
         Ok(settings) => settings,
@@ -36,26 +38,13 @@ fn main() -> ExitCode {
     process::on_first_signal(move || {
         stop.send_replace(true);
     });
-    let state = Arc::new(State::default());
     let program = Processor {
         settings,
-        options: processor.options(),
-        state: Arc::clone(&state),
+        options: processor.options(until_caught_up),
+        state: Arc::default(),
         print: Arc::new(process::print_text),
     };
-    let result = process::runtime().block_on(async {
-        let serve = async {
-            match processor.http {
-                Some(address) => http::serve(address, state).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            result = program.run(stopped) => result.map_err(|error| error.to_string()),
-            result = serve => Err(format!("cannot serve at the address of --http: {}", result.err().map_or_else(String::new, |e| e.to_string()))),
-        }
-    });
-    match result {
+    match process::runtime().block_on(program.run(stopped)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => process::failed(&error),
     }

@@ -21,7 +21,9 @@ pub struct State {
 /// What it was at one moment.
 #[derive(Clone, Default, Debug)]
 pub struct View {
-    /// The fates of all offsets that this process has committed.
+    /// Offsets that this process has committed.
+    pub offsets: i64,
+    /// Their fates.
     pub counts: Counts,
     /// Records that were not applied, by reason.
     pub rejected: BTreeMap<&'static str, u64>,
@@ -118,6 +120,7 @@ impl State {
         let mut view = self.lock();
         for progress in &commit.batch.partitions {
             view.counts += progress.counts;
+            view.offsets += progress.to - progress.from;
             if let Some(partition) = view.partitions.get_mut(&progress.partition) {
                 partition.committed = progress.to;
             }

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use crate::args::Options;
 use crate::committer::Committer;
 pub use crate::committer::Print;
-use crate::consumer;
+use crate::{consumer, http};
 use crate::scout::{self, Scout};
 use crate::state::State;
 use crate::worker::{Orders, Parts, Worker, WorkerError};
@@ -57,8 +57,8 @@ pub enum ProcessorError {
     /// Records were deleted before they were processed.
     #[error(
         "{lost} records of topic \"{topic}\" were deleted before they were processed: partition {partition} continues at offset \
-         {next_offset}, and its log begins at {log_start}. Nothing was touched. To go on without them, set next_offset and \
-         start_offset aside in partition_progress, or begin anew in another schema"
+         {next_offset}, and its log begins at {log_start}. Nothing was touched. To begin anew with what is left, drop the schema and \
+         run `retail apply-schema`, or give the pipeline another schema"
     )]
     Truncated {
         /// The topic.
@@ -90,6 +90,9 @@ pub enum ProcessorError {
     /// A worker ended.
     #[error("{0}")]
     Worker(String),
+    /// Nobody can ask how it is.
+    #[error("cannot serve at the address of --http: {0}")]
+    Http(std::io::Error),
 }
 
 impl From<WorkerError> for ProcessorError {
@@ -122,7 +125,15 @@ struct Ready {
 impl Processor {
     /// Processes until `stop` is set, or until it has caught up if that was asked for. What is missing is waited for, unless
     /// it was: then it is an error.
-    pub async fn run(&self, mut stop: watch::Receiver<bool>) -> Result<(), ProcessorError> {
+    pub async fn run(&self, stop: watch::Receiver<bool>) -> Result<(), ProcessorError> {
+        let Some(address) = self.options.http else { return self.work(stop).await };
+        tokio::select! {
+            result = self.work(stop) => result,
+            Err(error) = http::serve(address, Arc::clone(&self.state)) => Err(ProcessorError::Http(error)),
+        }
+    }
+
+    async fn work(&self, mut stop: watch::Receiver<bool>) -> Result<(), ProcessorError> {
         let mut pause = FIRST_PAUSE;
         self.state.waiting(NAME, "starts");
         while !*stop.borrow() {

@@ -1,1 +1,5 @@
+//! `retail` against a real Kafka and a real Postgres.
+#![allow(clippy::unwrap_used, missing_docs, reason = "this is test code")]
 
+mod commands;
+mod run;

@@ -1,0 +1,71 @@
+# Everything people run. A bare `make` says what there is; what a target needs, it starts or fetches itself.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+.PHONY: help
+help: ## Say what there is
+	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+##@ Look
+
+.PHONY: demo
+demo: ## Run everything on examples/demo.yaml, then prove the rows right (until Ctrl-C, or DEMO_SECONDS)
+	@dev/demo
+
+.PHONY: kafka
+kafka: ## Start a real Kafka in the background
+	@dev/kafka up
+
+.PHONY: postgres
+postgres: ## Start a real Postgres in the background
+	@dev/postgres up
+
+.PHONY: spark
+spark: ## Start the processor on examples/pipeline.yaml; no Spark is needed
+	@dev/spark
+
+.PHONY: jupyter
+jupyter: ## Open the notebook that reads the rows and plots them
+	@dev/jupyter up
+
+.PHONY: down
+down: ## Stop every server that was started here; the data stays
+	@dev/down
+
+##@ Work
+
+.PHONY: build
+build: ## Build the programs into target/release
+	cargo build --release --workspace --bins
+
+.PHONY: test
+test: ## Run all tests, on a real Kafka and a real Postgres
+	cargo test --workspace
+	cargo build --workspace --bins
+	dev/jupyter test
+
+.PHONY: lint
+lint: ## Check format, lints, docs, dependencies, scripts
+	dev/lint
+
+.PHONY: fmt
+fmt: ## Format the code
+	cargo fmt --all
+
+.PHONY: crds
+crds: ## Write crds/ anew from the types
+	@mkdir -p crds
+	cargo run -q -p retail-cli -- crd >crds/new
+	@mv crds/new crds/retailpipelines.retailpipeline.dev.yaml
+
+.PHONY: bench
+bench: ## Measure the first row, the memory and the producer, and print what was found
+	@dev/bench
+
+.PHONY: clean
+clean: down ## Stop the servers and delete everything that was built or started here
+	cargo clean
+	@dev/down --and-delete

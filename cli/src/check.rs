@@ -1,0 +1,130 @@
+//! `retail verify`, `retail validate` and `retail crd`: what changes nothing.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use retail_pipeline::args::PipelineArgs;
+use retail_pipeline::verify::Report;
+use retail_pipeline::{Pipeline, crd as definition, process, verify as verification};
+
+#[derive(Args, Debug)]
+pub(crate) struct VerifyArgs {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+
+    /// Print the report as one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ValidateArgs {
+    /// The pipeline.yaml; - reads standard input
+    #[arg(short, long, value_name = "FILE", env = "RETAIL_PIPELINE")]
+    file: PathBuf,
+}
+
+pub(crate) fn verify(args: VerifyArgs) -> ExitCode {
+    let VerifyArgs { pipeline, json } = args;
+    process::log_to_stderr();
+    let settings = match pipeline.load() {
+        Ok(settings) => settings,
+        Err(error) => return process::misused(&error),
+    };
+    let bar = bar();
+    let shown = bar.clone();
+    let result = process::runtime().block_on(verification::verify(&settings, move |read, total| {
+        shown.set_length(total.unsigned_abs());
+        shown.set_position(read.unsigned_abs());
+    }));
+    bar.finish_and_clear();
+    match result {
+        Ok(report) => {
+            if json {
+                process::print_json(&report);
+            } else {
+                process::print_text(&in_words(&report));
+            }
+            if report.equal { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => process::failed(&error),
+    }
+}
+
+fn bar() -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} offsets read again, {per_sec}");
+    ProgressBar::new(0).with_style(style.expect("the template is one"))
+}
+
+fn in_words(report: &Report) -> String {
+    let Report { equal: _, difference, differences, partitions, offsets, rows, dead_letters, dead_letters_missing } = report;
+    let number = |count: usize| HumanCount(count as u64);
+    let mut text = match difference {
+        None => "equal: everything is as the topic says\n".to_owned(),
+        Some(difference) => format!("DIFFERENT: {difference}\n{} differences in all\n", number(*differences)),
+    };
+    text += &format!(
+        "{} offsets of {partitions} partitions judged again; {} rows and {} dead letters compared\n",
+        HumanCount(offsets.unsigned_abs()),
+        number(*rows),
+        number(*dead_letters)
+    );
+    if *dead_letters_missing > 0 {
+        text += &format!("{} dead letters are not there: dropped by lateEvents: Drop, or deleted\n", number(*dead_letters_missing));
+    }
+    text
+}
+
+pub(crate) fn validate(args: &ValidateArgs) -> ExitCode {
+    match Pipeline::read(&args.file) {
+        Ok(pipeline) => process::said(&format!("{}: pipeline {} is valid", args.file.display(), pipeline.name)),
+        Err(error) => process::misused(&error),
+    }
+}
+
+pub(crate) fn crd() -> ExitCode {
+    process::print_text(&definition::yaml());
+    ExitCode::SUCCESS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_says_the_first_difference_first() {
+        let equal = Report {
+            equal: true,
+            difference: None,
+            differences: 0,
+            partitions: 4,
+            offsets: 1_234_567,
+            rows: 1000,
+            dead_letters: 50_000,
+            dead_letters_missing: 0,
+        };
+        insta::assert_snapshot!(in_words(&equal), @r"
+        equal: everything is as the topic says
+        1,234,567 offsets of 4 partitions judged again; 1,000 rows and 50,000 dead letters compared
+        ");
+        let different = Report {
+            equal: false,
+            difference: Some("partition 0: applied is 7, and must be 8".to_owned()),
+            differences: 2,
+            dead_letters_missing: 3,
+            ..equal
+        };
+        insta::assert_snapshot!(in_words(&different), @r"
+        DIFFERENT: partition 0: applied is 7, and must be 8
+        2 differences in all
+        1,234,567 offsets of 4 partitions judged again; 1,000 rows and 50,000 dead letters compared
+        3 dead letters are not there: dropped by lateEvents: Drop, or deleted
+        ");
+    }
+}

@@ -1,0 +1,136 @@
+//! `retail run`: the whole pipeline in one process.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::Args;
+use retail_pipeline::args::{PipelineArgs, Settings};
+use retail_pipeline::kafka::ClusterError;
+use retail_pipeline::postgres::DatabaseError;
+use retail_pipeline::process;
+use retail_processor::args::ProcessorArgs;
+use retail_processor::state::State;
+use retail_processor::supervisor::{Processor, ProcessorError};
+use retail_producer::plan::{Plan, PlanArgs};
+use retail_producer::run::{ProducerError, Sent, Summary, clock, run as produce};
+use tokio::sync::watch;
+
+use crate::live::{Screen, Stderr, printer};
+use crate::provision;
+
+#[derive(Args, Debug)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    #[command(flatten)]
+    processor: ProcessorArgs,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum RunError {
+    #[error(transparent)]
+    Topic(#[from] ClusterError),
+    #[error(transparent)]
+    Schema(#[from] DatabaseError),
+    #[error(transparent)]
+    Producer(#[from] ProducerError),
+    #[error(transparent)]
+    Processor(#[from] ProcessorError),
+}
+
+pub(crate) fn run(args: RunArgs) -> ExitCode {
+    let screen = Screen::new();
+    let log = screen.clone();
+    process::log_to(move || Stderr(log.clone()));
+    let settings = match args.pipeline.load() {
+        Ok(settings) => settings,
+        Err(error) => return process::misused(&error),
+    };
+    let plan = settings.pipeline.producer.as_ref().filter(|producer| producer.replicas > 0);
+    let plan = match plan.map(|_| Plan::new(&settings.pipeline, PlanArgs::default(), clock())).transpose() {
+        Ok(plan) => plan,
+        Err(error) => return process::misused(&error),
+    };
+    let (stop, stopped) = watch::channel(false);
+    process::on_first_signal(move || {
+        stop.send_replace(true);
+    });
+    let pipeline = Run { settings, processor: args.processor, plan, screen };
+    match process::runtime().block_on(pipeline.run(stopped)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => process::failed(&error),
+    }
+}
+
+struct Run {
+    settings: Settings,
+    processor: ProcessorArgs,
+    /// What is sent, if anything.
+    plan: Option<Plan>,
+    screen: Screen,
+}
+
+impl Run {
+    /// Runs until `stop` is set; then first the producer ends, and after it the processor, which commits what it has read.
+    async fn run(self, stop: watch::Receiver<bool>) -> Result<(), RunError> {
+        let Self { settings, processor, plan, screen } = self;
+        tracing::info!("{}", provision::ensure_topic(&settings).await?);
+        tracing::info!("{}", provision::ensure_schema(&settings).await?);
+        let state = Arc::new(State::default());
+        let sent = plan.is_some().then(|| Arc::new(Sent::default()));
+        let (stop_processor, processor_stopped) = watch::channel(false);
+        let processor = Processor {
+            options: processor.options(false),
+            state: Arc::clone(&state),
+            print: printer(&screen),
+            settings: settings.clone(),
+        };
+        let sending = async {
+            let result = match (plan, &sent) {
+                (Some(plan), Some(sent)) => send(settings, plan, sent, stop).await.map(said),
+                _ => {
+                    let mut stop = stop;
+                    let _ended = stop.wait_for(|stop| *stop).await;
+                    Ok(())
+                }
+            };
+            stop_processor.send_replace(true);
+            result
+        };
+        let work = async { tokio::join!(sending, processor.run(processor_stopped)) };
+        let (sending, processing) = tokio::select! {
+            results = work => results,
+            () = screen.show(&state, sent.as_deref()) => unreachable!("it never ends"),
+        };
+        sending?;
+        processing?;
+        Ok(())
+    }
+}
+
+/// Sends purchases, on a thread that may block, until it is told to stop.
+async fn send(
+    settings: Settings,
+    plan: Plan,
+    sent: &Arc<Sent>,
+    mut stop: watch::Receiver<bool>,
+) -> Result<Summary, ProducerError> {
+    let told = Arc::new(AtomicBool::new(false));
+    let (flag, sent) = (Arc::clone(&told), Arc::clone(sent));
+    let mut sending =
+        tokio::task::spawn_blocking(move || produce(&settings.kafka, &settings.pipeline.topic.name, &plan, &flag, &sent));
+    let result = tokio::select! {
+        result = &mut sending => result,
+        _ = stop.wait_for(|stop| *stop) => {
+            told.store(true, Ordering::Relaxed);
+            sending.await
+        }
+    };
+    result.expect("sending does not panic")
+}
+
+fn said(summary: Summary) {
+    let Summary { events, acknowledged, failed, seconds, .. } = summary;
+    tracing::info!("sent {events} purchases in {seconds:.1} s: {acknowledged} acknowledged, {failed} failed");
+}
