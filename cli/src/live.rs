@@ -38,6 +38,7 @@ impl Screen {
     /// Shows the state until the task is dropped. `sent` is there if we send, too.
     pub(crate) async fn show(&self, state: &State, sent: Option<&Sent>) {
         let mut rates = Rates::default();
+        rates.per_second(Instant::now(), 0, 0);
         let Some(lines) = &self.lines else {
             loop {
                 tokio::time::sleep(LINE).await;

@@ -15,6 +15,9 @@ pub const MISUSED: u8 = 2;
 /// As a shell reports a program that a Ctrl-C ended.
 const INTERRUPTED: i32 = 130;
 
+/// What is logged unless RUST_LOG says otherwise. Libraries report to their users, and we to ours.
+const FILTER: &str = "info,refinery_core=warn,tokio_postgres=warn";
+
 /// Logs to standard error; RUST_LOG chooses what, as `info` or `retail_processor=debug`. Standard output is for results.
 pub fn log_to_stderr() {
     log_to(std::io::stderr);
@@ -22,7 +25,7 @@ pub fn log_to_stderr() {
 
 /// The same, through a writer that takes its lines to standard error in its own way.
 pub fn log_to<W: Write>(writer: impl Fn() -> W + Send + Sync + 'static) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(FILTER));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer)

@@ -3,3 +3,5 @@
 
 mod commands;
 mod run;
+
+const RETAIL: &str = env!("CARGO_BIN_EXE_retail");

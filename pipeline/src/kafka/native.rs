@@ -230,10 +230,8 @@ pub struct PartitionQueue<C: ConsumerContext + 'static> {
     queue: Owned<sys::rd_kafka_queue_t>,
     /// What the callback unparks. Behind a pointer that librdkafka holds too, so that it stays in its place.
     wakes: Box<Thread>,
-    /// Where librdkafka puts the messages of a batch; empty between batches.
-    messages: Vec<*mut sys::rd_kafka_message_t>,
     /// Declared last, so dropped last: the client outlives its queue.
-    _consumer: Arc<BaseConsumer<C>>,
+    consumer: Arc<BaseConsumer<C>>,
 }
 
 /// The most records that one call takes from a queue: enough that the call itself costs nothing, few enough that other
@@ -250,7 +248,7 @@ impl<C: ConsumerContext + 'static> PartitionQueue<C> {
     ) -> Result<Self, KafkaError> {
         let topic = CString::new(topic)?;
         let wakes = Box::new(wakes);
-        // SAFETY: the consumer is kept alive by `_consumer`; the callback is taken off before `wakes` is dropped.
+        // SAFETY: the consumer is kept alive by `consumer`; the callback is taken off before `wakes` is dropped.
         let queue = unsafe {
             let client = consumer.client().native_ptr();
             let queue = sys::rd_kafka_queue_get_partition(client, topic.as_ptr(), partition);
@@ -263,30 +261,47 @@ impl<C: ConsumerContext + 'static> PartitionQueue<C> {
             sys::rd_kafka_queue_cb_event_enable(queue.pointer, Some(unpark), opaque);
             queue
         };
-        Ok(Self { queue, wakes, messages: Vec::with_capacity(BATCH), _consumer: Arc::clone(consumer) })
+        Ok(Self { queue, wakes, consumer: Arc::clone(consumer) })
     }
 
-    /// Hands what is in the queue now to `each`, at most [`BATCH`] items, and says how many there were. Never waits.
+    /// Hands what is in the queue now to `each`, at most [`BATCH`] items, and says how many there were. Never waits. Should
+    /// `each` panic, the process aborts.
     ///
     /// What was fetched before the partition was last assigned or unassigned is not handed out: librdkafka numbers
     /// assignments before it answers the call, and drops older records here.
-    pub fn take(&mut self, mut each: impl FnMut(Fetched<'_>)) -> usize {
-        // SAFETY: the vector has room for BATCH pointers, and librdkafka says how many it wrote.
+    ///
+    /// Not by rd_kafka_consume_batch_queue: in librdkafka 2.12 it takes the end of a partition for a record, and when
+    /// partitions are taken from us while others stay, the next record of those that stay is skipped.
+    pub fn take<F: FnMut(Fetched<'_>)>(&mut self, each: F) -> usize {
+        let mut taking = Taking { each, taken: 0, client: self.consumer.client().native_ptr() };
+        // SAFETY: the callback is called in here only, with the value that its type says.
         unsafe {
-            let room = self.messages.spare_capacity_mut();
-            let taken = sys::rd_kafka_consume_batch_queue(self.queue.pointer, 0, room.as_mut_ptr().cast(), BATCH);
-            self.messages.set_len(taken.max(0) as usize);
+            sys::rd_kafka_consume_callback_queue(self.queue.pointer, 0, Some(hand_out::<F>), (&raw mut taking).cast());
         }
-        let taken = self.messages.len();
-        for message in self.messages.drain(..) {
-            // SAFETY: the message is ours until it is destroyed, right after its last use. Should `each` panic, it and
-            // those behind it leak, which is harmless.
-            unsafe {
-                each(fetched(&*message));
-                sys::rd_kafka_message_destroy(message);
-            }
+        taking.taken
+    }
+}
+
+/// What `take` lends to the callback.
+struct Taking<F> {
+    each: F,
+    taken: usize,
+    client: *mut sys::rd_kafka_t,
+}
+
+/// # Safety
+///
+/// `opaque` must point to a `Taking<F>`, and `message` come from librdkafka.
+unsafe extern "C" fn hand_out<F: FnMut(Fetched<'_>)>(message: *mut sys::rd_kafka_message_t, opaque: *mut c_void) {
+    // SAFETY: by the contract; the message is librdkafka's, and valid until we return.
+    unsafe {
+        let taking = &mut *opaque.cast::<Taking<F>>();
+        (taking.each)(fetched(&*message));
+        taking.taken += 1;
+        if taking.taken == BATCH {
+            // What is left goes back to the head of the queue.
+            sys::rd_kafka_yield(taking.client);
         }
-        taken
     }
 }
 

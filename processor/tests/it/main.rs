@@ -3,3 +3,4 @@
 
 mod processing;
 mod programs;
+mod rebalance;

@@ -1,0 +1,149 @@
+//! The one-shot commands: what they do, what they say, and how they end.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use retail_testbed::Case;
+
+use crate::RETAIL;
+
+fn run(case: &Case, arguments: &[&str]) -> Output {
+    case.command(RETAIL).args(arguments).output().unwrap()
+}
+
+/// Exit code, standard output, standard error.
+fn ended(output: &Output) -> (i32, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+}
+
+#[tokio::test]
+async fn topic_and_schema_are_made_once_and_grown_when_asked() {
+    let case = Case::shared().partitions(2).build();
+    let name = &case.topic.name;
+    let said = |command: &str| {
+        let (code, said, error) = ended(&run(&case, &[command]));
+        assert_eq!((code, error.as_str()), (0, ""));
+        said
+    };
+    assert_eq!(said("apply-topic"), format!("topic \"{name}\" created with 2 partitions\n"));
+    assert_eq!(said("apply-topic"), format!("topic \"{name}\" is there, with 2 partitions\n"));
+    let yaml = std::fs::read_to_string(&case.file).unwrap();
+    std::fs::write(&case.file, yaml.replace("partitions: 2", "partitions: 3").replace("\"-1\"", "\"1000\"")).unwrap();
+    assert_eq!(
+        said("apply-topic"),
+        format!("topic \"{name}\" has grown from 2 to 3 partitions\nleft alone: retention.ms is -1 and not 1000 as declared\n")
+    );
+    let address = case.settings.database.address();
+    let schema = format!("schema \"{}\" is there and up to date in postgres at {address}\n", case.settings.pipeline.schema);
+    assert_eq!(said("apply-schema"), schema);
+    assert_eq!(said("apply-schema"), schema);
+    assert_eq!(case.text("SELECT count(*) FROM ledger").await, "0");
+}
+
+#[tokio::test]
+async fn verify_ends_with_one_and_the_first_difference() {
+    let case = Case::shared().partitions(1).start().await;
+    let verify = |json: &[&str]| ended(&run(&case, &[&["verify"], json].concat()));
+    assert_eq!(verify(&[]).0, 0, "nothing processed is nothing wrong");
+    case.client()
+        .await
+        .batch_execute("INSERT INTO partition_progress (partition, start_offset, next_offset, floor, max_future) VALUES (0, 0, 0, 'epoch', '1h')")
+        .await
+        .unwrap();
+    case.topic.purchases(0, &[("A", "1", 0)]);
+    assert_eq!(verify(&[]).0, 0, "what is not processed yet is not wrong");
+    case.client().await.batch_execute("UPDATE partition_progress SET late = 1").await.unwrap();
+    let (code, said, _) = verify(&[]);
+    assert_eq!(code, 1);
+    assert!(said.starts_with("DIFFERENT: ledger, partition 0: late is 1 and should be 0\n"), "{said}");
+    let (code, json, _) = verify(&["--json"]);
+    let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((code, &report["equal"], &report["difference"]), (1, &false.into(), &"ledger, partition 0: late is 1 and should be 0".into()));
+}
+
+#[test]
+fn validate_names_every_problem_and_ends_with_two() {
+    let case = Case::shared().build();
+    let (code, said, _) = ended(&run(&case, &["validate"]));
+    assert_eq!((code, said.ends_with(" is valid\n")), (0, true));
+    let yaml = std::fs::read_to_string(&case.file).unwrap();
+    std::fs::write(&case.file, yaml.replace("trigger: 100ms", "trigger: 2h\n  windw: 5m")).unwrap();
+    let file = case.file.display();
+    let (code, said, error) = ended(&run(&case, &["validate"]));
+    let problems: Vec<&str> = error.lines().collect();
+    assert_eq!((code, said.as_str(), problems.len()), (2, "", 2), "{error}");
+    assert!(problems.iter().all(|problem| problem.starts_with(&format!("{file}:"))), "{error}");
+    assert!(error.contains("trigger must be 100ms to 1h") && error.contains("did you mean window?"), "{error}");
+    for command in ["run", "apply-topic", "apply-schema", "verify"] {
+        assert_eq!(ended(&run(&case, &[command])), (2, String::new(), error.clone()), "{command}");
+    }
+}
+
+#[test]
+fn crd_prints_what_is_in_the_repository() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crds/retailpipelines.retailpipeline.dev.yaml");
+    let printed = Command::new(RETAIL).arg("crd").output().unwrap().stdout;
+    assert_eq!(String::from_utf8(printed).unwrap(), std::fs::read_to_string(file).unwrap());
+}
+
+#[test]
+fn bad_usage_ends_with_two() {
+    let ends = |arguments: &[&str]| Command::new(RETAIL).args(arguments).output().unwrap().status.code();
+    assert_eq!((ends(&[]), ends(&["fly"]), ends(&["run", "--workers", "0"])), (Some(2), Some(2), Some(2)));
+    assert_eq!((ends(&["--version"]), ends(&["--help"]), ends(&["run", "--help"])), (Some(0), Some(0), Some(0)));
+}
+
+/// The command fails with one sentence that has all of `words`.
+fn fails(case: &Case, command: &str, words: &[&str]) {
+    let (code, said, error) = ended(&run(case, &[command]));
+    assert_eq!((code, said.as_str(), error.trim_end().lines().count()), (1, "", 1), "{command}: {error}");
+    for word in words {
+        assert!(error.contains(word), "{command}: {word:?} is not in {error}");
+    }
+}
+
+#[tokio::test]
+async fn servers_that_are_not_there_are_named_with_what_to_look_at() {
+    let url = "postgres://retail:retail@127.0.0.1:1/retail";
+    let case = Case::on("127.0.0.1:1", url).build();
+    fails(&case, "apply-topic", &["cannot reach Kafka at 127.0.0.1:1", "bootstrap servers", "refused"]);
+    fails(&case, "apply-schema", &["cannot reach postgres at 127.0.0.1:1", "is it running", "refused"]);
+    fails(&case, "verify", &["cannot reach postgres at 127.0.0.1:1"]);
+    fails(&case, "run", &["cannot reach Kafka at 127.0.0.1:1"]);
+}
+
+#[tokio::test]
+async fn a_wrong_password_a_missing_database_and_a_missing_right_are_named_with_the_fix() {
+    let case = Case::shared().build();
+    let url = retail_testbed::Postgres::shared().url();
+    let wrong = case.with_database(&url.replace(":retail@", ":wrong@"));
+    fails(&wrong, "apply-schema", &["refused user \"retail\"", "RETAIL_DATABASE_URL"]);
+    let missing = case.with_database(&format!("{}-missing", url));
+    fails(&missing, "apply-schema", &["does not exist", "CREATE DATABASE \"retail-missing\""]);
+    let superuser = case.client_at(&retail_testbed::Postgres::shared().superuser_url()).await;
+    let reader = case.topic.name.replace('-', "_");
+    superuser.batch_execute(&format!("CREATE ROLE {reader} LOGIN PASSWORD 'reader'")).await.unwrap();
+    let reading = case.with_database(&url.replace("retail:retail@", &format!("{reader}:reader@")));
+    fails(&reading, "apply-schema", &[&format!("user \"{reader}\" lacks a right"), "GRANT CREATE ON DATABASE"]);
+}
+
+#[tokio::test]
+async fn a_missing_topic_and_a_missing_schema_are_named_with_the_command_that_makes_them() {
+    let case = Case::shared().build();
+    fails(&case, "verify", &["schema", "is not set up", "retail apply-schema"]);
+    case.apply_schema().await;
+    fails(&case, "verify", &["topic", "does not exist", "retail apply-topic"]);
+}
+
+#[tokio::test]
+async fn a_schema_of_another_pipeline_is_refused_and_not_touched() {
+    let case = Case::shared().start().await;
+    let before = case.text("SELECT uid FROM pipeline").await;
+    let yaml = std::fs::read_to_string(&case.file).unwrap();
+    std::fs::write(&case.file, yaml.replace("metadata: {", "metadata: {namespace: other, ")).unwrap();
+    fails(&case, "apply-schema", &["belongs to pipeline local:default/", "and this is local:other/", "choose another database.schema"]);
+    let (code, _, error) = ended(&run(&case, &["run"]));
+    assert!(code == 1 && error.contains("belongs to pipeline local:default/"), "{error}");
+    assert_eq!(case.text("SELECT uid FROM pipeline").await, before);
+}

@@ -1,0 +1,42 @@
+//! `retail run`: everything in one process.
+
+use std::time::Duration;
+
+use retail_testbed::{Case, Program, eventually};
+
+use crate::RETAIL;
+
+const PRODUCER: &str = "producer: {eventsPerSecond: 2000, speed: 600, faults: {tooLate: 2, malformed: 1, future: 1, duplicated: 1}}";
+
+#[tokio::test]
+async fn one_command_makes_everything_and_a_signal_drains_it() {
+    let case = Case::shared().spec(PRODUCER).spec("console: true").build();
+    let mut run = Program::start(RETAIL, &case, &["run"]);
+    run.says("window  ").await;
+    eventually("five windows are closed", async || {
+        let closed = case.try_text("SELECT count(DISTINCT window_start) >= 5 FROM retail_final").await;
+        (closed.as_deref() == Some("true")).then_some(())
+    })
+    .await;
+    run.says("offsets = ").await;
+    run.signal("INT");
+    assert_eq!(run.exit_code(Duration::from_secs(60)).await, 0);
+    let said = run.output();
+    assert!(said.contains("created with 2 partitions") && said.contains("is there and up to date"), "{said}");
+    assert!(said.contains(" acknowledged, 0 failed"), "{said}");
+    let report = case.assert_exact().await;
+    assert!(report.offsets > 2000 && report.dead_letters > 0, "{report:?}");
+}
+
+#[tokio::test]
+async fn without_a_producer_it_processes_what_others_send() {
+    let case = Case::shared().build();
+    let mut run = Program::start(RETAIL, &case, &["run"]);
+    run.says("processing topic").await;
+    case.topic.purchases(0, &[("A", "1.50", 0)]);
+    eventually("the row is there", async || case.try_text("SELECT total_amount FROM retail").await).await;
+    run.signal("TERM");
+    assert_eq!(run.exit_code(Duration::from_secs(60)).await, 0);
+    assert_eq!(case.retail().await, ["0 300 A 1 1.5 1.5 open"]);
+    case.assert_exact().await;
+}

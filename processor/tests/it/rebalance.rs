@@ -1,0 +1,76 @@
+//! Workers come and go, partitions are added: nothing is lost, nothing counted twice.
+
+use retail_testbed::{Case, eventually};
+
+use crate::programs::{catch_up, start};
+
+/// Waits until `sql`, a condition, is true.
+async fn until(case: &Case, what: &str, sql: &str) {
+    eventually(what, async || (case.try_text(sql).await.as_deref() == Some("true")).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_joins_takes_no_record_from_the_partitions_that_stay() {
+    let case = Case::shared().partitions(2).start().await;
+    for partition in 0..2 {
+        case.topic.purchases(partition, &[("A", "1", 0), ("A", "1", 1)]);
+    }
+    let first = start(&case, &["--workers", "1"]);
+    until(&case, "all is consumed", "SELECT sum(consumed) = 4 FROM ledger").await;
+    let _second = start(&case, &["--workers", "1"]);
+    until(&case, "each has a partition", "SELECT count(DISTINCT owner) = 2 FROM partition_progress").await;
+    for partition in 0..2 {
+        case.topic.purchases(partition, &[("A", "1", 2), ("A", "1", 3)]);
+    }
+    until(&case, "all is consumed", "SELECT sum(consumed) = 8 FROM ledger").await;
+    assert_eq!(case.ledger().await, ["4 = 4 applied + 0 late + 0 invalid + 0 future + 0 gaps"; 2]);
+    case.assert_exact().await;
+    drop(first);
+}
+
+#[tokio::test]
+async fn a_worker_that_leaves_in_order_hands_over_without_a_fence() {
+    let case = Case::shared().partitions(2).start().await;
+    let mut first = start(&case, &["--workers", "1"]);
+    let second = start(&case, &["--workers", "1"]);
+    until(&case, "each has a partition", "SELECT count(DISTINCT owner) = 2 FROM partition_progress").await;
+    for round in 0..5 {
+        for partition in 0..2 {
+            case.topic.purchases(partition, &[("A", "1", round)]);
+        }
+    }
+    first.signal("TERM");
+    assert_eq!(first.exit_code(crate::programs::LIMIT).await, 0);
+    case.topic.purchases(0, &[("A", "1", 5)]);
+    case.topic.purchases(1, &[("A", "1", 5)]);
+    until(&case, "all is consumed", "SELECT sum(consumed) = 12 FROM ledger").await;
+    assert!(!first.output().contains("fenced") && !second.output().contains("fenced"));
+    case.assert_exact().await;
+}
+
+#[tokio::test]
+async fn partitions_added_while_running_are_read_from_their_beginning_and_open_no_closed_window() {
+    let case = Case::shared().partitions(1).start().await;
+    let _processor = start(&case, &["--workers", "1"]);
+    case.topic.purchases(0, &[("A", "1", 0), ("A", "1", 4000)]);
+    until(&case, "a window is closed", "SELECT count(*) = 1 FROM retail_final").await;
+    case.topic.grow(2).await;
+    // One for the closed window, one for an open one.
+    case.topic.purchases(1, &[("B", "1", 10), ("B", "2", 3900)]);
+    until(&case, "the new partition is consumed", "SELECT consumed = 2 FROM ledger WHERE partition = 1").await;
+    assert_eq!(case.ledger().await[1], "2 = 1 applied + 1 late + 0 invalid + 0 future + 0 gaps");
+    assert_eq!(case.retail().await, ["0 300 A 1 1 1 final", "3900 4200 A 1 1 2 open", "3900 4200 B 1 2 2 open"]);
+    case.assert_exact().await;
+}
+
+#[tokio::test]
+async fn partitions_added_while_nobody_ran_are_read_from_their_beginning() {
+    let case = Case::shared().partitions(1).start().await;
+    case.topic.purchases(0, &[("A", "1", 0)]);
+    catch_up(&case).await;
+    case.topic.grow(3).await;
+    case.topic.purchases(2, &[("B", "1", 0)]);
+    catch_up(&case).await;
+    assert_eq!(case.retail().await, ["0 300 A 1 1 1 open", "0 300 B 1 1 1 open"]);
+    case.assert_exact().await;
+}
