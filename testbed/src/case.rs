@@ -30,6 +30,7 @@ pub struct Case {
 #[derive(Clone, Debug)]
 pub struct CaseBuilder {
     partitions: i32,
+    topic_config: String,
     spec: Vec<String>,
     kafka: String,
     database_url: String,
@@ -43,7 +44,7 @@ impl Case {
 
     /// A case on these servers.
     pub fn on(kafka: &str, database_url: &str) -> CaseBuilder {
-        CaseBuilder { partitions: 2, spec: Vec::new(), kafka: kafka.to_owned(), database_url: database_url.to_owned() }
+        CaseBuilder { partitions: 2, topic_config: "retention.ms: \"-1\"".to_owned(), spec: Vec::new(), kafka: kafka.to_owned(), database_url: database_url.to_owned() }
     }
 
     /// A command that runs a program on this pipeline.
@@ -62,6 +63,24 @@ impl Case {
         let mut settings = self.settings.clone();
         settings.database = DatabaseConnection::new(database_url.parse().unwrap(), &settings.pipeline.schema);
         Self { settings, file: self.file.clone(), topic: self.topic.clone(), database_url: database_url.to_owned() }
+    }
+
+    /// The same topic into another schema.
+    ///
+    /// # Panics
+    ///
+    /// If the case's own pipeline.yaml has a schema already.
+    #[must_use]
+    pub fn with_schema(&self, schema: &str) -> Self {
+        let yaml = std::fs::read_to_string(&self.file).unwrap();
+        let other = yaml.replace("name: retail}", &format!("name: retail, schema: {schema}}}"));
+        assert_ne!(yaml, other);
+        let file = self.file.with_file_name(schema).with_extension("yaml");
+        std::fs::write(&file, &other).unwrap();
+        let pipeline = Pipeline::parse(&other).unwrap_or_else(|problems| panic!("{problems}"));
+        let database = DatabaseConnection::new(self.database_url.parse().unwrap(), schema);
+        let settings = Settings { pipeline, kafka: self.settings.kafka.clone(), database };
+        Self { settings, file, topic: self.topic.clone(), database_url: self.database_url.clone() }
     }
 
     /// Makes the topic.
@@ -151,6 +170,13 @@ impl CaseBuilder {
         self
     }
 
+    /// Settings of the topic, like `cleanup.policy: compact`; without them nothing is ever deleted.
+    #[must_use]
+    pub fn topic_config(mut self, config: &str) -> Self {
+        self.topic_config = config.to_owned();
+        self
+    }
+
     /// A line under `spec`, like `trigger: 1s`.
     #[must_use]
     pub fn spec(mut self, line: &str) -> Self {
@@ -160,7 +186,7 @@ impl CaseBuilder {
 
     /// The case, and nothing else: neither topic nor schema.
     pub fn build(self) -> Case {
-        let Self { partitions, mut spec, kafka, database_url } = self;
+        let Self { partitions, topic_config, mut spec, kafka, database_url } = self;
         let name = unique("case");
         for (field, line) in [("window", "window: 5m"), ("trigger", "trigger: 100ms"), ("console", "console: false")] {
             if !spec.iter().any(|line| line.starts_with(&format!("{field}:"))) {
@@ -169,7 +195,7 @@ impl CaseBuilder {
         }
         let yaml = format!(
             "apiVersion: retailpipeline.dev/v1alpha1\nkind: RetailPipeline\nmetadata: {{name: {name}}}\nspec:\n  \
-             kafka: {{bootstrapServers: \"{kafka}\"}}\n  topic: {{name: {name}, partitions: {partitions}, config: {{retention.ms: \"-1\"}}}}\n  \
+             kafka: {{bootstrapServers: \"{kafka}\"}}\n  topic: {{name: {name}, partitions: {partitions}, config: {{{topic_config}}}}}\n  \
              database: {{host: 127.0.0.1, name: retail}}\n  {}\n",
             spec.join("\n  ")
         );

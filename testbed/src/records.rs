@@ -76,6 +76,13 @@ impl Topic {
         self.send(&records);
     }
 
+    /// Appends one record with a key, which compaction knows it by.
+    pub fn keyed(&self, partition: i32, key: &str, value: &[u8]) {
+        let producer: BaseProducer = self.config().create().unwrap();
+        producer.send(BaseRecord::to(&self.name).partition(partition).key(key).payload(value)).unwrap();
+        producer.flush(PATIENCE).unwrap();
+    }
+
     /// Appends records in one transaction each, committed or aborted.
     pub fn transactions(&self, transactions: &[(bool, Vec<Sent>)]) {
         let id = crate::process::unique("transaction");

@@ -46,7 +46,16 @@ impl Kafka {
 
     /// A broker that one test may break. Gone with the value.
     pub fn private() -> Self {
-        Self { server: Server::start("dev/kafka", &unique("kafka"), true) }
+        Self::private_with("")
+    }
+
+    /// Such a broker with more lines in its server.properties.
+    pub fn private_with(properties: &str) -> Self {
+        let name = unique("kafka");
+        let directory = directory().join(&name);
+        std::fs::create_dir_all(&directory).unwrap();
+        std::fs::write(directory.join("extra.properties"), properties).unwrap();
+        Self { server: Server::start("dev/kafka", &name, true) }
     }
 
     /// host:port.

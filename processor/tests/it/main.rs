@@ -4,3 +4,4 @@
 mod processing;
 mod programs;
 mod rebalance;
+mod topics;

@@ -1,8 +1,8 @@
 //! What the processor makes of a topic, when nothing goes wrong.
 
-use retail_testbed::Case;
+use retail_testbed::{Case, Sent, at, purchase};
 
-use crate::programs::{catch_up, produce};
+use crate::programs::{LIMIT, catch_up, produce, start, until, until_consumed};
 
 #[tokio::test]
 async fn every_purchase_is_in_a_row_or_has_a_reason_and_the_rows_are_exact() {
@@ -14,4 +14,160 @@ async fn every_purchase_is_in_a_row_or_has_a_reason_and_the_rows_are_exact() {
     assert!(report.rows > 100, "{report:?}");
     assert!((2000..4000).contains(&report.dead_letters), "{report:?}");
     assert_eq!(case.text("SELECT sum(consumed) FROM ledger WHERE balanced").await, "50000");
+}
+
+#[tokio::test]
+async fn running_total_is_the_window_function_over_the_history() {
+    let case = Case::shared().partitions(3).spec("watermark: {delay: 5m}").start().await;
+    for seed in 1..4 {
+        produce(&case, 20_000, seed).await;
+        catch_up(&case).await;
+    }
+    let wrong = "
+        SELECT count(*) FROM (
+            SELECT running_total, sum(total_amount) OVER (PARTITION BY category, payment_method ORDER BY window_start) AS history
+            FROM retail
+        ) rows WHERE running_total IS DISTINCT FROM history";
+    assert_eq!(case.text(wrong).await, "0");
+    assert_eq!(case.text("SELECT count(*) > 30 AND bool_or(final) AND bool_or(NOT final) FROM retail").await, "true");
+}
+
+#[tokio::test]
+async fn values_are_exact_to_the_last_decimal() {
+    let case = Case::shared().partitions(1).start().await;
+    // 0.1 + 0.2, a binary 19.99, half a millionth rounded to even, and nearly a trillion.
+    for price in ["0.1", "0.2", "19.990000000000002", "0.0000005", "0.0000015", "999999999999.999999"] {
+        case.topic.purchases(0, &[("A", price, 0)]);
+    }
+    catch_up(&case).await;
+    let row = case.text("SELECT concat_ws(' ', total_quantity, total_amount, running_total, avg_price) FROM retail").await;
+    // 1000000000020.290001 / 6 = 166666666670.0483335
+    assert_eq!(row, "6 1000000000020.290001 1000000000020.290001 166666666670.048334");
+    case.assert_exact().await;
+}
+
+#[tokio::test]
+async fn two_processors_share_the_work() {
+    let case = Case::shared().partitions(4).start().await;
+    let processors = [start(&case, &["--workers", "1"]), start(&case, &["--workers", "1"])];
+    until(&case, "both have partitions", "SELECT count(DISTINCT owner) = 2 AND count(*) = 4 FROM partition_progress").await;
+    produce(&case, 20_000, 1).await;
+    until_consumed(&case, 20_000).await;
+    case.assert_exact().await;
+    assert!(processors.iter().all(|processor| !processor.output().contains("fenced")));
+}
+
+#[tokio::test]
+async fn rows_are_printed_at_each_trigger_as_a_table() {
+    let case = Case::shared().spec("console: true").start().await;
+    let processor = start(&case, &[]);
+    case.topic.purchases(0, &[("Skincare", "1.50", 0)]);
+    processor.says("1 rows changed by 1 events").await;
+    processor.says("payment_method  avg_price  total_quantity  total_amount  running_total  timestamp").await;
+    processor.says("2025-01-01 00:00–00:05  Skincare  COD                  1.50               1          1.50           1.50  20").await;
+}
+
+#[tokio::test]
+async fn late_events_may_be_dropped_and_are_counted_all_the_same() {
+    let case = Case::shared().partitions(1).spec("lateEvents: Drop").start().await;
+    case.topic.purchases(0, &[("A", "1", 4000), ("A", "1", 0)]);
+    catch_up(&case).await;
+    assert_eq!(case.ledger().await, ["2 = 1 applied + 1 late + 0 invalid + 0 future + 0 gaps"]);
+    assert_eq!(case.text("SELECT count(*) FROM dead_letter").await, "0");
+    let report = case.verify().await;
+    assert_eq!((report.equal, report.dead_letters_missing), (true, 1));
+}
+
+#[tokio::test]
+async fn an_idle_partition_holds_no_window_open_and_what_it_brings_later_is_late() {
+    let case = Case::shared().spec("watermark: {idleTimeout: 1s}").start().await;
+    let _processor = start(&case, &[]);
+    case.topic.purchases(0, &[("A", "1", 0), ("A", "1", 4000)]);
+    until(&case, "the window is closed", "SELECT count(*) = 1 FROM retail_final").await;
+    case.topic.purchases(1, &[("B", "1", 10), ("B", "1", 3900)]);
+    until_consumed(&case, 4).await;
+    assert_eq!(case.ledger().await[1], "2 = 1 applied + 1 late + 0 invalid + 0 future + 0 gaps");
+    case.assert_exact().await;
+}
+
+#[tokio::test]
+async fn a_partition_that_is_behind_and_not_idle_holds_the_windows_open() {
+    let case = Case::shared().spec("watermark: {idleTimeout: 24h}").start().await;
+    let _processor = start(&case, &[]);
+    case.topic.purchases(0, &[("A", "1", 0), ("A", "1", 4000), ("A", "1", 100_000)]);
+    until_consumed(&case, 3).await;
+    case.topic.purchases(1, &[("B", "1", 10)]);
+    until_consumed(&case, 4).await;
+    assert_eq!(case.retail().await[..2], ["0 300 A 1 1 1 open", "0 300 B 1 1 1 open"]);
+    case.topic.purchases(1, &[("B", "1", 4000)]);
+    until(&case, "the window is closed", "SELECT count(*) = 2 FROM retail_final").await;
+    case.assert_exact().await;
+}
+
+#[tokio::test]
+async fn when_all_are_idle_the_watermark_holds() {
+    let case = Case::shared().spec("watermark: {idleTimeout: 1s, whenIdle: Hold}").start().await;
+    let _processor = start(&case, &[]);
+    case.topic.purchases(0, &[("A", "1", 0)]);
+    until(&case, "both are idle", "SELECT count(*) = 2 AND bool_and(idle_confirmed IS NOT NULL) FROM partition_progress").await;
+    // Confirmed once more: what the first confirmation could do is done.
+    let confirmed = case.text("SELECT max(idle_confirmed) FROM partition_progress").await;
+    let again = format!("SELECT min(idle_confirmed) > '{confirmed}' FROM partition_progress");
+    until(&case, "both are idle still", &again).await;
+    assert_eq!(case.retail().await, ["0 300 A 1 1 1 open"]);
+}
+
+#[tokio::test]
+async fn when_all_are_idle_the_watermark_may_follow_the_clock() {
+    let case = Case::shared().spec("watermark: {idleTimeout: 1s, whenIdle: FollowClock}").start().await;
+    let _processor = start(&case, &[]);
+    case.topic.purchases(0, &[("A", "1", 0)]);
+    until(&case, "the window is closed", "SELECT count(*) = 1 FROM retail_final").await;
+    case.topic.purchases(0, &[("A", "1", 1)]);
+    until_consumed(&case, 2).await;
+    assert_eq!(case.ledger().await[0], "2 = 1 applied + 1 late + 0 invalid + 0 future + 0 gaps");
+    case.assert_exact().await;
+}
+
+#[tokio::test]
+async fn until_caught_up_ends_at_once_where_nothing_is_to_do() {
+    let case = Case::shared().start().await;
+    catch_up(&case).await;
+    case.topic.purchases(1, &[("A", "1", 0)]);
+    catch_up(&case).await;
+    catch_up(&case).await;
+    assert_eq!(case.retail().await, ["0 300 A 1 1 1 open"]);
+}
+
+#[tokio::test]
+async fn a_clock_that_runs_ahead_cannot_make_others_late() {
+    let case = Case::shared().partitions(1).start().await;
+    // Event time half an hour ahead of the record's own: allowed, and it moves the watermark no further than the record.
+    let value = |seconds| Some(purchase("A", "1", seconds));
+    case.topic.send(&[
+        Sent { partition: 0, timestamp: 3600, value: value(3600 + 1800) },
+        Sent { partition: 0, timestamp: 3601, value: value(1) },
+    ]);
+    catch_up(&case).await;
+    assert_eq!(case.ledger().await, ["2 = 2 applied + 0 late + 0 invalid + 0 future + 0 gaps"]);
+    let observed = format!("SELECT extract(epoch FROM max_observed_time)::bigint = {} FROM partition_progress", at(3600));
+    assert_eq!(case.text(&observed).await, "true");
+}
+
+#[tokio::test]
+async fn a_signal_commits_what_was_read_although_the_trigger_is_far() {
+    let case = Case::shared().spec("trigger: 1h").start().await;
+    case.topic.purchases(0, &[("A", "1", 0)]);
+    // Whether the signal comes after the second batch was read is for the machine to decide: try again until it did.
+    retail_testbed::eventually("a signal finds a batch that waits", async || {
+        let mut processor = start(&case, &["--workers", "1"]);
+        until(&case, "the first batch is committed", "SELECT sum(consumed) > 0 FROM ledger").await;
+        let before = case.text("SELECT sum(consumed) FROM ledger").await;
+        produce(&case, 5000, 1).await;
+        processor.signal("TERM");
+        assert_eq!(processor.exit_code(LIMIT).await, 0);
+        (case.text("SELECT sum(consumed) FROM ledger").await != before).then_some(())
+    })
+    .await;
+    case.assert_exact().await;
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use retail_producer::plan::{Plan, PlanArgs, Rate};
 use retail_producer::run::{Sent, clock, run};
-use retail_testbed::{Case, Program};
+use retail_testbed::{Case, Program, eventually};
 
 pub(crate) const PROCESSOR: &str = env!("CARGO_BIN_EXE_retail-processor");
 
@@ -21,6 +21,17 @@ pub(crate) fn start(case: &Case, arguments: &[&str]) -> Program {
 pub(crate) async fn catch_up(case: &Case) {
     let mut processor = start(case, &["--until-caught-up"]);
     assert_eq!(processor.exit_code(LIMIT).await, 0, "{}", processor.output());
+}
+
+/// Waits until `sql`, a condition, is true.
+pub(crate) async fn until(case: &Case, what: &str, sql: &str) {
+    eventually(what, async || (case.try_text(sql).await.as_deref() == Some("true")).then_some(())).await;
+}
+
+/// Waits until so many offsets are consumed, and all of them have a fate.
+pub(crate) async fn until_consumed(case: &Case, offsets: i64) {
+    let sql = format!("SELECT coalesce(sum(consumed), 0) = {offsets} AND bool_and(balanced) FROM ledger");
+    until(case, &format!("{offsets} offsets are consumed"), &sql).await;
 }
 
 /// Sends simulated purchases as fast as the broker takes them: 2 % malformed, 2 % too late, 1 % of the future, 1 % twice.

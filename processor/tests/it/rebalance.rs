@@ -1,13 +1,8 @@
 //! Workers come and go, partitions are added: nothing is lost, nothing counted twice.
 
-use retail_testbed::{Case, eventually};
+use retail_testbed::Case;
 
-use crate::programs::{catch_up, start};
-
-/// Waits until `sql`, a condition, is true.
-async fn until(case: &Case, what: &str, sql: &str) {
-    eventually(what, async || (case.try_text(sql).await.as_deref() == Some("true")).then_some(())).await;
-}
+use crate::programs::{catch_up, start, until, until_consumed};
 
 #[tokio::test]
 async fn a_worker_that_joins_takes_no_record_from_the_partitions_that_stay() {
@@ -16,13 +11,13 @@ async fn a_worker_that_joins_takes_no_record_from_the_partitions_that_stay() {
         case.topic.purchases(partition, &[("A", "1", 0), ("A", "1", 1)]);
     }
     let first = start(&case, &["--workers", "1"]);
-    until(&case, "all is consumed", "SELECT sum(consumed) = 4 FROM ledger").await;
+    until_consumed(&case, 4).await;
     let _second = start(&case, &["--workers", "1"]);
     until(&case, "each has a partition", "SELECT count(DISTINCT owner) = 2 FROM partition_progress").await;
     for partition in 0..2 {
         case.topic.purchases(partition, &[("A", "1", 2), ("A", "1", 3)]);
     }
-    until(&case, "all is consumed", "SELECT sum(consumed) = 8 FROM ledger").await;
+    until_consumed(&case, 8).await;
     assert_eq!(case.ledger().await, ["4 = 4 applied + 0 late + 0 invalid + 0 future + 0 gaps"; 2]);
     case.assert_exact().await;
     drop(first);
@@ -43,7 +38,7 @@ async fn a_worker_that_leaves_in_order_hands_over_without_a_fence() {
     assert_eq!(first.exit_code(crate::programs::LIMIT).await, 0);
     case.topic.purchases(0, &[("A", "1", 5)]);
     case.topic.purchases(1, &[("A", "1", 5)]);
-    until(&case, "all is consumed", "SELECT sum(consumed) = 12 FROM ledger").await;
+    until_consumed(&case, 12).await;
     assert!(!first.output().contains("fenced") && !second.output().contains("fenced"));
     case.assert_exact().await;
 }
