@@ -7,10 +7,10 @@ WITH v AS (
     SELECT *
     FROM unnest(
         $1::integer[], $2::bigint[], $3::bigint[], $4::bigint[], $5::timestamptz[], $6::timestamptz[],
-        $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[]
+        $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[]
     ) AS v (
         partition, epoch, from_offset, to_offset, max_observed_time, floor,
-        applied, late, invalid, future, gaps, idle_micros
+        applied, late, invalid, future, gaps, idle_since_ago, idle_proven_ago
     )
 ), moved AS (
     UPDATE partition_progress s
@@ -21,8 +21,9 @@ WITH v AS (
         invalid = s.invalid + v.invalid,
         future = s.future + v.future,
         gaps = s.gaps + v.gaps,
-        idle_since = clock_timestamp() - v.idle_micros * interval '1 microsecond',
-        idle_confirmed = CASE WHEN v.idle_micros IS NOT NULL THEN clock_timestamp() END,
+        -- Microseconds ago, by the worker's own clock: a proof that was long on its way is as old as it is.
+        idle_since = clock_timestamp() - v.idle_since_ago * interval '1 microsecond',
+        idle_confirmed = clock_timestamp() - v.idle_proven_ago * interval '1 microsecond',
         committed_at = clock_timestamp()
     FROM v
     WHERE s.partition = v.partition
@@ -33,10 +34,10 @@ WITH v AS (
     RETURNING s.partition, s.floor
 ), added AS (
     INSERT INTO retail_open AS t
-    SELECT r.window_start, r.category, r.payment_method, $20, r.events, r.price_sum::numeric, r.quantity,
+    SELECT r.window_start, r.category, r.payment_method, $21, r.events, r.price_sum::numeric, r.quantity,
            r.amount::numeric, clock_timestamp()
     FROM unnest(
-        $13::timestamptz[], $14::text[], $15::text[], $16::bigint[], $17::text[], $18::bigint[], $19::text[]
+        $14::timestamptz[], $15::text[], $16::text[], $17::bigint[], $18::text[], $19::bigint[], $20::text[]
     ) AS r (window_start, category, payment_method, events, price_sum, quantity, amount)
     ON CONFLICT (window_start, category, payment_method, slot) DO UPDATE
     SET events = t.events + excluded.events,
@@ -47,7 +48,7 @@ WITH v AS (
 ), kept AS (
     INSERT INTO dead_letter
     SELECT *
-    FROM unnest($21::integer[], $22::bigint[], $23::text[], $24::timestamptz[], $25::timestamptz[], $26::bytea[])
+    FROM unnest($22::integer[], $23::bigint[], $24::text[], $25::timestamptz[], $26::timestamptz[], $27::bytea[])
     -- The fence lets no offset pass twice; a row that is there already was put there by hand.
     ON CONFLICT DO NOTHING
 )

@@ -4,6 +4,8 @@
 
 use std::time::{Duration, Instant};
 
+use retail_pipeline::postgres::store::Idle;
+
 /// An answer to the question where a log ends. It was true at some moment between question and answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sighting {
@@ -15,27 +17,26 @@ pub(crate) struct Sighting {
 /// What is known about one partition.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct IdleProof {
-    /// Where the log ended, and when that was first seen.
-    seen: Option<(i64, Instant)>,
-    /// For how long that has been proven.
-    proven: Duration,
+    /// Where the log ended, and between which moments that is proven.
+    seen: Option<(i64, Idle)>,
 }
 
 impl IdleProof {
     /// Takes an answer into account.
     pub(crate) fn observe(&mut self, sighting: Sighting) {
         let Sighting { asked, answered, log_end } = sighting;
-        match self.seen {
+        match &mut self.seen {
             // True at some moment before the first answer and at some moment after this question, and ends only grow.
-            Some((end, since)) if end == log_end => self.proven = asked.saturating_duration_since(since),
-            _ => *self = Self { seen: Some((log_end, answered)), proven: Duration::ZERO },
+            Some((end, idle)) if *end == log_end => idle.until = asked,
+            _ => self.seen = Some((log_end, Idle { since: answered, until: answered })),
         }
     }
 
-    /// For how long the log has been proven to end at `position`, if it is at least `idle_timeout`.
-    pub(crate) fn idle(&self, position: i64, idle_timeout: Duration) -> Option<Duration> {
-        let at_end = self.seen.is_some_and(|(end, _)| end == position);
-        (at_end && self.proven >= idle_timeout).then_some(self.proven)
+    /// The proof that the log has ended at `position` for at least `idle_timeout`, if there is one.
+    pub(crate) fn idle(&self, position: i64, idle_timeout: Duration) -> Option<Idle> {
+        let (end, idle) = self.seen?;
+        let proven = idle.until.saturating_duration_since(idle.since);
+        (end == position && proven >= idle_timeout).then_some(idle)
     }
 }
 
@@ -53,7 +54,7 @@ mod tests {
         for (asked, answered, log_end) in answers {
             proof.observe(Sighting { asked: at(*asked), answered: at(*answered), log_end: *log_end });
         }
-        proof.idle(position, TIMEOUT).map(|proven| proven.as_secs())
+        proof.idle(position, TIMEOUT).map(|idle| (idle.until - idle.since).as_secs())
     }
 
     #[test]

@@ -19,7 +19,7 @@ use retail_engine::{Batch, Counts, Engine, Progress, Timestamp};
 use retail_pipeline::args::Settings;
 use retail_pipeline::kafka::ClusterError;
 use retail_pipeline::kafka::native::{Fetched, PartitionQueue};
-use retail_pipeline::postgres::store::{Claimed, Commit};
+use retail_pipeline::postgres::store::{Claimed, Commit, Idle};
 use retail_pipeline::resource::LateEvents;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -49,6 +49,8 @@ pub(crate) enum WorkerError {
     OutOfRange(i32),
     #[error("partition {0} has records, and none of them came for a minute: starting over")]
     Stuck(i32),
+    #[error("the last batch could not be committed in time; whoever comes next reads it again")]
+    NotDrained,
     #[error("{0}")]
     Committer(String),
     #[error(transparent)]
@@ -168,8 +170,7 @@ impl Worker {
                 return Ok(());
             }
             if self.draining.is_some_and(|since| since.elapsed() > DRAIN) {
-                tracing::warn!("{}: the last batch could not be committed in time; whoever comes next reads it again", self.name);
-                return Ok(());
+                return Err(WorkerError::NotDrained);
             }
             if self.read()? == 0 {
                 std::thread::park_timeout(self.nap());
@@ -199,7 +200,8 @@ impl Worker {
                 ) => {
                     let words = self.consumer.context().last_words();
                     let topic = Some(&*self.settings.pipeline.topic.name);
-                    Err(ClusterError::explain(&self.settings.kafka.bootstrap_servers, topic, &error, words.as_deref()).into())
+                    Err(ClusterError::explain(&self.settings.kafka.bootstrap_servers, topic, &error, words.as_deref())
+                        .into())
                 }
                 // Brokers come and go; the scout says so to whoever asks.
                 _ => {
@@ -437,7 +439,7 @@ impl Worker {
     }
 
     /// The partitions that are proven idle at our position.
-    fn idle(&self, which: impl Fn(i32) -> bool) -> BTreeMap<i32, Duration> {
+    fn idle(&self, which: impl Fn(i32) -> bool) -> BTreeMap<i32, Idle> {
         let timeout = self.settings.pipeline.idle_timeout;
         let idle = |partition: i32| self.idle.get(&partition)?.idle(self.engine.position(partition)?, timeout);
         self.epochs.keys().filter(|&&p| which(p)).filter_map(|&p| Some((p, idle(p)?))).collect()
@@ -509,7 +511,8 @@ impl Worker {
             }
         }
         for (partition, watchdog) in &mut self.watchdogs {
-            let (Some(position), Some(end)) = (self.engine.position(*partition), sightings.stable_end(*partition)) else {
+            let (Some(position), Some(end)) = (self.engine.position(*partition), sightings.stable_end(*partition))
+            else {
                 continue;
             };
             if watchdog.is_stuck(position, end, reading, now) {

@@ -42,7 +42,7 @@ CREATE TABLE partition_progress (
 COMMENT ON COLUMN partition_progress.epoch IS 'Raised by each claim; a commit that does not know it changes nothing';
 COMMENT ON COLUMN partition_progress.floor IS 'Windows that end at or before it are closed for this partition, whatever it has shown';
 COMMENT ON COLUMN partition_progress.idle_since IS 'Since when the log end has not moved beyond next_offset, while its owner proves that';
-COMMENT ON COLUMN partition_progress.idle_confirmed IS 'When the owner proved it last';
+COMMENT ON COLUMN partition_progress.idle_confirmed IS 'Until when the owner has proven it';
 
 -- By which floor and max_future the events of a partition are judged from an offset on. With it, verify judges again.
 CREATE TABLE partition_rule (

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use retail_engine::{Batch, Start, Timestamp};
 use tokio_postgres::{Client, Row, Statement};
@@ -46,8 +46,17 @@ pub struct Commit {
     pub batch: Batch,
     /// The epochs under which the partitions were claimed.
     pub epochs: BTreeMap<i32, i64>,
-    /// For how long the log end of a partition has been proven not to move beyond the batch, where it is long enough.
-    pub idle: BTreeMap<i32, Duration>,
+    /// The partitions whose logs are proven to end where the batch does, and to have done so for long enough.
+    pub idle: BTreeMap<i32, Idle>,
+}
+
+/// Between which moments the log of a partition is proven not to have moved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Idle {
+    /// The first of them.
+    pub since: Instant,
+    /// The last of them. The proof grows old from here, also while a commit waits for its turn or is sent again.
+    pub until: Instant,
 }
 
 impl Commit {
@@ -199,7 +208,9 @@ impl Store {
         let partitions: Vec<i32> = progress.iter().map(|p| p.partition).collect();
         // A partition that was never claimed has no epoch, and no row has epoch -1: the fence holds.
         let epochs: Vec<i64> = partitions.iter().map(|p| commit.epochs.get(p).copied().unwrap_or(-1)).collect();
-        let idle: Vec<Option<i64>> = partitions.iter().map(|p| commit.idle.get(p).copied().map(micros)).collect();
+        let ago = |moment: fn(&Idle) -> Instant| -> Vec<Option<i64>> {
+            partitions.iter().map(|p| commit.idle.get(p).map(|idle| micros(moment(idle).elapsed()))).collect()
+        };
         let each = |value: fn(&retail_engine::Progress) -> i64| progress.iter().map(|p| value(p)).collect::<Vec<i64>>();
         let max_observed: Vec<Option<SqlTime>> = progress.iter().map(|p| p.max_observed.map(SqlTime)).collect();
         let floors: Vec<SqlTime> = progress.iter().map(|p| SqlTime(p.floor)).collect();
@@ -222,7 +233,8 @@ impl Store {
                     &each(|p| p.counts.invalid),
                     &each(|p| p.counts.future),
                     &each(|p| p.counts.gaps),
-                    &idle,
+                    &ago(|idle| idle.since),
+                    &ago(|idle| idle.until),
                     &rows.iter().map(|row| SqlTime(row.window_start)).collect::<Vec<_>>(),
                     &rows.iter().map(|row| &*row.category).collect::<Vec<_>>(),
                     &rows.iter().map(|row| &*row.payment_method).collect::<Vec<_>>(),
@@ -389,7 +401,7 @@ mod tests {
         let mut commit = commit();
         commit.batch.partitions = vec![progress(2, 7, 7)];
         assert!(commit.is_empty());
-        commit.idle.insert(2, Duration::from_secs(60));
+        commit.idle.insert(2, Idle { since: Instant::now(), until: Instant::now() });
         assert!(!commit.is_empty());
         assert_eq!(outcome(&commit, &[row(2, 9, 7, Timestamp::EPOCH)]), Outcome::NotCommitted);
     }

@@ -1,12 +1,13 @@
 //! The closing of windows: when, what, and exactly once.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{RngSeed, TestRunner};
 use retail_engine::{Mark, Span, Timestamp, watermark};
 use retail_pipeline::postgres::Trouble;
+use retail_pipeline::postgres::store::Idle;
 use retail_testbed::{Case, at};
 
 use crate::feeder::Feeder;
@@ -184,6 +185,20 @@ async fn a_jump_of_the_clock_ends_no_wait() {
         feeder.commit(&[1]).await.unwrap();
         assert_eq!(feeder.close().await.closed_rows, 1, "{jump}");
     }
+}
+
+#[tokio::test]
+async fn a_proof_of_idleness_grows_old_on_its_way() {
+    let case = Case::shared().start().await;
+    let mut feeder = Feeder::new(&case, "a").await;
+    feeder.claim(&[0, 1]).await;
+    feeder.purchases(0, "1", &[10, 4000]);
+    // Cut, and then Postgres was away for longer than idleTimeout: nobody knows what partition 1 has got meanwhile.
+    let ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
+    let commit = feeder.cut_proven(&[1], Idle { since: ago(200), until: ago(100) });
+    feeder.store.commit(&commit).await.unwrap();
+    assert_eq!(feeder.close().await.watermark, None);
+    assert_eq!(case.text("SELECT floor = 'epoch' FROM partition_progress WHERE partition = 1").await, "true");
 }
 
 /// The same rule twice, in SQL and as a function: they must agree on any state.

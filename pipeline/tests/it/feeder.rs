@@ -1,11 +1,11 @@
 //! A processor of a few lines: engine and store without a consumer.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use retail_engine::{Engine, Record, Timestamp};
 use retail_pipeline::postgres::DatabaseError;
-use retail_pipeline::postgres::store::{Closed, Commit, Store};
+use retail_pipeline::postgres::store::{Closed, Commit, Idle, Store};
 use retail_testbed::{Case, Sent, at};
 
 pub(crate) struct Feeder {
@@ -52,7 +52,13 @@ impl Feeder {
 
     /// What would be committed, with these partitions idle.
     pub(crate) fn cut(&mut self, idle: &[i32]) -> Commit {
-        let idle = idle.iter().map(|partition| (*partition, Duration::from_secs(60))).collect();
+        let now = Instant::now();
+        self.cut_proven(idle, Idle { since: now.checked_sub(Duration::from_secs(60)).unwrap(), until: now })
+    }
+
+    /// The same with a proof of its own.
+    pub(crate) fn cut_proven(&mut self, idle: &[i32], proof: Idle) -> Commit {
+        let idle = idle.iter().map(|partition| (*partition, proof)).collect();
         Commit { batch: self.engine.cut(), epochs: self.epochs.clone(), idle }
     }
 
