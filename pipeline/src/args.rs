@@ -51,7 +51,7 @@ pub enum SettingsError {
     #[error("the database URL is not of the form postgres://user:password@host:port/database: {0}")]
     DatabaseUrl(tokio_postgres::Error),
     /// The pipeline asks for something that this version cannot do.
-    #[error("{0} is not supported by this version")]
+    #[error("this version has no {0}")]
     Unsupported(&'static str),
 }
 
@@ -62,7 +62,7 @@ impl PipelineArgs {
         let pipeline = Pipeline::read(&file)?;
         // Better no connection than one that is less safe than the file says.
         if pipeline.kafka.tls.is_some() || pipeline.kafka.sasl.is_some() {
-            return Err(SettingsError::Unsupported("kafka.tls and kafka.sasl"));
+            return Err(SettingsError::Unsupported("kafka.tls or kafka.sasl"));
         }
         if pipeline.database.tls.is_some() {
             return Err(SettingsError::Unsupported("database.tls"));

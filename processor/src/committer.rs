@@ -67,7 +67,12 @@ pub(crate) struct Committer {
 
 impl Committer {
     /// Serves a worker until it is gone.
-    pub(crate) async fn serve(mut self, mut requests: UnboundedReceiver<Request>, replies: Sender<Reply>, worker: Thread) {
+    pub(crate) async fn serve(
+        mut self,
+        mut requests: UnboundedReceiver<Request>,
+        replies: Sender<Reply>,
+        worker: Thread,
+    ) {
         while let Some(request) = requests.recv().await {
             let mut changed = None;
             let reply = match request {
@@ -131,6 +136,7 @@ impl Committer {
             }
             match self.store().await?.commit(commit).await {
                 Ok(floors) => {
+                    self.state.fine(&self.name);
                     self.state.committed(commit, begun.elapsed());
                     return Ok(Reply::Committed(floors));
                 }

@@ -54,10 +54,8 @@ impl ConsumerContext for Notes {
     /// answer for the order to let go of everything.
     fn rebalance(&self, consumer: &BaseConsumer<Self>, code: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
         let numbers = partitions.elements().iter().map(|partition| partition.partition()).collect();
-        let rebalance = match code {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Rebalance::Assign(numbers),
-            _ => Rebalance::Revoke(numbers),
-        };
+        let assigns = code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        let rebalance = if assigns { Rebalance::Assign(numbers) } else { Rebalance::Revoke(numbers) };
         if self.closing.load(Ordering::Relaxed) {
             let done = match rebalance {
                 Rebalance::Assign(_) => consumer.incremental_assign(partitions),

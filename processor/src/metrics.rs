@@ -47,19 +47,28 @@ impl Collector for Metrics {
             self.0.view();
         let encoder = &mut encoder;
 
-        let fates =
-            [("applied", counts.applied), ("late", counts.late), ("invalid", counts.invalid), ("future", counts.future)];
+        let fates = [
+            ("applied", counts.applied),
+            ("late", counts.late),
+            ("invalid", counts.invalid),
+            ("future", counts.future),
+        ];
         let fates = fates.map(|(fate, count)| (fate, count.unsigned_abs()));
         let records = metric(encoder, "retail_records", "Records committed, by fate", MetricType::Counter)?;
         counters(records, "fate", fates)?;
-        let reasons = metric(encoder, "retail_rejected", "Records committed and not applied, by reason", MetricType::Counter)?;
+        let reasons =
+            metric(encoder, "retail_rejected", "Records committed and not applied, by reason", MetricType::Counter)?;
         counters(reasons, "reason", rejected)?;
         let results = metric(encoder, "retail_commits", "Commits, by what became of them", MetricType::Counter)?;
         counters(results, "result", commits)?;
 
         let lags = partitions.iter().filter_map(|(partition, view)| Some((*partition, view.lag()?)));
-        let mut lag =
-            metric(encoder, "retail_consumer_lag_records", "Records in the log and not committed to Postgres", MetricType::Gauge)?;
+        let mut lag = metric(
+            encoder,
+            "retail_consumer_lag_records",
+            "Records in the log and not committed to Postgres",
+            MetricType::Gauge,
+        )?;
         for (partition, records) in lags {
             lag.encode_family(&[("partition", partition.to_string())])?.encode_gauge(&records)?;
         }
@@ -71,14 +80,25 @@ impl Collector for Metrics {
         let behind = "How far behind the latest time of their partition events were, in seconds";
         self::lateness(metric(encoder, "retail_event_lateness_seconds", behind, MetricType::Histogram)?, &lateness)?;
         let commit = "How long commits took, in seconds";
-        self.0.commit_seconds.0.encode(metric(encoder, "retail_commit_duration_seconds", commit, MetricType::Histogram)?)?;
+        self.0.commit_seconds.0.encode(metric(
+            encoder,
+            "retail_commit_duration_seconds",
+            commit,
+            MetricType::Histogram,
+        )?)?;
         if let Some(since) = last_commit.and_then(|time| time.duration_since(UNIX_EPOCH).ok()) {
-            metric(encoder, "retail_last_commit_timestamp_seconds", "When the last commit was done", MetricType::Gauge)?
-                .encode_gauge(&since.as_secs_f64())?;
+            metric(
+                encoder,
+                "retail_last_commit_timestamp_seconds",
+                "When the last commit was done",
+                MetricType::Gauge,
+            )?
+            .encode_gauge(&since.as_secs_f64())?;
         }
         metric(encoder, "retail_open_windows", "Windows that have rows and are not closed", MetricType::Gauge)?
             .encode_gauge(&open_windows)?;
-        metric(encoder, "retail_build", "What is running", MetricType::Info)?.encode_info(&[("version", env!("CARGO_PKG_VERSION"))])
+        metric(encoder, "retail_build", "What is running", MetricType::Info)?
+            .encode_info(&[("version", env!("CARGO_PKG_VERSION"))])
     }
 }
 
@@ -124,14 +144,7 @@ mod tests {
         state.claimed(3, 10);
         state.log_ends(&[0, 0, 0, 25]);
         let counts = Counts { applied: 7, late: 1, invalid: 2, ..Counts::default() };
-        let progress = Progress {
-            partition: 3,
-            from: 10,
-            to: 20,
-            max_observed: None,
-            floor: Timestamp::EPOCH,
-            counts,
-        };
+        let progress = Progress { partition: 3, from: 10, to: 20, max_observed: None, floor: Timestamp::EPOCH, counts };
         let mut batch = Batch { partitions: vec![progress], ..Batch::default() };
         batch.lateness.buckets[2] = 8;
         batch.lateness.sum_micros = 40_000_000;
@@ -159,6 +172,8 @@ mod tests {
         ] {
             assert!(text.lines().any(|other| other == line), "{line} is not in\n{text}");
         }
-        assert!(text.contains("retail_build_info{version=\"") && text.contains("retail_last_commit_timestamp_seconds "));
+        assert!(
+            text.contains("retail_build_info{version=\"") && text.contains("retail_last_commit_timestamp_seconds ")
+        );
     }
 }

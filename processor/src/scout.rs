@@ -90,7 +90,8 @@ pub(crate) fn start(
     let (questions, asked) = std::sync::mpsc::channel();
     let latest = Arc::new(Mutex::new(None));
     let scout = Scout { latest: Arc::clone(&latest), questions };
-    let run = move || Thread { cluster, topic, description, state, latest }.run(&asked, EVERY.min(idle_timeout / 4), ended);
+    let run =
+        move || Thread { cluster, topic, description, state, latest }.run(&asked, EVERY.min(idle_timeout / 4), ended);
     let thread = std::thread::Builder::new().name("scout".to_owned()).spawn(run).expect("a thread can be started");
     (scout, thread)
 }
@@ -108,7 +109,8 @@ impl Thread {
         let mut ended = Some(ended);
         let mut next = Instant::now();
         loop {
-            let mut asking: Vec<Question> = match questions.recv_timeout(next.saturating_duration_since(Instant::now())) {
+            let mut asking: Vec<Question> = match questions.recv_timeout(next.saturating_duration_since(Instant::now()))
+            {
                 Ok(question) => vec![question],
                 Err(RecvTimeoutError::Timeout) => Vec::new(),
                 Err(RecvTimeoutError::Disconnected) => return,

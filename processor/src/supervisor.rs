@@ -16,10 +16,10 @@ use tokio::task::JoinHandle;
 use crate::args::Options;
 use crate::committer::Committer;
 pub use crate::committer::Print;
-use crate::{consumer, http};
 use crate::scout::{self, Scout};
 use crate::state::State;
 use crate::worker::{Orders, Parts, Worker, WorkerError};
+use crate::{consumer, http};
 
 /// The pauses before everything is looked at again; they double.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -28,7 +28,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How often a processor that ends by itself asks whether it is there.
 const CAUGHT_UP_EVERY: Duration = Duration::from_millis(100);
 
-/// How long what follows the last commit may take.
+/// How long what follows the last commits may take, all workers together.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// The name under which trouble is reported.
@@ -97,7 +97,15 @@ pub enum ProcessorError {
 
 impl From<WorkerError> for ProcessorError {
     fn from(error: WorkerError) -> Self {
-        Self::Worker(error.to_string())
+        match error {
+            WorkerError::Cluster(error) => Self::Cluster(error),
+            // What is behind these, a new look at everything finds out.
+            WorkerError::OutOfRange(_)
+            | WorkerError::Stuck(_)
+            | WorkerError::NotDrained
+            | WorkerError::Committer(_)
+            | WorkerError::Consumer(_) => Self::Worker(error.to_string()),
+        }
     }
 }
 
@@ -139,7 +147,11 @@ impl Processor {
         while !*stop.borrow() {
             let error = match self.attempt(&mut stop, &mut pause).await {
                 Ok(()) => return Ok(()),
-                Err(error) if self.options.until_caught_up && !matches!(error, ProcessorError::Worker(_)) => return Err(error),
+                Err(error) if self.options.until_caught_up && !matches!(error, ProcessorError::Worker(_)) => {
+                    return Err(error);
+                }
+                // A batch that was not committed is not made good by ending.
+                Err(error) if *stop.borrow() => return Err(error),
                 Err(error) => error,
             };
             self.state.trouble(NAME, &error.to_string());
@@ -246,6 +258,7 @@ impl Processor {
             partitions,
         )
         .map_err(explain)?;
+        let store = Store::open(database, pipeline, &owner).await?;
         let (requests, asked) = mpsc::unbounded_channel();
         let (answers, replies) = std::sync::mpsc::channel();
         let committer = Committer {
@@ -255,7 +268,7 @@ impl Processor {
             scout: scout.clone(),
             state: Arc::clone(&self.state),
             print: pipeline.console.then(|| Arc::clone(&self.print)),
-            store: Some(Store::open(database, pipeline, "retail-processor").await?),
+            store: Some(store),
         };
         let parts = Parts {
             settings: self.settings.clone(),
@@ -312,7 +325,7 @@ impl Processor {
 async fn forget(pause: &mut Duration) {
     tokio::time::sleep(LONGEST_PAUSE).await;
     *pause = FIRST_PAUSE;
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Whether the logs still hold what the store waits for.
@@ -353,8 +366,9 @@ impl Crew {
                 std::panic::resume_unwind(panic);
             }
         }
+        let deadline = tokio::time::Instant::now() + LAST_WORDS;
         for mut committer in committers {
-            if tokio::time::timeout(LAST_WORDS, &mut committer).await.is_err() {
+            if tokio::time::timeout_at(deadline, &mut committer).await.is_err() {
                 committer.abort();
             }
         }
@@ -364,7 +378,10 @@ impl Crew {
 /// The machine's name, or the pod's.
 fn hostname() -> String {
     let file = |path: &Path| std::fs::read_to_string(path).ok().map(|name| name.trim().to_owned());
-    std::env::var("HOSTNAME").ok().or_else(|| file(Path::new("/etc/hostname"))).unwrap_or_else(|| "localhost".to_owned())
+    std::env::var("HOSTNAME")
+        .ok()
+        .or_else(|| file(Path::new("/etc/hostname")))
+        .unwrap_or_else(|| "localhost".to_owned())
 }
 
 #[cfg(test)]

@@ -45,11 +45,8 @@ fn line<T: AsRef<str>>(text: &mut String, cells: &[T; 8], widths: &[usize; 8]) {
     let mut line = String::new();
     for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
         let cell = cell.as_ref();
-        let _infallible = if NUMBERS.contains(&column) {
-            write!(line, "{cell:>width$}  ")
-        } else {
-            write!(line, "{cell:<width$}  ")
-        };
+        let _infallible =
+            if NUMBERS.contains(&column) { write!(line, "{cell:>width$}  ") } else { write!(line, "{cell:<width$}  ") };
     }
     text.push_str(line.trim_end());
     text.push('\n');

@@ -53,6 +53,12 @@ impl ClusterError {
                 "Kafka forbids this user the consumer group: it needs Read on groups that begin with retail."
                     .to_owned(),
             ),
+            Some(Code::InvalidSessionTimeout) => (
+                Explained::Other,
+                format!(
+                    "Kafka at {servers} allows no such session timeout: choose --session-timeout between group.min.session.timeout.ms and group.max.session.timeout.ms of the brokers"
+                ),
+            ),
             Some(Code::ClusterAuthorizationFailed) => {
                 (Explained::Forbidden, format!("Kafka forbids this user to create topic \"{topic}\": it needs Create"))
             }
@@ -84,9 +90,7 @@ impl ClusterError {
     }
 
     fn wrong_credentials(servers: &str, said: &str) -> Self {
-        let message = format!(
-            "Kafka at {servers} refused the user name or password: check RETAIL_KAFKA_USERNAME and RETAIL_KAFKA_PASSWORD, or kafka.sasl.secret ({said})"
-        );
+        let message = format!("Kafka at {servers} refused the user name or password of kafka.sasl.secret ({said})");
         Self { kind: Explained::WrongCredentials, message }
     }
 }
