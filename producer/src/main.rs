@@ -63,7 +63,9 @@ fn progress(events: Option<u64>, sent: &Arc<Sent>, stop: &Arc<AtomicBool>) -> Op
         return None;
     }
     let (bar, template) = match events {
-        Some(events) => (ProgressBar::new(events), "{bar:40} {human_pos} of {human_len} purchases, {per_sec}, {eta} left"),
+        Some(events) => {
+            (ProgressBar::new(events), "{bar:40} {human_pos} of {human_len} purchases, {per_sec}, {eta} left")
+        }
         None => (ProgressBar::no_length(), "{spinner} {human_pos} purchases, {per_sec}"),
     };
     let bar = bar.with_style(ProgressStyle::with_template(template).expect("the template is one"));

@@ -20,7 +20,7 @@ const EPOCH_OF_PURCHASES: Timestamp = Timestamp::from_secs(1_735_689_600); // 20
 const HEAD_START: Duration = Duration::from_secs(24 * 3600);
 
 /// What was typed.
-#[derive(Args, Clone, Default, Debug)]
+#[derive(Args, Clone, Copy, Default, Debug)]
 pub struct PlanArgs {
     /// How many purchases; without end if left out
     #[arg(long, value_name = "N")]
@@ -102,18 +102,8 @@ pub struct Plan {
 impl Plan {
     /// Puts the pipeline and what was typed together. `now` is the clock's time.
     pub fn new(pipeline: &Pipeline, args: PlanArgs, now: Timestamp) -> Result<Self, String> {
-        let PlanArgs {
-            events,
-            rate,
-            seed,
-            speed,
-            max_delay,
-            too_late,
-            malformed,
-            future,
-            duplicated,
-            start_time,
-        } = args;
+        let PlanArgs { events, rate, seed, speed, max_delay, too_late, malformed, future, duplicated, start_time } =
+            args;
         let Producer { events_per_second, seed: default_seed, speed: default_speed, faults, .. } =
             pipeline.producer.clone().unwrap_or_default();
         let rate = rate.unwrap_or(Rate::PerSecond(events_per_second.unsigned_abs()));
@@ -177,7 +167,8 @@ mod tests {
 
     #[test]
     fn flags_win_over_the_file_and_the_file_over_defaults() {
-        let plan = |args| Plan::new(&pipeline("producer: {seed: 7, eventsPerSecond: 5, faults: {future: 3}}"), args, NOW);
+        let plan =
+            |args| Plan::new(&pipeline("producer: {seed: 7, eventsPerSecond: 5, faults: {future: 3}}"), args, NOW);
         let from_file = plan(PlanArgs::default()).unwrap();
         assert_eq!((from_file.habits.seed, from_file.rate, from_file.habits.faults.future), (7, Rate::PerSecond(5), 3));
         let args = PlanArgs { seed: Some(8), rate: Some(Rate::Max), future: Some(4), ..PlanArgs::default() };
@@ -190,7 +181,8 @@ mod tests {
 
     #[test]
     fn live_event_time_runs_faster_than_the_clock_and_never_ahead_of_it() {
-        let plan = Plan::new(&pipeline("producer: {eventsPerSecond: 10, speed: 60}"), PlanArgs::default(), NOW).unwrap();
+        let plan =
+            Plan::new(&pipeline("producer: {eventsPerSecond: 10, speed: 60}"), PlanArgs::default(), NOW).unwrap();
         let arrival = |n: u64| plan.arrival(n, || NOW.plus(Span::from_secs(n as u32 / 10)));
         assert_eq!(arrival(10).since(arrival(0)), Span::from_secs(60));
         // A day later it has caught up.
@@ -202,7 +194,7 @@ mod tests {
     #[test]
     fn a_counted_run_does_not_depend_on_the_clock() {
         let args = PlanArgs { events: Some(10), ..PlanArgs::default() };
-        let plan = |now| Plan::new(&pipeline(""), args.clone(), now).unwrap();
+        let plan = |now| Plan::new(&pipeline(""), args, now).unwrap();
         assert_eq!(plan(NOW), plan(NOW.plus(Span::from_secs(1))));
         assert_eq!(plan(NOW).arrival(100, || NOW), EPOCH_OF_PURCHASES.plus(Span::from_secs(1)));
     }

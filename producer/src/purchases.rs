@@ -247,7 +247,9 @@ mod tests {
             let purchase: BTreeMap<String, serde_json::Value> = serde_json::from_slice(value).unwrap();
             assert_eq!(purchase.len(), 9);
             let category = CATEGORIES.iter().find(|category| purchase["category"] == category.name).unwrap();
-            assert!(category.products.iter().any(|p| purchase["brand"] == p.brand && purchase["product_name"] == p.name));
+            assert!(
+                category.products.iter().any(|p| purchase["brand"] == p.brand && purchase["product_name"] == p.name)
+            );
             let event = Decoder::default().decode(Some(value)).unwrap().timestamp;
             let arrival = Timestamp::from_secs(START + i as i64);
             assert!(event <= arrival && event >= arrival.minus(Span::from_secs(3600)));
@@ -283,7 +285,10 @@ mod tests {
         assert!((400..600).contains(&repeated), "{repeated}");
         assert!((400..650).contains(&late) && (400..650).contains(&future), "{late} {future}");
         let kinds: Vec<&str> = reasons.keys().copied().collect();
-        assert_eq!(kinds, ["bad_key", "bad_price", "bad_quantity", "bad_timestamp", "empty", "malformed_json", "missing_field"]);
+        assert_eq!(
+            kinds,
+            ["bad_key", "bad_price", "bad_quantity", "bad_timestamp", "empty", "malformed_json", "missing_field"]
+        );
         assert!((1800..2400).contains(&reasons.values().sum::<usize>()), "{reasons:?}");
     }
 }

@@ -78,10 +78,10 @@ impl ProducerContext for Deliveries {
 
     /// Hears of failures only: a million reports of success would cost as much as the sending.
     fn delivery(&self, delivery: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, _)) = delivery {
-            if self.0.failed.fetch_add(1, Ordering::Relaxed) == 0 {
-                tracing::warn!(%error, "purchases are lost");
-            }
+        if let Err((error, _)) = delivery
+            && self.0.failed.fetch_add(1, Ordering::Relaxed) == 0
+        {
+            tracing::warn!(%error, "purchases are lost");
         }
     }
 }

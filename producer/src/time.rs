@@ -53,10 +53,7 @@ mod tests {
             let mut out = Vec::new();
             clockface.write(&mut out, Timestamp::from_micros(micros));
             let expected = chrono::DateTime::from_timestamp_micros(micros).unwrap();
-            assert_eq!(
-                String::from_utf8(out).unwrap(),
-                expected.to_rfc3339_opts(chrono::SecondsFormat::Micros, false)
-            );
+            assert_eq!(String::from_utf8(out).unwrap(), expected.to_rfc3339_opts(chrono::SecondsFormat::Micros, false));
         }
     }
 }

@@ -44,7 +44,13 @@ impl Case {
 
     /// A case on these servers.
     pub fn on(kafka: &str, database_url: &str) -> CaseBuilder {
-        CaseBuilder { partitions: 2, topic_config: "retention.ms: \"-1\"".to_owned(), spec: Vec::new(), kafka: kafka.to_owned(), database_url: database_url.to_owned() }
+        CaseBuilder {
+            partitions: 2,
+            topic_config: "retention.ms: \"-1\"".to_owned(),
+            spec: Vec::new(),
+            kafka: kafka.to_owned(),
+            database_url: database_url.to_owned(),
+        }
     }
 
     /// A command that runs a program on this pipeline.

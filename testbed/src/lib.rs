@@ -13,8 +13,8 @@ mod servers;
 mod wait;
 
 pub use case::{Case, CaseBuilder};
-pub use process::Program;
-pub use proxy::{Cut, Proxy};
+pub use process::{Program, jumping_clock};
+pub use proxy::{Moment, Proxy};
 pub use records::{Sent, Topic, at, purchase};
-pub use servers::{Kafka, Postgres};
+pub use servers::{Kafka, Postgres, SmallDisk};
 pub use wait::{eventually, within};

@@ -1,7 +1,7 @@
 //! Programs under test, and what happens to them.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -33,17 +33,17 @@ pub struct Program {
 impl Program {
     /// Starts `program` on the pipeline of `case`, with more arguments. Its output goes to a file under `.dev/test`.
     pub fn start(program: impl AsRef<Path>, case: &Case, arguments: &[&str]) -> Self {
-        let name = program.as_ref().file_name().unwrap().to_string_lossy().into_owned();
+        let mut command = case.command(program);
+        command.args(arguments);
+        Self::run(command)
+    }
+
+    /// Runs a command in the background. Its output goes to a file under `.dev/test`.
+    pub fn run(mut command: Command) -> Self {
+        let name = Path::new(command.get_program()).file_name().unwrap().to_string_lossy().into_owned();
         let log = directory().join(unique(&name)).with_extension("log");
         let output = std::fs::File::create(&log).unwrap();
-        let child = case
-            .command(program)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(output.try_clone().unwrap())
-            .stderr(output)
-            .spawn()
-            .unwrap();
+        let child = command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output).spawn().unwrap();
         Self { child, log }
     }
 
@@ -91,10 +91,10 @@ impl Program {
         within(Duration::from_secs(60), &what, async || self.output().contains(text).then_some(())).await;
     }
 
-    /// Its resident memory now, in MiB.
-    pub fn resident_mib(&self) -> u64 {
+    /// The most resident memory that it has had, in MiB.
+    pub fn peak_memory_mib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
     }
 }
@@ -109,6 +109,15 @@ impl Drop for Program {
             let _gone_already = std::fs::remove_file(&self.log);
         }
     }
+}
+
+/// A library that makes the wall clock of the program it is preloaded into jump by years.
+pub fn jumping_clock() -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/jumping_clock.c");
+    let library = directory().join(unique("jumping-clock")).with_extension("so");
+    let arguments = ["-shared", "-fPIC", "-o", library.to_str().unwrap(), source.to_str().unwrap(), "-ldl"];
+    assert!(Command::new("cc").args(arguments).status().unwrap().success());
+    library
 }
 
 fn tail(text: &str) -> &str {

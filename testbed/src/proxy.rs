@@ -1,7 +1,274 @@
-//! TBD
-/// x
+//! A wire between a program and Postgres that can be cut in the middle of a commit.
+//!
+//! It reads along: which prepared statement is the commit, where a message begins and ends, when the server has answered.
+//! Everything else passes unseen.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{oneshot, watch};
+
+/// Where in the course of a commit everything stops.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Moment {
+    /// The program has sent it; nothing of it has left for the server.
+    BeforeTheCommit,
+    /// Half of it has reached the server.
+    HalfOfTheCommit,
+    /// The server has done it and answered; the program has heard nothing.
+    AfterTheCommit,
+}
+
+/// What is to be done with the next commit, or is being done with the one before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Order {
+    Pass,
+    StopAt(Moment),
+    /// One is held; the others pass.
+    Held,
+    /// What is held goes on.
+    Release,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Orders {
+    order: Order,
+    /// Raised by each cut; connections of an earlier generation end.
+    generation: u64,
+}
+
+/// The wire. Its connections end with the value.
 #[derive(Debug)]
-pub struct Proxy;
-/// y
-#[derive(Debug)]
-pub struct Cut;
+pub struct Proxy {
+    address: String,
+    orders: Arc<watch::Sender<Orders>>,
+    _end: oneshot::Sender<()>,
+}
+
+impl Proxy {
+    /// A wire to the server at this host:port.
+    pub fn to(server: &str) -> Self {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        listener.set_nonblocking(true).unwrap();
+        let orders = Arc::new(watch::Sender::new(Orders { order: Order::Pass, generation: 0 }));
+        let (end, ended) = oneshot::channel();
+        let serve = serve(listener, server.to_owned(), Arc::clone(&orders));
+        // On a thread of its own, for tests block theirs.
+        std::thread::spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                tokio::select! {
+                    () = serve => {}
+                    _ = ended => {}
+                }
+            });
+        });
+        Self { address, orders, _end: end }
+    }
+
+    /// The same database by way of this wire.
+    pub fn url(&self, url: &str) -> String {
+        let (credentials, rest) = url.split_once('@').unwrap();
+        let (_, database) = rest.split_once('/').unwrap();
+        format!("{credentials}@{}/{database}", self.address)
+    }
+
+    /// Stops the next commit at this moment.
+    pub fn stop_at(&self, moment: Moment) {
+        self.orders.send_modify(|orders| orders.order = Order::StopAt(moment));
+    }
+
+    /// Waits until a commit is held.
+    pub async fn holds_a_commit(&self) {
+        let mut orders = self.orders.subscribe();
+        let held = orders.wait_for(|orders| orders.order == Order::Held);
+        tokio::time::timeout(std::time::Duration::from_secs(60), held).await.expect("a commit comes").unwrap();
+    }
+
+    /// Lets go on what is held.
+    pub fn release(&self) {
+        self.orders.send_modify(|orders| orders.order = Order::Release);
+    }
+
+    /// Ends every connection; new ones pass.
+    pub fn cut(&self) {
+        self.orders.send_modify(|orders| *orders = Orders { order: Order::Pass, generation: orders.generation + 1 });
+    }
+}
+
+async fn serve(listener: std::net::TcpListener, server: String, orders: Arc<watch::Sender<Orders>>) {
+    let listener = TcpListener::from_std(listener).unwrap();
+    loop {
+        let (client, _) = listener.accept().await.unwrap();
+        tokio::spawn(connect(client, server.clone(), Arc::clone(&orders)));
+    }
+}
+
+async fn connect(client: TcpStream, server: String, orders: Arc<watch::Sender<Orders>>) {
+    // Without a server, the program sees the end of its connection, as it would from the server's own machine.
+    let Ok(server) = TcpStream::connect(server).await else { return };
+    let mut watched = orders.subscribe();
+    let generation = watched.borrow_and_update().generation;
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    let answers = watch::Sender::new(Answers::default());
+    let up = Up { orders: Arc::clone(&orders), answers: answers.clone(), commits: BTreeSet::new() };
+    tokio::select! {
+        _ = up.run(from_client, to_server) => {}
+        _ = down(from_server, to_client, &answers) => {}
+        _ = watched.wait_for(|orders| orders.generation != generation) => {}
+    }
+}
+
+/// What the server has said, as far as both directions need to know.
+#[derive(Clone, Copy, Default, Debug)]
+struct Answers {
+    /// It is kept from the program.
+    kept: bool,
+    /// How often the server was done and ready for more.
+    ready: u64,
+}
+
+/// From the program to the server.
+struct Up {
+    orders: Arc<watch::Sender<Orders>>,
+    answers: watch::Sender<Answers>,
+    /// The names of the prepared statements that commit.
+    commits: BTreeSet<Vec<u8>>,
+}
+
+impl Up {
+    async fn run(mut self, mut client: OwnedReadHalf, mut server: OwnedWriteHalf) -> io::Result<()> {
+        // The first message has no type byte.
+        let start = body(&mut client).await?;
+        server.write_all(&start).await?;
+        loop {
+            let message = message(&mut client).await?;
+            match message[0] {
+                b'P' => self.learn(&message),
+                b'B' if self.is_commit(&message) => {
+                    if let Some(moment) = self.take_order() {
+                        self.hold(moment, message, &mut client, &mut server).await?;
+                        continue;
+                    }
+                }
+                _ => {}
+            }
+            server.write_all(&message).await?;
+        }
+    }
+
+    /// Parse: the name of a statement, and its text.
+    fn learn(&mut self, message: &[u8]) {
+        let mut strings = message[5..].split(|byte| *byte == 0);
+        let (name, sql) = (strings.next().unwrap(), strings.next().unwrap());
+        if sql.windows(7).any(|window| window == b" fence(") && !sql.starts_with(b"CREATE") {
+            self.commits.insert(name.to_vec());
+        }
+    }
+
+    /// Bind: the name of a portal, and of a statement.
+    fn is_commit(&self, message: &[u8]) -> bool {
+        self.commits.contains(message[5..].split(|byte| *byte == 0).nth(1).unwrap())
+    }
+
+    /// One connection takes it, if there is one.
+    fn take_order(&self) -> Option<Moment> {
+        let mut taken = None;
+        self.orders.send_if_modified(|orders| {
+            if let Order::StopAt(moment) = orders.order {
+                taken = Some(moment);
+                // Said to be held once it is.
+                orders.order = Order::Pass;
+            }
+            false
+        });
+        taken
+    }
+
+    async fn hold(
+        &self,
+        moment: Moment,
+        bind: Vec<u8>,
+        client: &mut OwnedReadHalf,
+        server: &mut OwnedWriteHalf,
+    ) -> io::Result<()> {
+        match moment {
+            Moment::BeforeTheCommit => {
+                self.held().await;
+                server.write_all(&bind).await
+            }
+            Moment::HalfOfTheCommit => {
+                let (first, second) = bind.split_at(bind.len() / 2);
+                server.write_all(first).await?;
+                self.held().await;
+                server.write_all(second).await
+            }
+            Moment::AfterTheCommit => {
+                let mut answers = self.answers.subscribe();
+                let before = answers.borrow().ready;
+                self.answers.send_modify(|answers| answers.kept = true);
+                server.write_all(&bind).await?;
+                // Execute and Sync.
+                for _ in 0..2 {
+                    server.write_all(&message(client).await?).await?;
+                }
+                answers.wait_for(|answers| answers.ready > before).await.map_err(io::Error::other)?;
+                self.held().await;
+                self.answers.send_modify(|answers| answers.kept = false);
+                Ok(())
+            }
+        }
+    }
+
+    /// Says that a commit is held, and holds it.
+    async fn held(&self) {
+        self.orders.send_modify(|orders| orders.order = Order::Held);
+        let mut orders = self.orders.subscribe();
+        let _released = orders.wait_for(|orders| orders.order == Order::Release).await;
+    }
+}
+
+/// From the server to the program.
+async fn down(
+    mut server: OwnedReadHalf,
+    mut client: OwnedWriteHalf,
+    answers: &watch::Sender<Answers>,
+) -> io::Result<()> {
+    let mut heard = answers.subscribe();
+    let mut said = Vec::new();
+    loop {
+        let message = message(&mut server).await?;
+        said.extend_from_slice(&message);
+        // Ready for more.
+        if message[0] == b'Z' {
+            answers.send_modify(|answers| answers.ready += 1);
+            heard.wait_for(|answers| !answers.kept).await.map_err(io::Error::other)?;
+        }
+        if !heard.borrow().kept {
+            client.write_all(&said).await?;
+            said.clear();
+        }
+    }
+}
+
+/// A message: a byte that is its type, its length, and the rest.
+async fn message(from: &mut OwnedReadHalf) -> io::Result<Vec<u8>> {
+    let mut message = vec![from.read_u8().await?];
+    message.extend(body(from).await?);
+    Ok(message)
+}
+
+/// A length, which counts itself, and the rest.
+async fn body(from: &mut OwnedReadHalf) -> io::Result<Vec<u8>> {
+    let length = from.read_u32().await?;
+    let mut body = length.to_be_bytes().to_vec();
+    body.resize(length as usize, 0);
+    from.read_exact(&mut body[4..]).await?;
+    Ok(body)
+}

@@ -101,6 +101,11 @@ impl Postgres {
         self.url().replace("retail:retail@", "postgres:postgres@")
     }
 
+    /// The id of the user who runs it.
+    pub fn user_id(&self) -> u32 {
+        std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(self.server.directory.join("data")).unwrap())
+    }
+
     /// host:port.
     pub fn address(&self) -> String {
         let url = self.url();
@@ -161,6 +166,49 @@ impl Drop for Server {
             self.run("down");
             std::fs::remove_dir_all(&self.directory).unwrap();
         }
+    }
+}
+
+/// A disk of a few MiB, for those who must see it full. Gone with the value.
+#[derive(Debug)]
+pub struct SmallDisk {
+    directory: PathBuf,
+}
+
+impl SmallDisk {
+    /// Such a disk, owned by the user with this id; nothing where we may not mount one.
+    pub fn mount(mib: u32, user: u32) -> Option<Self> {
+        let directory = std::env::temp_dir().join(unique("disk"));
+        std::fs::create_dir(&directory).unwrap();
+        let options = format!("size={mib}m,mode=0700,uid={user}");
+        let done = |program: &str, arguments: &[&str]| {
+            Command::new(program).args(arguments).arg(&directory).status().is_ok_and(|status| status.success())
+        };
+        done("mount", &["-t", "tmpfs", "-o", &options, "tmpfs"]).then_some(Self { directory })
+    }
+
+    /// Where it is.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Fills it to the last byte.
+    pub fn fill(&self) {
+        let mut ballast = std::fs::File::create(self.directory.join("ballast")).unwrap();
+        while std::io::Write::write_all(&mut ballast, &[1; 4096]).is_ok() {}
+    }
+
+    /// Makes room again.
+    pub fn make_room(&self) {
+        std::fs::remove_file(self.directory.join("ballast")).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Whoever still has files open there keeps it until they close them.
+        let _unmounted = Command::new("umount").arg("-l").arg(&self.directory).status();
+        let _removed = std::fs::remove_dir(&self.directory);
     }
 }
 

@@ -40,7 +40,8 @@ async fn values_are_exact_to_the_last_decimal() {
         case.topic.purchases(0, &[("A", price, 0)]);
     }
     catch_up(&case).await;
-    let row = case.text("SELECT concat_ws(' ', total_quantity, total_amount, running_total, avg_price) FROM retail").await;
+    let row =
+        case.text("SELECT concat_ws(' ', total_quantity, total_amount, running_total, avg_price) FROM retail").await;
     // 1000000000020.290001 / 6 = 166666666670.0483335
     assert_eq!(row, "6 1000000000020.290001 1000000000020.290001 166666666670.048334");
     case.assert_exact().await;
@@ -50,7 +51,8 @@ async fn values_are_exact_to_the_last_decimal() {
 async fn two_processors_share_the_work() {
     let case = Case::shared().partitions(4).start().await;
     let processors = [start(&case, &["--workers", "1"]), start(&case, &["--workers", "1"])];
-    until(&case, "both have partitions", "SELECT count(DISTINCT owner) = 2 AND count(*) = 4 FROM partition_progress").await;
+    until(&case, "both have partitions", "SELECT count(DISTINCT owner) = 2 AND count(*) = 4 FROM partition_progress")
+        .await;
     produce(&case, 20_000, 1).await;
     until_consumed(&case, 20_000).await;
     case.assert_exact().await;
@@ -109,7 +111,12 @@ async fn when_all_are_idle_the_watermark_holds() {
     let case = Case::shared().spec("watermark: {idleTimeout: 1s, whenIdle: Hold}").start().await;
     let _processor = start(&case, &[]);
     case.topic.purchases(0, &[("A", "1", 0)]);
-    until(&case, "both are idle", "SELECT count(*) = 2 AND bool_and(idle_confirmed IS NOT NULL) FROM partition_progress").await;
+    until(
+        &case,
+        "both are idle",
+        "SELECT count(*) = 2 AND bool_and(idle_confirmed IS NOT NULL) FROM partition_progress",
+    )
+    .await;
     // Confirmed once more: what the first confirmation could do is done.
     let confirmed = case.text("SELECT max(idle_confirmed) FROM partition_progress").await;
     let again = format!("SELECT min(idle_confirmed) > '{confirmed}' FROM partition_progress");
@@ -150,7 +157,8 @@ async fn a_clock_that_runs_ahead_cannot_make_others_late() {
     ]);
     catch_up(&case).await;
     assert_eq!(case.ledger().await, ["2 = 2 applied + 0 late + 0 invalid + 0 future + 0 gaps"]);
-    let observed = format!("SELECT extract(epoch FROM max_observed_time)::bigint = {} FROM partition_progress", at(3600));
+    let observed =
+        format!("SELECT extract(epoch FROM max_observed_time)::bigint = {} FROM partition_progress", at(3600));
     assert_eq!(case.text(&observed).await, "true");
 }
 

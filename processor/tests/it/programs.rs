@@ -5,8 +5,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use retail_producer::plan::{Plan, PlanArgs, Rate};
-use retail_producer::run::{Sent, clock, run};
+use retail_producer::run::{Sent, Summary, clock, run};
 use retail_testbed::{Case, Program, eventually};
+use tokio::task::JoinHandle;
 
 pub(crate) const PROCESSOR: &str = env!("CARGO_BIN_EXE_retail-processor");
 
@@ -34,22 +35,59 @@ pub(crate) async fn until_consumed(case: &Case, offsets: i64) {
     until(case, &format!("{offsets} offsets are consumed"), &sql).await;
 }
 
-/// Sends simulated purchases as fast as the broker takes them: 2 % malformed, 2 % too late, 1 % of the future, 1 % twice.
-pub(crate) async fn produce(case: &Case, events: u64, seed: u64) {
-    let args = PlanArgs {
-        events: Some(events),
-        rate: Some(Rate::Max),
-        seed: Some(seed),
-        malformed: Some(2),
-        too_late: Some(2),
-        future: Some(1),
-        duplicated: Some(1),
-        ..PlanArgs::default()
-    };
+/// 2 % malformed, 2 % too late, 1 % of the future, 1 % twice.
+pub(crate) const FAULTY: PlanArgs = PlanArgs {
+    events: None,
+    rate: None,
+    seed: None,
+    speed: None,
+    max_delay: None,
+    too_late: Some(2),
+    malformed: Some(2),
+    future: Some(1),
+    duplicated: Some(1),
+    start_time: None,
+};
+
+/// Sends simulated purchases in the background, and says how far that is.
+pub(crate) fn sending(case: &Case, args: PlanArgs) -> (Arc<Sent>, JoinHandle<Summary>) {
     let plan = Plan::new(&case.settings.pipeline, args, clock()).unwrap();
     let (kafka, topic) = (case.settings.kafka.clone(), case.topic.name.clone());
-    let summary = tokio::task::spawn_blocking(move || {
-        run(&kafka, &topic, &plan, &AtomicBool::new(false), &Arc::new(Sent::default())).unwrap()
-    });
-    assert_eq!(summary.await.unwrap().acknowledged, events);
+    let sent = Arc::new(Sent::default());
+    let counted = Arc::clone(&sent);
+    let sending =
+        tokio::task::spawn_blocking(move || run(&kafka, &topic, &plan, &AtomicBool::new(false), &counted).unwrap());
+    (sent, sending)
+}
+
+/// Sends faulty purchases as fast as the broker takes them.
+pub(crate) async fn produce(case: &Case, events: u64, seed: u64) {
+    let args = PlanArgs { events: Some(events), rate: Some(Rate::Max), seed: Some(seed), ..FAULTY };
+    assert_eq!(sending(case, args).1.await.unwrap().acknowledged, events);
+}
+
+/// Asks a program that serves at a port of its own choice; answers the status code and the body.
+pub(crate) async fn http(program: &Program, path: &str) -> (u16, String) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    program.says("at http://").await;
+    let output = program.output();
+    let address = output.split("at http://").nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap();
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    stream
+        .write_all(format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").as_bytes())
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+/// Waits until /readyz answers with this status code, and says what it said.
+pub(crate) async fn until_ready(program: &Program, status: u16, word: &str) {
+    eventually(&format!("/readyz answers {status} and {word:?}"), async || {
+        let (code, body) = http(program, "/readyz").await;
+        (code == status && body.contains(word)).then_some(())
+    })
+    .await;
 }

@@ -75,7 +75,8 @@ async fn a_log_truncated_under_the_stored_offset_stops_everything_and_says_how_m
     case.topic.purchases(0, &[("A", "1", 1), ("A", "1", 2), ("A", "1", 3)]);
     case.topic.truncate(0, 3).await;
     let before = (case.retail().await, case.ledger().await);
-    refuses(&case, &["2 records of topic", "continues at offset 1, and its log begins at 3", "Nothing was touched"]).await;
+    refuses(&case, &["2 records of topic", "continues at offset 1, and its log begins at 3", "Nothing was touched"])
+        .await;
     assert_eq!((case.retail().await, case.ledger().await), before);
 }
 
@@ -186,7 +187,7 @@ async fn a_poison_producer_does_not_stop_the_rows_of_others() {
     }
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     let sent = poison.join().unwrap();
-    let memory = processor.resident_mib();
+    let memory = processor.peak_memory_mib();
     until_consumed(&case, sent as i64 + 5).await;
     assert_eq!(case.text("SELECT count(*) FROM dead_letter").await, sent.to_string());
     // Two batches of 16 MiB, what is fetched, and the program: far from what was sent.

@@ -1,0 +1,154 @@
+//! A worker, its wire or its time ends at each step of a commit. Whatever happened, every purchase counts once.
+
+use retail_testbed::{Case, Moment, Postgres, Program, Proxy, eventually};
+use tokio_postgres::Client;
+
+use crate::programs::{http, start, until, until_consumed};
+
+/// A processor that has committed one record, and whose wire to Postgres can be cut.
+struct Wired {
+    case: Case,
+    proxy: Proxy,
+    processor: Program,
+}
+
+impl Wired {
+    async fn start() -> Self {
+        let case = Case::shared().partitions(1).start().await;
+        let proxy = Proxy::to(&Postgres::shared().address());
+        let through = case.with_database(&proxy.url(&Postgres::shared().url()));
+        let processor = start(&through, &["--workers", "1", "--session-timeout", "6s", "--http", "127.0.0.1:0"]);
+        case.topic.purchases(0, &[("A", "1", 0)]);
+        until_consumed(&case, 1).await;
+        Self { case, proxy, processor }
+    }
+
+    /// Sends two more records, and holds their commit at a moment.
+    async fn hold(&self, moment: Moment) {
+        self.proxy.stop_at(moment);
+        self.case.topic.purchases(0, &[("A", "1", 1), ("A", "1", 2)]);
+        self.proxy.holds_a_commit().await;
+    }
+
+    async fn consumed(&self) -> String {
+        self.case.text("SELECT consumed FROM ledger").await
+    }
+
+    /// The processor goes on, and its batch is there once.
+    async fn goes_on(self) {
+        self.case.topic.purchases(0, &[("A", "1", 3)]);
+        until_consumed(&self.case, 4).await;
+        assert!(!self.processor.output().contains("fenced"), "{}", self.processor.output());
+        self.case.assert_exact().await;
+    }
+
+    /// The processor is killed, another comes, and everything is there once.
+    async fn dies_and_has_an_heir(self) {
+        self.processor.kill();
+        self.proxy.cut();
+        let _heir = start(&self.case, &["--workers", "1"]);
+        self.case.topic.purchases(0, &[("A", "1", 3)]);
+        until_consumed(&self.case, 4).await;
+        assert_eq!(self.case.retail().await, ["0 300 A 4 4 4 open"]);
+        self.case.assert_exact().await;
+    }
+}
+
+#[tokio::test]
+async fn a_worker_killed_before_its_commit_was_sent_loses_nothing() {
+    let wired = Wired::start().await;
+    wired.hold(Moment::BeforeTheCommit).await;
+    assert_eq!(wired.consumed().await, "1");
+    wired.dies_and_has_an_heir().await;
+}
+
+#[tokio::test]
+async fn a_worker_killed_while_its_commit_is_on_its_way_counts_nothing_twice() {
+    let wired = Wired::start().await;
+    wired.hold(Moment::HalfOfTheCommit).await;
+    assert_eq!(wired.consumed().await, "1");
+    wired.dies_and_has_an_heir().await;
+}
+
+#[tokio::test]
+async fn a_worker_killed_after_its_commit_and_before_it_heard_of_it_counts_nothing_twice() {
+    let wired = Wired::start().await;
+    wired.hold(Moment::AfterTheCommit).await;
+    assert_eq!(wired.consumed().await, "3");
+    wired.dies_and_has_an_heir().await;
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_is_lost_is_asked_for_and_not_sent_twice() {
+    let wired = Wired::start().await;
+    wired.hold(Moment::AfterTheCommit).await;
+    wired.proxy.cut();
+    // The offsets that it is told moved on, so that a second one would have been fenced.
+    wired.goes_on().await;
+}
+
+#[tokio::test]
+async fn a_commit_that_never_arrived_is_sent_again() {
+    for moment in [Moment::BeforeTheCommit, Moment::HalfOfTheCommit] {
+        let wired = Wired::start().await;
+        wired.hold(moment).await;
+        wired.proxy.cut();
+        until_consumed(&wired.case, 3).await;
+        wired.goes_on().await;
+    }
+}
+
+/// Waits until so many sessions of the processor wait for a lock.
+async fn until_waiting(case: &Case, superuser: &Client, processor: &Program, sessions: i64) {
+    let waiting = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE '%/{}/%'",
+        processor.pid()
+    );
+    eventually(&format!("{sessions} sessions wait in {}", case.topic.name), async || {
+        let row = superuser.query_one(&waiting, &[]).await.unwrap();
+        (row.get::<_, i64>(0) == sessions).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_commit_that_arrives_after_it_was_given_up_counts_once() {
+    let Wired { case, proxy, processor } = Wired::start().await;
+    let lock = case.client().await;
+    lock.batch_execute("BEGIN; SELECT FROM partition_progress FOR UPDATE").await.unwrap();
+    let superuser = case.client_at(&Postgres::shared().superuser_url()).await;
+    case.topic.purchases(0, &[("A", "1", 1), ("A", "1", 2)]);
+    until_waiting(&case, &superuser, &processor, 1).await;
+    // The server does not notice while it waits. The worker asks, hears that nothing was committed, and sends it again.
+    proxy.cut();
+    until_waiting(&case, &superuser, &processor, 2).await;
+    lock.batch_execute("COMMIT").await.unwrap();
+    until_consumed(&case, 3).await;
+    Wired { case, proxy, processor }.goes_on().await;
+}
+
+#[tokio::test]
+async fn a_zombie_that_wakes_up_after_its_partitions_were_taken_is_fenced_and_works_on() {
+    let Wired { case, proxy, processor: zombie } = Wired::start().await;
+    proxy.stop_at(Moment::BeforeTheCommit);
+    case.topic.purchases(0, &[("A", "1", 1), ("A", "1", 2)]);
+    proxy.holds_a_commit().await;
+    zombie.signal("STOP");
+    let heir = start(&case, &["--workers", "1", "--session-timeout", "6s"]);
+    until_consumed(&case, 3).await;
+    // What it sent before it fell asleep arrives now.
+    proxy.release();
+    zombie.signal("CONT");
+    zombie.says("fenced").await;
+    let (_, metrics) = http(&zombie, "/metrics").await;
+    assert!(metrics.contains("retail_commits_total{result=\"fenced\"} 1"), "{metrics}");
+    case.topic.purchases(0, &[("A", "1", 3)]);
+    until_consumed(&case, 4).await;
+    heir.kill();
+    let owned = format!("SELECT bool_and(owner LIKE '%/{}/%') FROM partition_progress", zombie.pid());
+    until(&case, "the partition is the zombie's again", &owned).await;
+    case.topic.purchases(0, &[("A", "1", 4)]);
+    until_consumed(&case, 5).await;
+    assert_eq!(case.retail().await, ["0 300 A 5 5 5 open"]);
+    case.assert_exact().await;
+}

@@ -1,0 +1,262 @@
+//! Servers that go away, refuse, or are full; clocks that jump; signals.
+
+use std::time::{Duration, Instant};
+
+use retail_testbed::{Case, Kafka, Postgres, Program, Sent, SmallDisk, eventually, jumping_clock};
+use tokio_postgres::Client;
+
+use crate::programs::{LIMIT, PROCESSOR, catch_up, http, produce, start, until, until_consumed, until_ready};
+
+const PROBES: [&str; 2] = ["--http", "127.0.0.1:0"];
+
+/// A role of the test's own, which owns the pipeline's schema, and a session of the superuser.
+async fn own_role(case: &Case) -> (Case, String, Client) {
+    let superuser = case.client_at(&Postgres::shared().superuser_url()).await;
+    let role = format!("role_{}", case.settings.pipeline.schema);
+    let make = format!("CREATE ROLE {role} LOGIN PASSWORD 'secret'; GRANT CREATE ON DATABASE retail TO {role}");
+    superuser.batch_execute(&make).await.unwrap();
+    let case = case.with_database(&Postgres::shared().url().replace("retail:retail@", &format!("{role}:secret@")));
+    case.apply_topic().await;
+    case.apply_schema().await;
+    superuser.batch_execute(&format!("SET search_path TO {}", case.settings.pipeline.schema)).await.unwrap();
+    (case, role, superuser)
+}
+
+fn garbage(count: usize) -> Vec<Sent> {
+    (0..count as i64).map(|n| Sent { partition: 0, timestamp: n, value: Some(vec![b'x'; 1000]) }).collect()
+}
+
+#[tokio::test]
+async fn an_outage_of_postgres_loses_nothing_fills_no_memory_and_costs_no_membership() {
+    let postgres = Postgres::private();
+    let case = Case::on(&Kafka::shared().address(), &postgres.url()).start().await;
+    let session = Duration::from_secs(6);
+    let processor = start(&case, &[&["--workers", "1", "--session-timeout", "6s"], &PROBES[..]].concat());
+    case.topic.purchases(1, &[("A", "1", 0)]);
+    until_consumed(&case, 1).await;
+    postgres.stop();
+    let began = Instant::now();
+    let mut sent = 1;
+    // Longer than the group waits for us, and more than we may keep.
+    while began.elapsed() < session * 2 || sent < 200_000 {
+        case.topic.send(&garbage(20_000));
+        sent += 20_000;
+        until_ready(&processor, 503, "cannot reach postgres").await;
+        assert_eq!(http(&processor, "/livez").await.0, 200);
+    }
+    postgres.start();
+    until_consumed(&case, sent).await;
+    until_ready(&processor, 200, "ready").await;
+    let said = processor.output();
+    assert!(!said.contains("gave up partitions") && !said.contains("fenced"), "{said}");
+    let memory = processor.peak_memory_mib();
+    assert!(memory < 150, "{memory} MiB while {} MB of garbage came", sent / 1000);
+    case.assert_exact().await;
+}
+
+#[tokio::test]
+async fn a_full_disk_is_named_and_processing_goes_on_when_there_is_room() {
+    let postgres = Postgres::private();
+    let Some(disk) = SmallDisk::mount(64, postgres.user_id()) else {
+        eprintln!("skipped: a small disk can be mounted by root only");
+        return;
+    };
+    let admin = postgres.superuser_url().replace("/retail", "/postgres");
+    let case = Case::on(&Kafka::shared().address(), &postgres.url()).build();
+    let client = case.client_at(&admin).await;
+    let make = format!("CREATE TABLESPACE small LOCATION '{}'", disk.directory().display());
+    client.batch_execute(&make).await.unwrap();
+    client.batch_execute("ALTER DATABASE retail SET TABLESPACE small").await.unwrap();
+    case.apply_topic().await;
+    case.apply_schema().await;
+    let processor = start(&case, &[&["--workers", "1"], &PROBES[..]].concat());
+    until_ready(&processor, 200, "ready").await;
+    disk.fill();
+    case.topic.send(&garbage(20_000));
+    until_ready(&processor, 503, "has no room").await;
+    disk.make_room();
+    until_consumed(&case, 20_000).await;
+    until_ready(&processor, 200, "ready").await;
+    case.assert_exact().await;
+    drop((processor, client, postgres));
+}
+
+#[tokio::test]
+async fn a_password_that_is_changed_is_named_and_processing_goes_on_when_it_is_right_again() {
+    let (case, role, superuser) = own_role(&Case::shared().build()).await;
+    let processor = start(&case, &PROBES);
+    case.topic.purchases(0, &[("A", "1", 0)]);
+    until_consumed(&case, 1).await;
+    let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'");
+    superuser.batch_execute(&format!("ALTER ROLE {role} PASSWORD 'another'; {end}")).await.unwrap();
+    case.topic.purchases(0, &[("A", "1", 1)]);
+    until_ready(&processor, 503, &format!("refused user \"{role}\"")).await;
+    superuser.batch_execute(&format!("ALTER ROLE {role} PASSWORD 'secret'")).await.unwrap();
+    until_consumed(&case, 2).await;
+    until_ready(&processor, 200, "ready").await;
+    case.assert_exact().await;
+}
+
+#[tokio::test]
+async fn a_right_that_is_taken_away_is_named_and_processing_goes_on_when_it_is_back() {
+    let (case, role, superuser) = own_role(&Case::shared().build()).await;
+    let processor = start(&case, &PROBES);
+    case.topic.purchases(0, &[("A", "1", 0)]);
+    until_consumed(&case, 1).await;
+    superuser.batch_execute("ALTER TABLE retail_open OWNER TO postgres").await.unwrap();
+    case.topic.purchases(0, &[("A", "1", 1)]);
+    until_ready(&processor, 503, &format!("user \"{role}\" lacks a right")).await;
+    superuser.batch_execute(&format!("ALTER TABLE retail_open OWNER TO {role}")).await.unwrap();
+    until_consumed(&case, 2).await;
+    case.assert_exact().await;
+}
+
+#[tokio::test]
+async fn one_shot_processing_does_not_wait_for_what_is_missing() {
+    let ends = async |case: &Case, word: &str| {
+        let mut processor = start(case, &["--until-caught-up"]);
+        assert_eq!(processor.exit_code(LIMIT).await, 1);
+        assert!(processor.output().contains(word), "{word:?} is not in {}", processor.output());
+    };
+    let case = Case::shared().build();
+    ends(&case, "run `retail apply-schema`").await;
+    ends(&case.with_database("postgres://retail:wrong@127.0.0.1:1/retail"), "cannot reach postgres at 127.0.0.1:1")
+        .await;
+    let wrong = Postgres::shared().url().replace(":retail@", ":wrong@");
+    ends(&case.with_database(&wrong), "refused user \"retail\"").await;
+    case.apply_schema().await;
+    ends(&case, "create it with `retail apply-topic`").await;
+    case.apply_topic().await;
+    case.topic.purchases(0, &[("A", "1", 0)]);
+    let mut processor = start(&case, &["--until-caught-up", "--session-timeout", "1s"]);
+    assert_eq!(processor.exit_code(LIMIT).await, 1, "the broker allows no less than six seconds");
+    assert!(processor.output().contains("session timeout"), "{}", processor.output());
+    let case = Case::on("127.0.0.1:1", &Postgres::shared().url()).build();
+    case.apply_schema().await;
+    ends(&case, "cannot reach Kafka at 127.0.0.1:1").await;
+}
+
+#[tokio::test]
+async fn killed_sessions_cost_a_new_connection_and_nothing_else() {
+    let case = Case::shared().start().await;
+    let mut processor = start(&case, &["--workers", "1"]);
+    let superuser = case.client_at(&Postgres::shared().superuser_url()).await;
+    for round in 1..=5 {
+        case.topic.purchases(0, &[("A", "1", round)]);
+        until_consumed(&case, round).await;
+        let pid = processor.pid();
+        let end = format!(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name LIKE '%/{pid}/%'"
+        );
+        let killed: i64 = superuser.query_one(&end, &[]).await.unwrap().get(0);
+        assert_eq!(killed, 1);
+    }
+    case.topic.purchases(1, &[("A", "1", 0)]);
+    until_consumed(&case, 6).await;
+    assert_eq!(processor.try_wait(), None);
+    case.assert_exact().await;
+}
+
+#[tokio::test]
+async fn a_broker_that_is_killed_and_comes_back_is_found_again() {
+    let kafka = Kafka::private();
+    let case = Case::on(&kafka.address(), &Postgres::shared().url()).start().await;
+    let mut processor = start(&case, &PROBES);
+    case.topic.purchases(0, &[("A", "1", 0)]);
+    until_consumed(&case, 1).await;
+    kafka.kill();
+    until_ready(&processor, 503, "cannot reach Kafka").await;
+    kafka.start();
+    case.topic.purchases(1, &[("A", "1", 1)]);
+    until_consumed(&case, 2).await;
+    until_ready(&processor, 200, "ready").await;
+    assert_eq!(processor.try_wait(), None);
+    case.assert_exact().await;
+}
+
+#[tokio::test]
+async fn brokers_that_are_not_there_at_the_start_are_waited_for() {
+    let kafka = Kafka::private();
+    let case = Case::on(&kafka.address(), &Postgres::shared().url()).start().await;
+    kafka.stop();
+    let processor = start(&case, &PROBES);
+    until_ready(&processor, 503, "cannot reach Kafka").await;
+    kafka.start();
+    case.topic.purchases(0, &[("A", "1", 0)]);
+    until_consumed(&case, 1).await;
+}
+
+#[tokio::test]
+async fn probes_and_metrics_have_their_documented_names() {
+    let case = Case::shared().start().await;
+    let processor = start(&case, &PROBES);
+    produce(&case, 5000, 1).await;
+    until_consumed(&case, 5000).await;
+    until_ready(&processor, 200, "ready").await;
+    assert_eq!(http(&processor, "/livez").await.0, 200);
+    assert_eq!(http(&processor, "/").await.0, 404);
+    // Also after the second worker has joined, and while it takes a partition over.
+    let metrics = eventually("the lag is known to be nothing", async || {
+        let (status, metrics) = http(&processor, "/metrics").await;
+        assert_eq!(status, 200);
+        metrics.contains("retail_consumer_lag_records{partition=\"0\"} 0").then_some(metrics)
+    })
+    .await;
+    for name in [
+        "retail_records_total{fate=\"applied\"}",
+        "retail_rejected_total{reason=\"malformed_json\"}",
+        "retail_watermark_timestamp_seconds ",
+        "retail_event_lateness_seconds_bucket{le=",
+        "retail_commit_duration_seconds_bucket{le=",
+        "retail_commits_total{result=\"committed\"}",
+        "retail_last_commit_timestamp_seconds ",
+        "retail_open_windows ",
+        "retail_build_info{version=",
+    ] {
+        assert!(metrics.contains(name), "{name} is not in\n{metrics}");
+    }
+    let value = |name: &str| {
+        let line = metrics.lines().find(|line| line.starts_with(name)).unwrap();
+        line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    let fates = ["applied", "late", "invalid", "future"];
+    let sum: u64 = fates.map(|fate| value(&format!("retail_records_total{{fate=\"{fate}\"}}"))).iter().sum();
+    assert_eq!(sum, 5000);
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once() {
+    let postgres = Postgres::private();
+    let case = Case::on(&Kafka::shared().address(), &postgres.url()).start().await;
+    let mut processor = start(&case, &PROBES);
+    until_ready(&processor, 200, "ready").await;
+    postgres.stop();
+    case.topic.purchases(0, &[("A", "1", 0)]);
+    // With a batch that cannot be committed, the first signal waits for Postgres.
+    until_ready(&processor, 503, "cannot reach postgres").await;
+    processor.signal("TERM");
+    processor.signal("TERM");
+    assert_eq!(processor.exit_code(Duration::from_secs(15)).await, 130);
+    postgres.start();
+    catch_up(&case).await;
+    case.assert_exact().await;
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_by_years_changes_no_fate() {
+    let case = Case::shared().spec("watermark: {idleTimeout: 2s}").start().await;
+    let mut command = case.command(PROCESSOR);
+    command.env("LD_PRELOAD", jumping_clock()).args(PROBES);
+    let jumping = Program::run(command);
+    produce(&case, 20_000, 3).await;
+    until_consumed(&case, 20_000).await;
+    until(&case, "idleness is confirmed", "SELECT bool_and(idle_confirmed IS NOT NULL) FROM partition_progress").await;
+    let (_, metrics) = http(&jumping, "/metrics").await;
+    assert!(metrics.contains("retail_last_commit_timestamp_seconds "));
+    case.assert_exact().await;
+    // The same topic with a clock that stands still has the same rows and the same ledger.
+    let other = case.with_schema(&format!("{}_other", case.settings.pipeline.schema));
+    other.apply_schema().await;
+    catch_up(&other).await;
+    assert_eq!(case.ledger().await, other.ledger().await);
+}
