@@ -68,5 +68,5 @@ detached() { if have setsid; then exec setsid "$@"; else exec "$@"; fi; }
 
 not() { ! "$@"; }
 
-# Where cargo put the programs that were built for looking and testing.
-programs() { echo "${CARGO_TARGET_DIR:-$ROOT/target}/debug"; }
+# Where cargo put the programs: those for looking and testing, or those of another profile.
+programs() { echo "${CARGO_TARGET_DIR:-$ROOT/target}/${1:-debug}"; }
