@@ -63,7 +63,8 @@ fn bar() -> ProgressBar {
 }
 
 fn in_words(report: &Report) -> String {
-    let Report { equal: _, difference, differences, partitions, offsets, rows, dead_letters, dead_letters_missing } = report;
+    let Report { equal: _, difference, differences, partitions, offsets, rows, dead_letters, dead_letters_missing } =
+        report;
     let number = |count: usize| HumanCount(count as u64);
     let mut text = match difference {
         None => "equal: everything is as the topic says\n".to_owned(),
@@ -76,7 +77,10 @@ fn in_words(report: &Report) -> String {
         number(*dead_letters)
     );
     if *dead_letters_missing > 0 {
-        text += &format!("{} dead letters are not there: dropped by lateEvents: Drop, or deleted\n", number(*dead_letters_missing));
+        text += &format!(
+            "{} dead letters are not there: dropped by lateEvents: Drop, or deleted\n",
+            number(*dead_letters_missing)
+        );
     }
     text
 }

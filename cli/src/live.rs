@@ -43,7 +43,10 @@ impl Screen {
             loop {
                 tokio::time::sleep(LINE).await;
                 let (sent, read) = rates.per_second(Instant::now(), sent.map_or(0, Sent::events), state.read());
-                tracing::info!("{}", Frame { view: &state.view(), sent, read, now: SystemTime::now() }.lines().join("; "));
+                tracing::info!(
+                    "{}",
+                    Frame { view: &state.view(), sent, read, now: SystemTime::now() }.lines().join("; ")
+                );
             }
         };
         let bar = lines.add(ProgressBar::new_spinner());

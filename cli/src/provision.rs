@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use retail_pipeline::args::Settings;
-use retail_pipeline::kafka::topic::{self, Action, Ensured};
 use retail_pipeline::kafka::ClusterError;
-use retail_pipeline::postgres::provision;
+use retail_pipeline::kafka::topic::{self, Action, Ensured};
 use retail_pipeline::postgres::DatabaseError;
+use retail_pipeline::postgres::provision;
 use retail_pipeline::process;
 
 pub(crate) async fn apply_topic(settings: &Settings) -> ExitCode {
@@ -42,5 +42,9 @@ pub(crate) async fn ensure_topic(settings: &Settings) -> Result<String, ClusterE
 /// Makes the schema and says so in words.
 pub(crate) async fn ensure_schema(settings: &Settings) -> Result<String, DatabaseError> {
     provision::apply(&settings.database, &settings.pipeline).await?;
-    Ok(format!("schema \"{}\" is there and up to date in postgres at {}", settings.pipeline.schema, settings.database.address()))
+    Ok(format!(
+        "schema \"{}\" is there and up to date in postgres at {}",
+        settings.pipeline.schema,
+        settings.database.address()
+    ))
 }

@@ -118,8 +118,9 @@ async fn send(
 ) -> Result<Summary, ProducerError> {
     let told = Arc::new(AtomicBool::new(false));
     let (flag, sent) = (Arc::clone(&told), Arc::clone(sent));
-    let mut sending =
-        tokio::task::spawn_blocking(move || produce(&settings.kafka, &settings.pipeline.topic.name, &plan, &flag, &sent));
+    let mut sending = tokio::task::spawn_blocking(move || {
+        produce(&settings.kafka, &settings.pipeline.topic.name, &plan, &flag, &sent)
+    });
     let result = tokio::select! {
         result = &mut sending => result,
         _ = stop.wait_for(|stop| *stop) => {

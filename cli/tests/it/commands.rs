@@ -32,10 +32,13 @@ async fn topic_and_schema_are_made_once_and_grown_when_asked() {
     std::fs::write(&case.file, yaml.replace("partitions: 2", "partitions: 3").replace("\"-1\"", "\"1000\"")).unwrap();
     assert_eq!(
         said("apply-topic"),
-        format!("topic \"{name}\" has grown from 2 to 3 partitions\nleft alone: retention.ms is -1 and not 1000 as declared\n")
+        format!(
+            "topic \"{name}\" has grown from 2 to 3 partitions\nleft alone: retention.ms is -1 and not 1000 as declared\n"
+        )
     );
     let address = case.settings.database.address();
-    let schema = format!("schema \"{}\" is there and up to date in postgres at {address}\n", case.settings.pipeline.schema);
+    let schema =
+        format!("schema \"{}\" is there and up to date in postgres at {address}\n", case.settings.pipeline.schema);
     assert_eq!(said("apply-schema"), schema);
     assert_eq!(said("apply-schema"), schema);
     assert_eq!(case.text("SELECT count(*) FROM ledger").await, "0");
@@ -59,7 +62,10 @@ async fn verify_ends_with_one_and_the_first_difference() {
     assert!(said.starts_with("DIFFERENT: ledger, partition 0: late is 1 and should be 0\n"), "{said}");
     let (code, json, _) = verify(&["--json"]);
     let report: serde_json::Value = serde_json::from_str(&json).unwrap();
-    assert_eq!((code, &report["equal"], &report["difference"]), (1, &false.into(), &"ledger, partition 0: late is 1 and should be 0".into()));
+    assert_eq!(
+        (code, &report["equal"], &report["difference"]),
+        (1, &false.into(), &"ledger, partition 0: late is 1 and should be 0".into())
+    );
 }
 
 #[test]
@@ -119,7 +125,7 @@ async fn a_wrong_password_a_missing_database_and_a_missing_right_are_named_with_
     let url = retail_testbed::Postgres::shared().url();
     let wrong = case.with_database(&url.replace(":retail@", ":wrong@"));
     fails(&wrong, "apply-schema", &["refused user \"retail\"", "RETAIL_DATABASE_URL"]);
-    let missing = case.with_database(&format!("{}-missing", url));
+    let missing = case.with_database(&format!("{url}-missing"));
     fails(&missing, "apply-schema", &["does not exist", "CREATE DATABASE \"retail-missing\""]);
     let superuser = case.client_at(&retail_testbed::Postgres::shared().superuser_url()).await;
     let reader = case.topic.name.replace('-', "_");
@@ -142,7 +148,11 @@ async fn a_schema_of_another_pipeline_is_refused_and_not_touched() {
     let before = case.text("SELECT uid FROM pipeline").await;
     let yaml = std::fs::read_to_string(&case.file).unwrap();
     std::fs::write(&case.file, yaml.replace("metadata: {", "metadata: {namespace: other, ")).unwrap();
-    fails(&case, "apply-schema", &["belongs to pipeline local:default/", "and this is local:other/", "choose another database.schema"]);
+    fails(
+        &case,
+        "apply-schema",
+        &["belongs to pipeline local:default/", "and this is local:other/", "choose another database.schema"],
+    );
     let (code, _, error) = ended(&run(&case, &["run"]));
     assert!(code == 1 && error.contains("belongs to pipeline local:default/"), "{error}");
     assert_eq!(case.text("SELECT uid FROM pipeline").await, before);

@@ -6,7 +6,8 @@ use retail_testbed::{Case, Program, eventually};
 
 use crate::RETAIL;
 
-const PRODUCER: &str = "producer: {eventsPerSecond: 2000, speed: 600, faults: {tooLate: 2, malformed: 1, future: 1, duplicated: 1}}";
+const PRODUCER: &str =
+    "producer: {eventsPerSecond: 2000, speed: 600, faults: {tooLate: 2, malformed: 1, future: 1, duplicated: 1}}";
 
 #[tokio::test]
 async fn one_command_makes_everything_and_a_signal_drains_it() {
