@@ -1,5 +1,5 @@
 # Sourced by the scripts beside it. State lives under .dev/ in the checkout, downloads under $CACHE outside it.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034 # what is set here is used there
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

@@ -15,7 +15,7 @@ pub struct PipelineArgs {
     #[arg(short = 'f', long = "file", value_name = "FILE", env = "RETAIL_PIPELINE")]
     pub file: PathBuf,
 
-    /// Brokers to ask first, host:port[,host:port]; instead of kafka.bootstrapServers
+    /// Brokers to ask first, as host:port,host:port; instead of kafka.bootstrapServers
     #[arg(long, value_name = "HOST:PORT", env = "RETAIL_BOOTSTRAP_SERVERS")]
     pub bootstrap_servers: Option<String>,
 

@@ -238,7 +238,7 @@ pub struct Database {
     pub tls: Option<DatabaseTls>,
 }
 
-/// A Secret with user name and password, or with a connection URI, as CloudNativePG's <cluster>-app has.
+/// A Secret with user name and password, or with a connection URI, as CloudNativePG makes for each cluster.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Debug)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = (
