@@ -49,8 +49,10 @@ async fn an_outage_of_postgres_loses_nothing_fills_no_memory_and_costs_no_member
     until_ready(&processor, 200, "ready").await;
     let said = processor.output();
     assert!(!said.contains("gave up partitions") && !said.contains("fenced"), "{said}");
+    // Four batches of 16 MiB at the worst (one filled, one on its way, that one encoded in a buffer that doubles), as much
+    // that was fetched, and the program with what its allocator keeps: half of what was sent at most.
     let memory = processor.peak_memory_mib();
-    assert!(memory < 150, "{memory} MiB while {} MB of garbage came", sent / 1000);
+    assert!(memory < 200, "{memory} MiB while {} MB of garbage came", sent / 1000);
     case.assert_exact().await;
 }
 
