@@ -164,6 +164,10 @@ impl Worker {
 
     fn work(&mut self) -> Result<(), WorkerError> {
         loop {
+            // Also while a commit is on its way: it may never come back.
+            if self.orders.stop.load(Ordering::Relaxed) {
+                self.draining.get_or_insert_with(Instant::now);
+            }
             self.poll()?;
             self.hear()?;
             if matches!(self.waiting, Waiting::Nothing) && self.act()? {
@@ -243,9 +247,6 @@ impl Worker {
     /// Does the most urgent thing that needs the store, or that must wait until the store is not needed; true when all is
     /// done for good.
     fn act(&mut self) -> Result<bool, WorkerError> {
-        if self.orders.stop.load(Ordering::Relaxed) {
-            self.draining.get_or_insert_with(Instant::now);
-        }
         let now = Instant::now();
         if self.dropped {
             self.ask(Request::Progress, Waiting::Progress);

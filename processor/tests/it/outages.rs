@@ -245,6 +245,23 @@ async fn a_second_signal_ends_at_once() {
 }
 
 #[tokio::test]
+async fn a_last_batch_that_cannot_be_committed_is_not_called_done() {
+    let postgres = Postgres::private();
+    let case = Case::on(&Kafka::shared().address(), &postgres.url()).start().await;
+    let mut processor = start(&case, &[&["--workers", "1"], &PROBES[..]].concat());
+    until_ready(&processor, 200, "ready").await;
+    postgres.stop();
+    case.topic.purchases(0, &[("A", "1", 0)]);
+    until_ready(&processor, 503, "cannot reach postgres").await;
+    processor.signal("TERM");
+    assert_eq!(processor.exit_code(LIMIT).await, 1);
+    assert!(processor.output().contains("could not be committed in time"), "{}", processor.output());
+    postgres.start();
+    catch_up(&case).await;
+    case.assert_exact().await;
+}
+
+#[tokio::test]
 async fn a_clock_that_jumps_by_years_changes_no_fate() {
     let case = Case::shared().spec("watermark: {idleTimeout: 2s}").start().await;
     let mut command = case.command(PROCESSOR);
