@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::DynamicObject;
-use kube::runtime::controller::{Config, Controller};
+use kube::runtime::controller::{self, Config, Controller};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt, watcher};
@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::names::{Child, FIELD_MANAGER, MANAGED_BY};
 use crate::observe::{Children, resource};
 use crate::outside::Outside;
-use crate::reconcile::{Context, reconcile, retry};
+use crate::reconcile::{Context, Failure, reconcile, retry};
 use crate::settings::Settings;
 use crate::world::Raw;
 
@@ -69,8 +69,16 @@ pub async fn run<O: Outside>(surroundings: Surroundings<O>, stop: impl Future<Ou
     let recorder = Recorder::new(client.clone(), reporter);
     metrics.watching(pipelines);
     let context = Arc::new(Context { client, outside, settings, children, memory, metrics, recorder, now });
-    // What failed was said by whoever decided when to try again.
-    controller.run(reconcile, retry, context).for_each(async |_| ()).await;
+    controller.run(reconcile, retry, context).for_each(async |result| say(result)).await;
+}
+
+/// A pass that failed was said by whoever decided when to try again, and a pipeline that is gone is no trouble.
+fn say<T>(result: Result<T, controller::Error<Failure, watcher::Error>>) {
+    match result {
+        Ok(_) | Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) => {}
+        Err(controller::Error::QueueError(error)) => tracing::warn!("a watch failed, and begins again: {error}"),
+        Err(controller::Error::RunnerError(error)) => tracing::error!("passes cannot be run: {error}"),
+    }
 }
 
 fn watch_pipelines(

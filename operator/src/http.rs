@@ -14,6 +14,7 @@ use crate::metrics::Metrics;
 
 /// Serves until the task is dropped.
 pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>) -> std::io::Result<()> {
+    tracing::info!("serving /livez, /readyz and /metrics at http://{}", listener.local_addr()?);
     let router = Router::new()
         .route("/livez", get(async || "alive\n"))
         .route("/readyz", get(ready))

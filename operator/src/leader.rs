@@ -36,16 +36,29 @@ impl Candidate {
         Self { leases, name, identity, times, watcher: Watcher::new(Instant::now()), now }
     }
 
-    /// Returns once we lead.
-    pub async fn win(&mut self) {
+    /// Returns once we lead. Each try is told to `answered`: nothing if the API server answered, or why not.
+    pub async fn win(&mut self, answered: impl Fn(Option<String>)) {
         let mut last_error = String::new();
         loop {
-            match timeout(self.times.deadline, self.attempt()).await {
-                Ok(Ok(Try::Leading)) => return,
-                Ok(Ok(Try::Following)) => last_error.clear(),
-                Ok(Err(error)) => warn_once(&mut last_error, error.to_string()),
-                Err(_) => warn_once(&mut last_error, "the API server does not answer".to_owned()),
+            let error = match timeout(self.times.deadline, self.attempt()).await {
+                Ok(Ok(result)) => {
+                    answered(None);
+                    if result == Try::Leading {
+                        return;
+                    }
+                    String::new()
+                }
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "no answer".to_owned(),
+            };
+            // Once for each error, and not every two seconds.
+            if !error.is_empty() {
+                answered(Some(error.clone()));
+                if error != last_error {
+                    tracing::warn!("cannot stand for election: {error}");
+                }
             }
+            last_error = error;
             sleep(self.times.retry).await;
         }
     }
@@ -103,12 +116,5 @@ impl Candidate {
             Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => Ok(Try::Following),
             Err(error) => Err(error),
         }
-    }
-}
-
-fn warn_once(last: &mut String, error: String) {
-    if *last != error {
-        tracing::warn!("cannot stand for election: {error}");
-        *last = error;
     }
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use kube::runtime::reflector::Store;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -28,6 +29,8 @@ pub struct Metrics {
     errors: Family<Stage, Counter<u64, AtomicU64>>,
     leader: Gauge<i64, AtomicI64>,
     pipelines: Mutex<Option<Store<Raw>>>,
+    /// What the API server said of the lease last, if that was no answer.
+    no_answer: Mutex<Option<String>>,
 }
 
 impl Default for Metrics {
@@ -45,7 +48,7 @@ impl Default for Metrics {
             "1 for the replica that acts, 0 for those that stand by",
             leader.clone(),
         );
-        Self { registry, durations, errors, leader, pipelines: Mutex::default() }
+        Self { registry, durations, errors, leader, pipelines: Mutex::default(), no_answer: Mutex::default() }
     }
 }
 
@@ -68,13 +71,23 @@ impl Metrics {
         *self.pipelines.lock().unwrap_or_else(PoisonError::into_inner) = Some(pipelines);
     }
 
+    /// The API server has answered a question about the lease, or has not.
+    pub fn answered(&self, no_answer: Option<String>) {
+        *self.no_answer.lock().unwrap_or_else(PoisonError::into_inner) = no_answer;
+    }
+
     /// What it waits for; nothing if it is ready. One that stands by is.
-    pub fn unready(&self) -> Option<&'static str> {
-        use futures_util::FutureExt;
+    pub fn unready(&self) -> Option<String> {
+        if let Some(error) = &*self.no_answer.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Some(format!("the API server ({error})"));
+        }
         let pipelines = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
         match pipelines.wait_until_ready().now_or_never() {
             Some(_) => None,
-            None => Some("the list of RetailPipelines: is the CustomResourceDefinition there, and may we list them?"),
+            None => {
+                let hint = "is the CustomResourceDefinition there, and may we list them?";
+                Some(format!("the list of RetailPipelines: {hint}"))
+            }
         }
     }
 
@@ -104,5 +117,7 @@ mod tests {
             assert!(text.lines().any(|other| other == line), "{line} is not in\n{text}");
         }
         assert_eq!(metrics.unready(), None);
+        metrics.answered(Some("connection refused".to_owned()));
+        assert_eq!(metrics.unready().as_deref(), Some("the API server (connection refused)"));
     }
 }

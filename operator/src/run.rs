@@ -88,6 +88,7 @@ pub async fn run(args: RunArgs, stop: watch::Receiver<bool>) -> Result<(), RunEr
     let namespace = namespace.unwrap_or_else(|| leases.default_namespace().to_owned());
     let candidate = Candidate::new(Api::namespaced(leases, &namespace), LEASE, &identity, times, Timestamp::now);
     let metrics = Arc::new(Metrics::default());
+    metrics.answered(Some("not asked yet".to_owned()));
     let surroundings = Surroundings {
         client: client(ANSWER, false)?,
         watching: client(SILENCE, false)?,
@@ -126,7 +127,7 @@ pub async fn lead<O: Outside>(
     };
     let metrics = Arc::clone(&surroundings.metrics);
     tokio::select! {
-        () = candidate.win() => {}
+        () = candidate.win(|no_answer| metrics.answered(no_answer)) => {}
         () = stopped(stop.clone()) => return Ok(()),
     }
     tracing::info!("this replica leads");

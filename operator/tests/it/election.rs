@@ -25,7 +25,7 @@ fn candidate(api: &Api, identity: &str) -> Candidate {
 /// Wins, keeps and gives up a lease.
 pub(crate) async fn one_term(api: &Api) {
     let mut candidate = candidate(api, "one");
-    candidate.win().await;
+    candidate.win(|_| ()).await;
     let _kept = timeout(Duration::from_secs(5), candidate.keep()).await.unwrap_err();
     candidate.resign().await;
 }
@@ -39,12 +39,12 @@ fn holder(api: &Api) -> String {
 async fn the_second_waits_while_the_first_renews_and_follows_when_it_does_not() {
     let api = Api::default();
     let (mut first, mut second) = (candidate(&api, "one"), candidate(&api, "two"));
-    first.win().await;
-    let renewing = timeout(Duration::from_secs(120), async { tokio::join!(first.keep(), second.win()) });
+    first.win(|_| ()).await;
+    let renewing = timeout(Duration::from_secs(120), async { tokio::join!(first.keep(), second.win(|_| ())) });
     assert!(renewing.await.is_err());
     assert_eq!(holder(&api), "one");
     let died = Instant::now();
-    second.win().await;
+    second.win(|_| ()).await;
     let waited = died.elapsed();
     assert!(waited >= Duration::from_secs(12) && waited <= Duration::from_secs(20), "{waited:?}");
     assert_eq!(holder(&api), "two");
@@ -59,7 +59,7 @@ async fn who_cannot_renew_stops_before_anybody_can_take_over() {
     for fault in [Fault::Code(500), Fault::Silence, Fault::Code(429)] {
         let api = Api::default();
         let mut first = candidate(&api, "one");
-        first.win().await;
+        first.win(|_| ()).await;
         let renewed = Instant::now();
         api.fail("*", "leases", 1000, fault);
         first.keep().await;
@@ -78,7 +78,7 @@ async fn of_many_that_want_it_one_wins() {
     let mut winners = tokio::task::JoinSet::new();
     for i in 0..8 {
         let mut candidate = candidate(&api, &format!("replica-{i}"));
-        winners.spawn(async move { timeout(Duration::from_secs(10), candidate.win()).await.is_ok() });
+        winners.spawn(async move { timeout(Duration::from_secs(10), candidate.win(|_| ())).await.is_ok() });
     }
     let won = winners.join_all().await.into_iter().filter(|won| *won).count();
     assert_eq!(won, 1);
@@ -90,7 +90,7 @@ async fn a_lease_that_is_given_up_is_taken_at_once() {
     one_term(&api).await;
     assert_eq!(holder(&api), "");
     let asked = Instant::now();
-    candidate(&api, "two").win().await;
+    candidate(&api, "two").win(|_| ()).await;
     assert!(asked.elapsed() < Duration::from_secs(1));
 }
 

@@ -8,6 +8,7 @@ mod election;
 mod faults;
 mod outside;
 mod plans;
+mod program;
 mod random;
 mod real;
 mod rights;

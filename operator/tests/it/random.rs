@@ -179,11 +179,19 @@ fn declared(stage: &Stage) -> Vec<(String, Value)> {
     children
 }
 
+/// As kstatus reads it: exactly one of the three is true, once anything was said.
+fn ready_or_at_it_or_stuck(stage: &Stage) {
+    let is = ["Ready", "Reconciling", "Stalled"].map(|aspect| stage.condition("retail", aspect).0);
+    let true_ones = is.iter().filter(|status| *status == "True").count();
+    assert!(is[0].is_empty() || true_ones == 1, "{is:?}");
+}
+
 async fn converges(happenings: &[Happening]) {
     let mut stage = Stage::start();
     stage.declare("retail", json!({}));
     for happening in happenings {
         happen(&mut stage, happening).await;
+        ready_or_at_it_or_stuck(&stage);
     }
     heal(&mut stage).await;
     let spec = stage.object("retailpipelines", "retail").unwrap()["spec"].clone();

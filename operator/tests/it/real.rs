@@ -15,7 +15,7 @@ use crate::api::{Api, Key, Store};
 use crate::stage::{pipeline_key, settings};
 
 /// A pipeline that deletes everything with itself, and a Secret with a URI as CloudNativePG's has.
-fn declare(api: &Api, case: &Case) {
+pub(crate) fn declare(api: &Api, case: &Case) {
     let spec = json!({
         "kafka": {"bootstrapServers": Kafka::shared().address()},
         "topic": {"name": case.topic.name, "partitions": 2, "config": {"retention.ms": "-1"}},
@@ -31,7 +31,7 @@ fn declare(api: &Api, case: &Case) {
     });
 }
 
-fn status(store: &Store) -> Value {
+pub(crate) fn status(store: &Store) -> Value {
     store.get(&pipeline_key("retail")).map(|object| object["status"].clone()).unwrap_or_default()
 }
 

@@ -69,6 +69,20 @@ impl Api {
         )
     }
 
+    /// Serves it over HTTP, on an address of this machine only, and says where.
+    pub(crate) async fn serve(&self) -> std::net::SocketAddr {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let api = self.clone();
+        let router = axum::Router::new().fallback(async move |request: Request<axum::body::Body>| {
+            let (head, body) = request.into_parts();
+            let body = body.collect().await.unwrap().to_bytes();
+            api.answer(Request::from_parts(head, Body::from(body))).await.map(axum::body::Body::new)
+        });
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        address
+    }
+
     /// What is in it.
     pub(crate) fn store(&self) -> MutexGuard<'_, Store> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
