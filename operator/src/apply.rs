@@ -86,7 +86,12 @@ impl<O: Outside> Hands<'_, O> {
                         done.children.insert(*child, result);
                     }
                 }
-                Step::Delete(child) => self.delete(*child).await?,
+                Step::Delete(child) => {
+                    if let Err(refusal) = self.delete(*child).await {
+                        done.cleanup_error = self.subject.deleting_for.map(|_| refusal.message.clone());
+                        done.children.insert(*child, Err(refusal));
+                    }
+                }
                 Step::Topic { .. } | Step::Schema { .. } | Step::DropSchema | Step::DeleteTopic { .. } => {
                     self.do_outside(step, &mut done).await;
                 }
@@ -150,11 +155,16 @@ impl<O: Outside> Hands<'_, O> {
     }
 
     /// A Deployment stays until the last of its pods is gone, so that it is known when they are.
-    async fn delete(&self, child: Child) -> Result<(), kube::Error> {
+    async fn delete(&self, child: Child) -> Result<(), Refusal> {
         let how = if child.runs_pods() { DeleteParams::foreground() } else { DeleteParams::background() };
-        match self.objects(child).delete(&child.name(&self.subject.name), &how).await {
+        let name = child.name(&self.subject.name);
+        match self.objects(child).delete(&name, &how).await {
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-            result => result.map(drop),
+            Err(error) => Err(Refusal {
+                reason: Reason::ApplyFailed,
+                message: format!("{} {name} cannot be deleted: {error}", child.kind()),
+            }),
+            Ok(_) => Ok(()),
         }
     }
 

@@ -76,8 +76,7 @@ pub fn conditions(pass: &Pass<'_>) -> Vec<Draft> {
         deployment(pass, valid, Aspect::ProcessorReady, Child::Processor),
         producer(pass, valid),
     ];
-    let others = [Child::ConfigMap, Child::ServiceAccount, Child::MetricsService, Child::DisruptionBudget];
-    let refused = others.iter().find_map(|child| pass.done.children.get(child)?.as_ref().err());
+    let refused = Child::ALL.iter().find_map(|child| pass.done.children.get(child)?.as_ref().err());
     let refused = refused.map(|refusal| Draft::good_or_not(Aspect::Ready, refusal.reason, refusal.message.clone()));
     let mut all = summed_up(ready(valid, refused.as_ref(), &parts), parts);
     all.push(scaling(pass.plan.processors));

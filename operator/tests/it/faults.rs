@@ -192,3 +192,56 @@ async fn pods_that_do_not_become_ready_are_waited_for_without_writing() {
     stage.api.change(|store| store.edit(&key, |object| object["status"] = failed));
     stage.until("retail", "ProcessorReady", "False", "PodsNotReady").await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_the_api_server_refuses_is_said() {
+    let stage = Stage::start();
+    stage.api.fail("patch", "services", 3, Fault::Code(403));
+    stage.declare("retail", json!({}));
+    stage.until("retail", "Ready", "False", "ApplyFailed").await;
+    stage.until_ready("retail").await;
+    stage.api.fail("delete", "deployments", 3, Fault::Code(403));
+    stage.edit("retail", |spec| spec["producer"] = json!({"enabled": false}));
+    stage.until("retail", "Ready", "False", "ApplyFailed").await;
+    let message = stage.object("retailpipelines", "retail").unwrap()["status"]["conditions"][0]["message"].to_string();
+    assert!(message.contains("Deployment retail-producer cannot be deleted"), "{message}");
+    stage.until_ready("retail").await;
+    assert!(stage.object("deployments", "retail-producer").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_minute_without_an_api_server_is_no_hot_loop_and_loses_nothing() {
+    let stage = Stage::start();
+    for i in 0..10 {
+        stage.declare(&format!("shop-{i}"), json!({}));
+    }
+    for i in 0..10 {
+        stage.until_ready(&format!("shop-{i}")).await;
+    }
+    stage.api.fail("*", "*", 1_000_000, Fault::Code(503));
+    stage.api.change(crate::api::Store::close_watches);
+    let before = stage.api.asked().len();
+    for i in 0..10 {
+        stage.edit(&format!("shop-{i}"), |spec| spec["processor"]["replicas"] = json!(4));
+    }
+    stage.passes(60).await;
+    let asked = stage.api.asked().len() - before;
+    assert!(asked < 200, "{asked} requests in a minute of nothing but errors");
+    stage.api.be_kind();
+    let key = |i: usize| Key::new("deployments", &format!("shop-{i}-processor"));
+    for i in 0..10 {
+        stage.api.until("4 replicas", |store| store.get(&key(i)).unwrap()["spec"]["replicas"] == 4).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_crd_the_operator_waits_for_it_and_says_so() {
+    let stage = Stage::start();
+    stage.api.fail("list", "retailpipelines", 5, Fault::Code(404));
+    stage.declare("retail", json!({}));
+    stage.passes(1).await;
+    let unready = stage.metrics.unready().unwrap();
+    assert!(unready.contains("is the CustomResourceDefinition there"), "{unready}");
+    stage.until_ready("retail").await;
+    assert_eq!(stage.metrics.unready(), None);
+}
