@@ -112,6 +112,12 @@ fn summed_up(ready: Draft, parts: Vec<Draft>) -> Vec<Draft> {
     [ready, reconciling, stalled].into_iter().chain(parts).collect()
 }
 
+/// What is known when a pass broke down: nothing of the parts.
+pub fn broken_down(why: &str) -> Vec<Draft> {
+    let message = format!("{why}; the operator goes on trying, and its log says more");
+    summed_up(Draft::new(Aspect::Ready, Status::False, Reason::InternalError, message), Vec::new())
+}
+
 fn without_parts(pass: &Pass<'_>, invalid: &Invalid) -> Draft {
     if pass.subject.deleting_for.is_some() {
         return deleting(pass);

@@ -96,6 +96,8 @@ reasons! {
     DatabaseBusy: Waiting,
     /// The API server refused a change, or did not answer.
     ApplyFailed: Waiting,
+    /// The operator failed at it without knowing why; its log says more. It goes on trying.
+    InternalError: Waiting,
     /// More processors are asked for than the topic has partitions; the others would have nothing to do.
     FewerPartitions: Good,
     /// The spec breaks a rule.

@@ -26,7 +26,7 @@ use crate::plan::{Plan, plan};
 use crate::reason::{Aspect, Reason};
 use crate::report::{self, acts};
 use crate::settings::Settings;
-use crate::status::{Pass, status};
+use crate::status::{Pass, broken_down, status};
 use crate::validate::Valid;
 use crate::world::{Raw, Subject, World};
 
@@ -38,6 +38,9 @@ pub const RESYNC: Duration = Duration::from_secs(30);
 
 /// How often pods that are being stopped are looked at. The watch is faster, unless it is behind.
 const STOPPING: Duration = Duration::from_secs(10);
+
+/// How long saying that a pass broke down may take.
+const SAYING: Duration = Duration::from_secs(10);
 
 /// What all passes share.
 pub struct Context<O> {
@@ -101,8 +104,22 @@ pub async fn reconcile<O: Outside>(raw: Arc<Raw>, context: Arc<Context<O>>) -> R
         Ok(Err(panic)) => Err(Failure::Panicked(in_words(&*panic))),
         Err(_) => Err(Failure::TimedOut),
     };
+    if let Err(failure @ (Failure::Panicked(_) | Failure::TimedOut)) = &result {
+        // What it cannot say either, its log does.
+        let saying = AssertUnwindSafe(say_broken_down(&raw, &context, failure)).catch_unwind();
+        let _said = timeout(SAYING, saying).await;
+    }
     context.metrics.reconciled(began.elapsed(), result.as_ref().err().map(Failure::stage));
     result
+}
+
+/// A pipeline whose pass breaks down is not ready, whatever was said of it before.
+async fn say_broken_down<O: Outside>(raw: &Raw, context: &Context<O>, failure: &Failure) -> Result<(), kube::Error> {
+    let now = (context.now)();
+    let subject = Subject::of(raw, now);
+    let status = broken_down(&subject, &failure.to_string(), now);
+    let Context { client, recorder, memory, .. } = context;
+    report::report(client, recorder, memory, raw, &subject, &status, Vec::new()).await
 }
 
 /// After how long a pass that failed is tried again.

@@ -62,6 +62,15 @@ pub fn status(pass: &Pass<'_>, now: Timestamp) -> RetailPipelineStatus {
     }
 }
 
+/// The status after a pass that broke down: what was known before, and that it broke down.
+pub fn broken_down(subject: &Subject, why: &str, now: Timestamp) -> RetailPipelineStatus {
+    let mut status = subject.recorded.clone();
+    let new = with_times(conditions::broken_down(why), subject, now);
+    status.conditions.retain(|condition| !new.iter().any(|new| new.type_ == condition.type_));
+    status.conditions.splice(0..0, new);
+    RetailPipelineStatus { observed_generation: subject.generation, ..status }
+}
+
 /// The first topic that we see is the pipeline's for ever: another one of the same name has other offsets.
 fn topic(pass: &Pass<'_>) -> Option<TopicStatus> {
     use retail_pipeline::kafka::topic::{Action, Ensured};

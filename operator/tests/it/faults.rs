@@ -116,6 +116,8 @@ async fn one_broken_pipeline_does_not_stop_the_others() {
     stage.until("encrypted", "Stalled", "True", "NotSupported").await;
     let message = stage.object("retailpipelines", "refused").unwrap()["status"]["conditions"][0]["message"].clone();
     assert_eq!(message, "spec.window: a day must be a whole number of windows: 5m, 1h or 24h, but not 7m");
+    stage.until("panics", "Ready", "False", "InternalError").await;
+    stage.until("hangs", "Reconciling", "True", "InternalError").await;
     let metrics = stage.metrics.render();
     assert!(metrics.contains("retail_operator_reconcile_errors_total{stage=\"panic\"}"), "{metrics}");
     stage.passes(600).await;
