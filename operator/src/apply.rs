@@ -9,7 +9,7 @@ use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::{Api, Client};
 use retail_pipeline::Pipeline;
 use retail_pipeline::kafka::ClusterError;
-use retail_pipeline::kafka::topic::Ensured;
+use retail_pipeline::kafka::topic::{Action, Ensured};
 use retail_pipeline::postgres::DatabaseError;
 use retail_pipeline::postgres::provision::Removal;
 use serde_json::{Value, json};
@@ -105,7 +105,13 @@ impl<O: Outside> Hands<'_, O> {
         let missing =
             || "there are no credentials for Postgres: database.secret is missing or cannot be used".to_owned();
         match step {
-            Step::Topic { .. } => done.topic = Some(self.outside.ensure_topic(kafka, &pipeline.topic).await),
+            Step::Topic { .. } => {
+                let ensured = self.outside.ensure_topic(kafka, &pipeline.topic).await;
+                if let Ok(Ensured { description, action: Some(Action::Create), .. }) = &ensured {
+                    self.memory.has_made_topic(&self.subject.uid, &description.id);
+                }
+                done.topic = Some(ensured);
+            }
             Step::Schema { .. } => {
                 if let Some(database) = database {
                     done.schema = Some(self.outside.ensure_schema(database, pipeline).await);

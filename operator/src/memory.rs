@@ -27,6 +27,7 @@ struct Remembered {
     conditions: Option<Vec<Condition>>,
     failures: u32,
     validated: Option<Validated>,
+    made_topic: Option<String>,
 }
 
 /// A spec, and what it means.
@@ -61,6 +62,16 @@ impl Memory {
     /// Remembers it.
     pub fn answered(&self, uid: &str, child: Child, answer: Value) {
         self.with(uid, |remembered| remembered.answers.insert(child, answer));
+    }
+
+    /// The id of the topic that this process made for the pipeline. The report of it may have failed.
+    pub fn made_topic(&self, uid: &str) -> Option<String> {
+        self.with(uid, |remembered| remembered.made_topic.clone())
+    }
+
+    /// Remembers it.
+    pub fn has_made_topic(&self, uid: &str, id: &str) {
+        self.with(uid, |remembered| remembered.made_topic = Some(id.to_owned()));
     }
 
     /// The conditions that were reported last, if by this process. The watch may be behind them.

@@ -164,7 +164,9 @@ async fn pass<O: Outside>(raw: &Raw, context: &Context<O>) -> Result<Action, Fai
         }
         return Ok(Action::await_change());
     }
-    let pass = Pass { subject: &subject, valid, world: &world, plan: &plan, done: &done };
+    let made_topic = context.memory.made_topic(&subject.uid);
+    let made_topic = made_topic.as_deref();
+    let pass = Pass { subject: &subject, valid, world: &world, plan: &plan, done: &done, made_topic };
     say(raw, context, &pass, now).await
 }
 

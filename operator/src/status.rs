@@ -26,6 +26,8 @@ pub struct Pass<'a> {
     pub plan: &'a Plan,
     /// What became of it.
     pub done: &'a Done,
+    /// The id of the topic that this process made, in this pass or in one whose report failed.
+    pub made_topic: Option<&'a str>,
 }
 
 impl Pass<'_> {
@@ -73,14 +75,14 @@ pub fn broken_down(subject: &Subject, why: &str, now: Timestamp) -> RetailPipeli
 
 /// The first topic that we see is the pipeline's for ever: another one of the same name has other offsets.
 fn topic(pass: &Pass<'_>) -> Option<TopicStatus> {
-    use retail_pipeline::kafka::topic::{Action, Ensured};
-    let Pass { subject, world, done, .. } = *pass;
+    let Pass { subject, world, done, made_topic, .. } = *pass;
     let recorded = subject.recorded.topic.as_ref();
-    let (description, made) = match (&done.topic, &world.topic) {
-        (Some(Ok(Ensured { description, action, .. })), _) => (description, *action == Some(Action::Create)),
-        (_, Sight::Seen(Some(seen))) => (&seen.topic.description, false),
+    let description = match (&done.topic, &world.topic) {
+        (Some(Ok(ensured)), _) => &ensured.description,
+        (_, Sight::Seen(Some(seen))) => &seen.topic.description,
         _ => return recorded.cloned(),
     };
+    let made = made_topic == Some(description.id.as_str());
     match recorded {
         Some(recorded) if recorded.id != description.id => Some(recorded.clone()),
         Some(recorded) => Some(TopicStatus { partitions: description.partitions, ..recorded.clone() }),

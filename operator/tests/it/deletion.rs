@@ -156,3 +156,12 @@ async fn the_finalizer_is_there_exactly_while_something_is_to_be_deleted_and_oth
     stage.edit("retail", |spec| spec["deletionPolicy"] = json!({"database": "Retain"}));
     stage.api.until("theirs", |store| store.get(&key).unwrap()["metadata"]["finalizers"] == theirs).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_was_made_is_known_to_be_ours_although_saying_so_failed_at_first() {
+    let stage = Stage::start();
+    stage.api.fail("patch", "retailpipelines/status", 3, Fault::Code(503));
+    stage.declare("retail", serde_json::from_str(BOTH).unwrap());
+    stage.until_ready("retail").await;
+    assert_eq!(stage.object("retailpipelines", "retail").unwrap()["status"]["topic"]["created"], true);
+}
