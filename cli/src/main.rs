@@ -2,6 +2,7 @@
 
 mod check;
 mod live;
+mod plan;
 mod provision;
 mod run;
 
@@ -33,6 +34,8 @@ enum Command {
     Verify(check::VerifyArgs),
     /// Say whether a pipeline.yaml is valid, and everything that is not
     Validate(check::ValidateArgs),
+    /// Say what the operator would do for a pipeline.yaml: from nothing, or from what another one declares
+    Plan(plan::PlanArgs),
     /// Print the CustomResourceDefinition
     Crd,
 }
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Command::ApplySchema(args) => with_settings(args, provision::apply_schema),
         Command::Verify(args) => check::verify(args),
         Command::Validate(args) => check::validate(&args),
+        Command::Plan(args) => plan::plan(&args),
         Command::Crd => check::crd(),
     }
 }

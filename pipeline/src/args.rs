@@ -60,18 +60,45 @@ impl PipelineArgs {
     pub fn load(self) -> Result<Settings, SettingsError> {
         let Self { file, bootstrap_servers, database_url, pguser, pgpassword } = self;
         let pipeline = Pipeline::read(&file)?;
-        // Better no connection than one that is less safe than the file says.
-        if pipeline.kafka.tls.is_some() || pipeline.kafka.sasl.is_some() {
-            return Err(SettingsError::Unsupported("kafka.tls or kafka.sasl"));
-        }
-        if pipeline.database.tls.is_some() {
-            return Err(SettingsError::Unsupported("database.tls"));
+        if let Some(what) = unsupported(&pipeline) {
+            return Err(SettingsError::Unsupported(what));
         }
         let kafka = KafkaConnection {
             bootstrap_servers: bootstrap_servers.unwrap_or_else(|| pipeline.kafka.bootstrap_servers.clone()),
         };
-        let mut config: tokio_postgres::Config = match database_url {
-            Some(url) => url.parse().map_err(SettingsError::DatabaseUrl)?,
+        // As with libpq, the system's user name is the last resort.
+        let login = Login { url: database_url, user: pguser, password: pgpassword };
+        let database = login.connection(&pipeline).map_err(SettingsError::DatabaseUrl)?;
+        Ok(Settings { pipeline, kafka, database })
+    }
+}
+
+/// What the pipeline asks for and this version cannot do. Better no connection than one that is less safe than declared.
+pub fn unsupported(pipeline: &Pipeline) -> Option<&'static str> {
+    if pipeline.kafka.tls.is_some() || pipeline.kafka.sasl.is_some() {
+        Some("kafka.tls or kafka.sasl")
+    } else {
+        pipeline.database.tls.is_some().then_some("database.tls")
+    }
+}
+
+/// Who we are in Postgres.
+#[derive(Clone, Default)]
+pub struct Login {
+    /// A connection URI. What it says wins over the pipeline, and over the other two.
+    pub url: Option<String>,
+    /// User name.
+    pub user: Option<String>,
+    /// Password.
+    pub password: Option<String>,
+}
+
+impl Login {
+    /// The connection to the pipeline's database. The error does not repeat the URI.
+    pub fn connection(self, pipeline: &Pipeline) -> Result<DatabaseConnection, tokio_postgres::Error> {
+        let Self { url, user, password } = self;
+        let mut config: tokio_postgres::Config = match url {
+            Some(url) => url.parse()?,
             None => tokio_postgres::Config::new(),
         };
         let database = &pipeline.database;
@@ -81,14 +108,12 @@ impl PipelineArgs {
         if config.get_dbname().is_none() {
             config.dbname(&database.name);
         }
-        // As with libpq, the system's user name is the last resort.
-        if let (None, Some(user)) = (config.get_user(), pguser) {
+        if let (None, Some(user)) = (config.get_user(), user) {
             config.user(user);
         }
-        if let (None, Some(password)) = (config.get_password(), pgpassword) {
+        if let (None, Some(password)) = (config.get_password(), password) {
             config.password(password);
         }
-        let database = DatabaseConnection::new(config, &pipeline.schema);
-        Ok(Settings { pipeline, kafka, database })
+        Ok(DatabaseConnection::new(config, &pipeline.schema))
     }
 }

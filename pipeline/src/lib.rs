@@ -7,6 +7,7 @@ mod pipeline;
 pub mod postgres;
 pub mod process;
 pub mod resource;
+pub mod status;
 mod structure;
 pub mod validate;
 pub mod verify;

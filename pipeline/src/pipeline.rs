@@ -68,19 +68,33 @@ pub enum ReadError {
 impl Pipeline {
     /// Reads a pipeline.yaml; `-` is standard input.
     pub fn read(path: &Path) -> Result<Self, ReadError> {
+        Self::parse_named(&Self::read_text(path)?, path)
+    }
+
+    /// The text of a pipeline.yaml; `-` is standard input.
+    pub fn read_text(path: &Path) -> Result<String, ReadError> {
         let name = path.display().to_string();
         let text = if name == "-" { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(path) };
-        let text = text.map_err(|source| ReadError::File { path: name.clone(), source })?;
-        Self::parse(&text).map_err(|problems| ReadError::Invalid { path: name, problems })
+        text.map_err(|source| ReadError::File { path: name, source })
+    }
+
+    /// The pipeline in a text that came from `path`.
+    pub fn parse_named(text: &str, path: &Path) -> Result<Self, ReadError> {
+        Self::parse(text).map_err(|problems| ReadError::Invalid { path: path.display().to_string(), problems })
     }
 
     /// The pipeline in the text of a pipeline.yaml.
     pub fn parse(text: &str) -> Result<Self, Problems> {
-        validate::read(text).map(Self::from_valid)
+        Self::parse_resource(text).map(|(pipeline, _)| pipeline)
+    }
+
+    /// The same, with the resource itself, for whoever needs what no program reads: suspend, deletionPolicy.
+    pub fn parse_resource(text: &str) -> Result<(Self, RetailPipeline), Problems> {
+        validate::read(text).map(|resource| (Self::from_valid(resource.clone()), resource))
     }
 
     fn from_valid(resource: RetailPipeline) -> Self {
-        let RetailPipeline { metadata, spec } = resource;
+        let RetailPipeline { metadata, spec, status: _ } = resource;
         let name = metadata.name.expect("the validator wants a name");
         let namespace = metadata.namespace.unwrap_or_else(|| "default".to_owned());
         let watermark = spec.watermark;

@@ -12,6 +12,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::status::RetailPipelineStatus;
+
 /// Declares a streaming pipeline: purchases from a Kafka topic, summed up by window, category and payment method into
 /// Postgres, exactly once.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, PartialEq, Debug)]
@@ -21,8 +23,30 @@ use serde::{Deserialize, Serialize};
     kind = "RetailPipeline",
     namespaced,
     derive = "PartialEq",
+    status = "RetailPipelineStatus",
     shortname = "rp",
     category = "streaming",
+    scale(
+        spec_replicas_path = ".spec.processor.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Topic", type_ = "string", json_path = ".spec.topic.name"),
+    printcolumn(name = "Window", type_ = "string", json_path = ".spec.window"),
+    printcolumn(name = "Watermark", type_ = "string", json_path = ".status.progress.watermark"),
+    printcolumn(name = "Lag", type_ = "integer", json_path = ".status.progress.lag"),
+    printcolumn(name = "Late", type_ = "integer", json_path = ".status.progress.late"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.replicas", priority = 1),
+    printcolumn(name = "Partitions", type_ = "integer", json_path = ".status.topic.partitions", priority = 1),
+    printcolumn(name = "Last-Commit", type_ = "string", json_path = ".status.progress.lastCommit", priority = 1),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        priority = 1
+    ),
     cel,
     validation = ("self.metadata.name.size() <= 40", "name must have at most 40 characters: other names are made from it"),
     validation = (

@@ -157,3 +157,32 @@ async fn a_schema_of_another_pipeline_is_refused_and_not_touched() {
     assert!(code == 1 && error.contains("belongs to pipeline local:default/"), "{error}");
     assert_eq!(case.text("SELECT uid FROM pipeline").await, before);
 }
+
+#[test]
+fn a_plan_says_what_the_operator_would_do_and_refuses_what_the_cluster_would() {
+    let directory = std::env::temp_dir().join(format!("retail-plan-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let file = |name: &str, spec: &str| {
+        let path = directory.join(name);
+        let text = format!(
+            "apiVersion: retailpipeline.dev/v1alpha1\nkind: RetailPipeline\nmetadata: {{name: retail}}\nspec:\n  \
+             kafka: {{bootstrapServers: \"kafka:9092\"}}\n  database: {{host: db, name: db}}\n  {spec}\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let old = file("old.yaml", "topic: {name: t, partitions: 2}\n  producer: {}");
+    let new = file("new.yaml", "topic: {name: t, partitions: 3}\n  producer: {eventsPerSecond: 7}");
+    let immutable = file("immutable.yaml", "topic: {name: other}");
+    let plan = |arguments: &[&str]| ended(&Command::new(RETAIL).arg("plan").args(arguments).output().unwrap());
+    let (code, said, _) = plan(&["-f", &old]);
+    assert_eq!((code, said.lines().next()), (0, Some("+ topic t")));
+    assert_eq!(plan(&["-f", &old, "--from", &old]), (0, "nothing to do\n".to_owned(), String::new()));
+    let (code, said, _) = plan(&["-f", &new, "--from", &old]);
+    assert!(code == 0 && said.starts_with("~ topic t: 2 -> 3 partitions\n"), "{said}");
+    assert!(said.contains("~ producer Deployment retail-producer, which replaces its pods\n"), "{said}");
+    assert!(!said.contains("processor Deployment"), "{said}");
+    let (code, _, error) = plan(&["-f", &immutable, "--from", &old]);
+    assert!(code == 2 && error.contains("topic.name cannot be changed: make a new pipeline"), "{error}");
+    std::fs::remove_dir_all(directory).unwrap();
+}

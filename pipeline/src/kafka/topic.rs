@@ -8,7 +8,8 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, Resourc
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::{Cluster, ClusterError, KafkaConnection, Listener, TopicDescription};
+use super::{Cluster, ClusterError, KafkaConnection, Listener, LogOffset, TopicDescription};
+use crate::postgres::provision::Removal;
 use crate::resource::Topic;
 
 /// What is there.
@@ -146,6 +147,37 @@ pub async fn observe(connection: &KafkaConnection, topic: &str) -> Result<Option
         config.extend(resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))));
     }
     Ok(Some(Observed { description, config }))
+}
+
+/// Deletes the topic with all events, if it is still the one with that id.
+pub async fn delete(connection: &KafkaConnection, topic: &str, id: &str) -> Result<Removal, ClusterError> {
+    match describe(connection, topic).await? {
+        None => return Ok(Removal::Absent),
+        Some(description) if description.id != id => return Ok(Removal::NotOurs),
+        Some(_) => {}
+    }
+    let results = admin(connection, topic)?
+        .delete_topics(&[topic], &options())
+        .await
+        .map_err(|error| explain(connection, topic, &error))?;
+    match results.into_iter().find_map(|result| result.err().map(|(_, code)| code)) {
+        None => Ok(Removal::Removed),
+        Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => Ok(Removal::Absent),
+        Some(code) => Err(explain(connection, topic, &KafkaError::AdminOp(code))),
+    }
+}
+
+/// One end of the log of each partition, by partition.
+pub async fn log_offsets(
+    connection: &KafkaConnection,
+    topic: &str,
+    partitions: i32,
+    which: LogOffset,
+) -> Result<Vec<i64>, ClusterError> {
+    let (connection, topic) = (connection.clone(), topic.to_owned());
+    tokio::task::spawn_blocking(move || Cluster::new(&connection)?.log_offsets(&topic, partitions, which))
+        .await
+        .expect("the question does not panic")
 }
 
 async fn describe(connection: &KafkaConnection, topic: &str) -> Result<Option<TopicDescription>, ClusterError> {

@@ -3,6 +3,7 @@
 //! All SQL is in `pipeline/sql`, or, where a statement is a line, in the functions here.
 
 mod error;
+pub mod progress;
 pub mod provision;
 pub mod store;
 mod time;

@@ -30,9 +30,7 @@ pub async fn apply(connection: &DatabaseConnection, pipeline: &Pipeline) -> Resu
         let message = format!("database {} is not encoded in UTF8: names could not be kept", connection.address());
         return Err(DatabaseError::new(Trouble::Other, message));
     }
-    // Released when the session ends, whatever happens.
-    let lock = "SELECT pg_advisory_lock(hashtextextended('retail-pipeline ' || $1, 0))";
-    client.execute(lock, &[&connection.schema]).await.map_err(explain)?;
+    client.execute(LOCK, &[&connection.schema]).await.map_err(explain)?;
     make_schema(connection, &client, pipeline).await?;
     migrations::migrations::runner()
         .set_migration_table_name(HISTORY)
@@ -54,6 +52,9 @@ pub async fn apply(connection: &DatabaseConnection, pipeline: &Pipeline) -> Resu
         .map_err(explain)?;
     check(connection, &client, pipeline).await
 }
+
+/// Released when the session ends, whatever happens.
+const LOCK: &str = "SELECT pg_advisory_lock(hashtextextended('retail-pipeline ' || $1, 0))";
 
 const INSERT_IDENTITY: &str = "
     INSERT INTO pipeline (uid, group_id, topic, \"window\", delay)
@@ -100,6 +101,39 @@ pub async fn check_rules(
         }
     }
     Ok((row.get("uid"), Identity { group_id: row.get("group_id"), topic_id: row.get("topic_id") }))
+}
+
+/// What became of something that was to be removed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Removal {
+    /// It is gone now.
+    Removed,
+    /// It was not there.
+    Absent,
+    /// It is not the pipeline's own, and was left alone.
+    NotOurs,
+}
+
+/// Drops the schema with all rows, if the comment that [`apply`] wrote on it says that it is `uid`'s.
+pub async fn drop(connection: &DatabaseConnection, uid: &str) -> Result<Removal, DatabaseError> {
+    let client = connection.connect("retail drop-schema").await?;
+    let explain = |error: tokio_postgres::Error| DatabaseError::explain(connection, &error);
+    client.execute(LOCK, &[&connection.schema]).await.map_err(explain)?;
+    let select = "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = $1";
+    let Some(row) = client.query_opt(select, &[&connection.schema]).await.map_err(explain)? else {
+        return Ok(Removal::Absent);
+    };
+    if row.get::<_, Option<String>>(0) != Some(owner(uid)) {
+        return Ok(Removal::NotOurs);
+    }
+    // A worker that is in the middle of a commit is waited for, and one that hangs is not.
+    let drop = format!("SET lock_timeout = '10s'; DROP SCHEMA {} CASCADE", quoted(&connection.schema));
+    client.batch_execute(&drop).await.map_err(explain)?;
+    Ok(Removal::Removed)
+}
+
+fn owner(uid: &str) -> String {
+    format!("RetailPipeline {uid}")
 }
 
 async fn check_version(connection: &DatabaseConnection, client: &impl GenericClient) -> Result<(), DatabaseError> {
@@ -150,7 +184,7 @@ async fn make_schema(
         return refuse_strangers(connection, client).await;
     }
     let schema = quoted(&connection.schema);
-    let owner = format!("RetailPipeline {}", pipeline.uid).replace('\'', "''");
+    let owner = owner(&pipeline.uid).replace('\'', "''");
     let make = format!("CREATE SCHEMA {schema}; COMMENT ON SCHEMA {schema} IS '{owner}'");
     client.batch_execute(&make).await.map_err(explain)
 }

@@ -5,6 +5,7 @@ mod close;
 mod commit;
 mod crd;
 mod feeder;
+mod progress;
 mod schema;
 mod topic;
 mod validation;

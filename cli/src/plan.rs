@@ -1,0 +1,73 @@
+//! `retail plan`: what the operator would do, without a cluster.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use retail_operator::offline;
+use retail_operator::settings::Settings;
+use retail_operator::validate::{Invalid, Valid, parse};
+use retail_pipeline::validate::check_update;
+use retail_pipeline::{ReadError, process};
+
+#[derive(Args, Debug)]
+pub(crate) struct PlanArgs {
+    /// The pipeline.yaml; - reads standard input
+    #[arg(short, long, value_name = "FILE", env = "RETAIL_PIPELINE")]
+    file: PathBuf,
+
+    /// The pipeline.yaml that holds now, for what would change; without it, nothing is there yet
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
+
+    /// Image of the producer and processor pods
+    #[arg(long, env = "RETAIL_IMAGE", default_value = "retail-pipeline")]
+    image: String,
+}
+
+/// Why there is no plan. Exit code 2.
+#[derive(Debug, thiserror::Error)]
+enum PlanError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("{path}: {message}")]
+    Unusable { path: String, message: String },
+    #[error("{0}")]
+    Immutable(String),
+    #[error("{0} and {1} are two pipelines: only one of the same name and namespace can take its place")]
+    Different(String, String),
+}
+
+pub(crate) fn plan(args: &PlanArgs) -> ExitCode {
+    match in_words(args) {
+        Ok(plan) => {
+            process::print_text(&plan);
+            ExitCode::SUCCESS
+        }
+        Err(error) => process::misused(&error),
+    }
+}
+
+fn in_words(args: &PlanArgs) -> Result<String, PlanError> {
+    let settings = Settings { image: args.image.clone() };
+    let (new_text, new) = read(&args.file)?;
+    let Some(from) = &args.from else { return Ok(offline::from_nothing(&new, &settings).to_string()) };
+    let (old_text, old) = read(from)?;
+    let name = |valid: &Valid| format!("{}/{}", valid.pipeline.namespace, valid.pipeline.name);
+    if name(&old) != name(&new) {
+        return Err(PlanError::Different(name(&old), name(&new)));
+    }
+    let resource = |text: &str| retail_pipeline::validate::read(text).expect("it was valid a moment ago");
+    check_update(&resource(&new_text), &resource(&old_text))
+        .map_err(|problems| PlanError::Immutable(problems.join("\n")))?;
+    Ok(offline::from_declared(&old, &new, &settings).to_string())
+}
+
+/// Reads a file, and says what is wrong with it as every other command does.
+fn read(path: &Path) -> Result<(String, Valid), PlanError> {
+    let text = retail_pipeline::Pipeline::read_text(path)?;
+    retail_pipeline::Pipeline::parse_named(&text, path)?;
+    let unusable = |Invalid { reason: _, message }| PlanError::Unusable { path: path.display().to_string(), message };
+    let valid = parse(&text).map_err(unusable)?;
+    Ok((text, valid))
+}

@@ -1,0 +1,186 @@
+//! Does what the plan says, step by step, and says what became of it.
+//!
+//! If we die between two steps, the next pass finds what was done and plans the rest. If two of us do it at once, they
+//! declare the same things; what is outside of the cluster is made by code that is safe to be run twice at once.
+
+use std::collections::BTreeMap;
+
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
+use kube::{Api, Client};
+use retail_pipeline::Pipeline;
+use retail_pipeline::kafka::ClusterError;
+use retail_pipeline::kafka::topic::{Action, Ensured};
+use retail_pipeline::postgres::DatabaseError;
+use retail_pipeline::postgres::provision::Removal;
+use serde_json::{Value, json};
+
+use crate::difference::Live;
+use crate::memory::Memory;
+use crate::names::{Child, FIELD_MANAGER, FINALIZER};
+use crate::observe::{Connections, resource};
+use crate::outside::Outside;
+use crate::plan::{Plan, Step};
+use crate::reason::Reason;
+use crate::world::{Raw, Subject};
+
+/// What became of a plan.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct Done {
+    /// What became of the topic, if anything was to be done.
+    pub topic: Option<Result<Ensured, ClusterError>>,
+    /// The same of the schema.
+    pub schema: Option<Result<(), DatabaseError>>,
+    /// What the API server answered for each object that was declared.
+    pub children: BTreeMap<Child, Result<Value, Refusal>>,
+    /// What was deleted of the data, or was not there, or was not ours.
+    pub removed: Vec<(&'static str, Removal)>,
+    /// Why the data could not be deleted.
+    pub cleanup_error: Option<String>,
+    /// Whether the resource was let go: there is nothing left to report on.
+    pub released: bool,
+}
+
+/// Why an object is not as declared.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// The reason.
+    pub reason: Reason,
+    /// In words.
+    pub message: String,
+}
+
+/// Who does it, and for which pipeline.
+#[derive(Clone, Copy)]
+pub struct Hands<'a, O> {
+    /// To the API server.
+    pub client: &'a Client,
+    /// To Kafka and Postgres.
+    pub outside: &'a O,
+    /// What is remembered.
+    pub memory: &'a Memory,
+    /// Which resource.
+    pub subject: &'a Subject,
+    /// What it declares and how to reach what it stands on; nothing if it is not valid.
+    pub pipeline: Option<(&'a Pipeline, &'a Connections)>,
+}
+
+impl<O: Outside> Hands<'_, O> {
+    /// Does it. An error is one after which going on makes no sense; everything else is in what is answered.
+    pub async fn apply(&self, plan: &Plan) -> Result<Done, kube::Error> {
+        let mut done = Done::default();
+        for step in &plan.steps {
+            if done.cleanup_error.is_some() {
+                break;
+            }
+            match step {
+                Step::AddFinalizer => self.set_finalizer(true).await?,
+                Step::RemoveFinalizer => {
+                    self.set_finalizer(false).await?;
+                    done.released = self.subject.deleting_for.is_some();
+                }
+                Step::Apply { child, object, after_topic, after_schema, differences } => {
+                    let failed = (*after_topic && !matches!(done.topic, Some(Ok(_))))
+                        || (*after_schema && !matches!(done.schema, Some(Ok(()))));
+                    if !failed {
+                        let result = self.declare(*child, object, differences.is_none()).await;
+                        done.children.insert(*child, result);
+                    }
+                }
+                Step::Delete(child) => {
+                    if let Err(refusal) = self.delete(*child).await {
+                        done.cleanup_error = self.subject.deleting_for.map(|_| refusal.message.clone());
+                        done.children.insert(*child, Err(refusal));
+                    }
+                }
+                Step::Topic { .. } | Step::Schema { .. } | Step::DropSchema | Step::DeleteTopic { .. } => {
+                    self.do_outside(step, &mut done).await;
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    async fn do_outside(&self, step: &Step, done: &mut Done) {
+        let Some((pipeline, Connections { kafka, database })) = self.pipeline else { return };
+        let missing =
+            || "there are no credentials for Postgres: database.secret is missing or cannot be used".to_owned();
+        match step {
+            Step::Topic { .. } => {
+                let ensured = self.outside.ensure_topic(kafka, &pipeline.topic).await;
+                if let Ok(Ensured { description, action: Some(Action::Create), .. }) = &ensured {
+                    self.memory.has_made_topic(&self.subject.uid, &description.id);
+                }
+                done.topic = Some(ensured);
+            }
+            Step::Schema { .. } => {
+                if let Some(database) = database {
+                    done.schema = Some(self.outside.ensure_schema(database, pipeline).await);
+                }
+            }
+            Step::DropSchema => match database {
+                None => done.cleanup_error = Some(missing()),
+                Some(database) => match self.outside.drop_schema(database, &self.subject.uid).await {
+                    Ok(removal) => done.removed.push(("schema", removal)),
+                    Err(error) => done.cleanup_error = Some(error.message),
+                },
+            },
+            Step::DeleteTopic { id } => match self.outside.delete_topic(kafka, &pipeline.topic.name, id).await {
+                Ok(removal) => done.removed.push(("topic", removal)),
+                Err(error) => done.cleanup_error = Some(error.message),
+            },
+            Step::AddFinalizer | Step::RemoveFinalizer | Step::Apply { .. } | Step::Delete(_) => {}
+        }
+    }
+
+    fn objects(&self, child: Child) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), &self.subject.namespace, &resource(child))
+    }
+
+    /// Server-side apply. What has the name already and is somebody else's, is left alone.
+    async fn declare(&self, child: Child, object: &Value, is_new: bool) -> Result<Value, Refusal> {
+        let name = child.name(&self.subject.name);
+        let failed = |error: kube::Error| Refusal {
+            reason: Reason::ApplyFailed,
+            message: format!("{} {name} cannot be applied: {error}", child.kind()),
+        };
+        let objects = self.objects(child);
+        if is_new && let Some(there) = objects.get_opt(&name).await.map_err(failed)? {
+            let there = Live { object: json!(there), answer: None };
+            if there.owner() != Some(&self.subject.uid) {
+                let message = format!(
+                    "{} {name} is there and is not this pipeline's: delete it, or give the pipeline another name",
+                    child.kind()
+                );
+                return Err(Refusal { reason: Reason::NameTaken, message });
+            }
+        }
+        let as_us = PatchParams::apply(FIELD_MANAGER).force();
+        let answer = json!(objects.patch(&name, &as_us, &Patch::Apply(object)).await.map_err(failed)?);
+        self.memory.answered(&self.subject.uid, child, answer.clone());
+        Ok(answer)
+    }
+
+    /// A Deployment stays until the last of its pods is gone, so that it is known when they are.
+    async fn delete(&self, child: Child) -> Result<(), Refusal> {
+        let how = if child.runs_pods() { DeleteParams::foreground() } else { DeleteParams::background() };
+        let name = child.name(&self.subject.name);
+        match self.objects(child).delete(&name, &how).await {
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            Err(error) => Err(Refusal {
+                reason: Reason::ApplyFailed,
+                message: format!("{} {name} cannot be deleted: {error}", child.kind()),
+            }),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// Names the resource version: whoever else changes the finalizers meanwhile, wins, and we look again.
+    async fn set_finalizer(&self, wanted: bool) -> Result<(), kube::Error> {
+        let Subject { name, namespace, resource_version, finalizers, .. } = self.subject;
+        let others = finalizers.iter().filter(|finalizer| *finalizer != FINALIZER).cloned();
+        let finalizers: Vec<String> = others.chain(wanted.then(|| FINALIZER.to_owned())).collect();
+        let change = json!({"metadata": {"resourceVersion": resource_version, "finalizers": finalizers}});
+        let pipelines = Api::<Raw>::namespaced(self.client.clone(), namespace);
+        pipelines.patch_metadata(name, &PatchParams::default(), &Patch::Merge(change)).await.map(drop)
+    }
+}

@@ -1,0 +1,89 @@
+//! The objects that a pipeline has in the cluster, as they are declared: server-side-apply objects with all that the
+//! operator decides, and nothing that it leaves to others.
+
+mod config;
+mod network;
+mod workload;
+
+use kube::Resource;
+use retail_pipeline::Pipeline;
+use retail_pipeline::resource::RetailPipeline;
+use serde_json::{Value, json};
+
+pub use config::{processor_file, producer_file};
+pub(crate) use workload::login_keys;
+
+use crate::hash;
+use crate::names::{Child, DECLARED_HASH, MANAGED_BY, selector};
+use crate::settings::Settings;
+
+/// Pods run as this user; the image is made for it.
+const USER: i64 = 65532;
+
+/// Where the processor serves probes and metrics.
+const PORT: i32 = 8080;
+
+/// What the children are made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Blueprint<'a> {
+    /// The pipeline, checked.
+    pub pipeline: &'a Pipeline,
+    /// Number of processors that run.
+    pub processors: i32,
+    /// Number of producers that run.
+    pub producers: i32,
+    /// The hash of the Secret's keys that pods get, if a Secret is named.
+    pub secret_hash: Option<&'a str>,
+    /// The operator's settings.
+    pub settings: &'a Settings,
+}
+
+impl Blueprint<'_> {
+    /// The object that is declared for a child, or nothing if there shall be none.
+    pub fn declare(&self, child: Child) -> Option<Value> {
+        let object = match child {
+            Child::ConfigMap => config::config_map(self.pipeline),
+            Child::ServiceAccount => json!({"automountServiceAccountToken": false}),
+            Child::MetricsService => network::metrics_service(self.pipeline),
+            Child::DisruptionBudget if self.processors > 1 => disruption_budget(self.pipeline),
+            Child::DisruptionBudget => return None,
+            Child::Processor => workload::processor(self),
+            Child::Producer => workload::producer(self)?,
+        };
+        Some(with_head(child, self.pipeline, object))
+    }
+}
+
+fn disruption_budget(pipeline: &Pipeline) -> Value {
+    let selector = selector(&pipeline.name, Child::DisruptionBudget.component());
+    // A pod that is not ready protects nothing, and must not keep a node from being drained.
+    json!({"spec": {
+        "maxUnavailable": 1,
+        "selector": {"matchLabels": selector},
+        "unhealthyPodEvictionPolicy": "AlwaysAllow",
+    }})
+}
+
+/// Adds what all children have: names, labels, the owner, and the hash of the rest.
+fn with_head(child: Child, pipeline: &Pipeline, mut object: Value) -> Value {
+    let mut labels = json!(selector(&pipeline.name, child.component()));
+    labels[MANAGED_BY.0] = json!(MANAGED_BY.1);
+    object["apiVersion"] = json!(child.api_version());
+    object["kind"] = json!(child.kind());
+    object["metadata"] = json!({
+        "name": child.name(&pipeline.name),
+        "namespace": pipeline.namespace,
+        "labels": labels,
+        // Without blockOwnerDeletion, which would ask for one more right on some clusters.
+        "ownerReferences": [{
+            "apiVersion": RetailPipeline::api_version(&()),
+            "kind": RetailPipeline::kind(&()),
+            "name": pipeline.name,
+            "uid": pipeline.uid,
+            "controller": true,
+        }],
+    });
+    let hash = hash::of([object.to_string().as_bytes()]);
+    object["metadata"]["annotations"] = json!({DECLARED_HASH: hash});
+    object
+}

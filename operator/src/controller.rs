@@ -1,0 +1,136 @@
+//! Watches the pipelines and their objects, and calls a pass where something changed.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::DynamicObject;
+use kube::runtime::controller::{self, Config, Controller};
+use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::reflector::{self, Store};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client};
+
+use crate::memory::Memory;
+use crate::metrics::Metrics;
+use crate::names::{Child, FIELD_MANAGER, MANAGED_BY};
+use crate::observe::{Children, resource};
+use crate::outside::Outside;
+use crate::reconcile::{Context, Failure, reconcile, retry};
+use crate::settings::Settings;
+use crate::world::Raw;
+
+/// How many pipelines are looked at at once. A pass mostly waits for Kafka and Postgres.
+const CONCURRENCY: u16 = 16;
+
+/// What comes within this time of each other is one change: a Deployment reports several times while its pods start.
+const DEBOUNCE: Duration = Duration::from_millis(200);
+
+/// Where the operator works.
+#[derive(Clone)]
+pub struct Surroundings<O> {
+    /// For questions and changes.
+    pub client: Client,
+    /// For watches, which stay open.
+    pub watching: Client,
+    /// The one namespace that is watched; all if nothing.
+    pub namespace: Option<String>,
+    /// Who we are, in events.
+    pub identity: String,
+    /// To Kafka and Postgres.
+    pub outside: O,
+    /// What the operator is told.
+    pub settings: Settings,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// The clock.
+    pub now: fn() -> Timestamp,
+}
+
+/// Works until `stop`, and finishes the passes that are under way.
+pub async fn run<O: Outside>(surroundings: Surroundings<O>, stop: impl Future<Output = ()> + Send + Sync + 'static) {
+    let Surroundings { client, watching, namespace, identity, outside, settings, metrics, now } = surroundings;
+    let memory = Arc::new(Memory::default());
+    let (pipelines, changes) = watch_pipelines(&watching, namespace.as_deref(), Arc::clone(&memory));
+    let mut controller = Controller::for_stream(changes, pipelines.clone())
+        .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
+        .graceful_shutdown_on(stop);
+    let mut children = Children::new();
+    for child in Child::ALL {
+        if !children.contains_key(child.plural()) {
+            let (store, changes) = watch_children(&watching, namespace.as_deref(), child);
+            controller = controller.owns_stream_with(changes, resource(child));
+            children.insert(child.plural(), store);
+        }
+    }
+    let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: Some(identity) };
+    let recorder = Recorder::new(client.clone(), reporter);
+    metrics.watching(pipelines);
+    let context = Arc::new(Context { client, outside, settings, children, memory, metrics, recorder, now });
+    controller.run(reconcile, retry, context).for_each(async |result| say(result)).await;
+}
+
+/// A pass that failed was said by whoever decided when to try again, and a pipeline that is gone is no trouble.
+fn say<T>(result: Result<T, controller::Error<Failure, watcher::Error>>) {
+    match result {
+        Ok(_) | Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) => {}
+        Err(controller::Error::QueueError(error)) => tracing::warn!("a watch failed, and begins again: {error}"),
+        Err(controller::Error::RunnerError(error)) => tracing::error!("passes cannot be run: {error}"),
+    }
+}
+
+fn watch_pipelines(
+    client: &Client,
+    namespace: Option<&str>,
+    memory: Arc<Memory>,
+) -> (Store<Raw>, impl Stream<Item = Result<Raw, watcher::Error>> + Send + 'static) {
+    let api = match namespace {
+        Some(namespace) => Api::<Raw>::namespaced(client.clone(), namespace),
+        None => Api::<Raw>::all(client.clone()),
+    };
+    let (store, writer) = reflector::store();
+    let changes = watcher(api, watcher::Config::default())
+        .default_backoff()
+        .modify(|raw: &mut Raw| raw.metadata.managed_fields = None)
+        .inspect(move |event| {
+            if let Ok(watcher::Event::Delete(raw)) = event {
+                memory.forget(raw.metadata.uid.as_deref().unwrap_or_default());
+            }
+        })
+        .reflect(writer)
+        .applied_objects()
+        .predicate_filter(meaning, Default::default());
+    (store, changes)
+}
+
+/// What a pass depends on of a pipeline. Its status is left out, or each report would call for another pass.
+fn meaning(raw: &Raw) -> Option<u64> {
+    let metadata = &raw.metadata;
+    let mut hasher = DefaultHasher::new();
+    (metadata.uid.as_ref(), metadata.generation, &metadata.finalizers, &metadata.annotations).hash(&mut hasher);
+    metadata.deletion_timestamp.is_some().hash(&mut hasher);
+    Some(hasher.finish())
+}
+
+fn watch_children(
+    client: &Client,
+    namespace: Option<&str>,
+    child: Child,
+) -> (Store<DynamicObject>, impl Stream<Item = Result<DynamicObject, watcher::Error>> + Send + 'static) {
+    let kind = resource(child);
+    let api = match namespace {
+        Some(namespace) => Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &kind),
+        None => Api::<DynamicObject>::all_with(client.clone(), &kind),
+    };
+    let writer = reflector::store::Writer::new(kind);
+    let store = writer.as_reader();
+    let ours = watcher::Config::default().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
+    let changes = watcher(api, ours)
+        .default_backoff()
+        .modify(|object: &mut DynamicObject| object.metadata.managed_fields = None)
+        .reflect(writer)
+        .touched_objects();
+    (store, changes)
+}

@@ -1,0 +1,123 @@
+//! What is counted, in the words of Prometheus, and whether the operator is ready.
+
+use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use kube::runtime::reflector::Store;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::world::Raw;
+
+/// Where a pass failed.
+#[derive(Clone, PartialEq, Eq, Hash, EncodeLabelSet, Debug)]
+struct Stage {
+    stage: &'static str,
+}
+
+/// What is counted.
+pub struct Metrics {
+    registry: Registry,
+    durations: Histogram,
+    errors: Family<Stage, Counter<u64, AtomicU64>>,
+    leader: Gauge<i64, AtomicI64>,
+    pipelines: Mutex<Option<Store<Raw>>>,
+    /// What the API server said of the lease last, if that was no answer.
+    no_answer: Mutex<Option<String>>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::default();
+        // A pass in which nothing is to be done takes as long as Kafka and Postgres take to answer.
+        let durations = Histogram::new([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 90.0]);
+        let errors = Family::<Stage, Counter<u64, AtomicU64>>::default();
+        let leader = Gauge::<i64, AtomicI64>::default();
+        let help = "How long a pass over a pipeline took, in seconds";
+        registry.register("retail_operator_reconcile_duration_seconds", help, durations.clone());
+        registry.register("retail_operator_reconcile_errors", "Passes that did not end, by where", errors.clone());
+        registry.register(
+            "retail_operator_leader",
+            "1 for the replica that acts, 0 for those that stand by",
+            leader.clone(),
+        );
+        Self { registry, durations, errors, leader, pipelines: Mutex::default(), no_answer: Mutex::default() }
+    }
+}
+
+impl Metrics {
+    /// A pass has ended, or failed at a stage.
+    pub fn reconciled(&self, took: Duration, failed_at: Option<&'static str>) {
+        self.durations.observe(took.as_secs_f64());
+        if let Some(stage) = failed_at {
+            self.errors.get_or_create(&Stage { stage }).inc();
+        }
+    }
+
+    /// Whether this replica acts.
+    pub fn leads(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+    }
+
+    /// The watch has begun.
+    pub fn watching(&self, pipelines: Store<Raw>) {
+        *self.pipelines.lock().unwrap_or_else(PoisonError::into_inner) = Some(pipelines);
+    }
+
+    /// The API server has answered a question about the lease, or has not.
+    pub fn answered(&self, no_answer: Option<String>) {
+        *self.no_answer.lock().unwrap_or_else(PoisonError::into_inner) = no_answer;
+    }
+
+    /// What it waits for; nothing if it is ready. One that stands by is.
+    pub fn unready(&self) -> Option<String> {
+        if let Some(error) = &*self.no_answer.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Some(format!("the API server ({error})"));
+        }
+        let pipelines = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        match pipelines.wait_until_ready().now_or_never() {
+            Some(_) => None,
+            None => {
+                let hint = "is the CustomResourceDefinition there, and may we list them?";
+                Some(format!("the list of RetailPipelines: {hint}"))
+            }
+        }
+    }
+
+    /// All of it, in the OpenMetrics text format.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("writing to a string does not fail");
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_have_the_names_that_are_promised() {
+        let metrics = Metrics::default();
+        metrics.leads(true);
+        metrics.reconciled(Duration::from_millis(20), Some("observe"));
+        let text = metrics.render();
+        for line in [
+            "retail_operator_reconcile_duration_seconds_bucket{le=\"0.025\"} 1",
+            "retail_operator_reconcile_errors_total{stage=\"observe\"} 1",
+            "retail_operator_leader 1",
+        ] {
+            assert!(text.lines().any(|other| other == line), "{line} is not in\n{text}");
+        }
+        assert_eq!(metrics.unready(), None);
+        metrics.answered(Some("connection refused".to_owned()));
+        assert_eq!(metrics.unready().as_deref(), Some("the API server (connection refused)"));
+    }
+}

@@ -1,0 +1,55 @@
+//! Plans without a cluster: what would be done for a pipeline where nothing of it is there yet, or where everything is as
+//! another pipeline.yaml declares it.
+
+use k8s_openapi::jiff::Timestamp;
+use kube::api::ObjectMeta;
+use retail_pipeline::kafka::TopicDescription;
+use retail_pipeline::kafka::topic::Observed;
+use retail_pipeline::postgres::progress::Progress;
+use serde_json::Value;
+
+use crate::difference::Live;
+use crate::plan::{Plan, Step, plan};
+use crate::settings::Settings;
+use crate::validate::Valid;
+use crate::world::{Raw, SeenTopic, Sight, Subject, World};
+
+/// What would be done where there is nothing.
+pub fn from_nothing(valid: &Valid, settings: &Settings) -> Plan {
+    plan(&subject(valid), valid, &World::empty(), settings)
+}
+
+/// What would be done where everything is as `old` declares it.
+pub fn from_declared(old: &Valid, new: &Valid, settings: &Settings) -> Plan {
+    let mut world = World::empty();
+    for step in from_nothing(old, settings).steps {
+        if let Step::Apply { child, object, .. } = step {
+            world.children.insert(child, Live { object, answer: None });
+        }
+    }
+    let topic = &old.pipeline.topic;
+    let description = TopicDescription {
+        id: String::new(),
+        partitions: topic.partitions,
+        replication_factor: topic.replication_factor,
+    };
+    let observed = Observed { description, config: topic.config.clone() };
+    world.topic = Sight::Seen(Some(SeenTopic { topic: observed, log_ends: Vec::new() }));
+    world.schema = Sight::Seen(Some(Progress::default()));
+    let mut subject = subject(old);
+    if from_nothing(old, settings).steps.contains(&Step::AddFinalizer) {
+        subject.finalizers.push(crate::names::FINALIZER.to_owned());
+    }
+    plan(&subject, new, &world, settings)
+}
+
+fn subject(valid: &Valid) -> Subject {
+    let pipeline = &valid.pipeline;
+    let metadata = ObjectMeta {
+        name: Some(pipeline.name.clone()),
+        namespace: Some(pipeline.namespace.clone()),
+        uid: Some(pipeline.uid.clone()),
+        ..ObjectMeta::default()
+    };
+    Subject::of(&Raw { metadata, spec: Value::Null, status: Value::Null }, Timestamp::UNIX_EPOCH)
+}

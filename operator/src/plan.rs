@@ -1,0 +1,259 @@
+//! What must be done so that the world is as declared: a function of values, whose result can be printed.
+
+use std::collections::BTreeMap;
+
+use retail_pipeline::kafka::topic;
+use retail_pipeline::resource::DeletionPolicy;
+use serde_json::Value;
+
+use crate::children::Blueprint;
+use crate::cleanup;
+use crate::difference::Difference;
+use crate::names::{Child, SECRET_HASH};
+use crate::settings::Settings;
+use crate::validate::Valid;
+use crate::world::{Credentials, Sight, Subject, World};
+
+/// One thing to do.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Step {
+    /// Keep the resource from vanishing before what goes with it is deleted.
+    AddFinalizer,
+    /// Let the resource go.
+    RemoveFinalizer,
+    /// Make the topic, or add partitions to it.
+    Topic {
+        /// The topic.
+        name: String,
+        /// Which of the two.
+        action: topic::Action,
+    },
+    /// Make the schema, or bring it up to date.
+    Schema {
+        /// The schema.
+        name: String,
+    },
+    /// Declare an object.
+    Apply {
+        /// Which one.
+        child: Child,
+        /// All of it.
+        object: Value,
+        /// What about it is not so; nothing if it is not there.
+        differences: Option<Vec<Difference>>,
+        /// Whether it makes no sense before topic and schema are there.
+        after_topic: bool,
+        /// The same of the schema.
+        after_schema: bool,
+    },
+    /// Delete an object.
+    Delete(Child),
+    /// Drop the schema with all rows, if it is proven ours.
+    DropSchema,
+    /// Delete the topic with all events, if it still has this id.
+    DeleteTopic {
+        /// The id that was recorded when we made it.
+        id: String,
+    },
+}
+
+/// What will be done, in this order, and what will not, for which reason.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct Plan {
+    /// What to do.
+    pub steps: Vec<Step>,
+    /// Objects that are declared and not begun yet, each with what it waits for.
+    pub held: BTreeMap<Child, String>,
+    /// How many processors are asked for, and how many run.
+    pub processors: Count,
+    /// How many producers run.
+    pub producers: i32,
+    /// What is wrong with the topic, where doing something about it would lose data.
+    pub topic_problem: Option<String>,
+    /// Why the deletion cannot go on.
+    pub blocked: Option<String>,
+}
+
+/// How many are asked for, and how many run.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Count {
+    /// What the spec says.
+    pub asked: i32,
+    /// What is declared of the Deployment.
+    pub running: i32,
+    /// How many would have something to do.
+    pub useful: i32,
+}
+
+/// Decides what must be done.
+pub fn plan(subject: &Subject, valid: &Valid, world: &World, settings: &Settings) -> Plan {
+    if subject.deleting_for.is_some() {
+        return cleanup::plan(subject, Some(valid), world);
+    }
+    let mut plan = Plan { processors: processors(subject, valid, world), ..Plan::default() };
+    plan.producers =
+        valid.pipeline.producer.as_ref().filter(|_| !valid.suspend).map_or(0, |producer| producer.replicas);
+    plan.steps.extend(finalizer(subject, valid));
+    let (topic, topic_problem) = topic(subject, valid, world);
+    let name = valid.pipeline.topic.name.clone();
+    plan.steps.extend(topic.map(|action| Step::Topic { name, action }));
+    plan.topic_problem = topic_problem;
+    if matches!(world.schema, Sight::Seen(None)) {
+        plan.steps.push(Step::Schema { name: valid.pipeline.schema.clone() });
+    }
+    let blueprint = Blueprint {
+        pipeline: &valid.pipeline,
+        processors: plan.processors.running,
+        producers: plan.producers,
+        secret_hash: secret_hash(world),
+        settings,
+    };
+    for child in Child::ALL {
+        match blueprint.declare(child) {
+            Some(object) => apply(child, object, subject, world, &mut plan),
+            None if world.children.contains_key(&child) => plan.steps.push(Step::Delete(child)),
+            None => {}
+        }
+    }
+    plan
+}
+
+/// Pods that run are left alone while the Secret is away: their template stays what it is.
+fn secret_hash(world: &World) -> Option<&str> {
+    match &world.credentials {
+        Credentials::Found { hash } => Some(hash.as_str()),
+        Credentials::NotNamed => None,
+        Credentials::Missing | Credentials::Forbidden | Credentials::KeyMissing(_) | Credentials::Invalid(_) => {
+            world.children.get(&Child::Processor)?.template_annotation(SECRET_HASH)
+        }
+    }
+}
+
+/// There exactly while something goes with the resource.
+fn finalizer(subject: &Subject, valid: &Valid) -> Option<Step> {
+    let policy = &valid.deletion_policy;
+    let wanted = policy.topic == DeletionPolicy::Delete || policy.database == DeletionPolicy::Delete;
+    match (wanted, subject.has_finalizer()) {
+        (true, false) => Some(Step::AddFinalizer),
+        (false, true) => Some(Step::RemoveFinalizer),
+        (true, true) | (false, false) => None,
+    }
+}
+
+/// More processors than partitions would have nothing to do.
+fn processors(subject: &Subject, valid: &Valid, world: &World) -> Count {
+    let declared = valid.pipeline.topic.partitions;
+    let there = match &world.topic {
+        Sight::Seen(Some(seen)) => seen.topic.description.partitions,
+        Sight::Seen(None) => 0,
+        Sight::NotAsked | Sight::Failed(_) => subject.recorded.topic.as_ref().map_or(0, |topic| topic.partitions),
+    };
+    let useful = declared.max(there);
+    let asked = valid.pipeline.processor.replicas;
+    Count { asked, running: if valid.suspend { 0 } else { asked.min(useful) }, useful }
+}
+
+/// What to do about the topic, or what is wrong with it.
+fn topic(subject: &Subject, valid: &Valid, world: &World) -> (Option<topic::Action>, Option<String>) {
+    let Sight::Seen(seen) = &world.topic else { return (None, None) };
+    let declared = &valid.pipeline.topic;
+    let name = &declared.name;
+    let recorded = subject.recorded.topic.as_ref().map(|topic| &topic.id);
+    match (recorded, seen) {
+        (Some(id), None) => {
+            let problem = format!(
+                "topic \"{name}\" with id {id} is gone, and the offsets in Postgres are about it: bring it back, or make a \
+                 new pipeline with another database.schema"
+            );
+            (None, Some(problem))
+        }
+        (Some(id), Some(seen)) if *id != seen.topic.description.id => {
+            let is = &seen.topic.description.id;
+            let problem = format!(
+                "topic \"{name}\" was deleted and made again: its id is {is}, and the offsets in Postgres are about {id}: \
+                 make a new pipeline with another database.schema"
+            );
+            (None, Some(problem))
+        }
+        (_, seen) => (topic::plan(declared, seen.as_ref().map(|seen| &seen.topic)).0, None),
+    }
+}
+
+/// Adds what must be done about a child that is declared.
+fn apply(child: Child, object: Value, subject: &Subject, world: &World, plan: &mut Plan) {
+    let Some(live) = world.children.get(&child) else {
+        let needs = Needs::of(child, subject, world);
+        if let Some(missing) = needs.missing {
+            plan.held.insert(child, missing);
+            return;
+        }
+        let Needs { after_topic, after_schema, .. } = needs;
+        plan.steps.push(Step::Apply { child, object, differences: None, after_topic, after_schema });
+        return;
+    };
+    let differences = live.differences(&object);
+    if !differences.is_empty() {
+        // What runs is kept as declared, whether or not what it stands on can be reached just now.
+        let differences = Some(differences);
+        plan.steps.push(Step::Apply { child, object, differences, after_topic: false, after_schema: false });
+    }
+}
+
+/// What a child that is not there yet needs first.
+#[derive(Default)]
+struct Needs {
+    /// What keeps it from being begun.
+    missing: Option<String>,
+    /// The topic is made first, in the same pass.
+    after_topic: bool,
+    /// The schema is made first, in the same pass.
+    after_schema: bool,
+}
+
+impl Needs {
+    /// Once topic and schema were there, a Deployment that is deleted is made again without asking for them.
+    fn of(child: Child, subject: &Subject, world: &World) -> Self {
+        if !child.runs_pods() {
+            return Self::default();
+        }
+        let recorded = &subject.recorded;
+        let mut needs = Self::default();
+        match &world.topic {
+            _ if recorded.topic.is_some() => {}
+            Sight::Seen(Some(_)) => {}
+            Sight::Seen(None) => needs.after_topic = true,
+            Sight::NotAsked | Sight::Failed(_) => needs.missing = Some("the topic cannot be reached yet".to_owned()),
+        }
+        if child != Child::Processor {
+            return needs;
+        }
+        match &world.schema {
+            _ if recorded.schema.is_some() => {}
+            Sight::Seen(Some(_)) => {}
+            Sight::Seen(None) => needs.after_schema = true,
+            Sight::NotAsked | Sight::Failed(_) => needs.missing = Some("the schema cannot be reached yet".to_owned()),
+        }
+        match world.credentials {
+            Credentials::NotNamed | Credentials::Found { .. } => {}
+            Credentials::Missing | Credentials::Forbidden | Credentials::KeyMissing(_) | Credentials::Invalid(_) => {
+                needs.missing = Some("database.secret cannot be used yet".to_owned());
+            }
+        }
+        needs
+    }
+}
+
+impl Plan {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+}
+
+impl Step {
+    /// Whether pods that run are replaced by it.
+    pub fn restarts_pods(&self) -> bool {
+        matches!(self, Self::Apply { child, differences: Some(differences), .. }
+            if child.runs_pods() && differences.iter().any(|difference| difference.path.starts_with("spec.template")))
+    }
+}

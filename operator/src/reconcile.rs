@@ -1,0 +1,216 @@
+//! One pass over one pipeline: observe, validate, plan, apply, report.
+//!
+//! It never asks why it was called. Run twice on the same world, it writes nothing the second time. It always ends: every
+//! pass has a deadline, and a panic in it is a failed pass of one pipeline.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use k8s_openapi::jiff::Timestamp;
+use kube::Client;
+use kube::runtime::controller::Action;
+use kube::runtime::events::Recorder;
+use retail_pipeline::status::RetailPipelineStatus;
+use tokio::time::{Instant, timeout};
+
+use crate::apply::{Done, Hands};
+use crate::cleanup;
+use crate::conditions::Status;
+use crate::memory::{Memory, spread};
+use crate::metrics::Metrics;
+use crate::observe::{Children, Connections, children, observe};
+use crate::outside::Outside;
+use crate::plan::{Plan, plan};
+use crate::reason::{Aspect, Reason};
+use crate::report::{self, acts};
+use crate::settings::Settings;
+use crate::status::{Pass, broken_down, status};
+use crate::validate::Valid;
+use crate::world::{Raw, Subject, World};
+
+/// How long a pass may take: every question to Kafka and Postgres is given up after ten seconds, and there are a few.
+pub const DEADLINE: Duration = Duration::from_secs(90);
+
+/// How often a pipeline is looked at although nothing is known to have changed: progress in the status is as old as this.
+pub const RESYNC: Duration = Duration::from_secs(30);
+
+/// How often pods that are being stopped are looked at. The watch is faster, unless it is behind.
+const STOPPING: Duration = Duration::from_secs(10);
+
+/// How long saying that a pass broke down may take.
+const SAYING: Duration = Duration::from_secs(10);
+
+/// What all passes share.
+pub struct Context<O> {
+    /// To the API server.
+    pub client: Client,
+    /// To Kafka and Postgres.
+    pub outside: O,
+    /// What the operator is told.
+    pub settings: Settings,
+    /// What the watches have seen.
+    pub children: Children,
+    /// What is remembered.
+    pub memory: Arc<Memory>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Where events go.
+    pub recorder: Recorder,
+    /// The clock.
+    pub now: fn() -> Timestamp,
+}
+
+/// Why a pass did not end. What is wrong with a pipeline is no such reason: that is reported.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Looking failed.
+    #[error("cannot observe: {0}")]
+    Observe(#[source] kube::Error),
+    /// Doing failed.
+    #[error("cannot apply: {0}")]
+    Apply(#[source] kube::Error),
+    /// Saying failed.
+    #[error("cannot report: {0}")]
+    Report(#[source] kube::Error),
+    /// It took too long.
+    #[error("a pass took longer than {} s", DEADLINE.as_secs())]
+    TimedOut,
+    /// A mistake of ours.
+    #[error("a pass panicked: {0}")]
+    Panicked(String),
+}
+
+impl Failure {
+    /// The label of the metric.
+    pub const fn stage(&self) -> &'static str {
+        match self {
+            Self::Observe(_) => "observe",
+            Self::Apply(_) => "apply",
+            Self::Report(_) => "report",
+            Self::TimedOut => "timeout",
+            Self::Panicked(_) => "panic",
+        }
+    }
+}
+
+/// One pass, with its deadline, and whatever happens in it.
+pub async fn reconcile<O: Outside>(raw: Arc<Raw>, context: Arc<Context<O>>) -> Result<Action, Failure> {
+    let began = Instant::now();
+    let pass = AssertUnwindSafe(pass(&raw, &context)).catch_unwind();
+    let result = match timeout(DEADLINE, pass).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(panic)) => Err(Failure::Panicked(in_words(&*panic))),
+        Err(_) => Err(Failure::TimedOut),
+    };
+    if let Err(failure @ (Failure::Panicked(_) | Failure::TimedOut)) = &result {
+        // What it cannot say either, its log does.
+        let saying = AssertUnwindSafe(say_broken_down(&raw, &context, failure)).catch_unwind();
+        let _said = timeout(SAYING, saying).await;
+    }
+    context.metrics.reconciled(began.elapsed(), result.as_ref().err().map(Failure::stage));
+    result
+}
+
+/// A pipeline whose pass breaks down is not ready, whatever was said of it before.
+async fn say_broken_down<O: Outside>(raw: &Raw, context: &Context<O>, failure: &Failure) -> Result<(), kube::Error> {
+    let now = (context.now)();
+    let subject = Subject::of(raw, now);
+    let status = broken_down(&subject, &failure.to_string(), now);
+    let Context { client, recorder, memory, .. } = context;
+    report::report(client, recorder, memory, raw, &subject, &status, Vec::new()).await
+}
+
+/// After how long a pass that failed is tried again.
+#[expect(clippy::needless_pass_by_value, reason = "this is how the controller calls it")]
+pub fn retry<O: Outside>(raw: Arc<Raw>, failure: &Failure, context: Arc<Context<O>>) -> Action {
+    let uid = raw.metadata.uid.as_deref().unwrap_or_default();
+    let wait = context.memory.failed(uid);
+    let (name, namespace) = (raw.metadata.name.as_deref(), raw.metadata.namespace.as_deref());
+    tracing::warn!(name, namespace, "{failure}; next try in {} s", wait.as_secs());
+    Action::requeue(wait)
+}
+
+async fn pass<O: Outside>(raw: &Raw, context: &Context<O>) -> Result<Action, Failure> {
+    // An object that the watch has not brought yet would look as if it was not there.
+    for store in context.children.values() {
+        let _closed = store.wait_until_ready().await;
+    }
+    let now = (context.now)();
+    let subject = Subject::of(raw, now);
+    if subject.deleting_for.is_some() && !subject.has_finalizer() {
+        return Ok(Action::await_change());
+    }
+    let children = children(&context.children, &subject, &context.memory);
+    let valid = context.memory.validated(raw);
+    let valid = Result::as_ref(&valid);
+    let (world, connections) = match valid {
+        Ok(valid) => {
+            let seen = observe(&context.client, &context.outside, &subject, &valid.pipeline, children).await;
+            let (world, connections) = seen.map_err(Failure::Observe)?;
+            (world, Some(connections))
+        }
+        Err(_) => (World { children, ..World::empty() }, None),
+    };
+    let plan = match valid {
+        Ok(valid) => plan(&subject, valid, &world, &context.settings),
+        Err(_) => cleanup::plan(&subject, None, &world),
+    };
+    let done = apply(context, &subject, valid.ok(), connections.as_ref(), &plan).await?;
+    if done.released {
+        for note in acts(&plan, &done) {
+            report::say(&context.recorder, raw, note).await;
+        }
+        return Ok(Action::await_change());
+    }
+    let made_topic = context.memory.made_topic(&subject.uid);
+    let made_topic = made_topic.as_deref();
+    let pass = Pass { subject: &subject, valid, world: &world, plan: &plan, done: &done, made_topic };
+    say(raw, context, &pass, now).await
+}
+
+async fn apply<O: Outside>(
+    context: &Context<O>,
+    subject: &Subject,
+    valid: Option<&Valid>,
+    connections: Option<&Connections>,
+    plan: &Plan,
+) -> Result<Done, Failure> {
+    let pipeline = valid.map(|valid| &valid.pipeline).zip(connections);
+    let Context { client, outside, memory, .. } = context;
+    let hands = Hands { client, outside, memory, subject, pipeline };
+    hands.apply(plan).await.map_err(Failure::Apply)
+}
+
+/// Reports, and decides when to look again.
+async fn say<O: Outside>(raw: &Raw, context: &Context<O>, pass: &Pass<'_>, now: Timestamp) -> Result<Action, Failure> {
+    let status = status(pass, now);
+    let Context { client, recorder, memory, .. } = context;
+    report::report(client, recorder, memory, raw, pass.subject, &status, acts(pass.plan, pass.done))
+        .await
+        .map_err(Failure::Report)?;
+    let uid = &pass.subject.uid;
+    if is_troubled(&status) {
+        return Ok(Action::requeue(memory.failed(uid)));
+    }
+    memory.succeeded(uid);
+    let soon = pass.subject.deleting_for.is_some();
+    Ok(Action::requeue(if soon { STOPPING } else { spread(RESYNC, uid) }))
+}
+
+/// Whether something is wrong that no watch will tell us the end of.
+fn is_troubled(status: &RetailPipelineStatus) -> bool {
+    let watched = [Reason::PodsStarting, Reason::PodsNotReady, Reason::Deleting].map(|reason| reason.to_string());
+    let is_ready = Aspect::Ready.to_string();
+    status.conditions.iter().any(|condition| {
+        condition.type_ == is_ready
+            && condition.status == Status::False.as_str()
+            && !watched.contains(&condition.reason)
+    })
+}
+
+fn in_words(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a word".to_owned())
+}

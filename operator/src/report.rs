@@ -1,0 +1,168 @@
+//! Says what a pass came to: the status where it differs, and an event for each change.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::events::{Event, EventType, Recorder};
+use kube::{Api, Client, Resource};
+use retail_pipeline::kafka::topic::Action;
+use retail_pipeline::postgres::provision::Removal;
+use retail_pipeline::resource::RetailPipeline;
+use retail_pipeline::status::RetailPipelineStatus;
+use serde_json::json;
+
+use crate::apply::Done;
+use crate::memory::Memory;
+use crate::names::STATUS_MANAGER;
+use crate::plan::{Plan, Step};
+use crate::reason::{Aspect, Reason};
+use crate::world::{Raw, Subject};
+
+/// Something that happened, in the words of an event.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Note {
+    /// Whether somebody should look.
+    pub is_warning: bool,
+    /// One word.
+    pub reason: String,
+    /// A sentence.
+    pub text: String,
+}
+
+/// Writes the status if it differs, and then says what changed.
+pub async fn report(
+    client: &Client,
+    recorder: &Recorder,
+    memory: &Memory,
+    raw: &Raw,
+    subject: &Subject,
+    status: &RetailPipelineStatus,
+    acts: Vec<Note>,
+) -> Result<(), kube::Error> {
+    if *status != subject.recorded {
+        let declared = json!({
+            "apiVersion": RetailPipeline::api_version(&()),
+            "kind": RetailPipeline::kind(&()),
+            "metadata": {"name": subject.name, "namespace": subject.namespace},
+            "status": status,
+        });
+        let pipelines = Api::<Raw>::namespaced(client.clone(), &subject.namespace);
+        let as_us = PatchParams::apply(STATUS_MANAGER).force();
+        pipelines.patch_status(&subject.name, &as_us, &Patch::Apply(declared)).await?;
+    }
+    let before = memory.conditions(&subject.uid).unwrap_or_else(|| subject.recorded.conditions.clone());
+    memory.reported(&subject.uid, &status.conditions);
+    for note in acts.into_iter().chain(changes(&before, &status.conditions)) {
+        say(recorder, raw, note).await;
+    }
+    Ok(())
+}
+
+/// Says what happened, to those who look at the resource. That it cannot be said stops nothing.
+pub async fn say(recorder: &Recorder, raw: &Raw, note: Note) {
+    let Note { is_warning, reason, text } = note;
+    let (name, namespace) = (raw.metadata.name.as_deref(), raw.metadata.namespace.as_deref());
+    if is_warning {
+        tracing::warn!(namespace, name, reason, "{text}");
+    } else {
+        tracing::info!(namespace, name, reason, "{text}");
+    }
+    let event = Event {
+        type_: if is_warning { EventType::Warning } else { EventType::Normal },
+        reason,
+        note: Some(text),
+        action: "Reconcile".to_owned(),
+        secondary: None,
+    };
+    if let Err(error) = recorder.publish(&event, &raw.object_ref(&())).await {
+        tracing::debug!(%error, "an event was lost");
+    }
+}
+
+/// What was done, where it is worth an event of its own.
+pub fn acts(plan: &Plan, done: &Done) -> Vec<Note> {
+    let mut notes = Vec::new();
+    let mut note = |is_warning, reason: &str, text: String| {
+        notes.push(Note { is_warning, reason: reason.to_owned(), text });
+    };
+    if let Some(Ok(ensured)) = &done.topic {
+        let partitions = ensured.description.partitions;
+        match &ensured.action {
+            Some(Action::Create) => {
+                note(false, "TopicCreated", format!("made the topic, with {partitions} partitions"));
+            }
+            Some(Action::Grow { from, to }) => {
+                note(false, "TopicGrown", format!("added partitions to the topic: {from} -> {to}"));
+            }
+            None => {}
+        }
+    }
+    if let Some(Ok(())) = done.schema {
+        note(false, "SchemaApplied", "made the Postgres schema, or brought it up to date".to_owned());
+    }
+    for step in &plan.steps {
+        if let Step::Apply { child, differences: Some(differences), .. } = step
+            && matches!(done.children.get(child), Some(Ok(_)))
+        {
+            let paths: Vec<&str> = differences.iter().map(|difference| difference.path.as_str()).collect();
+            let pods = if step.restarts_pods() { "; its pods are replaced" } else { "" };
+            note(false, "Applied", cut(format!("{child} is as declared again: {}{pods}", paths.join(", "))));
+        }
+    }
+    for (what, removal) in &done.removed {
+        match removal {
+            Removal::Removed => note(false, "DataDeleted", format!("deleted the {what}, as deletionPolicy says")),
+            Removal::Absent => {}
+            Removal::NotOurs => {
+                note(true, "DataKept", format!("kept the {what}: it is not proven to be this pipeline's"));
+            }
+        }
+    }
+    notes
+}
+
+/// One note for each reason that conditions have changed to, but for those that only follow from Ready.
+pub fn changes(before: &[Condition], after: &[Condition]) -> Vec<Note> {
+    let quiet = [Aspect::Reconciling, Aspect::Stalled].map(|aspect| aspect.to_string());
+    let is_new = |condition: &&Condition| {
+        let before = before.iter().find(|before| before.type_ == condition.type_);
+        match before {
+            Some(before) => (&before.status, &before.reason) != (&condition.status, &condition.reason),
+            // At first only what is wrong is news.
+            None => condition.status == "False" && condition.type_ != Aspect::ScalingLimited.to_string(),
+        }
+    };
+    let note = |condition: &Condition| Note {
+        is_warning: is_bad(condition),
+        reason: condition.reason.clone(),
+        text: cut(match condition.message.as_str() {
+            "" => format!("{} is {}", condition.type_, condition.status),
+            message => format!("{} is {}: {message}", condition.type_, condition.status),
+        }),
+    };
+    let changed = after.iter().rev().filter(|condition| !quiet.contains(&condition.type_)).filter(is_new);
+    let mut notes: Vec<Note> = Vec::new();
+    // The parts first: what Ready says was mostly said by one of them already.
+    for note in changed.map(note) {
+        if !notes.iter().any(|other| other.reason == note.reason) {
+            notes.push(note);
+        }
+    }
+    notes
+}
+
+fn is_bad(condition: &Condition) -> bool {
+    use crate::reason::Kind;
+    let reason = Reason::ALL.iter().find(|reason| reason.to_string() == condition.reason);
+    match reason {
+        Some(Reason::FewerPartitions) => true,
+        Some(Reason::PodsStarting | Reason::WaitingForOthers | Reason::Deleting) => false,
+        Some(reason) => condition.status != "True" && reason.kind() != Kind::Good,
+        None => true,
+    }
+}
+
+/// The API server takes no more than 1024 bytes.
+fn cut(text: String) -> String {
+    const MOST: usize = 1000;
+    if text.len() <= MOST { text } else { format!("{}…", &text[..text.floor_char_boundary(MOST)]) }
+}

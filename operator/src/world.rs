@@ -1,0 +1,153 @@
+//! What was observed, as values: the pipeline's own object, what it stands on, and what there is of it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::jiff::Timestamp;
+use kube::Resource;
+use retail_pipeline::kafka::ClusterError;
+use retail_pipeline::kafka::topic;
+use retail_pipeline::postgres::DatabaseError;
+use retail_pipeline::postgres::progress::Progress;
+use retail_pipeline::resource::RetailPipeline;
+use retail_pipeline::status::RetailPipelineStatus;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::difference::Live;
+use crate::names::{Child, FINALIZER, RELEASE};
+
+/// A RetailPipeline as the API server has it, whatever is in it: one that we cannot read must not stop the others.
+#[derive(Resource, Serialize, Deserialize, Clone, Debug)]
+#[resource(inherit = RetailPipeline)]
+pub struct Raw {
+    /// Name, uid, generation, finalizers.
+    pub metadata: ObjectMeta,
+    /// What is declared.
+    #[serde(default)]
+    pub spec: Value,
+    /// What an operator said of it last.
+    #[serde(default)]
+    pub status: Value,
+}
+
+/// What is known of a pipeline without reading its spec.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Subject {
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its uid.
+    pub uid: String,
+    /// Its resource version, which a change to its finalizers must name.
+    pub resource_version: String,
+    /// Generation of the spec.
+    pub generation: Option<i64>,
+    /// All of its finalizers.
+    pub finalizers: Vec<String>,
+    /// For how long it has been being deleted, if it is.
+    pub deleting_for: Option<Duration>,
+    /// Whether somebody lets it go, whatever is left.
+    pub released: bool,
+    /// What was said of it last.
+    pub recorded: RetailPipelineStatus,
+}
+
+impl Subject {
+    /// Reads what every object has.
+    pub fn of(raw: &Raw, now: Timestamp) -> Self {
+        let metadata = raw.metadata.clone();
+        let annotations = metadata.annotations.unwrap_or_default();
+        let deleting_for = metadata.deletion_timestamp.map(|since| {
+            let seconds = now.duration_since(since.0).as_secs();
+            Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+        });
+        Self {
+            name: metadata.name.unwrap_or_default(),
+            namespace: metadata.namespace.unwrap_or_default(),
+            uid: metadata.uid.unwrap_or_default(),
+            resource_version: metadata.resource_version.unwrap_or_default(),
+            generation: metadata.generation,
+            finalizers: metadata.finalizers.unwrap_or_default(),
+            deleting_for,
+            released: annotations.get(RELEASE).is_some_and(|value| value == "true"),
+            // A status that we cannot read is one that we have not written.
+            recorded: serde_json::from_value(raw.status.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// Whether our finalizer is on it.
+    pub fn has_finalizer(&self) -> bool {
+        self.finalizers.iter().any(|finalizer| finalizer == FINALIZER)
+    }
+}
+
+/// What a look at something outside came to.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Sight<T, E> {
+    /// It could not be asked for.
+    NotAsked,
+    /// This is there.
+    Seen(T),
+    /// The question failed.
+    Failed(E),
+}
+
+/// A topic that is there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SeenTopic {
+    /// The topic and its settings.
+    pub topic: topic::Observed,
+    /// The log end of each partition, by partition.
+    pub log_ends: Vec<i64>,
+}
+
+/// What is known of the Secret that is named.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Credentials {
+    /// None is named.
+    NotNamed,
+    /// It is there, and its keys have this hash.
+    Found {
+        /// Of the keys that pods get.
+        hash: String,
+    },
+    /// It is not there.
+    Missing,
+    /// The operator may not read it.
+    Forbidden,
+    /// It has not this key.
+    KeyMissing(String),
+    /// What is in it cannot be used.
+    Invalid(String),
+}
+
+/// All that was observed of a pipeline and around it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct World {
+    /// The Secret that is named.
+    pub credentials: Credentials,
+    /// The topic, or that there is none.
+    pub topic: Sight<Option<SeenTopic>, ClusterError>,
+    /// How far the schema is, or that there is none.
+    pub schema: Sight<Option<Progress>, DatabaseError>,
+    /// The objects that there are.
+    pub children: BTreeMap<Child, Live>,
+    /// Whether the namespace is being deleted; asked only while the pipeline is, too.
+    pub namespace_ends: bool,
+}
+
+impl World {
+    /// A world with nothing of the pipeline in it, but all that it stands on.
+    pub fn empty() -> Self {
+        Self {
+            credentials: Credentials::NotNamed,
+            topic: Sight::Seen(None),
+            schema: Sight::Seen(None),
+            children: BTreeMap::new(),
+            namespace_ends: false,
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! An API server in memory: enough of one for our objects, and as unkind as a real one can be.
+//!
+//! Modelled: resource versions, generations, watches from a version, label selectors, server-side apply with owned fields and
+//! lists by key, merge patches that name a version, the status subresource, finalizers, garbage collection by owner.
+//! Not modelled: schemas and defaults (but one, so that live objects differ from what was declared), conflicts between
+//! appliers (ours forces them), pods.
+
+mod merge;
+mod request;
+mod store;
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::{Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use kube::Client;
+use kube::client::Body;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+pub(crate) use request::Asked;
+pub(crate) use store::{Key, Refused, Store};
+
+type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
+
+/// A way to be unkind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fault {
+    /// Answer with this code.
+    Code(u16),
+    /// Do what was asked, and answer with this code all the same.
+    DoneBut(u16),
+    /// Never answer.
+    Silence,
+}
+
+/// When, and how.
+struct Rule {
+    verb: &'static str,
+    resource: &'static str,
+    left: usize,
+    fault: Fault,
+}
+
+/// The API server.
+#[derive(Clone, Default)]
+pub(crate) struct Api {
+    store: Arc<Mutex<Store>>,
+    asked: Arc<Mutex<Vec<Asked>>>,
+    rules: Arc<Mutex<Vec<Rule>>>,
+    changed: Arc<Notify>,
+}
+
+impl Api {
+    /// A client of it.
+    pub(crate) fn client(&self) -> Client {
+        let api = self.clone();
+        Client::new(
+            tower::service_fn(move |request: Request<Body>| {
+                let api = api.clone();
+                async move { Ok::<_, Infallible>(api.answer(request).await) }
+            }),
+            "shop",
+        )
+    }
+
+    /// Serves it over HTTP, on an address of this machine only, and says where.
+    pub(crate) async fn serve(&self) -> std::net::SocketAddr {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let api = self.clone();
+        let router = axum::Router::new().fallback(async move |request: Request<axum::body::Body>| {
+            let (head, body) = request.into_parts();
+            let body = body.collect().await.unwrap().to_bytes();
+            api.answer(Request::from_parts(head, Body::from(body))).await.map(axum::body::Body::new)
+        });
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        address
+    }
+
+    /// What is in it.
+    pub(crate) fn store(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what is in it, from outside.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Store) -> T) -> T {
+        let result = change(&mut self.store());
+        self.changed.notify_waiters();
+        result
+    }
+
+    /// Be unkind the next `times` times that this is asked; `*` is any.
+    pub(crate) fn fail(&self, verb: &'static str, resource: &'static str, times: usize, fault: Fault) {
+        self.rules.lock().unwrap().push(Rule { verb, resource, left: times, fault });
+    }
+
+    /// Be kind from now on.
+    pub(crate) fn be_kind(&self) {
+        self.rules.lock().unwrap().clear();
+    }
+
+    /// Everything that was asked so far.
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    /// How many changes were asked for so far.
+    pub(crate) fn writes(&self) -> usize {
+        self.asked().iter().filter(|asked| asked.is_write()).count()
+    }
+
+    /// Waits until the store is as it should be. Time is virtual: ten minutes of it are plenty, and pass in no time.
+    pub(crate) async fn until(&self, what: &str, mut is_so: impl FnMut(&Store) -> bool) {
+        let waiting = async {
+            loop {
+                let changed = self.changed.notified();
+                if is_so(&self.store()) {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        if tokio::time::timeout(Duration::from_secs(900), waiting).await.is_err() {
+            panic!("never: {what}\n{:#?}", self.store().all());
+        }
+    }
+
+    async fn answer(&self, request: Request<Body>) -> Answer {
+        let asked = Asked::of(&request);
+        let patch =
+            request.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default().to_owned();
+        let body = request.into_body().collect_bytes().await.unwrap();
+        self.asked.lock().unwrap().push(asked.clone());
+        let fault = self.fault(&asked);
+        match fault {
+            Some(Fault::Code(410)) if asked.verb == "watch" => return expired(),
+            Some(Fault::Code(code)) => return refuse(code),
+            Some(Fault::Silence) => std::future::pending().await,
+            Some(Fault::DoneBut(_)) | None => {}
+        }
+        if asked.verb == "watch" {
+            return self.watch(&asked);
+        }
+        let body: Value = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
+        let result = self.change(|store| act(store, &asked, &patch, body));
+        match (fault, result) {
+            (Some(Fault::DoneBut(code)), _) | (None, Err(Refused(code))) => refuse(code),
+            (_, Ok(value)) => answer(200, &value),
+            (Some(Fault::Code(_) | Fault::Silence), Err(Refused(code))) => refuse(code),
+        }
+    }
+
+    fn fault(&self, asked: &Asked) -> Option<Fault> {
+        let mut rules = self.rules.lock().unwrap();
+        let rule = rules.iter_mut().find(|rule| {
+            rule.left > 0
+                && (rule.verb == "*" || rule.verb == asked.verb)
+                && (rule.resource == "*" || rule.resource == asked.full_resource())
+        })?;
+        rule.left -= 1;
+        Some(rule.fault)
+    }
+
+    fn watch(&self, asked: &Asked) -> Answer {
+        let from = asked.parameter("resourceVersion").and_then(|version| version.parse().ok()).unwrap_or(0);
+        let receiver = match self.store().watch(asked, from) {
+            Ok(receiver) => receiver,
+            Err(Refused(_)) => return expired(),
+        };
+        let frames = stream::unfold(receiver, async |mut receiver| {
+            let line: Bytes = receiver.recv().await?;
+            Some((Ok::<_, Infallible>(http_body::Frame::data(line)), receiver))
+        });
+        Response::new(StreamBody::new(frames).boxed_unsync())
+    }
+}
+
+fn act(store: &mut Store, asked: &Asked, patch: &str, body: Value) -> Result<Value, Refused> {
+    match asked.verb {
+        "list" => Ok(store.list(asked)),
+        "get" => store.get(&asked.key()).cloned().ok_or(Refused(404)),
+        "create" => store.create(&asked.key_of(&body), body),
+        "update" => store.replace(&asked.key(), body),
+        "delete" => store.delete(&asked.key()),
+        "patch" if patch.contains("apply-patch") => {
+            let manager = asked.parameter("fieldManager").unwrap_or_default();
+            store.apply(&asked.key(), &asked.subresource, &manager, &body)
+        }
+        "patch" => store.merge(&asked.key(), &body),
+        verb => panic!("{verb} is not modelled"),
+    }
+}
+
+/// That a watch begins too far in the past, is said in the watch.
+fn expired() -> Answer {
+    let mut line = serde_json::to_vec(&json!({"type": "ERROR", "object": status(410)})).unwrap();
+    line.push(b'\n');
+    Response::new(Full::new(Bytes::from(line)).boxed_unsync())
+}
+
+fn refuse(code: u16) -> Answer {
+    answer(code, &status(code))
+}
+
+fn status(code: u16) -> Value {
+    let reason = match code {
+        404 => "NotFound",
+        409 => "Conflict",
+        410 => "Expired",
+        429 => "TooManyRequests",
+        403 => "Forbidden",
+        _ => "InternalError",
+    };
+    json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "code": code, "reason": reason, "message": reason,
+    })
+}
+
+fn answer(code: u16, value: &Value) -> Answer {
+    let body = Full::new(Bytes::from(serde_json::to_vec(value).unwrap())).boxed_unsync();
+    Response::builder().status(code).header("content-type", "application/json").body(body).unwrap()
+}

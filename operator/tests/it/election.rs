@@ -1,0 +1,131 @@
+//! Leader election on an API server that fails.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api as Typed;
+use retail_operator::leader::Candidate;
+use retail_operator::lease::Times;
+use retail_operator::metrics::Metrics;
+use retail_operator::run::{RunError, lead};
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+
+use crate::api::{Api, Fault, Key};
+use crate::outside::Fakes;
+use crate::stage::{now, surroundings};
+
+fn candidate(api: &Api, identity: &str) -> Candidate {
+    let leases: Typed<Lease> = Typed::namespaced(api.client(), "shop");
+    Candidate::new(leases, "retail-operator", identity, Times::default(), now)
+}
+
+/// Wins, keeps and gives up a lease.
+pub(crate) async fn one_term(api: &Api) {
+    let mut candidate = candidate(api, "one");
+    candidate.win(|_| ()).await;
+    let _kept = timeout(Duration::from_secs(5), candidate.keep()).await.unwrap_err();
+    candidate.resign().await;
+}
+
+fn holder(api: &Api) -> String {
+    let lease = api.store().get(&Key::new("leases", "retail-operator")).cloned().unwrap_or_default();
+    lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_second_waits_while_the_first_renews_and_follows_when_it_does_not() {
+    let api = Api::default();
+    let (mut first, mut second) = (candidate(&api, "one"), candidate(&api, "two"));
+    first.win(|_| ()).await;
+    let renewing = timeout(Duration::from_secs(120), async { tokio::join!(first.keep(), second.win(|_| ())) });
+    assert!(renewing.await.is_err());
+    assert_eq!(holder(&api), "one");
+    let died = Instant::now();
+    second.win(|_| ()).await;
+    let waited = died.elapsed();
+    assert!(waited >= Duration::from_secs(12) && waited <= Duration::from_secs(20), "{waited:?}");
+    assert_eq!(holder(&api), "two");
+    // The first finds out at its next try.
+    let found = Instant::now();
+    first.keep().await;
+    assert!(found.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_cannot_renew_stops_before_anybody_can_take_over() {
+    for fault in [Fault::Code(500), Fault::Silence, Fault::Code(429)] {
+        let api = Api::default();
+        let mut first = candidate(&api, "one");
+        first.win(|_| ()).await;
+        let renewed = Instant::now();
+        api.fail("*", "leases", 1000, fault);
+        first.keep().await;
+        let Times { lease, deadline, .. } = Times::default();
+        assert!(
+            renewed.elapsed() <= deadline + Duration::from_secs(2) && renewed.elapsed() < lease,
+            "{:?}",
+            renewed.elapsed()
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_many_that_want_it_one_wins() {
+    let api = Api::default();
+    let mut winners = tokio::task::JoinSet::new();
+    for i in 0..8 {
+        let mut candidate = candidate(&api, &format!("replica-{i}"));
+        winners.spawn(async move { timeout(Duration::from_secs(10), candidate.win(|_| ())).await.is_ok() });
+    }
+    let won = winners.join_all().await.into_iter().filter(|won| *won).count();
+    assert_eq!(won, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_given_up_is_taken_at_once() {
+    let api = Api::default();
+    one_term(&api).await;
+    assert_eq!(holder(&api), "");
+    let asked = Instant::now();
+    candidate(&api, "two").win(|_| ()).await;
+    assert!(asked.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_operator_works_while_it_leads_and_ends_when_it_does_not() {
+    let (api, outside, metrics) = (Api::default(), Fakes::default(), Arc::new(Metrics::default()));
+    let (stop, stopped) = watch::channel(false);
+    let start = |identity: &str| {
+        tokio::spawn(lead(candidate(&api, identity), surroundings(&api, &outside, &metrics), stopped.clone()))
+    };
+    let leading = start("one");
+    let pipeline = crate::stage::pipeline("retail", json!({"database": {"host": "postgres", "name": "retail"}}));
+    let key = crate::stage::pipeline_key("retail");
+    api.change(|store| store.create(&key, pipeline).unwrap());
+    api.until("it is ready", |store| store.get(&key).unwrap()["status"]["conditions"][0]["status"] == "True").await;
+    assert!(metrics.render().contains("retail_operator_leader 1"));
+    // One that stands by asks for the lease, and for nothing else.
+    let before = api.asked().len();
+    let standing_by = start("two");
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    assert!(api.asked()[before..].iter().any(|asked| asked.resource == "leases"));
+    assert!(!leading.is_finished() && !standing_by.is_finished());
+    api.change(|store| {
+        store.edit(&Key::new("leases", "retail-operator"), |lease| lease["spec"]["holderIdentity"] = json!("somebody"));
+    });
+    let ended = timeout(Duration::from_secs(10), leading).await.unwrap().unwrap();
+    assert!(matches!(ended, Err(RunError::LeaseLost)));
+    // Told to stop, it ends well and leaves the lease to the next one.
+    let taken = async {
+        while holder(&api) != "two" {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), taken).await.unwrap();
+    stop.send_replace(true);
+    timeout(Duration::from_secs(60), standing_by).await.unwrap().unwrap().unwrap();
+    assert_eq!(holder(&api), "");
+}

@@ -1,0 +1,157 @@
+//! A Kafka and a Postgres that count and fail as they are told.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use retail_engine::Timestamp;
+use retail_operator::outside::Outside;
+use retail_operator::world::SeenTopic;
+use retail_pipeline::Pipeline;
+use retail_pipeline::kafka::topic::{self, Action, Ensured, Observed};
+use retail_pipeline::kafka::{ClusterError, Explained, KafkaConnection, TopicDescription};
+use retail_pipeline::postgres::progress::Progress;
+use retail_pipeline::postgres::provision::Removal;
+use retail_pipeline::postgres::{DatabaseConnection, DatabaseError, Trouble};
+use retail_pipeline::resource::Topic;
+
+/// What there is, and what was asked for.
+#[derive(Default)]
+pub(crate) struct State {
+    /// By name.
+    pub(crate) topics: BTreeMap<String, SeenTopic>,
+    /// The owner and how far it is, by name.
+    pub(crate) schemas: BTreeMap<String, (String, Progress)>,
+    /// What Kafka answers to everything.
+    pub(crate) kafka: Option<ClusterError>,
+    /// What Postgres answers to everything.
+    pub(crate) postgres: Option<DatabaseError>,
+    /// A look at this topic panics.
+    pub(crate) panics_at: Option<String>,
+    /// A look at this topic never ends.
+    pub(crate) hangs_at: Option<String>,
+    /// How often was looked.
+    pub(crate) looks: usize,
+    /// How often something was made or removed.
+    pub(crate) changes: usize,
+    ids: usize,
+}
+
+/// The two of them.
+#[derive(Clone, Default)]
+pub(crate) struct Fakes(Arc<Mutex<State>>);
+
+impl Fakes {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+pub(crate) fn kafka_away() -> ClusterError {
+    ClusterError { kind: Explained::Unreachable, message: "cannot reach Kafka at kafka:9092".to_owned() }
+}
+
+pub(crate) fn postgres_away() -> DatabaseError {
+    DatabaseError { trouble: Trouble::Unreachable, message: "cannot reach postgres at postgres:5432/retail".to_owned() }
+}
+
+/// What a processor would have come to.
+pub(crate) fn some_progress() -> Progress {
+    Progress {
+        watermark: Some(Timestamp::from_secs(1_800_000_000)),
+        complete_through: Some(Timestamp::from_secs(1_799_999_700)),
+        next_offsets: (0..4).map(|partition| (partition, 90)).collect(),
+        counts: retail_engine::Counts { applied: 300, late: 50, invalid: 9, future: 1, gaps: 0 },
+        last_commit: Some(Timestamp::from_secs(1_800_003_600)),
+    }
+}
+
+impl Outside for Fakes {
+    async fn topic(&self, _: &KafkaConnection, name: &str) -> Result<Option<SeenTopic>, ClusterError> {
+        let hangs = {
+            let mut state = self.state();
+            state.looks += 1;
+            assert_ne!(state.panics_at.as_deref(), Some(name), "told to panic");
+            state.hangs_at.as_deref() == Some(name)
+        };
+        if hangs {
+            std::future::pending::<()>().await;
+        }
+        let state = self.state();
+        state.kafka.clone().map_or_else(|| Ok(state.topics.get(name).cloned()), Err)
+    }
+
+    async fn ensure_topic(&self, _: &KafkaConnection, declared: &Topic) -> Result<Ensured, ClusterError> {
+        let mut state = self.state();
+        state.changes += 1;
+        if let Some(error) = &state.kafka {
+            return Err(error.clone());
+        }
+        let (action, differences) = topic::plan(declared, state.topics.get(&declared.name).map(|seen| &seen.topic));
+        state.ids += 1;
+        let id = format!("topic-{}", state.ids);
+        let seen = state.topics.entry(declared.name.clone()).or_insert_with(|| SeenTopic {
+            topic: Observed {
+                description: TopicDescription { id, partitions: 0, replication_factor: declared.replication_factor },
+                config: declared.config.clone(),
+            },
+            log_ends: Vec::new(),
+        });
+        if let Some(Action::Create | Action::Grow { .. }) = action {
+            seen.topic.description.partitions = declared.partitions;
+            seen.log_ends = vec![100; declared.partitions as usize];
+        }
+        Ok(Ensured { description: seen.topic.description.clone(), action, differences })
+    }
+
+    async fn delete_topic(&self, _: &KafkaConnection, name: &str, id: &str) -> Result<Removal, ClusterError> {
+        let mut state = self.state();
+        state.changes += 1;
+        match (&state.kafka, state.topics.get(name)) {
+            (Some(error), _) => Err(error.clone()),
+            (None, None) => Ok(Removal::Absent),
+            (None, Some(seen)) if seen.topic.description.id != id => Ok(Removal::NotOurs),
+            (None, Some(_)) => {
+                state.topics.remove(name);
+                Ok(Removal::Removed)
+            }
+        }
+    }
+
+    async fn schema(&self, _: &DatabaseConnection, pipeline: &Pipeline) -> Result<Option<Progress>, DatabaseError> {
+        let mut state = self.state();
+        state.looks += 1;
+        if let Some(error) = &state.postgres {
+            return Err(error.clone());
+        }
+        match state.schemas.get(&pipeline.schema) {
+            Some((owner, _)) if *owner != pipeline.uid => {
+                Err(DatabaseError { trouble: Trouble::Foreign, message: format!("belongs to pipeline {owner}") })
+            }
+            seen => Ok(seen.map(|(_, progress)| progress.clone())),
+        }
+    }
+
+    async fn ensure_schema(&self, _: &DatabaseConnection, pipeline: &Pipeline) -> Result<(), DatabaseError> {
+        let mut state = self.state();
+        state.changes += 1;
+        if let Some(error) = &state.postgres {
+            return Err(error.clone());
+        }
+        state.schemas.insert(pipeline.schema.clone(), (pipeline.uid.clone(), Progress::default()));
+        Ok(())
+    }
+
+    async fn drop_schema(&self, database: &DatabaseConnection, uid: &str) -> Result<Removal, DatabaseError> {
+        let mut state = self.state();
+        state.changes += 1;
+        match (&state.postgres, state.schemas.get(&database.schema)) {
+            (Some(error), _) => Err(error.clone()),
+            (None, None) => Ok(Removal::Absent),
+            (None, Some((owner, _))) if owner != uid => Ok(Removal::NotOurs),
+            (None, Some(_)) => {
+                state.schemas.remove(&database.schema);
+                Ok(Removal::Removed)
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Plans, objects and statuses as people read them.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use retail_operator::names::Child;
+use retail_operator::offline::{from_declared, from_nothing};
+use retail_operator::plan::{Plan, Step};
+use retail_operator::reason::Reason;
+use retail_operator::validate::{Valid, parse};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::outside::some_progress;
+use crate::stage::{Stage, pipeline, settings};
+
+fn valid(spec: Value) -> Valid {
+    let mut pipeline = pipeline("retail", spec);
+    pipeline["metadata"]["uid"] = json!("uid-1");
+    parse(&pipeline.to_string()).unwrap_or_else(|invalid| panic!("{}", invalid.message))
+}
+
+fn objects(plan: &Plan) -> Vec<(Child, Value)> {
+    let mut objects = Vec::new();
+    for step in &plan.steps {
+        if let Step::Apply { child, object, .. } = step {
+            objects.push((*child, object.clone()));
+        }
+    }
+    objects
+}
+
+#[test]
+fn a_first_plan_makes_everything() {
+    insta::assert_snapshot!(from_nothing(&valid(json!({})), &settings()), @r"
+    + topic retail
+    + schema retail: make it, or bring it up to date
+    + ConfigMap retail-pipeline
+    + ServiceAccount retail-pipeline
+    + metrics Service retail-metrics
+    + PodDisruptionBudget retail-processor
+    + processor Deployment retail-processor
+    + producer Deployment retail-producer
+    ");
+}
+
+#[test]
+fn a_plan_says_what_an_edit_does_and_whose_pods_it_replaces() {
+    let plan = |old: Value, new: Value| from_declared(&valid(old), &valid(new), &settings()).to_string();
+    assert_eq!(plan(json!({}), json!({})), "nothing to do\n");
+    assert_eq!(plan(json!({"trigger": "1m"}), json!({"trigger": "60s"})), "nothing to do\n");
+    insta::assert_snapshot!(plan(
+        json!({}),
+        json!({"processor": {"replicas": 6}, "topic": {"name": "retail", "partitions": 5}})
+    ));
+    insta::assert_snapshot!(plan(json!({}), json!({"producer": {"eventsPerSecond": 20}})));
+    insta::assert_snapshot!(plan(json!({}), json!({"suspend": true, "deletionPolicy": {"database": "Delete"}})));
+    insta::assert_snapshot!(plan(
+        json!({"deletionPolicy": {"database": "Delete"}}),
+        json!({"producer": {"enabled": false}})
+    ));
+    insta::assert_snapshot!(plan(
+        json!({}),
+        json!({"database": {"host": "postgres", "name": "retail", "secret": {"name": "app", "uriKey": "uri"}}})
+    ));
+}
+
+#[test]
+fn the_objects_are_these() {
+    let plan = from_nothing(
+        &valid(json!({"processor": {"replicas": 2, "resources": {"requests": {"cpu": "500m"}}}})),
+        &settings(),
+    );
+    let yaml: Vec<String> = objects(&plan).iter().map(|(_, object)| serde_saphyr::to_string(object).unwrap()).collect();
+    insta::assert_snapshot!(yaml.join("---\n"));
+}
+
+#[test]
+fn every_object_is_what_its_type_says() {
+    fn check<T: DeserializeOwned + Serialize>(object: &Value) {
+        let typed: T = serde_json::from_value(object.clone()).unwrap();
+        assert_eq!(serde_json::to_value(typed).unwrap(), *object);
+    }
+    for (child, object) in objects(&from_nothing(&valid(json!({})), &settings())) {
+        match child {
+            Child::ConfigMap => check::<ConfigMap>(&object),
+            Child::ServiceAccount => check::<ServiceAccount>(&object),
+            Child::MetricsService => check::<Service>(&object),
+            Child::DisruptionBudget => check::<PodDisruptionBudget>(&object),
+            Child::Processor | Child::Producer => check::<Deployment>(&object),
+        }
+    }
+}
+
+#[test]
+fn the_programs_read_their_files_as_what_was_declared() {
+    let spec = json!({
+        "window": "90s", "trigger": "1500ms", "lateEvents": "Drop", "console": false,
+        "watermark": {"delay": "90m", "idleTimeout": "1m30s", "maxFuture": "0s", "whenIdle": "FollowClock"},
+        "producer": {"eventsPerSecond": 7, "seed": 8, "speed": 9, "faults": {"tooLate": 1}},
+    });
+    let declared = valid(spec).pipeline;
+    let plan = from_nothing(&valid(json!({})), &settings());
+    assert!(objects(&plan)[0].1["data"]["processor.yaml"].as_str().unwrap().contains("uid: uid-1"));
+    let read =
+        |file: &str| retail_pipeline::Pipeline::parse(file).unwrap_or_else(|problems| panic!("{problems}\n{file}"));
+    let processor = read(&retail_operator::children::processor_file(&declared));
+    let expected = retail_pipeline::Pipeline {
+        topic: processor.topic.clone(),
+        producer: None,
+        processor: processor.processor.clone(),
+        database: processor.database.clone(),
+        ..declared.clone()
+    };
+    assert_eq!(processor, expected);
+    assert_eq!(processor.topic.name, declared.topic.name);
+    let producer = declared.producer.as_ref().unwrap();
+    let read = read(&retail_operator::children::producer_file(&declared, producer));
+    assert_eq!(read.producer.as_ref(), Some(producer));
+    assert_eq!((read.rules.window, read.rules.delay), (declared.rules.window, declared.rules.delay));
+}
+
+#[test]
+fn pods_meet_the_restricted_security_standard() {
+    for (_, object) in objects(&from_nothing(&valid(json!({})), &settings())) {
+        let pod = &object["spec"]["template"]["spec"];
+        if pod.is_null() {
+            continue;
+        }
+        assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+        assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+        for field in ["hostNetwork", "hostPID", "hostIPC"] {
+            assert!(pod[field].is_null());
+        }
+        for container in pod["containers"].as_array().unwrap() {
+            assert_eq!(container["securityContext"]["allowPrivilegeEscalation"], false);
+            assert_eq!(container["securityContext"]["capabilities"], json!({"drop": ["ALL"]}));
+            assert!(
+                container["ports"].as_array().is_none_or(|ports| ports.iter().all(|port| port["hostPort"].is_null()))
+            );
+        }
+        assert!(pod["volumes"].as_array().unwrap().iter().all(|volume| volume["configMap"].is_object()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ready_pipeline_says_this_of_itself() {
+    let stage = Stage::start();
+    stage.declare("retail", json!({"processor": {"replicas": 5}}));
+    stage.until_ready("retail").await;
+    stage.outside.state().schemas.get_mut("retail").unwrap().1 = some_progress();
+    stage.passes(60).await;
+    let status = stage.object("retailpipelines", "retail").unwrap()["status"].clone();
+    insta::assert_snapshot!(serde_saphyr::to_string(&status).unwrap());
+}
+
+#[test]
+fn every_reason_has_a_meaning() {
+    for reason in Reason::ALL {
+        assert!(reason.meaning().ends_with('.'), "{reason}");
+    }
+}

@@ -1,0 +1,218 @@
+//! Whatever happens, in whatever order: in the end everything is as declared, and then nothing more is written.
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngSeed, TestRunner};
+use serde_json::{Value, json};
+
+use crate::api::{Fault, Key};
+use crate::outside::{kafka_away, postgres_away};
+use crate::stage::{Stage, pipeline_key, secret};
+
+/// Something that happens.
+#[derive(Clone, Debug)]
+enum Happening {
+    Replicas(i32),
+    Partitions(i32),
+    Rate(i32),
+    Trigger(u32),
+    Suspend(bool),
+    Producer(bool),
+    KeepsData(bool),
+    ChildGoes(usize),
+    ChildDrifts(usize),
+    StatusGoes,
+    SecretGoes,
+    SecretComes,
+    KafkaAway(bool),
+    PostgresAway(bool),
+    Unkind(&'static str, usize, Fault),
+    WatchesClose,
+    WatchesExpire,
+    OperatorDies,
+    PipelineGoes,
+    PipelineComes,
+    TimePasses(u64),
+}
+
+const CHILDREN: [(&str, &str, &str); 6] = [
+    ("configmaps", "retail-pipeline", "/data/processor.yaml"),
+    ("serviceaccounts", "retail-pipeline", "/metadata/labels/app.kubernetes.io~1managed-by"),
+    ("services", "retail-metrics", "/spec/ports"),
+    ("poddisruptionbudgets", "retail-processor", "/spec/maxUnavailable"),
+    ("deployments", "retail-processor", "/spec/replicas"),
+    ("deployments", "retail-producer", "/spec/template/spec/containers"),
+];
+
+fn happening() -> impl Strategy<Value = Happening> {
+    use Happening as H;
+    const FAULTS: &[Fault] = &[
+        Fault::Code(409),
+        Fault::Code(429),
+        Fault::Code(500),
+        Fault::Code(503),
+        Fault::DoneBut(409),
+        Fault::DoneBut(503),
+    ];
+    let verbs: &[&str] = &["*", "patch", "get", "list", "delete"];
+    let time = || (1_u64..90).prop_map(H::TimePasses);
+    prop_oneof![
+        (0..9).prop_map(H::Replicas),
+        (4..8).prop_map(H::Partitions),
+        (1..5).prop_map(H::Rate),
+        (1_u32..5).prop_map(H::Trigger),
+        any::<bool>().prop_map(H::Suspend),
+        any::<bool>().prop_map(H::Producer),
+        any::<bool>().prop_map(H::KeepsData),
+        (0..CHILDREN.len()).prop_map(H::ChildGoes),
+        (0..CHILDREN.len()).prop_map(H::ChildDrifts),
+        Just(H::StatusGoes),
+        Just(H::SecretGoes),
+        Just(H::SecretComes),
+        any::<bool>().prop_map(H::KafkaAway),
+        any::<bool>().prop_map(H::PostgresAway),
+        (prop::sample::select(verbs), 1_usize..6, prop::sample::select(FAULTS))
+            .prop_map(|(verb, times, fault)| H::Unkind(verb, times, fault)),
+        Just(H::WatchesClose),
+        Just(H::WatchesExpire),
+        Just(H::OperatorDies),
+        Just(H::PipelineGoes),
+        Just(H::PipelineComes),
+        time(),
+        time(),
+        time(),
+    ]
+}
+
+fn edit(stage: &Stage, change: impl FnOnce(&mut Value)) {
+    if stage.object("retailpipelines", "retail").is_some() {
+        stage.edit("retail", change);
+    }
+}
+
+async fn happen(stage: &mut Stage, happening: &Happening) {
+    let secret_key = Key::new("secrets", "retail-db");
+    match happening {
+        Happening::Replicas(replicas) => edit(stage, |spec| spec["processor"]["replicas"] = json!(replicas)),
+        Happening::Partitions(partitions) => edit(stage, |spec| {
+            let more = spec["topic"]["partitions"].as_i64().unwrap_or(4).max(i64::from(*partitions));
+            spec["topic"]["partitions"] = json!(more);
+        }),
+        Happening::Rate(rate) => edit(stage, |spec| spec["producer"]["eventsPerSecond"] = json!(rate)),
+        Happening::Trigger(seconds) => edit(stage, |spec| spec["trigger"] = json!(format!("{seconds}s"))),
+        Happening::Suspend(suspend) => edit(stage, |spec| spec["suspend"] = json!(suspend)),
+        Happening::Producer(enabled) => edit(stage, |spec| spec["producer"]["enabled"] = json!(enabled)),
+        Happening::KeepsData(keeps) => {
+            let policy = if *keeps { "Retain" } else { "Delete" };
+            edit(stage, |spec| spec["deletionPolicy"] = json!({"topic": policy, "database": policy}));
+        }
+        Happening::ChildGoes(child) => {
+            let (resource, name, _) = CHILDREN[*child];
+            let _was_there = stage.api.change(|store| store.delete(&Key::new(resource, name)));
+        }
+        Happening::ChildDrifts(child) => {
+            let (resource, name, field) = CHILDREN[*child];
+            if stage.object(resource, name).is_some() {
+                let drift = |object: &mut Value| *object.pointer_mut(field).unwrap() = json!("drift");
+                stage.api.change(|store| store.edit(&Key::new(resource, name), drift));
+            }
+        }
+        Happening::StatusGoes => {
+            if stage.object("retailpipelines", "retail").is_some() {
+                let wipe = |object: &mut Value| object["status"]["conditions"] = json!([]);
+                stage.api.change(|store| store.edit(&pipeline_key("retail"), wipe));
+            }
+        }
+        Happening::SecretGoes => drop(stage.api.change(|store| store.delete(&secret_key))),
+        Happening::SecretComes => drop(stage.api.change(|store| store.create(&secret_key, secret("wonderful")))),
+        Happening::KafkaAway(away) => stage.outside.state().kafka = away.then(kafka_away),
+        Happening::PostgresAway(away) => stage.outside.state().postgres = away.then(postgres_away),
+        Happening::Unkind(verb, times, fault) => stage.api.fail(verb, "*", *times, *fault),
+        Happening::WatchesClose => stage.api.change(crate::api::Store::close_watches),
+        Happening::WatchesExpire => stage.api.change(crate::api::Store::expire_watches),
+        Happening::OperatorDies => stage.restart(),
+        Happening::PipelineGoes => drop(stage.api.change(|store| store.delete(&pipeline_key("retail")))),
+        Happening::PipelineComes => {
+            if stage.object("retailpipelines", "retail").is_none() {
+                // The schema of the one before is not this one's.
+                stage.outside.state().schemas.clear();
+                stage.declare("retail", json!({}));
+            }
+        }
+        Happening::TimePasses(seconds) => stage.passes(*seconds).await,
+    }
+}
+
+/// Repairs everything that the operator cannot, and waits for the rest.
+async fn heal(stage: &mut Stage) {
+    (stage.outside.state().kafka, stage.outside.state().postgres) = (None, None);
+    stage.api.be_kind();
+    for happening in [Happening::SecretComes, Happening::TimePasses(900), Happening::PipelineComes] {
+        happen(stage, &happening).await;
+    }
+    stage
+        .api
+        .until("it is ready", |store| {
+            let object = store.get(&pipeline_key("retail")).unwrap();
+            let ready = &object["status"]["conditions"][0];
+            ready["status"] == "True" && object["status"]["observedGeneration"] == object["metadata"]["generation"]
+        })
+        .await;
+    stage.passes(300).await;
+}
+
+/// All that is declared of all children, by name, without what differs from one cluster to the next.
+fn declared(stage: &Stage) -> Vec<(String, Value)> {
+    let store = stage.api.store();
+    let ours = store.all().iter().filter(|(_, object)| object["metadata"]["ownerReferences"].is_array());
+    let mut children = Vec::new();
+    for (key, object) in ours {
+        let uid = object["metadata"]["ownerReferences"][0]["uid"].as_str().unwrap();
+        let (spec, data) = (&object["spec"], &object["data"]);
+        let text = json!([spec, data, object["metadata"]["labels"]]).to_string().replace(uid, "UID");
+        let mut value: Value = serde_json::from_str(&text).unwrap();
+        // Hashes cover the uids of pipeline and Secret.
+        if let Some(template) = value.pointer_mut("/0/template/metadata") {
+            template["annotations"] = json!(template["annotations"].as_object().unwrap().keys().collect::<Vec<_>>());
+        }
+        children.push((format!("{}/{}", key.resource, key.name), value));
+    }
+    children
+}
+
+/// As kstatus reads it: exactly one of the three is true, once anything was said.
+fn ready_or_at_it_or_stuck(stage: &Stage) {
+    let is = ["Ready", "Reconciling", "Stalled"].map(|aspect| stage.condition("retail", aspect).0);
+    let true_ones = is.iter().filter(|status| *status == "True").count();
+    assert!(is[0].is_empty() || true_ones == 1, "{is:?}");
+}
+
+async fn converges(happenings: &[Happening]) {
+    let mut stage = Stage::start();
+    stage.declare("retail", json!({}));
+    for happening in happenings {
+        happen(&mut stage, happening).await;
+        ready_or_at_it_or_stuck(&stage);
+    }
+    heal(&mut stage).await;
+    let spec = stage.object("retailpipelines", "retail").unwrap()["spec"].clone();
+    let fresh = Stage::start();
+    fresh.declare("retail", spec);
+    fresh.passes(300).await;
+    assert_eq!(declared(&stage), declared(&fresh));
+    let (writes, changes) = (stage.api.writes(), stage.outside.state().changes);
+    stage.passes(1800).await;
+    assert_eq!((stage.api.writes(), stage.outside.state().changes), (writes, changes));
+}
+
+#[test]
+fn any_sequence_of_edits_drift_and_faults_ends_as_declared() {
+    let config = Config { cases: 128, failure_persistence: None, rng_seed: RngSeed::Fixed(4), ..Config::default() };
+    let sequences = prop::collection::vec(happening(), 1..25);
+    TestRunner::new(config)
+        .run(&sequences, |happenings| {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            runtime.enable_time().start_paused(true).build().unwrap().block_on(converges(&happenings));
+            Ok(())
+        })
+        .unwrap_or_else(|error| panic!("{error}"));
+}

@@ -1,0 +1,59 @@
+//! The table of rights is what is really asked for.
+
+use std::collections::BTreeSet;
+
+use retail_operator::rbac::{RIGHTS, Scope};
+use serde_json::json;
+
+use crate::api::Key;
+use crate::election;
+use crate::stage::{Stage, pipeline_key};
+
+#[tokio::test(start_paused = true)]
+async fn the_operator_asks_for_what_its_roles_allow_and_its_roles_allow_nothing_else() {
+    let stage = Stage::start();
+    stage.declare("retail", json!({"deletionPolicy": {"topic": "Delete"}}));
+    stage.until_ready("retail").await;
+    // The same event twice is one that is counted.
+    for replicas in [9, 1, 9, 1] {
+        stage.edit("retail", |spec| spec["processor"]["replicas"] = json!(replicas));
+        let limited = if replicas == 9 { ("True", "FewerPartitions") } else { ("False", "AsDeclared") };
+        stage.until("retail", "ScalingLimited", limited.0, limited.1).await;
+    }
+    let budget = Key::new("poddisruptionbudgets", "retail-processor");
+    stage.api.until("no budget", |store| store.get(&budget).is_none()).await;
+    stage.api.change(|store| store.delete(&pipeline_key("retail")).unwrap());
+    stage.api.until("it is gone", |store| store.get(&pipeline_key("retail")).is_none()).await;
+    election::one_term(&stage.api).await;
+
+    let mut asked = BTreeSet::new();
+    for request in stage.api.asked() {
+        let resource = request.full_resource();
+        let mut ask = |verb: &str| asked.insert((request.group.clone(), resource.clone(), verb.to_owned()));
+        ask(request.verb);
+        // Declaring what is not there asks for both.
+        if request.verb == "patch"
+            && request.subresource.is_empty()
+            && request.resource != "retailpipelines"
+            && request.resource != "events"
+        {
+            ask("create");
+        }
+    }
+    let allowed: BTreeSet<(String, String, String)> = RIGHTS
+        .iter()
+        .flat_map(|right| {
+            right.verbs.iter().map(|verb| (right.group.to_owned(), right.resource.to_owned(), (*verb).to_owned()))
+        })
+        .collect();
+    let text = |set: &BTreeSet<(String, String, String)>| -> Vec<String> {
+        set.iter().map(|(group, resource, verb)| format!("{verb} {resource} {group}")).collect()
+    };
+    assert_eq!(text(&asked), text(&allowed));
+}
+
+#[test]
+fn the_roles_say_what_the_table_says() {
+    insta::assert_snapshot!(retail_operator::rbac::yaml());
+    assert!(RIGHTS.iter().all(|right| (right.scope == Scope::Own) == (right.resource == "leases")));
+}

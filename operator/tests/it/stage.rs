@@ -1,0 +1,169 @@
+//! Puts the operator on an API server in memory, in virtual time, with pipelines and a Secret to begin with.
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use retail_operator::controller::{self, Surroundings};
+use retail_operator::metrics::Metrics;
+use retail_operator::settings::Settings;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::api::{Api, Key, Store};
+use crate::outside::Fakes;
+
+/// The clock of a test: begins at the same time each time, and goes as virtual time does.
+pub(crate) fn now() -> Timestamp {
+    thread_local!(static BEGAN: OnceCell<Instant> = const { OnceCell::new() });
+    let passed = BEGAN.with(|began| began.get_or_init(Instant::now).elapsed());
+    Timestamp::from_second(1_800_000_000).unwrap() + SignedDuration::try_from(passed).unwrap()
+}
+
+/// The operator and all around it.
+pub(crate) struct Stage {
+    pub(crate) api: Api,
+    pub(crate) outside: Fakes,
+    pub(crate) metrics: Arc<Metrics>,
+    operator: JoinHandle<()>,
+}
+
+impl Stage {
+    /// An operator, and the Secret that the pipelines name.
+    pub(crate) fn start() -> Self {
+        let (api, outside) = (Api::default(), Fakes::default());
+        api.change(|store| {
+            store.create(&Key::new("secrets", "retail-db"), secret("wonderful")).unwrap();
+            let namespace =
+                Key { resource: "namespaces".to_owned(), namespace: String::new(), name: "shop".to_owned() };
+            store.create(&namespace, json!({})).unwrap();
+        });
+        let metrics = Arc::new(Metrics::default());
+        let operator = operate(&api, &outside, &metrics);
+        Self { api, outside, metrics, operator }
+    }
+
+    /// Kills the operator and starts another, which knows nothing.
+    pub(crate) fn restart(&mut self) {
+        self.operator.abort();
+        self.operator = operate(&self.api, &self.outside, &self.metrics);
+    }
+
+    /// Declares a pipeline. `spec` is put over what every pipeline has.
+    pub(crate) fn declare(&self, name: &str, spec: Value) {
+        self.api.change(|store| store.create(&pipeline_key(name), pipeline(name, spec)).unwrap());
+    }
+
+    /// Edits a pipeline's spec.
+    pub(crate) fn edit(&self, name: &str, edit: impl FnOnce(&mut Value)) {
+        self.api.change(|store| store.edit(&pipeline_key(name), |object| edit(&mut object["spec"])));
+    }
+
+    /// A condition of a pipeline: its status and its reason.
+    pub(crate) fn condition(&self, name: &str, aspect: &str) -> (String, String) {
+        condition(&self.api.store(), name, aspect).unwrap_or_default()
+    }
+
+    /// Waits for a condition to have a status and a reason.
+    pub(crate) async fn until(&self, name: &str, aspect: &str, status: &str, reason: &str) {
+        let expected = (status.to_owned(), reason.to_owned());
+        let what = format!("{aspect} of {name} is {status}, {reason}");
+        self.api.until(&what, |store| condition(store, name, aspect).as_ref() == Some(&expected)).await;
+    }
+
+    /// Waits for a pipeline to be ready.
+    pub(crate) async fn until_ready(&self, name: &str) {
+        self.until(name, "Ready", "True", "AsDeclared").await;
+    }
+
+    /// Lets virtual time pass. Nothing waits for anything else meanwhile, so it takes no time at all.
+    pub(crate) async fn passes(&self, seconds: u64) {
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+    }
+
+    /// An object of the cluster.
+    pub(crate) fn object(&self, resource: &str, name: &str) -> Option<Value> {
+        self.api.store().get(&Key::new(resource, name)).cloned()
+    }
+
+    /// The reasons of all events about a pipeline, in order.
+    pub(crate) fn events(&self, name: &str) -> Vec<String> {
+        let store = self.api.store();
+        let mut events: Vec<(u64, String)> = store
+            .all()
+            .iter()
+            .filter(|(key, object)| key.resource == "events" && object["regarding"]["name"] == name)
+            .map(|(_, object)| {
+                let uid = object["metadata"]["uid"].as_str().unwrap().trim_start_matches("uid-").parse().unwrap();
+                (uid, object["reason"].as_str().unwrap().to_owned())
+            })
+            .collect();
+        events.sort();
+        events.into_iter().map(|(_, reason)| reason).collect()
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.operator.abort();
+    }
+}
+
+fn operate(api: &Api, outside: &Fakes, metrics: &Arc<Metrics>) -> JoinHandle<()> {
+    tokio::spawn(controller::run(surroundings(api, outside, metrics), std::future::pending()))
+}
+
+pub(crate) fn surroundings(api: &Api, outside: &Fakes, metrics: &Arc<Metrics>) -> Surroundings<Fakes> {
+    Surroundings {
+        client: api.client(),
+        watching: api.client(),
+        namespace: None,
+        identity: "operator-1".to_owned(),
+        outside: outside.clone(),
+        settings: settings(),
+        metrics: Arc::clone(metrics),
+        now,
+    }
+}
+
+pub(crate) fn settings() -> Settings {
+    Settings { image: "retail-pipeline:test".to_owned() }
+}
+
+pub(crate) fn pipeline_key(name: &str) -> Key {
+    Key::new("retailpipelines", name)
+}
+
+pub(crate) fn secret(password: &str) -> Value {
+    let base64 = |text: &str| json!(k8s_openapi::ByteString(text.as_bytes().to_vec()));
+    json!({"apiVersion": "v1", "kind": "Secret", "data": {"username": base64("retail"), "password": base64(password)}})
+}
+
+/// A pipeline with everything on.
+pub(crate) fn pipeline(name: &str, spec: Value) -> Value {
+    let mut pipeline = json!({
+        "apiVersion": "retailpipeline.dev/v1alpha1",
+        "kind": "RetailPipeline",
+        "metadata": {"name": name, "namespace": "shop"},
+        "spec": {
+            "kafka": {"bootstrapServers": "kafka:9092"},
+            "topic": {"name": name},
+            "database": {"host": "postgres", "name": "retail", "secret": {"name": "retail-db"}},
+            "producer": {"eventsPerSecond": 10},
+            "processor": {"replicas": 2},
+        },
+    });
+    if let Value::Object(fields) = spec {
+        pipeline["spec"].as_object_mut().unwrap().extend(fields);
+    }
+    pipeline
+}
+
+fn condition(store: &Store, name: &str, aspect: &str) -> Option<(String, String)> {
+    let object = store.get(&pipeline_key(name))?;
+    let conditions = object["status"]["conditions"].as_array()?;
+    let condition = conditions.iter().find(|condition| condition["type"] == aspect)?;
+    Some((condition["status"].as_str()?.to_owned(), condition["reason"].as_str()?.to_owned()))
+}
