@@ -15,16 +15,18 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 use retail_pipeline::kafka::{KafkaConnection, Listener};
 
-/// What one worker may hold of records that were fetched and not read yet, over all partitions, in KiB. librdkafka spends as
-/// much again on the book-keeping of small records. More was not faster, and four times as much took 200 MB at full speed.
-const FETCHED_KIB: usize = 4 << 10;
+/// What one worker may hold of records that were fetched and not read yet, over all partitions, in KiB. librdkafka spends twice
+/// as much again on the book-keeping of small records: this is most of a worker's memory at full speed.
+const FETCHED_KIB: usize = 8 << 10;
 
-/// At least so much for each partition: enough to keep a fetch under way while the one before it is read.
-const MIN_PARTITION_KIB: usize = 512;
+/// At least so much for each partition: with less than the largest batch of a producer, reading stalls between two fetches.
+const MIN_PARTITION_KIB: usize = 1 << 10;
 
-/// What one fetch brings of a partition, in KiB: half of what may be held, within these. It is compressed still, and a
-/// batch or message that is larger comes all the same.
-const FETCH_KIB: (usize, usize) = (256, 1 << 10);
+/// What one fetch brings of a partition, compressed, in bytes. A batch that is larger comes all the same.
+const FETCH_BYTES: usize = 256 << 10;
+
+/// What one fetch brings of all partitions: what is over the limits above when it arrives.
+const FETCH_ALL_BYTES: usize = 1 << 20;
 
 /// What the group did to us.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -97,7 +99,6 @@ pub(crate) fn consumer(
 ) -> Result<Arc<BaseConsumer<Notes>>, KafkaError> {
     // The limit counts for each partition once its queue is read by itself.
     let partition_kib = (FETCHED_KIB / partitions.max(1)).max(MIN_PARTITION_KIB);
-    let fetch_kib = (partition_kib / 2).clamp(FETCH_KIB.0, FETCH_KIB.1);
     let mut config = connection.client_config();
     config
         .set("client.id", client_id)
@@ -115,7 +116,8 @@ pub(crate) fn consumer(
         .set("check.crcs", "true")
         // The default of a second stalls a partition for a second whenever its queue was full.
         .set("fetch.queue.backoff.ms", "2")
-        .set("fetch.message.max.bytes", (fetch_kib << 10).to_string())
+        .set("fetch.message.max.bytes", FETCH_BYTES.to_string())
+        .set("fetch.max.bytes", FETCH_ALL_BYTES.to_string())
         .set("queued.max.messages.kbytes", partition_kib.to_string())
         // How soon partitions that were added are found.
         .set("topic.metadata.refresh.interval.ms", "10000");
