@@ -48,7 +48,7 @@ test: ## Run all tests, on a real Kafka and a real Postgres
 	dev/jupyter test
 
 .PHONY: lint
-lint: ## Check format, lints, docs, dependencies, scripts
+lint: ## Check format, lints, docs, dependencies, chart, scripts
 	dev/lint
 
 .PHONY: fmt
@@ -56,10 +56,13 @@ fmt: ## Format the code
 	cargo fmt --all
 
 .PHONY: crds
-crds: ## Write crds/ anew from the types
+crds: ## Write crds/, and what the chart has of it and of the roles, anew from the code
 	@mkdir -p crds
-	cargo run -q -p retail-cli -- crd >crds/new
+	cargo run -q -p retail-operator -- crd >crds/new
 	@mv crds/new crds/retailpipelines.retailpipeline.dev.yaml
+	@cp crds/retailpipelines.retailpipeline.dev.yaml charts/retail-pipeline/files/crd.yaml
+	cargo run -q -p retail-operator -- rbac >charts/retail-pipeline/files/new
+	@mv charts/retail-pipeline/files/new charts/retail-pipeline/files/rbac.yaml
 
 .PHONY: bench
 bench: ## Measure the first row, the memory and the producer, and print what was found

@@ -1,8 +1,11 @@
-//! The table of rights is what is really asked for.
+//! The table of rights is what is really asked for, and what the chart gives.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
+use clap::Args;
 use retail_operator::rbac::{RIGHTS, Scope};
+use retail_operator::run::RunArgs;
 use serde_json::json;
 
 use crate::api::Key;
@@ -56,4 +59,28 @@ async fn the_operator_asks_for_what_its_roles_allow_and_its_roles_allow_nothing_
 fn the_roles_say_what_the_table_says() {
     insta::assert_snapshot!(retail_operator::rbac::yaml());
     assert!(RIGHTS.iter().all(|right| (right.scope == Scope::Own) == (right.resource == "leases")));
+}
+
+fn chart(file: &str) -> String {
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../charts/retail-pipeline").join(file);
+    std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+#[test]
+fn the_chart_has_the_roles_of_the_table() {
+    let is_fresh = chart("files/rbac.yaml") == retail_operator::rbac::yaml();
+    assert!(is_fresh, "charts/retail-pipeline/files/rbac.yaml is stale: run `make crds`");
+}
+
+#[test]
+fn the_chart_sets_all_that_the_operator_reads_from_its_environment() {
+    let command = RunArgs::augment_args(clap::Command::new("run"));
+    let mut read: BTreeSet<String> =
+        command.get_arguments().filter_map(|argument| Some(argument.get_env()?.to_str()?.to_owned())).collect();
+    read.insert("RUST_LOG".to_owned());
+    let deployment = chart("templates/deployment.yaml");
+    let names = deployment.lines().filter_map(|line| line.trim_start().strip_prefix("- name: "));
+    let set: BTreeSet<String> =
+        names.filter(|name| name.chars().all(|c| c.is_ascii_uppercase() || c == '_')).map(str::to_owned).collect();
+    assert_eq!(set, read);
 }

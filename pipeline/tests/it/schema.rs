@@ -49,6 +49,23 @@ async fn a_schema_refuses_another_pipeline_and_another_meaning() {
 }
 
 #[tokio::test]
+async fn a_schema_can_be_told_that_it_belongs_to_another_resource_now() {
+    let case = Case::shared().start().await;
+    let schema = &case.settings.pipeline.schema;
+    let mut pipeline = case.settings.pipeline.clone();
+    pipeline.uid = "another".to_owned();
+    let error = provision::apply(&case.settings.database, &pipeline).await.unwrap_err();
+    assert_eq!(error.trouble, Trouble::Foreign);
+    // As docs/operations.md says it.
+    let take_over = format!(
+        "UPDATE \"{schema}\".pipeline SET uid = 'another'; COMMENT ON SCHEMA \"{schema}\" IS 'RetailPipeline another'"
+    );
+    case.client().await.batch_execute(&take_over).await.unwrap();
+    provision::apply(&case.settings.database, &pipeline).await.unwrap();
+    assert_eq!(provision::drop(&case.settings.database, "another").await.unwrap(), provision::Removal::Removed);
+}
+
+#[tokio::test]
 async fn a_schema_with_tables_of_others_is_left_alone() {
     let case = Case::shared().build();
     let schema = &case.settings.pipeline.schema;

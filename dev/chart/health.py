@@ -1,0 +1,71 @@
+"""Argo CD's health script and kstatus say of each status what they should.
+
+    health.py SCRIPT STATUS KSTATUS
+
+STATUS is one that the operator writes when all is well, KSTATUS the program in kstatus/.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import lupa.lua51
+import yaml
+
+from wrong import end, wrong
+
+
+def resource(status):
+    return {
+        "apiVersion": "retailpipeline.dev/v1alpha1",
+        "kind": "RetailPipeline",
+        "metadata": {"name": "retail", "namespace": "shop", "generation": 1},
+        **({"status": status} if status else {}),
+    }
+
+
+def status(ready, reconciling="False", stalled="False", reason="AsDeclared", observed=1):
+    states = {"Ready": ready, "Reconciling": reconciling, "Stalled": stalled}
+    conditions = [
+        {"type": name, "status": state, "reason": reason, "message": f"about {name}"} for name, state in states.items()
+    ]
+    return {"observedGeneration": observed, "conditions": conditions}
+
+
+def cases(written):
+    """Each with what Argo CD calls it, and what kstatus does."""
+    yield "as the operator writes it", written, "Healthy", "Current"
+    yield "ready, and edited since", status("True", observed=0), "Progressing", "InProgress"
+    yield "starting", status("False", reconciling="True", reason="PodsStarting"), "Progressing", "InProgress"
+    yield "stuck", status("False", stalled="True", reason="SecretMissing"), "Degraded", "Failed"
+    yield "suspended", status("True", reason="Suspended"), "Suspended", "Current"
+    # kstatus takes what has no status for finished. The operator writes one within a second.
+    yield "not looked at yet", None, "Progressing", "Current"
+
+
+def argo(script, seen):
+    lua = lupa.lua51.LuaRuntime()
+    lua.globals().obj = lua.table_from(seen, recursive=True)
+    answer = lua.execute(script)
+    if not answer["message"]:
+        wrong(f"argocd-health.lua says {answer['status']} without a message")
+    return answer["status"]
+
+
+def check(script, written, kstatus):
+    all_cases = list(cases(written))
+    seen = [resource(status) for _, status, _, _ in all_cases]
+    lines = "".join(json.dumps(each) + "\n" for each in seen)
+    said = subprocess.run([kstatus], input=lines, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    for (name, _, health, state), each, is_state in zip(all_cases, seen, said, strict=True):
+        if (is_health := argo(script, each)) != health:
+            wrong(f"Argo CD would call a pipeline that is {name} {is_health}, and not {health}")
+        if is_state != state:
+            wrong(f"kstatus calls a pipeline that is {name} {is_state}, and not {state}")
+
+
+script, snapshot, kstatus = sys.argv[1:]
+# An insta snapshot: its header, then what was said.
+check(Path(script).read_text(), yaml.safe_load(Path(snapshot).read_text().split("---\n", 2)[2]), kstatus)
+end()

@@ -1,0 +1,15 @@
+"""What is wrong is said all at once, at the end."""
+
+import sys
+
+_WRONG = []
+
+
+def wrong(what):
+    _WRONG.append(what)
+
+
+def end():
+    for what in _WRONG:
+        print(f"chart: {what}", file=sys.stderr)
+    sys.exit(bool(_WRONG))

@@ -1,0 +1,30 @@
+-- The health of a RetailPipeline for Argo CD, from the conditions that the operator writes. docs/operations.md says where it
+-- goes; dev/check-chart runs it.
+local function say(status, message)
+  return { status = status, message = message }
+end
+
+local status = obj.status or {}
+local conditions = {}
+for _, condition in ipairs(status.conditions or {}) do
+  conditions[condition.type] = condition
+end
+
+local ready = conditions.Ready
+if ready == nil then
+  return say("Progressing", "the operator has not looked at it yet")
+end
+if status.observedGeneration ~= obj.metadata.generation then
+  return say("Progressing", "the operator has not looked at the newest spec yet")
+end
+-- Stalled: somebody must do something, and the message says what.
+if conditions.Stalled ~= nil and conditions.Stalled.status == "True" then
+  return say("Degraded", conditions.Stalled.message)
+end
+if ready.status ~= "True" then
+  return say("Progressing", ready.message)
+end
+if ready.reason == "Suspended" then
+  return say("Suspended", ready.message)
+end
+return say("Healthy", ready.message)
