@@ -2,10 +2,8 @@
 package main
 
 import (
-	"encoding/json"
-	"errors"
+	"bufio"
 	"fmt"
-	"io"
 	"log"
 	"os"
 
@@ -14,12 +12,10 @@ import (
 )
 
 func main() {
-	resources := json.NewDecoder(os.Stdin)
-	for {
+	lines := bufio.NewScanner(os.Stdin)
+	for lines.Scan() {
 		var resource unstructured.Unstructured
-		if err := resources.Decode(&resource.Object); errors.Is(err, io.EOF) {
-			return
-		} else if err != nil {
+		if err := resource.UnmarshalJSON(lines.Bytes()); err != nil {
 			log.Fatal(err)
 		}
 		result, err := status.Compute(&resource)
@@ -27,5 +23,8 @@ func main() {
 			log.Fatal(err)
 		}
 		fmt.Println(result.Status)
+	}
+	if err := lines.Err(); err != nil {
+		log.Fatal(err)
 	}
 }
