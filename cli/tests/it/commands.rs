@@ -33,7 +33,7 @@ async fn topic_and_schema_are_made_once_and_grown_when_asked() {
     assert_eq!(
         said("apply-topic"),
         format!(
-            "topic \"{name}\" has grown from 2 to 3 partitions\nleft alone: retention.ms is -1 and not 1000 as declared\n"
+            "topic \"{name}\" has grown from 2 to 3 partitions\nleft alone: retention.ms is -1 and not 1000 as declared, which would delete records\n"
         )
     );
     let address = case.settings.database.address();
