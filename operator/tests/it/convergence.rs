@@ -331,8 +331,9 @@ async fn watches_that_close_or_expire_lose_nothing() {
     stage.declare("retail", json!({}));
     stage.until_ready("retail").await;
     let deployment = Key::new("deployments", "retail-processor");
-    for expire in [false, true] {
+    for (expire, by_code) in [(false, false), (true, false), (true, true)] {
         stage.api.change(|store| {
+            store.refuses_old_watches = by_code;
             if expire {
                 store.expire_watches();
             } else {

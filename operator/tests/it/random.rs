@@ -28,7 +28,7 @@ enum Happening {
     PostgresAway(bool),
     Unkind(&'static str, usize, Fault),
     WatchesClose,
-    WatchesExpire,
+    WatchesExpire(bool),
     OperatorDies,
     PipelineGoes,
     PipelineComes,
@@ -75,7 +75,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         (prop::sample::select(verbs), 1_usize..6, prop::sample::select(FAULTS))
             .prop_map(|(verb, times, fault)| H::Unkind(verb, times, fault)),
         Just(H::WatchesClose),
-        Just(H::WatchesExpire),
+        any::<bool>().prop_map(H::WatchesExpire),
         Just(H::OperatorDies),
         Just(H::PipelineGoes),
         Just(H::PipelineComes),
@@ -142,7 +142,10 @@ async fn happen(stage: &mut Stage, happening: &Happening) {
         Happening::PostgresAway(away) => stage.outside.state().postgres = away.then(postgres_away),
         Happening::Unkind(verb, times, fault) => stage.api.fail(verb, "*", *times, *fault),
         Happening::WatchesClose => stage.api.change(crate::api::Store::close_watches),
-        Happening::WatchesExpire => stage.api.change(crate::api::Store::expire_watches),
+        Happening::WatchesExpire(by_code) => stage.api.change(|store| {
+            store.refuses_old_watches = *by_code;
+            store.expire_watches();
+        }),
         Happening::OperatorDies => stage.restart(),
         Happening::PipelineGoes => drop(stage.api.change(|store| store.delete(&pipeline_key("retail")))),
         Happening::PipelineComes => {
