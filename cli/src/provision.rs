@@ -26,13 +26,19 @@ pub(crate) async fn apply_schema(settings: &Settings) -> ExitCode {
 /// Makes the topic and says so in words.
 pub(crate) async fn ensure_topic(settings: &Settings) -> Result<String, ClusterError> {
     let name = &settings.pipeline.topic.name;
-    let Ensured { description, action, differences } = topic::ensure(&settings.kafka, &settings.pipeline.topic).await?;
+    let Ensured { description, actions, differences } =
+        topic::ensure(&settings.kafka, &settings.pipeline.topic).await?;
     let partitions = description.partitions;
-    let mut said = match action {
+    let mut said = match actions.first() {
         Some(Action::Create) => format!("topic \"{name}\" created with {partitions} partitions"),
         Some(Action::Grow { from, to }) => format!("topic \"{name}\" has grown from {from} to {to} partitions"),
-        None => format!("topic \"{name}\" is there, with {partitions} partitions"),
+        Some(Action::Alter(_)) | None => format!("topic \"{name}\" is there, with {partitions} partitions"),
     };
+    for action in &actions {
+        if let Action::Alter(settings) = action {
+            settings.iter().for_each(|setting| said += &format!("\nset {setting}"));
+        }
+    }
     for difference in differences {
         said += &format!("\nleft alone: {difference}");
     }

@@ -107,7 +107,9 @@ impl<O: Outside> Hands<'_, O> {
         match step {
             Step::Topic { .. } => {
                 let ensured = self.outside.ensure_topic(kafka, &pipeline.topic).await;
-                if let Ok(Ensured { description, action: Some(Action::Create), .. }) = &ensured {
+                if let Ok(Ensured { description, actions, .. }) = &ensured
+                    && actions.contains(&Action::Create)
+                {
                     self.memory.has_made_topic(&self.subject.uid, &description.id);
                 }
                 done.topic = Some(ensured);

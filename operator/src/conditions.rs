@@ -231,6 +231,7 @@ fn failed_schema(error: &DatabaseError) -> Draft {
         Trouble::MissingDatabase => Reason::DatabaseMissing,
         Trouble::Forbidden => Reason::DatabaseForbidden,
         Trouble::Foreign => Reason::SchemaForeign,
+        Trouble::Changed => Reason::SchemaChanged,
         Trouble::MissingSchema | Trouble::Fenced | Trouble::Other => Reason::SchemaFailed,
     };
     Draft::good_or_not(Aspect::SchemaReady, reason, error.message.clone())

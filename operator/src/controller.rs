@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, stream};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::DynamicObject;
 use kube::runtime::controller::{self, Config, Controller};
@@ -12,6 +12,7 @@ use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
+use serde::de::DeserializeOwned;
 
 use crate::memory::Memory;
 use crate::metrics::Metrics;
@@ -27,6 +28,9 @@ const CONCURRENCY: u16 = 16;
 
 /// What comes within this time of each other is one change: a Deployment reports several times while its pods start.
 const DEBOUNCE: Duration = Duration::from_millis(200);
+
+/// What a watch asks for is no longer known.
+const GONE: u16 = 410;
 
 /// Where the operator works.
 #[derive(Clone)]
@@ -81,6 +85,27 @@ fn say<T>(result: Result<T, controller::Error<Failure, watcher::Error>>) {
     }
 }
 
+/// A watch that begins anew, with a list, also when the server refuses to go on where it was. kube's does so only if that
+/// is said in an event of the watch; a refusal by status it would repeat for ever.
+fn watch<K>(
+    api: Api<K>,
+    config: watcher::Config,
+) -> impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send
+where
+    K: kube::Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    let begin = move || watcher(api.clone(), config.clone()).boxed();
+    stream::unfold((begin(), begin), async |(mut watch, begin)| {
+        let event = watch.next().await?;
+        if let Err(watcher::Error::WatchStartFailed(kube::Error::Api(status))) = &event
+            && status.code == GONE
+        {
+            watch = begin();
+        }
+        Some((event, (watch, begin)))
+    })
+}
+
 fn watch_pipelines(
     client: &Client,
     namespace: Option<&str>,
@@ -91,7 +116,7 @@ fn watch_pipelines(
         None => Api::<Raw>::all(client.clone()),
     };
     let (store, writer) = reflector::store();
-    let changes = watcher(api, watcher::Config::default())
+    let changes = watch(api, watcher::Config::default())
         .default_backoff()
         .modify(|raw: &mut Raw| raw.metadata.managed_fields = None)
         .inspect(move |event| {
@@ -127,7 +152,7 @@ fn watch_children(
     let writer = reflector::store::Writer::new(kind);
     let store = writer.as_reader();
     let ours = watcher::Config::default().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
-    let changes = watcher(api, ours)
+    let changes = watch(api, ours)
         .default_backoff()
         .modify(|object: &mut DynamicObject| object.metadata.managed_fields = None)
         .reflect(writer)

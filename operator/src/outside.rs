@@ -36,7 +36,7 @@ pub trait Outside: Send + Sync + 'static {
         id: &str,
     ) -> impl Future<Output = Result<Removal, ClusterError>> + Send;
 
-    /// Looks at a schema and how far it is; nothing if it is not there or not up to date.
+    /// Looks at a schema and how far it is; nothing if it is not there, not up to date, or changed so that it can be put back.
     fn schema(
         &self,
         database: &DatabaseConnection,
@@ -84,6 +84,7 @@ impl Outside for Servers {
     ) -> Result<Option<Progress>, DatabaseError> {
         let client = database.connect("retail-operator").await?;
         match provision::check(database, &client, pipeline).await {
+            Ok(_) if !provision::is_as_made(database, &client).await? => Ok(None),
             Ok(_) => progress::read(database, &client, pipeline).await.map(Some),
             Err(error) if error.trouble == Trouble::MissingSchema => Ok(None),
             Err(error) => Err(error),

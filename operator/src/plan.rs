@@ -21,12 +21,12 @@ pub enum Step {
     AddFinalizer,
     /// Let the resource go.
     RemoveFinalizer,
-    /// Make the topic, or add partitions to it.
+    /// Make the topic, add partitions to it, or change its settings.
     Topic {
         /// The topic.
         name: String,
-        /// Which of the two.
-        action: topic::Action,
+        /// Which of them.
+        actions: Vec<topic::Action>,
     },
     /// Make the schema, or bring it up to date.
     Schema {
@@ -96,7 +96,9 @@ pub fn plan(subject: &Subject, valid: &Valid, world: &World, settings: &Settings
     plan.steps.extend(finalizer(subject, valid));
     let (topic, topic_problem) = topic(subject, valid, world);
     let name = valid.pipeline.topic.name.clone();
-    plan.steps.extend(topic.map(|action| Step::Topic { name, action }));
+    if !topic.is_empty() {
+        plan.steps.push(Step::Topic { name, actions: topic });
+    }
     plan.topic_problem = topic_problem;
     if matches!(world.schema, Sight::Seen(None)) {
         plan.steps.push(Step::Schema { name: valid.pipeline.schema.clone() });
@@ -154,8 +156,8 @@ fn processors(subject: &Subject, valid: &Valid, world: &World) -> Count {
 }
 
 /// What to do about the topic, or what is wrong with it.
-fn topic(subject: &Subject, valid: &Valid, world: &World) -> (Option<topic::Action>, Option<String>) {
-    let Sight::Seen(seen) = &world.topic else { return (None, None) };
+fn topic(subject: &Subject, valid: &Valid, world: &World) -> (Vec<topic::Action>, Option<String>) {
+    let Sight::Seen(seen) = &world.topic else { return (Vec::new(), None) };
     let declared = &valid.pipeline.topic;
     let name = &declared.name;
     let recorded = subject.recorded.topic.as_ref().map(|topic| &topic.id);
@@ -165,7 +167,7 @@ fn topic(subject: &Subject, valid: &Valid, world: &World) -> (Option<topic::Acti
                 "topic \"{name}\" with id {id} is gone, and the offsets in Postgres are about it: bring it back, or make a \
                  new pipeline with another database.schema"
             );
-            (None, Some(problem))
+            (Vec::new(), Some(problem))
         }
         (Some(id), Some(seen)) if *id != seen.topic.description.id => {
             let is = &seen.topic.description.id;
@@ -173,7 +175,7 @@ fn topic(subject: &Subject, valid: &Valid, world: &World) -> (Option<topic::Acti
                 "topic \"{name}\" was deleted and made again: its id is {is}, and the offsets in Postgres are about {id}: \
                  make a new pipeline with another database.schema"
             );
-            (None, Some(problem))
+            (Vec::new(), Some(problem))
         }
         (_, seen) => (topic::plan(declared, seen.as_ref().map(|seen| &seen.topic)).0, None),
     }

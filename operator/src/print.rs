@@ -13,9 +13,16 @@ impl fmt::Display for Step {
         match self {
             Self::AddFinalizer => f.write_str("+ finalizer: deletionPolicy asks to delete data with the resource"),
             Self::RemoveFinalizer => f.write_str("- finalizer"),
-            Self::Topic { name, action: topic::Action::Create } => write!(f, "+ topic {name}"),
-            Self::Topic { name, action: topic::Action::Grow { from, to } } => {
-                write!(f, "~ topic {name}: {from} -> {to} partitions")
+            Self::Topic { name, actions } if *actions == [topic::Action::Create] => write!(f, "+ topic {name}"),
+            Self::Topic { name, actions } => {
+                write!(f, "~ topic {name}")?;
+                actions.iter().try_for_each(|action| match action {
+                    topic::Action::Create => Ok(()),
+                    topic::Action::Grow { from, to } => write!(f, "\n    partitions: {from} -> {to}"),
+                    topic::Action::Alter(settings) => {
+                        settings.iter().try_for_each(|setting| write!(f, "\n    {setting}"))
+                    }
+                })
             }
             Self::Schema { name } => write!(f, "+ schema {name}: make it, or bring it up to date"),
             Self::Apply { child, object, differences: None, .. } => {

@@ -78,7 +78,7 @@ reasons! {
     Suspended: Good,
     /// The producer is not declared, or not enabled.
     NotDeclared: Good,
-    /// The topic is there; settings of it differ from the declaration and are left alone, because changing them may delete data.
+    /// The topic is there, and differs from the declaration in what cannot be changed, or not without deleting records.
     TopicDiffers: Good,
     /// No Secret is named.
     NoSecretNamed: Good,
@@ -128,6 +128,8 @@ reasons! {
     DatabaseForbidden: Stuck,
     /// The schema is another pipeline's, or holds tables of somebody else.
     SchemaForeign: Stuck,
+    /// Somebody changed the schema, and it cannot be put back without losing data.
+    SchemaChanged: Stuck,
     /// The schema cannot be made or brought up to date.
     SchemaFailed: Stuck,
     /// An object with a name that the pipeline needs belongs to somebody else.

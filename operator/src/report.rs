@@ -86,14 +86,17 @@ pub fn acts(plan: &Plan, done: &Done) -> Vec<Note> {
     };
     if let Some(Ok(ensured)) = &done.topic {
         let partitions = ensured.description.partitions;
-        match &ensured.action {
-            Some(Action::Create) => {
-                note(false, "TopicCreated", format!("made the topic, with {partitions} partitions"));
+        for action in &ensured.actions {
+            match action {
+                Action::Create => note(false, "TopicCreated", format!("made the topic, with {partitions} partitions")),
+                Action::Grow { from, to } => {
+                    note(false, "TopicGrown", format!("added partitions to the topic: {from} -> {to}"));
+                }
+                Action::Alter(settings) => {
+                    let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
+                    note(false, "TopicAltered", cut(format!("set the topic as declared: {}", settings.join(", "))));
+                }
             }
-            Some(Action::Grow { from, to }) => {
-                note(false, "TopicGrown", format!("added partitions to the topic: {from} -> {to}"));
-            }
-            None => {}
         }
     }
     if let Some(Ok(())) = done.schema {

@@ -33,7 +33,7 @@ async fn topic_and_schema_are_made_once_and_grown_when_asked() {
     assert_eq!(
         said("apply-topic"),
         format!(
-            "topic \"{name}\" has grown from 2 to 3 partitions\nleft alone: retention.ms is -1 and not 1000 as declared\n"
+            "topic \"{name}\" has grown from 2 to 3 partitions\nleft alone: retention.ms is -1 and not 1000 as declared, which would delete records\n"
         )
     );
     let address = case.settings.database.address();
@@ -179,7 +179,7 @@ fn a_plan_says_what_the_operator_would_do_and_refuses_what_the_cluster_would() {
     assert_eq!((code, said.lines().next()), (0, Some("+ topic t")));
     assert_eq!(plan(&["-f", &old, "--from", &old]), (0, "nothing to do\n".to_owned(), String::new()));
     let (code, said, _) = plan(&["-f", &new, "--from", &old]);
-    assert!(code == 0 && said.starts_with("~ topic t: 2 -> 3 partitions\n"), "{said}");
+    assert!(code == 0 && said.starts_with("~ topic t\n    partitions: 2 -> 3\n"), "{said}");
     assert!(said.contains("~ producer Deployment retail-producer, which replaces its pods\n"), "{said}");
     assert!(!said.contains("processor Deployment"), "{said}");
     let (code, _, error) = plan(&["-f", &immutable, "--from", &old]);

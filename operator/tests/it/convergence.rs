@@ -1,5 +1,6 @@
 //! From any state to the declared one, and no further.
 
+use retail_pipeline::kafka::{ClusterError, Explained};
 use serde_json::json;
 
 use crate::api::{Fault, Key};
@@ -85,6 +86,69 @@ async fn drift_of_every_child_is_repaired() {
         stage.api.until(name, |store| store.get(&key).is_some()).await;
     }
     stage.until_ready("retail").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn drift_of_the_topics_settings_is_repaired_unless_that_would_delete_records() {
+    let stage = Stage::start();
+    stage.declare(
+        "retail",
+        json!({"topic": {"name": "retail", "config": {"retention.ms": "1000", "max.message.bytes": "200000"}}}),
+    );
+    stage.until_ready("retail").await;
+    let set = |name: &str, value: &str| {
+        let mut outside = stage.outside.state();
+        outside.topics.get_mut("retail").unwrap().topic.config.insert(name.to_owned(), value.to_owned());
+    };
+    let is = |name: &str| stage.outside.state().topics["retail"].topic.config[name].clone();
+    // Another value, less kept than declared, and what nobody has declared.
+    set("max.message.bytes", "5");
+    set("retention.ms", "10");
+    set("segment.ms", "777");
+    stage.passes(60).await;
+    assert_eq!(
+        (is("max.message.bytes"), is("retention.ms"), is("segment.ms")),
+        ("200000".into(), "1000".into(), "777".into())
+    );
+    assert_eq!(stage.condition("retail", "TopicReady"), ("True".to_owned(), "AsDeclared".to_owned()));
+    let altered = |stage: &Stage| stage.events("retail").iter().filter(|reason| *reason == "TopicAltered").count();
+    assert_eq!(altered(&stage), 1, "{:?}", stage.events("retail"));
+    // More kept than declared is not taken away.
+    set("retention.ms", "2000");
+    stage.until("retail", "TopicReady", "True", "TopicDiffers").await;
+    stage.passes(600).await;
+    assert_eq!((is("retention.ms"), altered(&stage)), ("2000".into(), 1));
+    stage.until_ready("retail").await;
+    // An edit is no other thing.
+    stage.edit("retail", |spec| spec["topic"]["config"] = json!({"retention.ms": "3000", "max.message.bytes": "100"}));
+    stage.until("retail", "TopicReady", "True", "AsDeclared").await;
+    assert_eq!((is("max.message.bytes"), is("retention.ms")), ("100".into(), "3000".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn settings_that_may_not_be_changed_are_said_and_leave_the_pods_alone() {
+    let stage = Stage::start();
+    stage.declare("retail", json!({"topic": {"name": "retail", "config": {"max.message.bytes": "200000"}}}));
+    stage.until_ready("retail").await;
+    let before = stage.object("deployments", "retail-processor").unwrap();
+    let forbidden = ClusterError { kind: Explained::Forbidden, message: "it needs AlterConfigs".to_owned() };
+    stage.outside.state().forbids_alter = Some(forbidden);
+    let drift = |stage: &Stage| {
+        let mut outside = stage.outside.state();
+        outside.topics.get_mut("retail").unwrap().topic.config.insert("max.message.bytes".to_owned(), "5".to_owned());
+    };
+    drift(&stage);
+    stage.until("retail", "TopicReady", "False", "KafkaForbidden").await;
+    stage.until("retail", "Stalled", "True", "KafkaForbidden").await;
+    let (writes, changes) = (stage.api.writes(), stage.outside.state().changes);
+    stage.passes(3600).await;
+    assert_eq!(stage.api.writes(), writes);
+    let tried = stage.outside.state().changes - changes;
+    assert!((20..=60).contains(&tried), "waiting has not grown: {tried}");
+    assert_eq!(stage.object("deployments", "retail-processor").unwrap(), before);
+    stage.outside.state().forbids_alter = None;
+    stage.until_ready("retail").await;
+    assert_eq!(stage.outside.state().topics["retail"].topic.config["max.message.bytes"], "200000");
 }
 
 #[tokio::test(start_paused = true)]
@@ -267,8 +331,9 @@ async fn watches_that_close_or_expire_lose_nothing() {
     stage.declare("retail", json!({}));
     stage.until_ready("retail").await;
     let deployment = Key::new("deployments", "retail-processor");
-    for expire in [false, true] {
+    for (expire, by_code) in [(false, false), (true, false), (true, true)] {
         stage.api.change(|store| {
+            store.refuses_old_watches = by_code;
             if expire {
                 store.expire_watches();
             } else {

@@ -23,6 +23,8 @@ pub(crate) struct State {
     pub(crate) schemas: BTreeMap<String, (String, Progress)>,
     /// What Kafka answers to everything.
     pub(crate) kafka: Option<ClusterError>,
+    /// What Kafka answers to a change of settings.
+    pub(crate) forbids_alter: Option<ClusterError>,
     /// What Postgres answers to everything.
     pub(crate) postgres: Option<DatabaseError>,
     /// A look at this topic panics.
@@ -86,7 +88,10 @@ impl Outside for Fakes {
         if let Some(error) = &state.kafka {
             return Err(error.clone());
         }
-        let (action, differences) = topic::plan(declared, state.topics.get(&declared.name).map(|seen| &seen.topic));
+        let (actions, differences) = topic::plan(declared, state.topics.get(&declared.name).map(|seen| &seen.topic));
+        if let (Some(error), Some(Action::Alter(_))) = (&state.forbids_alter, actions.last()) {
+            return Err(error.clone());
+        }
         state.ids += 1;
         let id = format!("topic-{}", state.ids);
         let seen = state.topics.entry(declared.name.clone()).or_insert_with(|| SeenTopic {
@@ -96,11 +101,19 @@ impl Outside for Fakes {
             },
             log_ends: Vec::new(),
         });
-        if let Some(Action::Create | Action::Grow { .. }) = action {
-            seen.topic.description.partitions = declared.partitions;
-            seen.log_ends = vec![100; declared.partitions as usize];
+        for action in &actions {
+            match action {
+                Action::Create | Action::Grow { .. } => {
+                    seen.topic.description.partitions = declared.partitions;
+                    seen.log_ends = vec![100; declared.partitions as usize];
+                }
+                Action::Alter(settings) => {
+                    let settings = settings.iter().map(|setting| (setting.name.clone(), setting.declared.clone()));
+                    seen.topic.config.extend(settings);
+                }
+            }
         }
-        Ok(Ensured { description: seen.topic.description.clone(), action, differences })
+        Ok(Ensured { description: seen.topic.description.clone(), actions, differences })
     }
 
     async fn delete_topic(&self, _: &KafkaConnection, name: &str, id: &str) -> Result<Removal, ClusterError> {

@@ -20,6 +20,7 @@ enum Happening {
     KeepsData(bool),
     ChildGoes(usize),
     ChildDrifts(usize),
+    TopicDrifts(bool),
     StatusGoes,
     SecretGoes,
     SecretComes,
@@ -27,7 +28,7 @@ enum Happening {
     PostgresAway(bool),
     Unkind(&'static str, usize, Fault),
     WatchesClose,
-    WatchesExpire,
+    WatchesExpire(bool),
     OperatorDies,
     PipelineGoes,
     PipelineComes,
@@ -65,6 +66,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         any::<bool>().prop_map(H::KeepsData),
         (0..CHILDREN.len()).prop_map(H::ChildGoes),
         (0..CHILDREN.len()).prop_map(H::ChildDrifts),
+        any::<bool>().prop_map(H::TopicDrifts),
         Just(H::StatusGoes),
         Just(H::SecretGoes),
         Just(H::SecretComes),
@@ -73,7 +75,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         (prop::sample::select(verbs), 1_usize..6, prop::sample::select(FAULTS))
             .prop_map(|(verb, times, fault)| H::Unkind(verb, times, fault)),
         Just(H::WatchesClose),
-        Just(H::WatchesExpire),
+        any::<bool>().prop_map(H::WatchesExpire),
         Just(H::OperatorDies),
         Just(H::PipelineGoes),
         Just(H::PipelineComes),
@@ -81,6 +83,11 @@ fn happening() -> impl Strategy<Value = Happening> {
         time(),
         time(),
     ]
+}
+
+/// Over what every pipeline has.
+fn declared_spec() -> Value {
+    json!({"topic": {"name": "retail", "config": {"retention.ms": "1000", "max.message.bytes": "200000"}}})
 }
 
 fn edit(stage: &Stage, change: impl FnOnce(&mut Value)) {
@@ -116,6 +123,13 @@ async fn happen(stage: &mut Stage, happening: &Happening) {
                 stage.api.change(|store| store.edit(&Key::new(resource, name), drift));
             }
         }
+        Happening::TopicDrifts(keeps_more) => {
+            if let Some(seen) = stage.outside.state().topics.get_mut("retail") {
+                let retention = if *keeps_more { "-1" } else { "1" };
+                seen.topic.config.insert("retention.ms".to_owned(), retention.to_owned());
+                seen.topic.config.insert("max.message.bytes".to_owned(), "1".to_owned());
+            }
+        }
         Happening::StatusGoes => {
             if stage.object("retailpipelines", "retail").is_some() {
                 let wipe = |object: &mut Value| object["status"]["conditions"] = json!([]);
@@ -128,14 +142,19 @@ async fn happen(stage: &mut Stage, happening: &Happening) {
         Happening::PostgresAway(away) => stage.outside.state().postgres = away.then(postgres_away),
         Happening::Unkind(verb, times, fault) => stage.api.fail(verb, "*", *times, *fault),
         Happening::WatchesClose => stage.api.change(crate::api::Store::close_watches),
-        Happening::WatchesExpire => stage.api.change(crate::api::Store::expire_watches),
+        Happening::WatchesExpire(by_code) => stage.api.change(|store| {
+            store.refuses_old_watches = *by_code;
+            store.expire_watches();
+        }),
         Happening::OperatorDies => stage.restart(),
         Happening::PipelineGoes => drop(stage.api.change(|store| store.delete(&pipeline_key("retail")))),
         Happening::PipelineComes => {
             if stage.object("retailpipelines", "retail").is_none() {
-                // The schema of the one before is not this one's.
+                // The schema of the one before is not this one's. It is dropped once the operator has seen that that one is
+                // gone: while its watches are behind, it takes the drop for drift and makes the schema again.
+                stage.passes(300).await;
                 stage.outside.state().schemas.clear();
-                stage.declare("retail", json!({}));
+                stage.declare("retail", declared_spec());
             }
         }
         Happening::TimePasses(seconds) => stage.passes(*seconds).await,
@@ -188,7 +207,7 @@ fn ready_or_at_it_or_stuck(stage: &Stage) {
 
 async fn converges(happenings: &[Happening]) {
     let mut stage = Stage::start();
-    stage.declare("retail", json!({}));
+    stage.declare("retail", declared_spec());
     for happening in happenings {
         happen(&mut stage, happening).await;
         ready_or_at_it_or_stuck(&stage);
@@ -199,6 +218,12 @@ async fn converges(happenings: &[Happening]) {
     fresh.declare("retail", spec);
     fresh.passes(300).await;
     assert_eq!(declared(&stage), declared(&fresh));
+    {
+        let outside = stage.outside.state();
+        let config = &outside.topics["retail"].topic.config;
+        assert!(["1000", "-1"].contains(&config["retention.ms"].as_str()), "{config:?}");
+        assert_eq!(config["max.message.bytes"], "200000");
+    }
     let (writes, changes) = (stage.api.writes(), stage.outside.state().changes);
     stage.passes(1800).await;
     assert_eq!((stage.api.writes(), stage.outside.state().changes), (writes, changes));

@@ -45,7 +45,7 @@ impl ClusterError {
             Some(Code::TopicAuthorizationFailed) => (
                 Explained::Forbidden,
                 format!(
-                    "Kafka forbids this user topic \"{topic}\": it needs Describe and Read, and Create or Alter to provision it"
+                    "Kafka forbids this user topic \"{topic}\": it needs Describe, DescribeConfigs and Read, and Create, Alter and AlterConfigs to provision it"
                 ),
             ),
             Some(Code::GroupAuthorizationFailed) => (

@@ -72,6 +72,16 @@ impl Cluster {
         })
     }
 
+    /// Sets some settings of a topic; a refusal is in the inner result.
+    fn alter_topic(
+        &self,
+        topic: &str,
+        settings: &[topic::Setting],
+    ) -> Result<Result<(), native::Refusal>, ClusterError> {
+        let pairs = || settings.iter().map(|setting| (setting.name.as_str(), setting.declared.as_str()));
+        self.ask(topic, |give_up| native::alter_topic(self.client.client(), topic, pairs(), ANSWER_TIMEOUT, give_up))
+    }
+
     fn ask<T>(
         &self,
         topic: &str,

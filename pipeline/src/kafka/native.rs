@@ -150,6 +150,67 @@ pub(super) fn log_offsets<C: ClientContext>(
     Ok(offsets)
 }
 
+/// What a broker says of a request that it does not do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Refusal {
+    /// Its code.
+    pub(super) code: RDKafkaErrorCode,
+    /// Its words.
+    pub(super) said: String,
+}
+
+/// Sets some settings of a topic and leaves all others alone. rust-rdkafka's AlterConfigs would set those back to their
+/// defaults.
+pub(super) fn alter_topic<'a, C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    settings: impl IntoIterator<Item = (&'a str, &'a str)>,
+    timeout: Duration,
+    give_up: impl Fn() -> bool,
+) -> Result<Result<(), Refusal>, KafkaError> {
+    let topic = CString::new(topic)?;
+    let client = client.native_ptr();
+    // SAFETY: as in describe_topic; names and values are copied by librdkafka, and so is the resource.
+    unsafe {
+        let resource = Owned::new(
+            sys::rd_kafka_ConfigResource_new(sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC, topic.as_ptr()),
+            sys::rd_kafka_ConfigResource_destroy,
+        );
+        for (name, value) in settings {
+            let (name, value) = (CString::new(name)?, CString::new(value)?);
+            let error = sys::rd_kafka_ConfigResource_add_incremental_config(
+                resource.pointer,
+                name.as_ptr(),
+                sys::rd_kafka_AlterConfigOpType_t::RD_KAFKA_ALTER_CONFIG_OP_TYPE_SET,
+                value.as_ptr(),
+            );
+            assert!(error.is_null(), "a setting has a name and a value");
+        }
+        let event = request(
+            client,
+            sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_INCREMENTALALTERCONFIGS,
+            timeout,
+            give_up,
+            |options, queue| {
+                sys::rd_kafka_IncrementalAlterConfigs(client, &mut { resource.pointer }, 1, options, queue);
+            },
+        )?;
+        let result = sys::rd_kafka_event_IncrementalAlterConfigs_result(event.pointer);
+        let mut count = 0;
+        let altered = sys::rd_kafka_IncrementalAlterConfigs_result_resources(result, &raw mut count);
+        let altered = *std::slice::from_raw_parts(altered, count).first().ok_or(KafkaError::Canceled)?;
+        Ok(match sys::rd_kafka_ConfigResource_error(altered).into() {
+            RDKafkaErrorCode::NoError => Ok(()),
+            code => {
+                let said = sys::rd_kafka_ConfigResource_error_string(altered);
+                let said =
+                    if said.is_null() { code.to_string() } else { CStr::from_ptr(said).to_string_lossy().into() };
+                Err(Refusal { code, said })
+            }
+        })
+    }
+}
+
 /// Sends an admin request and waits for its event, at most `timeout`, or until `give_up` says that it is no use.
 ///
 /// # Safety

@@ -33,18 +33,37 @@ pub enum Action {
         /// How many it shall have.
         to: i32,
     },
+    /// It has other settings. No record is deleted by changing these.
+    Alter(Vec<Setting>),
+}
+
+/// A setting that has another value than the declared one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Setting {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub is: String,
+    /// What was declared.
+    pub declared: String,
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} -> {}", self.name, self.is, self.declared)
+    }
 }
 
 /// A difference between what is declared and what is there that is only reported.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Difference {
-    /// A setting has another value. Kafka's kafka-configs tool changes it; doing so may delete data, so we do not.
-    Config {
-        /// The setting.
+    /// With the declared value Kafka would delete records that it keeps now. Its kafka-configs tool changes it; we do not.
+    KeepsMore(Setting),
+    /// Kafka has no such setting of a topic.
+    NoSuchSetting {
+        /// The name that was declared.
         name: String,
-        /// What it is, if there is such a setting.
-        is: Option<String>,
-        /// What was declared.
+        /// The value.
         declared: String,
     },
     /// The topic has more partitions than declared; they cannot become fewer.
@@ -66,8 +85,10 @@ pub enum Difference {
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Config { name, is: Some(is), declared } => write!(f, "{name} is {is} and not {declared} as declared"),
-            Self::Config { name, is: None, declared } => {
+            Self::KeepsMore(Setting { name, is, declared }) => {
+                write!(f, "{name} is {is} and not {declared} as declared, which would delete records")
+            }
+            Self::NoSuchSetting { name, declared } => {
                 write!(f, "{name}, declared as {declared}, is no setting of a topic")
             }
             Self::MorePartitions { is, declared } => write!(f, "it has {is} partitions and not {declared} as declared"),
@@ -79,11 +100,12 @@ impl fmt::Display for Difference {
 }
 
 /// What must be done to make `observed` what is `declared`, and what differs besides.
-pub fn plan(declared: &Topic, observed: Option<&Observed>) -> (Option<Action>, Vec<Difference>) {
-    let Some(Observed { description, config }) = observed else { return (Some(Action::Create), Vec::new()) };
-    let action = (description.partitions < declared.partitions)
-        .then_some(Action::Grow { from: description.partitions, to: declared.partitions });
-    let mut differences = Vec::new();
+pub fn plan(declared: &Topic, observed: Option<&Observed>) -> (Vec<Action>, Vec<Difference>) {
+    let Some(Observed { description, config }) = observed else { return (vec![Action::Create], Vec::new()) };
+    let (mut actions, mut differences) = (Vec::new(), Vec::new());
+    if description.partitions < declared.partitions {
+        actions.push(Action::Grow { from: description.partitions, to: declared.partitions });
+    }
     if description.partitions > declared.partitions {
         differences.push(Difference::MorePartitions { is: description.partitions, declared: declared.partitions });
     }
@@ -91,13 +113,59 @@ pub fn plan(declared: &Topic, observed: Option<&Observed>) -> (Option<Action>, V
         let (is, declared) = (description.replication_factor, declared.replication_factor);
         differences.push(Difference::ReplicationFactor { is, declared });
     }
+    let mut settings = Vec::new();
     for (name, declared) in &declared.config {
-        let is = config.get(name);
-        if is != Some(declared) {
-            differences.push(Difference::Config { name: name.clone(), is: is.cloned(), declared: declared.clone() });
+        let (name, declared) = (name.clone(), declared.clone());
+        match config.get(&name) {
+            None => differences.push(Difference::NoSuchSetting { name, declared }),
+            Some(is) if is_same(is, &declared) => {}
+            Some(is) => {
+                let setting = Setting { name, is: is.clone(), declared };
+                if setting.deletes_records() {
+                    differences.push(Difference::KeepsMore(setting));
+                } else {
+                    settings.push(setting);
+                }
+            }
         }
     }
-    (action, differences)
+    if !settings.is_empty() {
+        actions.push(Action::Alter(settings));
+    }
+    (actions, differences)
+}
+
+impl Setting {
+    /// Whether Kafka would delete records with the declared value that it keeps with the present one.
+    fn deletes_records(&self) -> bool {
+        let Self { name, is, declared } = self;
+        match name.as_str() {
+            "retention.ms" | "retention.bytes" => {
+                // Negative is without end; what is no number, Kafka refuses.
+                let kept = |value: &str| value.trim().parse::<i64>().map(|kept| if kept < 0 { i64::MAX } else { kept });
+                matches!((kept(is), kept(declared)), (Ok(is), Ok(declared)) if declared < is)
+            }
+            "cleanup.policy" => items(declared).any(|policy| !items(is).any(|other| other == policy)),
+            "remote.storage.enable" => declared.trim().eq_ignore_ascii_case("false"),
+            _ => false,
+        }
+    }
+}
+
+fn items(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').map(str::trim).filter(|item| !item.is_empty())
+}
+
+/// Whether Kafka, which answers with a value as it has understood it, means the same.
+fn is_same(is: &str, declared: &str) -> bool {
+    let number = |text: &str| text.parse::<f64>().ok().filter(|number| number.is_finite());
+    let is_one = |is: &str, declared: &str| match (is.parse::<i64>(), declared.parse::<i64>()) {
+        (Ok(is), Ok(declared)) => is == declared,
+        _ if is == "true" || is == "false" => is.eq_ignore_ascii_case(declared),
+        _ => is == declared || matches!((number(is), number(declared)), (Some(is), Some(declared)) if is == declared),
+    };
+    items(is).count() == items(declared).count()
+        && items(is).zip(items(declared)).all(|(is, declared)| is_one(is, declared))
 }
 
 /// What `ensure` found and did.
@@ -105,29 +173,25 @@ pub fn plan(declared: &Topic, observed: Option<&Observed>) -> (Option<Action>, V
 pub struct Ensured {
     /// The topic as it is now.
     pub description: TopicDescription,
-    /// What was done, if anything.
-    pub action: Option<Action>,
+    /// What was done.
+    pub actions: Vec<Action>,
     /// What differs from the declaration and was left alone.
     pub differences: Vec<Difference>,
 }
 
-/// Makes the topic what is declared: creates it or adds partitions. Never deletes, never changes a setting. Idempotent.
+/// Makes the topic what is declared: creates it, adds partitions, changes settings. Never deletes anything. Idempotent.
 pub async fn ensure(connection: &KafkaConnection, declared: &Topic) -> Result<Ensured, ClusterError> {
     let observed = observe(connection, &declared.name).await?;
-    let (action, differences) = plan(declared, observed.as_ref());
-    let Some(action) = action else {
-        let Some(Observed { description, .. }) = observed else {
-            return Err(ClusterError::missing_topic(&declared.name));
-        };
-        return Ok(Ensured { description, action: None, differences });
-    };
-    apply(connection, declared, &action).await?;
+    let (actions, differences) = plan(declared, observed.as_ref());
+    for action in &actions {
+        apply(connection, declared, action).await?;
+    }
     // A topic is there for one broker before it is for the other.
     for _ in 0..100 {
         if let Some(description) = describe(connection, &declared.name).await?
             && description.partitions >= declared.partitions
         {
-            return Ok(Ensured { description, action: Some(action), differences });
+            return Ok(Ensured { description, actions, differences });
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -190,6 +254,7 @@ async fn describe(connection: &KafkaConnection, topic: &str) -> Result<Option<To
 async fn apply(connection: &KafkaConnection, declared: &Topic, action: &Action) -> Result<(), ClusterError> {
     let admin = admin(connection, &declared.name)?;
     let results = match action {
+        Action::Alter(settings) => return alter(connection, declared, settings.clone()).await,
         Action::Create => {
             let replication = TopicReplication::Fixed(declared.replication_factor);
             let mut topic = NewTopic::new(&declared.name, declared.partitions, replication);
@@ -211,6 +276,20 @@ async fn apply(connection: &KafkaConnection, declared: &Topic, action: &Action) 
         None | Some(RDKafkaErrorCode::TopicAlreadyExists) => Ok(()),
         Some(code) => Err(refused(connection, declared, code)),
     }
+}
+
+async fn alter(connection: &KafkaConnection, declared: &Topic, settings: Vec<Setting>) -> Result<(), ClusterError> {
+    let (reaching, name) = (connection.clone(), declared.name.clone());
+    let answer = tokio::task::spawn_blocking(move || Cluster::new(&reaching)?.alter_topic(&name, &settings))
+        .await
+        .expect("the question does not panic")?;
+    answer.map_err(|refusal| match refusal.code {
+        RDKafkaErrorCode::InvalidConfig | RDKafkaErrorCode::InvalidRequest | RDKafkaErrorCode::PolicyViolation => {
+            let message = format!("topic \"{}\" cannot be given its settings: {}", declared.name, refusal.said);
+            ClusterError { kind: super::Explained::Other, message }
+        }
+        code => explain(connection, &declared.name, &KafkaError::AdminOp(code)),
+    })
 }
 
 fn refused(connection: &KafkaConnection, declared: &Topic, code: RDKafkaErrorCode) -> ClusterError {

@@ -24,6 +24,8 @@ pub enum Trouble {
     Forbidden,
     /// The schema is not there, or not the one this program knows.
     MissingSchema,
+    /// Somebody changed the schema in a way that cannot be undone here.
+    Changed,
     /// The schema belongs to another pipeline, or to this one with another window, delay or topic.
     Foreign,
     /// The batch is not to be counted: somebody else owns its partitions, or a floor was raised.

@@ -9,6 +9,14 @@ mod migrations {
     refinery::embed_migrations!("sql/migrations");
 }
 
+/// Views and functions, made again whenever they are not as they are here.
+const DEFINITIONS: &str = include_str!("../../sql/definitions.sql");
+
+const INSPECT: &str = include_str!("../../sql/inspect.sql");
+
+/// What all tables have: each column and each primary key.
+const TABLES: &str = include_str!("../../sql/tables.txt");
+
 /// Where the applied migrations are listed, beside the pipeline's own tables.
 const HISTORY: &str = "schema_history";
 
@@ -37,6 +45,7 @@ pub async fn apply(connection: &DatabaseConnection, pipeline: &Pipeline) -> Resu
         .run_async(&mut client)
         .await
         .map_err(|error| explain_migration(connection, &error))?;
+    inspect(connection, &client).await?;
     client
         .execute(
             INSERT_IDENTITY,
@@ -50,7 +59,66 @@ pub async fn apply(connection: &DatabaseConnection, pipeline: &Pipeline) -> Resu
         )
         .await
         .map_err(explain)?;
-    check(connection, &client, pipeline).await
+    let identity = check(connection, &client, pipeline).await?;
+    if !is_as_made(connection, &client).await? {
+        define(connection, &mut client).await?;
+    }
+    Ok(identity)
+}
+
+/// Makes the views and functions, and records what they are then: Postgres writes them in words of its own.
+async fn define(connection: &DatabaseConnection, client: &mut Client) -> Result<(), DatabaseError> {
+    let explain = |error: tokio_postgres::Error| DatabaseError::explain(connection, &error);
+    let transaction = client.transaction().await.map_err(explain)?;
+    transaction.batch_execute(DEFINITIONS).await.map_err(|error| {
+        let mut explained = explain(error);
+        if explained.trouble == Trouble::Other {
+            explained.trouble = Trouble::Changed;
+            explained.message += ": drop the view or function that stands in the way, and it is made again";
+        }
+        explained
+    })?;
+    let fingerprint = inspect(connection, &transaction).await?;
+    transaction.execute("UPDATE pipeline SET definitions = $1", &[&fingerprint]).await.map_err(explain)?;
+    transaction.commit().await.map_err(explain)
+}
+
+/// Whether views and functions are as [`apply`] made them; if not, it makes them again. What tables lack cannot be brought
+/// back without losing data, and is an error.
+pub async fn is_as_made(connection: &DatabaseConnection, client: &impl GenericClient) -> Result<bool, DatabaseError> {
+    let explain = |error: tokio_postgres::Error| DatabaseError::explain(connection, &error);
+    let recorded = async { client.query_opt("SELECT definitions FROM pipeline", &[]).await.map_err(explain) };
+    let (is, recorded) = tokio::try_join!(inspect(connection, client), recorded)?;
+    Ok(recorded.is_some_and(|row| row.get::<_, Option<String>>(0).as_ref() == Some(&is)))
+}
+
+/// The fingerprint of the views and functions that are there, and of the text that they come from.
+async fn inspect(connection: &DatabaseConnection, client: &impl GenericClient) -> Result<String, DatabaseError> {
+    let expected: Vec<&str> = TABLES.lines().collect();
+    let row = client
+        .query_one(INSPECT, &[&connection.schema, &expected])
+        .await
+        .map_err(|error| DatabaseError::explain(connection, &error))?;
+    if let Some(lacks) = row.get::<_, Option<Vec<String>>>("lacks") {
+        let message = format!(
+            "schema \"{}\" in postgres at {} was changed: its tables lack {}; bring that back, from a backup if rows are gone, or \
+             make a new pipeline with another database.schema",
+            connection.schema,
+            connection.address(),
+            shortened(&lacks),
+        );
+        return Err(DatabaseError::new(Trouble::Changed, message));
+    }
+    let source = refinery::Migration::unapplied("V1__definitions", DEFINITIONS).expect("the name is one").checksum();
+    Ok(format!("{source:016x} {}", row.get::<_, Option<&str>>("definitions").unwrap_or("nothing")))
+}
+
+fn shortened(lacks: &[String]) -> String {
+    const MOST: usize = 3;
+    match lacks.len().checked_sub(MOST) {
+        Some(more @ 1..) => format!("{} and {more} more", lacks[..MOST].join(", ")),
+        _ => lacks.join(", "),
+    }
 }
 
 /// Released when the session ends, whatever happens.

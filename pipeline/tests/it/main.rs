@@ -3,6 +3,7 @@
 
 mod close;
 mod commit;
+mod compatibility;
 mod crd;
 mod feeder;
 mod progress;

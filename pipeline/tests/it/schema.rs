@@ -133,6 +133,120 @@ async fn a_schema_that_is_not_there_says_what_makes_it() {
 }
 
 #[tokio::test]
+async fn views_and_functions_that_somebody_changed_are_made_again() {
+    let case = Case::shared().start().await;
+    let (database, pipeline) = (&case.settings.database, &case.settings.pipeline);
+    let client = case.settings.database.connect("test").await.unwrap();
+    let as_made = async || provision::is_as_made(database, &client).await.unwrap();
+    assert!(as_made().await);
+    let definitions = "
+        SELECT 'FUNCTION ' || oid::regprocedure FROM pg_proc WHERE pronamespace = to_regnamespace(current_schema())
+        UNION ALL
+        SELECT 'VIEW ' || oid::regclass FROM pg_class WHERE relnamespace = to_regnamespace(current_schema()) AND relkind = 'v'";
+    let before: Vec<String> = case.query(definitions).await.iter().map(|row| row.get(0)).collect();
+    assert_eq!(before.len(), 9, "{before:?}");
+    for definition in &before {
+        client.batch_execute(&format!("DROP {definition} CASCADE")).await.unwrap();
+        assert!(!as_made().await, "{definition}");
+        provision::apply(database, pipeline).await.unwrap();
+        assert!(as_made().await, "{definition}");
+    }
+    for change in [
+        "CREATE OR REPLACE VIEW ledger AS SELECT partition, 1::bigint AS consumed, applied, late, invalid, future, gaps, true AS balanced FROM partition_progress",
+        "CREATE OR REPLACE FUNCTION fence(matched bigint, expected bigint) RETURNS void LANGUAGE sql AS ''",
+        "ALTER FUNCTION watermark(interval, boolean) SET search_path TO public",
+        // As if another program had made them.
+        "UPDATE pipeline SET definitions = replace(definitions, substr(definitions, 1, 16), repeat('0', 16))",
+    ] {
+        client.batch_execute(change).await.unwrap();
+        assert!(!as_made().await, "{change}");
+        provision::apply(database, pipeline).await.unwrap();
+        assert!(as_made().await, "{change}");
+    }
+    let mut after: Vec<String> = case.query(definitions).await.iter().map(|row| row.get(0)).collect();
+    after.sort();
+    assert_eq!(after, {
+        let mut before = before;
+        before.sort();
+        before
+    });
+    // What others add is theirs.
+    client
+        .batch_execute("CREATE VIEW mine AS SELECT * FROM retail; ALTER TABLE dead_letter ADD COLUMN note text")
+        .await
+        .unwrap();
+    assert!(as_made().await);
+}
+
+#[tokio::test]
+async fn a_view_that_cannot_be_made_again_says_what_to_do() {
+    let case = Case::shared().start().await;
+    let (database, pipeline) = (&case.settings.database, &case.settings.pipeline);
+    let client = case.settings.database.connect("test").await.unwrap();
+    client.batch_execute("DROP VIEW ledger; CREATE VIEW ledger AS SELECT 'nothing' AS partition").await.unwrap();
+    let error = provision::apply(database, pipeline).await.unwrap_err();
+    assert_eq!(error.trouble, Trouble::Changed);
+    assert!(
+        error.message.ends_with("drop the view or function that stands in the way, and it is made again"),
+        "{error}"
+    );
+    client.batch_execute("DROP VIEW ledger").await.unwrap();
+    provision::apply(database, pipeline).await.unwrap();
+    assert!(provision::is_as_made(database, &client).await.unwrap());
+}
+
+#[tokio::test]
+async fn tables_that_somebody_changed_are_named_and_nothing_is_made_over_them() {
+    let case = Case::shared().start().await;
+    let (database, pipeline) = (&case.settings.database, &case.settings.pipeline);
+    let mut client = case.settings.database.connect("test").await.unwrap();
+    let columns = "
+        SELECT table_name::text, column_name::text FROM information_schema.columns
+        WHERE table_schema = current_schema() AND table_name <> 'schema_history'
+            AND table_name NOT IN (SELECT table_name FROM information_schema.views WHERE table_schema = current_schema())";
+    let columns = case.query(columns).await;
+    assert!(columns.len() > 50, "{}", columns.len());
+    for column in columns {
+        let (table, column): (String, String) = (column.get(0), column.get(1));
+        let transaction = client.transaction().await.unwrap();
+        let change = format!("ALTER TABLE {table} DROP COLUMN \"{column}\" CASCADE");
+        transaction.batch_execute(&change).await.unwrap();
+        let changed = provision::is_as_made(database, &transaction).await.map_err(|error| error.trouble);
+        // Without its column the fingerprint cannot be asked for at all.
+        let expected = if column == "definitions" { Trouble::MissingSchema } else { Trouble::Changed };
+        assert!(changed == Err(expected) || changed == Err(Trouble::Changed), "{table}.{column}: {changed:?}");
+        transaction.rollback().await.unwrap();
+    }
+    for (change, lacks) in [
+        (
+            "DROP TABLE dead_letter",
+            "dead_letter PRIMARY KEY (partition, \"offset\"), dead_letter.event_time timestamp with time zone, dead_letter.offset bigint not null and 4 more;",
+        ),
+        ("ALTER TABLE running DROP CONSTRAINT running_pkey", "running PRIMARY KEY (category, payment_method);"),
+        (
+            "ALTER TABLE partition_progress ALTER epoch DROP DEFAULT",
+            "partition_progress.epoch bigint not null default;",
+        ),
+        (
+            "ALTER TABLE partition_rule ALTER floor DROP NOT NULL",
+            "partition_rule.floor timestamp with time zone not null;",
+        ),
+        ("ALTER TABLE partition_progress ALTER owner TYPE varchar(9)", "partition_progress.owner text;"),
+    ] {
+        let transaction = client.transaction().await.unwrap();
+        transaction.batch_execute(change).await.unwrap();
+        let error = provision::is_as_made(database, &transaction).await.unwrap_err();
+        assert_eq!(error.trouble, Trouble::Changed, "{change}");
+        assert!(error.message.contains(&format!("its tables lack {lacks}")), "{change}: {error}");
+        transaction.rollback().await.unwrap();
+    }
+    client.batch_execute("DROP TABLE pipeline CASCADE").await.unwrap();
+    let error = provision::apply(database, pipeline).await.unwrap_err();
+    assert_eq!(error.trouble, Trouble::Changed, "{error}");
+    assert_eq!(case.text("SELECT to_regclass('pipeline')").await, "NULL");
+}
+
+#[tokio::test]
 async fn a_schema_of_a_newer_program_is_not_touched() {
     let case = Case::shared().start().await;
     case.client()

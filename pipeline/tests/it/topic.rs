@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use retail_pipeline::kafka::topic::{Action, Difference, Observed, ensure, observe, plan};
+use retail_pipeline::kafka::topic::{Action, Difference, Observed, Setting, ensure, observe, plan};
 use retail_pipeline::kafka::{Cluster, Explained, KafkaConnection, LogOffset, TopicDescription};
 use retail_pipeline::resource::Topic;
 use retail_testbed::{Case, Sent};
@@ -20,12 +20,17 @@ fn observed(partitions: i32, replication_factor: i32) -> Observed {
 #[test]
 fn a_plan_says_what_is_done_and_what_is_only_reported() {
     let topic = declared(&[("retention.ms", "5")]);
-    assert_eq!(plan(&topic, None), (Some(Action::Create), vec![]));
-    assert_eq!(plan(&topic, Some(&observed(4, 1))), (None, vec![]));
-    assert_eq!(plan(&topic, Some(&observed(3, 1))), (Some(Action::Grow { from: 3, to: 4 }), vec![]));
-    let topic = declared(&[("retention.ms", "6"), ("retention.m", "6")]);
-    let (action, differences) = plan(&topic, Some(&observed(5, 3)));
-    assert_eq!(action, None);
+    assert_eq!(plan(&topic, None), (vec![Action::Create], vec![]));
+    assert_eq!(plan(&topic, Some(&observed(4, 1))), (vec![], vec![]));
+    assert_eq!(plan(&topic, Some(&observed(3, 1))), (vec![Action::Grow { from: 3, to: 4 }], vec![]));
+    let topic = declared(&[("retention.ms", "6")]);
+    let longer = Setting { name: "retention.ms".to_owned(), is: "5".to_owned(), declared: "6".to_owned() };
+    let (actions, differences) = plan(&topic, Some(&observed(3, 1)));
+    assert_eq!(actions, [Action::Grow { from: 3, to: 4 }, Action::Alter(vec![longer])]);
+    assert_eq!(differences, []);
+    let topic = declared(&[("retention.ms", "4"), ("retention.m", "6")]);
+    let (actions, differences) = plan(&topic, Some(&observed(5, 3)));
+    assert_eq!(actions, []);
     let differences: Vec<String> = differences.iter().map(Difference::to_string).collect();
     assert_eq!(
         differences,
@@ -33,9 +38,49 @@ fn a_plan_says_what_is_done_and_what_is_only_reported() {
             "it has 5 partitions and not 4 as declared",
             "its replication factor is 3 and not 1 as declared",
             "retention.m, declared as 6, is no setting of a topic",
-            "retention.ms is 5 and not 6 as declared",
+            "retention.ms is 5 and not 4 as declared, which would delete records",
         ]
     );
+}
+
+#[test]
+fn a_setting_is_changed_unless_kafka_would_then_delete_records_that_it_keeps() {
+    // What it is, what was declared, and whether that is done, left alone, or the same.
+    for (name, is, wanted, what) in [
+        ("retention.ms", "5", "6", "done"),
+        ("retention.ms", "6", "-1", "done"),
+        ("retention.ms", "6", "5", "left"),
+        ("retention.ms", "-1", "5", "left"),
+        ("retention.ms", "604800000", "0604800000", "same"),
+        ("retention.ms", "604800000", "a week", "done"),
+        ("retention.bytes", "-1", "1000000", "left"),
+        ("retention.bytes", "1000000", "-1", "done"),
+        ("cleanup.policy", "delete", "compact", "left"),
+        ("cleanup.policy", "delete", "compact,delete", "left"),
+        ("cleanup.policy", "compact,delete", "delete", "done"),
+        ("cleanup.policy", "compact,delete", "compact, delete", "same"),
+        ("remote.storage.enable", "true", "false", "left"),
+        ("remote.storage.enable", "false", "true", "done"),
+        ("max.message.bytes", "1048588", "2000000", "done"),
+        ("max.message.bytes", "2000000", "1048588", "done"),
+        ("min.cleanable.dirty.ratio", "0.5", "0.50", "same"),
+        ("unclean.leader.election.enable", "false", "False", "same"),
+        ("compression.type", "producer", "zstd", "done"),
+        ("compression.type", "gzip", "GZIP", "done"),
+        ("leader.replication.throttled.replicas", "", "*", "done"),
+        ("leader.replication.throttled.replicas", "", "", "same"),
+    ] {
+        let mut observed = observed(4, 1);
+        observed.config.insert(name.to_owned(), is.to_owned());
+        let (actions, differences) = plan(&declared(&[(name, wanted)]), Some(&observed));
+        let found = match (actions.len(), differences.len()) {
+            (1, 0) => "done",
+            (0, 1) => "left",
+            (0, 0) => "same",
+            _ => "both",
+        };
+        assert_eq!(found, what, "{name}: {is} -> {wanted}");
+    }
 }
 
 #[tokio::test]
@@ -45,16 +90,79 @@ async fn a_topic_is_created_with_its_settings_grown_and_then_left_alone() {
     assert_eq!(observe(kafka, &topic.name).await.unwrap(), None);
 
     let created = ensure(kafka, &topic).await.unwrap();
-    assert_eq!((created.action, created.description.partitions), (Some(Action::Create), 3));
+    assert_eq!((created.actions, created.description.partitions), (vec![Action::Create], 3));
     assert_eq!(observe(kafka, &topic.name).await.unwrap().unwrap().config["retention.ms"], "-1");
-    assert_eq!(ensure(kafka, &topic).await.unwrap().action, None);
+    assert_eq!(ensure(kafka, &topic).await.unwrap().actions, []);
 
     topic.partitions = 5;
     topic.config.insert("retention.ms".to_owned(), "1000".to_owned());
     let grown = ensure(kafka, &topic).await.unwrap();
-    assert_eq!((grown.action, grown.description.partitions), (Some(Action::Grow { from: 3, to: 5 }), 5));
+    assert_eq!((grown.actions, grown.description.partitions), (vec![Action::Grow { from: 3, to: 5 }], 5));
     assert_eq!(grown.description.id, created.description.id);
+    // What it keeps is never made less.
     assert_eq!(grown.differences.len(), 1, "{:?}", grown.differences);
+    assert_eq!(observe(kafka, &topic.name).await.unwrap().unwrap().config["retention.ms"], "-1");
+}
+
+/// Makes the topic, and waits until a look at it finds nothing more to do.
+async fn settle(kafka: &KafkaConnection, topic: &Topic) -> Observed {
+    ensure(kafka, topic).await.unwrap();
+    retail_testbed::eventually("the topic is as declared", async || {
+        let observed = observe(kafka, &topic.name).await.unwrap()?;
+        plan(topic, Some(&observed)).0.is_empty().then_some(observed)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn declared_settings_are_set_again_and_others_are_left_alone() {
+    let case = Case::shared().partitions(1).build();
+    let (kafka, mut topic) = (&case.settings.kafka, case.settings.pipeline.topic.clone());
+    topic.config = declared(&[("retention.ms", "86400000"), ("max.message.bytes", "200000")]).config;
+    settle(kafka, &topic).await;
+
+    // Somebody changes both, and a third that nobody has declared.
+    let mut drifted = topic.clone();
+    drifted.config =
+        declared(&[("retention.ms", "90000000"), ("max.message.bytes", "100000"), ("segment.ms", "777777")]).config;
+    settle(kafka, &drifted).await;
+
+    let ensured = ensure(kafka, &topic).await.unwrap();
+    let smaller =
+        Setting { name: "max.message.bytes".to_owned(), is: "100000".to_owned(), declared: "200000".to_owned() };
+    assert_eq!(ensured.actions, [Action::Alter(vec![smaller])]);
+    assert_eq!(ensured.differences.len(), 1, "{:?}", ensured.differences);
+    let is = settle(kafka, &topic).await.config;
+    let is = ["max.message.bytes", "retention.ms", "segment.ms"].map(|name| is[name].as_str());
+    assert_eq!(is, ["200000", "90000000", "777777"]);
+}
+
+#[tokio::test]
+async fn a_setting_that_kafka_understands_in_another_way_is_not_set_again_and_again() {
+    let case = Case::shared().partitions(1).build();
+    let (kafka, mut topic) = (&case.settings.kafka, case.settings.pipeline.topic.clone());
+    settle(kafka, &topic).await;
+    topic.config = declared(&[
+        ("max.message.bytes", " 0200000 "),
+        ("min.cleanable.dirty.ratio", "0.250"),
+        ("unclean.leader.election.enable", "TRUE"),
+        ("leader.replication.throttled.replicas", "0:0 , 0:1"),
+        ("message.timestamp.type", "LogAppendTime"),
+    ])
+    .config;
+    settle(kafka, &topic).await;
+    assert_eq!(ensure(kafka, &topic).await.unwrap().actions, []);
+}
+
+#[tokio::test]
+async fn a_setting_that_kafka_refuses_says_why() {
+    let case = Case::shared().partitions(1).build();
+    let (kafka, mut topic) = (&case.settings.kafka, case.settings.pipeline.topic.clone());
+    settle(kafka, &topic).await;
+    topic.config.insert("max.message.bytes".to_owned(), "-7".to_owned());
+    let error = ensure(kafka, &topic).await.unwrap_err();
+    assert_eq!(error.kind, Explained::Other);
+    assert!(error.message.contains("cannot be given its settings") && error.message.contains("-7"), "{error}");
 }
 
 #[tokio::test]

@@ -169,8 +169,13 @@ impl Api {
 
     fn watch(&self, asked: &Asked) -> Answer {
         let from = asked.parameter("resourceVersion").and_then(|version| version.parse().ok()).unwrap_or(0);
-        let receiver = match self.store().watch(asked, from) {
+        let (begun, by_code) = {
+            let mut store = self.store();
+            (store.watch(asked, from), store.refuses_old_watches)
+        };
+        let receiver = match begun {
             Ok(receiver) => receiver,
+            Err(Refused(code)) if by_code => return refuse(code),
             Err(Refused(_)) => return expired(),
         };
         let frames = stream::unfold(receiver, async |mut receiver| {
@@ -197,7 +202,7 @@ fn act(store: &mut Store, asked: &Asked, patch: &str, body: Value) -> Result<Val
     }
 }
 
-/// That a watch begins too far in the past, is said in the watch.
+/// That a watch begins too far in the past, is mostly said in the watch.
 fn expired() -> Answer {
     let mut line = serde_json::to_vec(&json!({"type": "ERROR", "object": status(410)})).unwrap();
     line.push(b'\n');

@@ -48,6 +48,8 @@ pub(crate) struct Store {
     watches: Vec<Watch>,
     version: u64,
     uids: u64,
+    /// Whether a watch that begins too far in the past is refused with 410, as some servers and proxies do.
+    pub(crate) refuses_old_watches: bool,
     /// Whether all pods of a Deployment are ready at once, as if there were nodes.
     pub(crate) pods_start: bool,
     /// What admission does to every object that is written.
@@ -63,6 +65,7 @@ impl Default for Store {
             watches: Vec::new(),
             version: 0,
             uids: 0,
+            refuses_old_watches: false,
             pods_start: true,
             admission: None,
         }

@@ -1,0 +1,32 @@
+-- What is there of a schema, in one row: the fingerprint that was recorded of its views and functions, that of those which
+-- are there, and what its tables lack. What others add is theirs. Looked up by name, because a catalog may hold the schemas
+-- of a thousand pipelines.
+WITH ours (oid) AS (
+    SELECT to_regnamespace(quote_ident($1))
+), tables AS (
+    SELECT c.oid, c.relname
+    FROM ours JOIN pg_class c ON c.relnamespace = ours.oid
+    WHERE c.relkind = 'r' AND c.relname IN (
+        'pipeline', 'partition_progress', 'partition_rule', 'retail_open', 'retail_final', 'running', 'dead_letter')
+), there (line) AS (
+    SELECT concat(t.relname, '.', a.attname, ' ', format_type(a.atttypid, a.atttypmod),
+                  CASE WHEN a.attnotnull THEN ' not null' END, CASE WHEN a.atthasdef THEN ' default' END)
+    FROM tables t JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
+    UNION ALL
+    SELECT concat(t.relname, ' ', pg_get_constraintdef(k.oid))
+    FROM tables t JOIN pg_constraint k ON k.conrelid = t.oid AND k.contype = 'p'
+), definitions (text) AS (
+    SELECT pg_get_functiondef(p.oid)
+    FROM ours JOIN pg_proc p ON p.pronamespace = ours.oid
+    WHERE p.prokind = 'f' AND p.proname IN (
+        'average', 'fence', 'begin_partitions', 'claim', 'is_idle', 'watermark', 'close_windows')
+    UNION ALL
+    SELECT concat(c.relname, ' ', pg_get_viewdef(c.oid))
+    FROM ours JOIN pg_class c ON c.relnamespace = ours.oid
+    WHERE c.relkind = 'v' AND c.relname IN ('retail', 'ledger')
+)
+SELECT md5(string_agg(d.text, E'\n' ORDER BY d.text)) AS definitions,
+       (SELECT array_agg(expected.line ORDER BY expected.line)
+        FROM unnest($2::text[]) AS expected (line)
+        WHERE expected.line NOT IN (SELECT line FROM there)) AS lacks
+FROM definitions d
