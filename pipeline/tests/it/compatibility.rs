@@ -123,7 +123,7 @@ fn what_the_last_release_took_is_taken_and_means_the_same() {
 }
 
 /// A CRD with this schema for `spec`.
-fn crd(spec: Value) -> Value {
+fn crd(spec: &Value) -> Value {
     let schema = json!({"type": "object", "properties": {"spec": spec}});
     let version =
         json!({"name": "v1", "served": true, "schema": {"openAPIV3Schema": schema}, "subresources": {"status": {}}});
@@ -143,15 +143,12 @@ fn whatever_takes_less_than_before_is_found() {
         },
     });
     let changed = |pointer: &str, value: Value| {
-        let mut new = crd(old.clone());
+        let mut new = crd(&old);
         let (parent, name) = pointer.rsplit_once('/').unwrap();
         let parent = format!("/spec/versions/0/schema/openAPIV3Schema/properties/spec{parent}");
         let parent = new.pointer_mut(&parent).unwrap().as_object_mut().unwrap();
-        match value {
-            Value::Null => drop(parent.remove(name)),
-            value => drop(parent.insert(name.to_owned(), value)),
-        }
-        breaks(&crd(old.clone()), &new)
+        let _before = if value.is_null() { parent.remove(name) } else { parent.insert(name.to_owned(), value) };
+        breaks(&crd(&old), &new)
     };
     for (pointer, value, said) in [
         ("/properties/b", Value::Null, "v1.spec.b is gone"),
@@ -200,10 +197,10 @@ fn whatever_takes_less_than_before_is_found() {
     ] {
         assert_eq!(changed(pointer, value), Vec::<String>::new(), "{pointer}");
     }
-    let mut gone = crd(old.clone());
+    let mut gone = crd(&old);
     gone["spec"]["versions"][0]["served"] = json!(false);
-    assert_eq!(breaks(&crd(old.clone()), &gone), ["version v1 is no longer served"]);
+    assert_eq!(breaks(&crd(&old), &gone), ["version v1 is no longer served"]);
     gone["spec"]["versions"][0] =
-        json!({"name": "v1", "served": true, "schema": crd(old.clone())["spec"]["versions"][0]["schema"]});
-    assert_eq!(breaks(&crd(old), &gone), ["subresource status of v1 is another or gone"]);
+        json!({"name": "v1", "served": true, "schema": crd(&old)["spec"]["versions"][0]["schema"]});
+    assert_eq!(breaks(&crd(&old), &gone), ["subresource status of v1 is another or gone"]);
 }
