@@ -7,6 +7,7 @@ mod crd;
 mod feeder;
 mod progress;
 mod schema;
+mod tls;
 mod topic;
 mod validation;
 mod verification;
