@@ -17,10 +17,11 @@ use serde_json::{Value, json};
 use crate::difference::Live;
 use crate::memory::Memory;
 use crate::names::{Child, FIELD_MANAGER, FINALIZER};
-use crate::observe::{Connections, resource};
+use crate::observe::resource;
 use crate::outside::Outside;
 use crate::plan::{Plan, Step};
 use crate::reason::Reason;
+use crate::secrets::Connections;
 use crate::world::{Raw, Subject};
 
 /// What became of a plan.
@@ -102,10 +103,10 @@ impl<O: Outside> Hands<'_, O> {
 
     async fn do_outside(&self, step: &Step, done: &mut Done) {
         let Some((pipeline, Connections { kafka, database })) = self.pipeline else { return };
-        let missing =
-            || "there are no credentials for Postgres: database.secret is missing or cannot be used".to_owned();
+        let missing = |what| format!("there are no credentials for {what}: a Secret is missing or cannot be used");
         match step {
             Step::Topic { .. } => {
+                let Some(kafka) = kafka else { return };
                 let ensured = self.outside.ensure_topic(kafka, &pipeline.topic).await;
                 if let Ok(Ensured { description, actions, .. }) = &ensured
                     && actions.contains(&Action::Create)
@@ -120,15 +121,18 @@ impl<O: Outside> Hands<'_, O> {
                 }
             }
             Step::DropSchema => match database {
-                None => done.cleanup_error = Some(missing()),
+                None => done.cleanup_error = Some(missing("Postgres")),
                 Some(database) => match self.outside.drop_schema(database, &self.subject.uid).await {
                     Ok(removal) => done.removed.push(("schema", removal)),
                     Err(error) => done.cleanup_error = Some(error.message),
                 },
             },
-            Step::DeleteTopic { id } => match self.outside.delete_topic(kafka, &pipeline.topic.name, id).await {
-                Ok(removal) => done.removed.push(("topic", removal)),
-                Err(error) => done.cleanup_error = Some(error.message),
+            Step::DeleteTopic { id } => match kafka {
+                None => done.cleanup_error = Some(missing("Kafka")),
+                Some(kafka) => match self.outside.delete_topic(kafka, &pipeline.topic.name, id).await {
+                    Ok(removal) => done.removed.push(("topic", removal)),
+                    Err(error) => done.cleanup_error = Some(error.message),
+                },
             },
             Step::AddFinalizer | Step::RemoveFinalizer | Step::Apply { .. } | Step::Delete(_) => {}
         }

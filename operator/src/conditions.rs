@@ -11,7 +11,10 @@ use crate::plan::Count;
 use crate::reason::{Aspect, Kind, Reason};
 use crate::status::Pass;
 use crate::validate::{Invalid, Valid};
-use crate::world::{Credentials, Sight};
+use crate::world::{Credentials, Sight, Unusable};
+
+/// Why a server is not asked.
+const WITHOUT_CREDENTIALS: &str = "it cannot be looked at without credentials";
 
 /// Whether a condition holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,7 +73,7 @@ pub fn conditions(pass: &Pass<'_>) -> Vec<Draft> {
         return summed_up(deleting(pass), Vec::new());
     }
     let parts = vec![
-        credentials(pass, valid),
+        credentials(pass),
         topic(pass, valid),
         schema(pass, valid),
         deployment(pass, valid, Aspect::ProcessorReady, Child::Processor),
@@ -137,36 +140,45 @@ fn deleting(pass: &Pass<'_>) -> Draft {
     }
 }
 
-fn credentials(pass: &Pass<'_>, valid: &Valid) -> Draft {
-    let name = valid.pipeline.database.secret.as_ref().map_or("", |secret| &secret.name);
-    let namespace = &pass.subject.namespace;
-    let (reason, message) = match &pass.world.credentials {
-        Credentials::NotNamed => (Reason::NoSecretNamed, "no Secret is named".to_owned()),
-        Credentials::Found { .. } => (Reason::AsDeclared, format!("Secret {name} is there")),
-        Credentials::Missing => (
-            Reason::SecretMissing,
-            format!(
-                "Secret {name} is not in namespace {namespace}: create it, or correct database.secret.name; pods that run are left alone"
-            ),
-        ),
-        Credentials::Forbidden => (
-            Reason::SecretForbidden,
-            format!(
-                "the operator may not read Secret {name} in namespace {namespace}: see `retail-operator rbac`; pods that run are left alone"
-            ),
-        ),
-        Credentials::KeyMissing(key) => (
-            Reason::SecretKeyMissing,
-            format!(
-                "Secret {name} has no key {key}: add it, or correct the keys in database.secret; pods that run are left alone"
-            ),
-        ),
-        Credentials::Invalid(why) => (
-            Reason::SecretInvalid,
-            format!("Secret {name} has a URI that is not postgres://user:password@host:port/database: {why}"),
-        ),
+fn credentials(pass: &Pass<'_>) -> Draft {
+    let logins = [&pass.world.kafka_login, &pass.world.database_login];
+    let unusable: Vec<(Reason, String)> = logins
+        .into_iter()
+        .filter_map(|login| match login {
+            Credentials::Unusable(unusable) => Some(useless(unusable, &pass.subject.namespace)),
+            Credentials::NotNamed | Credentials::Found { .. } => None,
+        })
+        .collect();
+    let (reason, message) = match unusable.first() {
+        Some((reason, _)) => {
+            let mut messages: Vec<&str> = unusable.iter().map(|(_, message)| message.as_str()).collect();
+            messages.dedup();
+            (*reason, format!("{}; pods that run are left alone", messages.join("; ")))
+        }
+        None if logins.iter().all(|login| **login == Credentials::NotNamed) => {
+            (Reason::NoSecretNamed, "no Secret is named".to_owned())
+        }
+        None => (Reason::AsDeclared, "the Secrets that are named are there".to_owned()),
     };
     Draft::good_or_not(Aspect::CredentialsReady, reason, message)
+}
+
+fn useless(unusable: &Unusable, namespace: &str) -> (Reason, String) {
+    match unusable {
+        Unusable::Missing { secret } => (
+            Reason::SecretMissing,
+            format!("Secret {secret} is not in namespace {namespace}: create it, or correct its name in the spec"),
+        ),
+        Unusable::Forbidden { secret } => (
+            Reason::SecretForbidden,
+            format!("the operator may not read Secret {secret} in namespace {namespace}: see `retail-operator rbac`"),
+        ),
+        Unusable::KeyMissing { secret, key } => (
+            Reason::SecretKeyMissing,
+            format!("Secret {secret} has no key {key}: add it, or correct the names of the keys in the spec"),
+        ),
+        Unusable::Invalid(why) => (Reason::SecretInvalid, why.clone()),
+    }
 }
 
 fn topic(pass: &Pass<'_>, valid: &Valid) -> Draft {
@@ -191,9 +203,8 @@ fn topic(pass: &Pass<'_>, valid: &Valid) -> Draft {
             let (_, differences) = topic::plan(declared, Some(&seen.topic));
             there(seen.topic.description.partitions, &differences)
         }
-        (None, Sight::Seen(None) | Sight::NotAsked) => {
-            Draft::new(aspect, Status::Unknown, Reason::WaitingForOthers, "not looked at yet")
-        }
+        (None, Sight::NotAsked) => Draft::new(aspect, Status::Unknown, Reason::WaitingForOthers, WITHOUT_CREDENTIALS),
+        (None, Sight::Seen(None)) => Draft::new(aspect, Status::Unknown, Reason::WaitingForOthers, "not looked at yet"),
     }
 }
 
@@ -201,6 +212,7 @@ fn failed_topic(error: &ClusterError) -> Draft {
     let reason = match error.kind {
         Explained::Unreachable => Reason::KafkaUnreachable,
         Explained::WrongCredentials => Reason::KafkaCredentialsRefused,
+        Explained::NoTls => Reason::KafkaTlsFailed,
         Explained::Forbidden => Reason::KafkaForbidden,
         // It was made, and is not there for every broker yet.
         Explained::MissingTopic => Reason::KafkaUnreachable,
@@ -218,7 +230,7 @@ fn schema(pass: &Pass<'_>, valid: &Valid) -> Draft {
         }
         (Some(Err(error)), _) | (None, Sight::Failed(error)) => failed_schema(error),
         (None, Sight::NotAsked | Sight::Seen(None)) => {
-            Draft::new(aspect, Status::Unknown, Reason::WaitingForOthers, "it cannot be looked at without credentials")
+            Draft::new(aspect, Status::Unknown, Reason::WaitingForOthers, WITHOUT_CREDENTIALS)
         }
     }
 }
@@ -228,6 +240,7 @@ fn failed_schema(error: &DatabaseError) -> Draft {
         Trouble::Unreachable => Reason::DatabaseUnreachable,
         Trouble::Busy => Reason::DatabaseBusy,
         Trouble::WrongCredentials => Reason::DatabaseCredentialsRefused,
+        Trouble::NoTls => Reason::DatabaseTlsFailed,
         Trouble::MissingDatabase => Reason::DatabaseMissing,
         Trouble::Forbidden => Reason::DatabaseForbidden,
         Trouble::Foreign => Reason::SchemaForeign,

@@ -34,6 +34,7 @@ pub mod reason;
 pub mod reconcile;
 pub mod report;
 pub mod run;
+pub mod secrets;
 pub mod settings;
 pub mod status;
 pub mod validate;

@@ -22,8 +22,11 @@ pub const DECLARED_HASH: &str = "retailpipeline.dev/declared-hash";
 /// On a pod template: the hash of the file that its program reads.
 pub const CONFIG_HASH: &str = "retailpipeline.dev/config-hash";
 
-/// On a pod template: the hash of the keys of the Secret that its program gets.
-pub const SECRET_HASH: &str = "retailpipeline.dev/secret-hash";
+/// On a pod template: the hash of what its program gets of the Secrets for Kafka.
+pub const KAFKA_SECRET_HASH: &str = "retailpipeline.dev/kafka-secret-hash";
+
+/// The same of the Secrets for Postgres.
+pub const DATABASE_SECRET_HASH: &str = "retailpipeline.dev/database-secret-hash";
 
 /// The label by which the operator finds its own children again.
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", FIELD_MANAGER);

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::children::Blueprint;
 use crate::cleanup;
 use crate::difference::Difference;
-use crate::names::{Child, SECRET_HASH};
+use crate::names::{Child, DATABASE_SECRET_HASH, KAFKA_SECRET_HASH};
 use crate::settings::Settings;
 use crate::validate::Valid;
 use crate::world::{Credentials, Sight, Subject, World};
@@ -107,11 +107,10 @@ pub fn plan(subject: &Subject, valid: &Valid, world: &World, settings: &Settings
         pipeline: &valid.pipeline,
         processors: plan.processors.running,
         producers: plan.producers,
-        secret_hash: secret_hash(world),
         settings,
     };
     for child in Child::ALL {
-        match blueprint.declare(child) {
+        match blueprint.declare(child, &secret_hashes(child, world)) {
             Some(object) => apply(child, object, subject, world, &mut plan),
             None if world.children.contains_key(&child) => plan.steps.push(Step::Delete(child)),
             None => {}
@@ -120,15 +119,25 @@ pub fn plan(subject: &Subject, valid: &Valid, world: &World, settings: &Settings
     plan
 }
 
-/// Pods that run are left alone while the Secret is away: their template stays what it is.
-fn secret_hash(world: &World) -> Option<&str> {
-    match &world.credentials {
-        Credentials::Found { hash } => Some(hash.as_str()),
-        Credentials::NotNamed => None,
-        Credentials::Missing | Credentials::Forbidden | Credentials::KeyMissing(_) | Credentials::Invalid(_) => {
-            world.children.get(&Child::Processor)?.template_annotation(SECRET_HASH)
-        }
+/// Which Secrets the pods of a child get: by the annotation that has their hash.
+fn logins(child: Child, world: &World) -> Vec<(&'static str, &Credentials)> {
+    let kafka = (KAFKA_SECRET_HASH, &world.kafka_login);
+    match child {
+        Child::Producer => vec![kafka],
+        Child::Processor => vec![kafka, (DATABASE_SECRET_HASH, &world.database_login)],
+        Child::ConfigMap | Child::ServiceAccount | Child::MetricsService | Child::DisruptionBudget => Vec::new(),
     }
+}
+
+/// Pods that run are left alone while a Secret is away: their template stays what it is.
+fn secret_hashes(child: Child, world: &World) -> Vec<(&'static str, &str)> {
+    let hash = |annotation, login| match login {
+        &Credentials::NotNamed => None,
+        Credentials::Found { hash } => Some(hash.as_str()),
+        Credentials::Unusable(_) => world.children.get(&child)?.template_annotation(annotation),
+    };
+    let hashes = logins(child, world).into_iter();
+    hashes.filter_map(|(annotation, login)| Some((annotation, hash(annotation, login)?))).collect()
 }
 
 /// There exactly while something goes with the resource.
@@ -226,20 +235,18 @@ impl Needs {
             Sight::Seen(None) => needs.after_topic = true,
             Sight::NotAsked | Sight::Failed(_) => needs.missing = Some("the topic cannot be reached yet".to_owned()),
         }
-        if child != Child::Processor {
-            return needs;
-        }
-        match &world.schema {
-            _ if recorded.schema.is_some() => {}
-            Sight::Seen(Some(_)) => {}
-            Sight::Seen(None) => needs.after_schema = true,
-            Sight::NotAsked | Sight::Failed(_) => needs.missing = Some("the schema cannot be reached yet".to_owned()),
-        }
-        match world.credentials {
-            Credentials::NotNamed | Credentials::Found { .. } => {}
-            Credentials::Missing | Credentials::Forbidden | Credentials::KeyMissing(_) | Credentials::Invalid(_) => {
-                needs.missing = Some("database.secret cannot be used yet".to_owned());
+        if child == Child::Processor {
+            match &world.schema {
+                _ if recorded.schema.is_some() => {}
+                Sight::Seen(Some(_)) => {}
+                Sight::Seen(None) => needs.after_schema = true,
+                Sight::NotAsked | Sight::Failed(_) => {
+                    needs.missing = Some("the schema cannot be reached yet".to_owned());
+                }
             }
+        }
+        if logins(child, world).iter().any(|(_, login)| matches!(login, Credentials::Unusable(_))) {
+            needs.missing = Some("a Secret that it needs cannot be used yet".to_owned());
         }
         needs
     }

@@ -102,26 +102,28 @@ reasons! {
     FewerPartitions: Good,
     /// The spec breaks a rule.
     InvalidSpec: Stuck,
-    /// The spec asks for something that this version cannot do.
-    NotSupported: Stuck,
     /// A Secret that is named is not there. Pods that run are left alone.
     SecretMissing: Stuck,
     /// The operator may not read the Secret that is named. Pods that run are left alone.
     SecretForbidden: Stuck,
     /// A Secret is there and lacks the key that is named. Pods that run are left alone.
     SecretKeyMissing: Stuck,
-    /// A Secret's connection URI is none.
+    /// What is in a Secret is not what it should be: no connection URI, no certificate, or a key of another certificate. Pods that run are left alone.
     SecretInvalid: Stuck,
-    /// Kafka refused user name or password.
+    /// Kafka refused user name, password or client certificate.
     KafkaCredentialsRefused: Stuck,
+    /// There is no encryption that we and Kafka agree on: its certificate cannot be trusted, or one side speaks no TLS.
+    KafkaTlsFailed: Stuck,
     /// Kafka forbids the user something that is needed.
     KafkaForbidden: Stuck,
     /// Kafka refuses the topic as it is declared.
     TopicRefused: Stuck,
     /// The topic was deleted, or deleted and made again: the offsets in Postgres are not about it.
     TopicReplaced: Stuck,
-    /// Postgres refused user name or password.
+    /// Postgres refused user name, password or client certificate.
     DatabaseCredentialsRefused: Stuck,
+    /// There is no encryption that we and Postgres agree on: its certificate cannot be trusted, or one side speaks no TLS.
+    DatabaseTlsFailed: Stuck,
     /// There is no such database.
     DatabaseMissing: Stuck,
     /// The user lacks a right in Postgres.

@@ -5,7 +5,6 @@
 
 use kube::Resource;
 use retail_pipeline::Pipeline;
-use retail_pipeline::args::unsupported;
 use retail_pipeline::resource::{DeletionPolicies, RetailPipeline};
 use serde_json::json;
 
@@ -51,9 +50,5 @@ pub fn parse(text: &str) -> Result<Valid, Invalid> {
         let problems = problems.0.iter().map(|problem| format!("{}: {}", problem.path, problem.message));
         Invalid { reason: Reason::InvalidSpec, message: problems.collect::<Vec<_>>().join("; ") }
     })?;
-    if let Some(what) = unsupported(&pipeline) {
-        let message = format!("{what} is not supported by this version");
-        return Err(Invalid { reason: Reason::NotSupported, message });
-    }
     Ok(Valid { pipeline, suspend: resource.spec.suspend, deletion_policy: resource.spec.deletion_policy })
 }

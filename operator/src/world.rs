@@ -104,31 +104,51 @@ pub struct SeenTopic {
     pub log_ends: Vec<i64>,
 }
 
-/// What is known of the Secret that is named.
+/// What is known of the Secrets that one server needs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Credentials {
     /// None is named.
     NotNamed,
-    /// It is there, and its keys have this hash.
+    /// They are there, and what pods get of them has this hash.
     Found {
-        /// Of the keys that pods get.
+        /// Of keys and values.
         hash: String,
     },
+    /// One is no use.
+    Unusable(Unusable),
+}
+
+/// Why a Secret is no use.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Unusable {
     /// It is not there.
-    Missing,
+    Missing {
+        /// Its name.
+        secret: String,
+    },
     /// The operator may not read it.
-    Forbidden,
-    /// It has not this key.
-    KeyMissing(String),
-    /// What is in it cannot be used.
+    Forbidden {
+        /// Its name.
+        secret: String,
+    },
+    /// It lacks a key.
+    KeyMissing {
+        /// Its name.
+        secret: String,
+        /// The key.
+        key: String,
+    },
+    /// What is in it is not what it should be, in words.
     Invalid(String),
 }
 
 /// All that was observed of a pipeline and around it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct World {
-    /// The Secret that is named.
-    pub credentials: Credentials,
+    /// The Secrets for Kafka.
+    pub kafka_login: Credentials,
+    /// The Secrets for Postgres.
+    pub database_login: Credentials,
     /// The topic, or that there is none.
     pub topic: Sight<Option<SeenTopic>, ClusterError>,
     /// How far the schema is, or that there is none.
@@ -143,7 +163,8 @@ impl World {
     /// A world with nothing of the pipeline in it, but all that it stands on.
     pub fn empty() -> Self {
         Self {
-            credentials: Credentials::NotNamed,
+            kafka_login: Credentials::NotNamed,
+            database_login: Credentials::NotNamed,
             topic: Sight::Seen(None),
             schema: Sight::Seen(None),
             children: BTreeMap::new(),

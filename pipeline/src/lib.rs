@@ -1,8 +1,10 @@
 //! What a RetailPipeline is.
 pub mod args;
+pub mod certificates;
 pub mod crd;
 pub mod duration;
 pub mod kafka;
+pub mod login;
 mod pipeline;
 pub mod postgres;
 pub mod process;

@@ -305,7 +305,7 @@ pub struct DatabaseTls {
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 #[serde(rename_all = "kebab-case")]
 pub enum TlsMode {
-    /// Encrypt, and check nothing.
+    /// Encrypt, ask for no host, and for an authority only if one is given.
     Require,
     /// Check who signed the certificate, and that it is the host's.
     VerifyFull,

@@ -29,11 +29,11 @@ struct Args {
 fn main() -> ExitCode {
     let Args { pipeline, plan } = Args::parse();
     process::log_to_stderr();
-    let settings = match pipeline.load() {
-        Ok(settings) => settings,
+    let (pipeline, kafka) = match pipeline.load_kafka() {
+        Ok(loaded) => loaded,
         Err(error) => return process::misused(&error),
     };
-    let plan = match Plan::new(&settings.pipeline, plan, run::clock()) {
+    let plan = match Plan::new(&pipeline, plan, run::clock()) {
         Ok(plan) => plan,
         Err(error) => return process::misused(&error),
     };
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
         move || stop.store(true, Ordering::Relaxed)
     });
     let bar = progress(plan.events, &sent, &stop);
-    let result = run::run(&settings.kafka, &settings.pipeline.topic.name, &plan, &stop, &sent);
+    let result = run::run(&kafka, &pipeline.topic.name, &plan, &stop, &sent);
     stop.store(true, Ordering::Relaxed);
     if let Some(bar) = bar {
         bar.finish_and_clear();

@@ -210,7 +210,7 @@ impl CaseBuilder {
         let pipeline = Pipeline::parse(&yaml).unwrap_or_else(|problems| panic!("{problems}"));
         let topic = Topic { bootstrap_servers: kafka.clone(), name };
         let database = DatabaseConnection::new(database_url.parse().unwrap(), &pipeline.schema);
-        let settings = Settings { pipeline, kafka: KafkaConnection { bootstrap_servers: kafka }, database };
+        let settings = Settings { pipeline, kafka: KafkaConnection::plain(kafka), database };
         Case { settings, file, topic, database_url }
     }
 

@@ -9,6 +9,7 @@ mod case;
 mod process;
 mod proxy;
 mod records;
+mod secure;
 mod servers;
 mod wait;
 
@@ -16,5 +17,6 @@ pub use case::{Case, CaseBuilder};
 pub use process::{Program, jumping_clock};
 pub use proxy::{Moment, Proxy};
 pub use records::{Sent, Topic, at, purchase};
+pub use secure::{Certificates, SecureKafka, SecurePostgres};
 pub use servers::{Kafka, Postgres, SmallDisk};
 pub use wait::{eventually, within};

@@ -41,7 +41,12 @@ impl Kafka {
     /// The broker that all tests share.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Kafka> = OnceLock::new();
-        SHARED.get_or_init(|| Self { server: Server::start("dev/kafka", "kafka", false) })
+        SHARED.get_or_init(|| Self::named("kafka"))
+    }
+
+    /// A broker that all tests share, in a directory of that name.
+    pub(crate) fn named(name: &str) -> Self {
+        Self { server: Server::start("dev/kafka", name, false) }
     }
 
     /// A broker that one test may break. Gone with the value.
@@ -83,7 +88,12 @@ impl Postgres {
     /// The server that all tests share.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Postgres> = OnceLock::new();
-        SHARED.get_or_init(|| Self { server: Server::start("dev/postgres", "postgres", false) })
+        SHARED.get_or_init(|| Self::named("postgres"))
+    }
+
+    /// A server that all tests share, in a directory of that name.
+    pub(crate) fn named(name: &str) -> Self {
+        Self { server: Server::start("dev/postgres", name, false) }
     }
 
     /// A server that one test may break. Gone with the value.
@@ -213,6 +223,6 @@ impl Drop for SmallDisk {
 }
 
 /// A port nobody has just now.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }

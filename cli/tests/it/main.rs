@@ -3,5 +3,6 @@
 
 mod commands;
 mod run;
+mod tls;
 
 const RETAIL: &str = env!("CARGO_BIN_EXE_retail");

@@ -38,6 +38,9 @@ pub fn processor_file(pipeline: &Pipeline) -> String {
         "database": database(pipeline, schema),
         "console": console,
     });
+    if let Some(tls) = &pipeline.database.tls {
+        spec["database"]["tls"] = json!(tls);
+    }
     if *when_idle != WhenIdle::default() {
         spec["watermark"]["whenIdle"] = json!(when_idle);
     }

@@ -3,6 +3,7 @@
 
 mod config;
 mod network;
+mod secrets;
 mod workload;
 
 use kube::Resource;
@@ -11,7 +12,6 @@ use retail_pipeline::resource::RetailPipeline;
 use serde_json::{Value, json};
 
 pub use config::{processor_file, producer_file};
-pub(crate) use workload::login_keys;
 
 use crate::hash;
 use crate::names::{Child, DECLARED_HASH, MANAGED_BY, selector};
@@ -32,23 +32,22 @@ pub struct Blueprint<'a> {
     pub processors: i32,
     /// Number of producers that run.
     pub producers: i32,
-    /// The hash of the Secret's keys that pods get, if a Secret is named.
-    pub secret_hash: Option<&'a str>,
     /// The operator's settings.
     pub settings: &'a Settings,
 }
 
 impl Blueprint<'_> {
-    /// The object that is declared for a child, or nothing if there shall be none.
-    pub fn declare(&self, child: Child) -> Option<Value> {
+    /// The object that is declared for a child, or nothing if there shall be none. `secret_hashes` are annotations of its
+    /// pods, which are replaced when a Secret changes.
+    pub fn declare(&self, child: Child, secret_hashes: &[(&'static str, &str)]) -> Option<Value> {
         let object = match child {
             Child::ConfigMap => config::config_map(self.pipeline),
             Child::ServiceAccount => json!({"automountServiceAccountToken": false}),
             Child::MetricsService => network::metrics_service(self.pipeline),
             Child::DisruptionBudget if self.processors > 1 => disruption_budget(self.pipeline),
             Child::DisruptionBudget => return None,
-            Child::Processor => workload::processor(self),
-            Child::Producer => workload::producer(self)?,
+            Child::Processor => workload::processor(self, secret_hashes),
+            Child::Producer => workload::producer(self, secret_hashes)?,
         };
         Some(with_head(child, self.pipeline, object))
     }

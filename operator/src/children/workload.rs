@@ -3,47 +3,51 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use retail_pipeline::resource::{DatabaseSecret, Resources};
+use retail_pipeline::resource::Resources;
 use serde_json::{Map, Value, json};
 
 use super::config::{PROCESSOR_FILE, PRODUCER_FILE, processor_file, producer_file};
+use super::secrets::Secrets;
 use super::{Blueprint, PORT, USER};
 use crate::hash;
-use crate::names::{CONFIG_HASH, Child, SECRET_HASH, selector};
+use crate::names::{CONFIG_HASH, Child, selector};
 
-/// Where the ConfigMap is mounted.
-const DIRECTORY: &str = "/etc/retail";
+/// Where the ConfigMap and Secrets are mounted.
+pub(super) const DIRECTORY: &str = "/etc/retail";
 
 /// A processor commits and leaves its group in this time; a statement that is under way may take that long.
 const GRACE_SECONDS: i64 = 60;
 
-pub(super) fn processor(blueprint: &Blueprint<'_>) -> Value {
+pub(super) fn processor(blueprint: &Blueprint<'_>, secret_hashes: &[(&'static str, &str)]) -> Value {
     let pipeline = blueprint.pipeline;
     let file = processor_file(pipeline);
-    let env = pipeline.database.secret.as_ref().map(login).unwrap_or_default();
+    let secrets = Secrets::default().kafka(&pipeline.kafka).database(&pipeline.database);
     let mut container = container(blueprint, "processor", PROCESSOR_FILE, &pipeline.processor.resources);
-    container["env"] = json!(env);
     container["args"] = json!(["-f", format!("{DIRECTORY}/{PROCESSOR_FILE}"), "--http", format!("0.0.0.0:{PORT}")]);
     container["ports"] = json!([{"name": "http", "containerPort": PORT, "protocol": "TCP"}]);
     // Alive is the process. Neither Kafka nor Postgres away makes a restart useful.
     container["livenessProbe"] = json!({"httpGet": {"path": "/livez", "port": "http"}, "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 6});
     container["readinessProbe"] =
         json!({"httpGet": {"path": "/readyz", "port": "http"}, "periodSeconds": 5, "timeoutSeconds": 5});
-    let mut annotations = BTreeMap::from([(CONFIG_HASH, hash::of([file.as_bytes()]))]);
-    if let Some(secret) = blueprint.secret_hash {
-        annotations.insert(SECRET_HASH, secret.to_owned());
-    }
-    deployment(blueprint, Child::Processor, blueprint.processors, &container, &annotations)
+    let annotations = annotations(&file, secret_hashes);
+    deployment(blueprint, Child::Processor, blueprint.processors, container, secrets, &annotations)
 }
 
 /// The producer has nothing to say but its log, and so no probes: it runs, or it has ended and is started again.
-pub(super) fn producer(blueprint: &Blueprint<'_>) -> Option<Value> {
+pub(super) fn producer(blueprint: &Blueprint<'_>, secret_hashes: &[(&'static str, &str)]) -> Option<Value> {
     let producer = blueprint.pipeline.producer.as_ref()?;
     let file = producer_file(blueprint.pipeline, producer);
     let mut container = container(blueprint, "producer", PRODUCER_FILE, &producer.resources);
     container["args"] = json!(["-f", format!("{DIRECTORY}/{PRODUCER_FILE}")]);
-    let annotations = BTreeMap::from([(CONFIG_HASH, hash::of([file.as_bytes()]))]);
-    Some(deployment(blueprint, Child::Producer, blueprint.producers, &container, &annotations))
+    let secrets = Secrets::default().kafka(&blueprint.pipeline.kafka);
+    let annotations = annotations(&file, secret_hashes);
+    Some(deployment(blueprint, Child::Producer, blueprint.producers, container, secrets, &annotations))
+}
+
+/// Pods are replaced when what they read changes.
+fn annotations(file: &str, secret_hashes: &[(&'static str, &str)]) -> BTreeMap<&'static str, String> {
+    let config = (CONFIG_HASH, hash::of([file.as_bytes()]));
+    secret_hashes.iter().map(|(name, hash)| (*name, (*hash).to_owned())).chain([config]).collect()
 }
 
 fn container(blueprint: &Blueprint<'_>, program: &str, file: &str, resources: &Resources) -> Value {
@@ -79,31 +83,21 @@ fn quantities(amounts: &BTreeMap<String, IntOrString>) -> Value {
     amounts.iter().map(|(name, amount)| (name.clone(), Value::from(text(amount)))).collect::<Map<_, _>>().into()
 }
 
-/// User name and password, or a URI that has both, in the variables that the programs read outside of a cluster too.
-fn login(secret: &DatabaseSecret) -> Vec<Value> {
-    let from = |variable: &str, key: &str| json!({"name": variable, "valueFrom": {"secretKeyRef": {"name": secret.name, "key": key}}});
-    match &secret.uri_key {
-        Some(key) => vec![from("RETAIL_DATABASE_URL", key)],
-        None => {
-            let (username, password) = login_keys(secret);
-            vec![from("PGUSER", username), from("PGPASSWORD", password)]
-        }
-    }
-}
-
-/// The keys of user name and password.
-pub(crate) fn login_keys(secret: &DatabaseSecret) -> (&str, &str) {
-    (secret.username_key.as_deref().unwrap_or("username"), secret.password_key.as_deref().unwrap_or("password"))
-}
-
 fn deployment(
     blueprint: &Blueprint<'_>,
     child: Child,
     replicas: i32,
-    container: &Value,
+    mut container: Value,
+    secrets: Secrets,
     annotations: &BTreeMap<&str, String>,
 ) -> Value {
     let name = &blueprint.pipeline.name;
+    let file = json!({"name": "pipeline", "configMap": {"name": Child::ConfigMap.name(name)}});
+    let volumes: Vec<Value> = std::iter::once(file).chain(secrets.volumes).collect();
+    if !secrets.env.is_empty() {
+        container["env"] = Value::Array(secrets.env);
+    }
+    container["volumeMounts"].as_array_mut().expect("every container has the file").extend(secrets.mounts);
     let selector = selector(name, child.component());
     let pod = json!({
         "serviceAccountName": Child::ServiceAccount.name(name),
@@ -116,7 +110,7 @@ fn deployment(
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [container],
-        "volumes": [{"name": "pipeline", "configMap": {"name": Child::ConfigMap.name(name)}}],
+        "volumes": volumes,
     });
     json!({"spec": {
         "replicas": replicas,

@@ -228,6 +228,33 @@ async fn a_changed_password_replaces_the_processors_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_changed_secret_for_kafka_replaces_processors_and_producers() {
+    let stage = Stage::start();
+    let key = Key::new("secrets", "kafka-user");
+    stage.api.change(|store| store.create(&key, secret("first")).unwrap());
+    let kafka = json!({"bootstrapServers": "kafka:9092", "sasl": {"mechanism": "SCRAM-SHA-512", "secret": {"name": "kafka-user"}}});
+    stage.declare("retail", json!({"kafka": kafka}));
+    stage.until_ready("retail").await;
+    let names = ["retail-processor", "retail-producer"];
+    let template = |name: &str| stage.object("deployments", name).unwrap()["spec"]["template"].clone();
+    let before = names.map(template);
+    // While it is away, nothing happens to the pods.
+    let kept = stage.object("secrets", "kafka-user").unwrap();
+    stage.api.change(|store| store.delete(&key).unwrap());
+    stage.until("retail", "Stalled", "True", "SecretMissing").await;
+    stage.until("retail", "TopicReady", "Unknown", "WaitingForOthers").await;
+    assert_eq!(names.map(template), before);
+    stage.api.change(|store| store.create(&key, kept).unwrap());
+    stage.until_ready("retail").await;
+    assert_eq!(names.map(template), before);
+    stage.api.change(|store| store.edit(&key, |object| object["data"] = secret("second")["data"].clone()));
+    for (name, before) in names.into_iter().zip(before) {
+        let deployment = Key::new("deployments", name);
+        stage.api.until("new pods", |store| store.get(&deployment).unwrap()["spec"]["template"] != before).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn suspend_stops_the_pods_and_keeps_everything_else() {
     let stage = Stage::start();
     stage.declare("retail", json!({}));

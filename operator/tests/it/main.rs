@@ -12,4 +12,5 @@ mod program;
 mod random;
 mod real;
 mod rights;
+mod secured;
 mod stage;

@@ -76,6 +76,40 @@ fn the_objects_are_these() {
     insta::assert_snapshot!(yaml.join("---\n"));
 }
 
+/// TLS, log-ins and client certificates on both sides.
+fn secured() -> Value {
+    json!({
+        "kafka": {
+            "bootstrapServers": "kafka:9093",
+            "tls": {"caSecret": {"name": "kafka-cluster-ca-cert", "key": "ca.crt"}, "clientSecret": {"name": "client"}},
+            "sasl": {"mechanism": "SCRAM-SHA-512", "secret": {"name": "kafka-user"}},
+        },
+        "database": {
+            "host": "db-rw", "name": "retail", "secret": {"name": "db-app"},
+            "tls": {
+                "mode": "verify-full",
+                "caSecret": {"name": "db-ca", "key": "ca.crt"},
+                "clientSecret": {"name": "db-client"},
+            },
+        },
+    })
+}
+
+#[test]
+fn pods_get_of_each_secret_the_keys_they_need_and_certificates_as_files() {
+    let objects = objects(&from_nothing(&valid(secured()), &settings()));
+    let pods = |child| {
+        let (_, object) = objects.iter().find(|(other, _)| *other == child).unwrap();
+        let pod = &object["spec"]["template"]["spec"];
+        let container = &pod["containers"][0];
+        json!({"env": container["env"], "volumeMounts": container["volumeMounts"], "volumes": pod["volumes"]})
+    };
+    let [processor, producer] = [Child::Processor, Child::Producer].map(pods);
+    insta::assert_snapshot!(serde_saphyr::to_string(&processor).unwrap());
+    let producer = producer.to_string();
+    assert!(producer.contains("kafka-user") && !producer.contains("db-"), "{producer}");
+}
+
 #[test]
 fn every_object_is_what_its_type_says() {
     fn check<T: DeserializeOwned + Serialize>(object: &Value) {
@@ -123,7 +157,7 @@ fn the_programs_read_their_files_as_what_was_declared() {
 
 #[test]
 fn pods_meet_the_restricted_security_standard() {
-    for (_, object) in objects(&from_nothing(&valid(json!({})), &settings())) {
+    for (_, object) in objects(&from_nothing(&valid(secured()), &settings())) {
         let pod = &object["spec"]["template"]["spec"];
         if pod.is_null() {
             continue;
@@ -140,7 +174,8 @@ fn pods_meet_the_restricted_security_standard() {
                 container["ports"].as_array().is_none_or(|ports| ports.iter().all(|port| port["hostPort"].is_null()))
             );
         }
-        assert!(pod["volumes"].as_array().unwrap().iter().all(|volume| volume["configMap"].is_object()));
+        let volumes = pod["volumes"].as_array().unwrap();
+        assert!(volumes.iter().all(|volume| volume["configMap"].is_object() || volume["secret"].is_object()));
     }
 }
 

@@ -7,8 +7,10 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 pub enum Explained {
     /// No broker answers. May pass by itself.
     Unreachable,
-    /// Wrong user name or password.
+    /// Wrong user name, password or client certificate.
     WrongCredentials,
+    /// No encryption that both sides agree on: a certificate is not to be trusted, or one side speaks no TLS.
+    NoTls,
     /// The user may not do this.
     Forbidden,
     /// There is no such topic.
@@ -34,11 +36,17 @@ impl ClusterError {
         let topic = topic.unwrap_or("(none)");
         let code = code(error);
         let said = last_words.unwrap_or_default();
+        if let Some(explained) = Self::handshake(servers, said) {
+            return explained;
+        }
         let (kind, message) = match code {
             Some(Code::Authentication | Code::SaslAuthenticationFailed) => {
                 return Self::wrong_credentials(servers, said);
             }
-            _ if said.contains("SASL authentication error") || said.contains("Authentication failed") => {
+            _ if said.contains("SASL authentication error")
+                || said.contains("Authentication failed")
+                || said.contains("SASL mechanism") =>
+            {
                 return Self::wrong_credentials(servers, said);
             }
             Some(Code::UnknownTopic | Code::UnknownTopicOrPartition) => return Self::missing_topic(topic),
@@ -89,8 +97,36 @@ impl ClusterError {
         Self { kind: Explained::MissingTopic, message }
     }
 
+    /// What librdkafka and its OpenSSL say when two sides cannot agree on encryption: there is a code for none of it.
+    fn handshake(servers: &str, said: &str) -> Option<Self> {
+        let (kind, what) = if said.contains("certificate verify failed") {
+            let what = "has a certificate that cannot be trusted, or one for another host: is its authority the one in \
+                        kafka.tls.caSecret, or RETAIL_KAFKA_CA, and are the bootstrap servers named as in the certificate?";
+            (Explained::NoTls, what)
+        } else if said.contains("SSL alert number") || said.contains("client SSL authentication might be required") {
+            let what = "wants another client certificate than it was given: check kafka.tls.clientSecret, or \
+                        RETAIL_KAFKA_CERTIFICATE and RETAIL_KAFKA_KEY";
+            (Explained::WrongCredentials, what)
+        } else if said.contains("PLAINTEXT broker listener") || said.contains("wrong version number") {
+            (Explained::NoTls, "speaks no TLS there: correct the port, or leave out kafka.tls")
+        } else if said.contains("Disconnected")
+            && said.contains("in state APIVERSION_QUERY")
+            && !said.contains("ssl://")
+        {
+            // It hangs up on the first thing that is said: that was not TLS.
+            (Explained::NoTls, "does not speak without TLS there: declare kafka.tls, or correct the port")
+        } else if said.contains("SSL handshake failed") {
+            (Explained::NoTls, "and we cannot agree on encryption")
+        } else {
+            return None;
+        };
+        Some(Self { kind, message: format!("Kafka at {servers} {what} ({said})") })
+    }
+
     fn wrong_credentials(servers: &str, said: &str) -> Self {
-        let message = format!("Kafka at {servers} refused the user name or password of kafka.sasl.secret ({said})");
+        let message = format!(
+            "Kafka at {servers} refused user name, password or mechanism: check kafka.sasl, or RETAIL_KAFKA_USERNAME and RETAIL_KAFKA_PASSWORD ({said})"
+        );
         Self { kind: Explained::WrongCredentials, message }
     }
 }

@@ -3,6 +3,7 @@
 
 mod error;
 pub mod native;
+mod security;
 pub mod topic;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +16,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 pub use error::{ClusterError, Explained};
 pub use native::{LogOffset, TopicDescription};
+pub use security::{SaslLogin, Security};
 
 /// How long a broker may take to answer a question.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,9 +26,16 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct KafkaConnection {
     /// host:port, or several separated by commas.
     pub bootstrap_servers: String,
+    /// How the connection is encrypted, and who we are.
+    pub security: Security,
 }
 
 impl KafkaConnection {
+    /// Without TLS and without a log-in.
+    pub fn plain(bootstrap_servers: impl Into<String>) -> Self {
+        Self { bootstrap_servers: bootstrap_servers.into(), security: Security::default() }
+    }
+
     /// The settings that every client of ours begins with.
     pub fn client_config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
@@ -39,6 +48,7 @@ impl KafkaConnection {
             // A broker that comes back is found within a second, not within the ten that are the default.
             .set("reconnect.backoff.max.ms", "1000")
             .set_log_level(RDKafkaLogLevel::Info);
+        self.security.put_into(&mut config);
         config
     }
 }
@@ -138,6 +148,11 @@ impl ClientContext for Listener {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         // What matters in there comes again as an error, and is said once, by whoever asked.
         tracing::debug!(?level, facility, "{message}");
+        // But a broker that hangs up, as one does that is spoken to without TLS, is only logged.
+        if facility == "FAIL" {
+            let without_thread = message.split_once("]: ").map_or(message, |(_, rest)| rest);
+            self.lock().last_words.get_or_insert_with(|| without_thread.to_owned());
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

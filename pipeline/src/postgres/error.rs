@@ -4,7 +4,7 @@ use std::error::Error as _;
 
 use tokio_postgres::error::SqlState;
 
-use super::DatabaseConnection;
+use super::{DatabaseConnection, handshake};
 
 /// What `fence` raises: the batch's worker is not the partitions' owner any more, or a floor was raised.
 const FENCED: &str = "RP001";
@@ -16,8 +16,10 @@ pub enum Trouble {
     Unreachable,
     /// The server answers, and cannot do it now: starting, stopping, full, out of memory, deadlock. May pass by itself.
     Busy,
-    /// Wrong user name or password.
+    /// Wrong user name, password or client certificate.
     WrongCredentials,
+    /// No encryption that both sides agree on: a certificate is not to be trusted, or one side speaks no TLS.
+    NoTls,
     /// There is no such database.
     MissingDatabase,
     /// The user may not do this.
@@ -65,6 +67,9 @@ impl DatabaseError {
     pub(crate) fn explain(connection: &DatabaseConnection, error: &tokio_postgres::Error) -> Self {
         let address = connection.address();
         let Some(db) = error.as_db_error() else {
+            if let Some(explained) = handshake::explain(connection, error) {
+                return explained;
+            }
             // tokio-postgres's own words ("error connecting to server") say less than their cause.
             let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
             return if error.source().is_some_and(|source| source.is::<std::io::Error>()) || error.is_closed() {
@@ -78,6 +83,9 @@ impl DatabaseError {
                 Self::new(Trouble::Other, format!("postgres at {address} failed: {reason}"))
             };
         };
+        if let Some(explained) = handshake::explain_refusal(connection, db) {
+            return explained;
+        }
         let said = db.message();
         let user = connection.user();
         let schema = &connection.schema;

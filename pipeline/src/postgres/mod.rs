@@ -3,15 +3,22 @@
 //! All SQL is in `pipeline/sql`, or, where a statement is a line, in the functions here.
 
 mod error;
+mod handshake;
 pub mod progress;
 pub mod provision;
 pub mod store;
 mod time;
+mod tls;
 
 use std::time::Duration;
 
-use tokio_postgres::config::Host;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{Client, Config, NoTls, Socket};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::certificates::{CertificateError, Certificates};
+use crate::resource::TlsMode;
 
 pub use error::{DatabaseError, Trouble};
 
@@ -25,19 +32,20 @@ const NETWORK_TIMEOUT: Duration = Duration::from_secs(20);
 #[derive(Clone)]
 pub struct DatabaseConnection {
     config: Config,
+    tls: Option<MakeRustlsConnect>,
     /// The pipeline's schema.
     pub schema: String,
 }
 
 impl std::fmt::Debug for DatabaseConnection {
-    /// Without the password.
+    /// Without password and keys.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("DatabaseConnection").field("address", &self.address()).field("schema", &self.schema).finish()
     }
 }
 
 impl DatabaseConnection {
-    /// A connection to `schema` by `config`.
+    /// A connection to `schema` by `config`: encrypted if its sslmode is require, and plain if it is anything less.
     pub fn new(mut config: Config, schema: &str) -> Self {
         config
             .connect_timeout(CONNECT_TIMEOUT)
@@ -45,7 +53,21 @@ impl DatabaseConnection {
             .keepalives_idle(NETWORK_TIMEOUT)
             .keepalives_interval(Duration::from_secs(5))
             .keepalives_retries(3);
-        Self { config, schema: schema.to_owned() }
+        let tls = (config.get_ssl_mode() == SslMode::Require).then(|| {
+            tls::connector(TlsMode::Require, &Certificates::default())
+                .expect("nothing is checked, and so nothing missing")
+        });
+        if tls.is_none() {
+            config.ssl_mode(SslMode::Disable);
+        }
+        Self { config, tls, schema: schema.to_owned() }
+    }
+
+    /// The same connection, encrypted, with these checks.
+    pub fn with_tls(mut self, mode: TlsMode, certificates: &Certificates) -> Result<Self, CertificateError> {
+        self.tls = Some(tls::connector(mode, certificates)?);
+        self.config.ssl_mode(SslMode::Require);
+        Ok(self)
     }
 
     /// host:port/database, for messages.
@@ -79,18 +101,34 @@ impl DatabaseConnection {
     pub async fn connect(&self, application: &str) -> Result<Client, DatabaseError> {
         let mut config = self.config.clone();
         config.application_name(application);
-        let (client, connection) = config.connect(NoTls).await.map_err(|error| DatabaseError::explain(self, &error))?;
-        tokio::spawn(async move {
-            // Whoever uses the client sees the same error, and says it.
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection to postgres ended");
-            }
-        });
+        let client = match &self.tls {
+            None => open(&config, NoTls).await,
+            Some(tls) => open(&config, tls.clone()).await,
+        };
+        let client = client.map_err(|error| DatabaseError::explain(self, &error))?;
         // pg_temp last: a temporary table can then not take the place of one of ours.
         let session = format!("SET search_path TO {}, pg_temp; SET TIME ZONE 'UTC'", self.quoted_schema());
         client.batch_execute(&session).await.map_err(|error| DatabaseError::explain(self, &error))?;
         Ok(client)
     }
+}
+
+/// Connects, and leaves what goes over the wire to a task of its own.
+async fn open<T>(config: &Config, tls: T) -> Result<Client, tokio_postgres::Error>
+where
+    T: MakeTlsConnect<Socket> + Send,
+    T::Stream: Send + 'static,
+    T::TlsConnect: Send,
+    <T::TlsConnect as tokio_postgres::tls::TlsConnect<Socket>>::Future: Send,
+{
+    let (client, connection) = config.connect(tls).await?;
+    tokio::spawn(async move {
+        // Whoever uses the client sees the same error, and says it.
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "connection to postgres ended");
+        }
+    });
+    Ok(client)
 }
 
 /// An identifier that may hold anything.

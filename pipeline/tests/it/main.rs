@@ -8,6 +8,7 @@ mod crd;
 mod feeder;
 mod progress;
 mod schema;
+mod tls;
 mod topic;
 mod validation;
 mod verification;

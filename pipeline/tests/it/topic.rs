@@ -206,7 +206,7 @@ async fn log_ends_tell_what_is_there_what_is_committed_and_what_is_gone() {
 
 #[tokio::test]
 async fn a_kafka_that_is_not_there_is_said_in_one_sentence() {
-    let kafka = KafkaConnection { bootstrap_servers: "127.0.0.1:1".to_owned() };
+    let kafka = KafkaConnection::plain("127.0.0.1:1");
     let error = ensure(&kafka, &declared(&[])).await.unwrap_err();
     assert_eq!(error.kind, Explained::Unreachable, "{error}");
     assert!(error.message.starts_with("cannot reach Kafka at 127.0.0.1:1: is it running"), "{error}");

@@ -1,0 +1,88 @@
+//! The commands on a Kafka and a Postgres that let nobody in who does not encrypt and prove who he is.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use retail_testbed::{Certificates, Program, SecureKafka, SecurePostgres};
+
+use crate::RETAIL;
+
+/// A pipeline of a test's own, in a file.
+fn file(name: &str, kafka: &str, database: &str) -> PathBuf {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() % 100_000_000;
+    let name = format!("{name}-{now}");
+    let yaml = format!(
+        "apiVersion: retailpipeline.dev/v1alpha1\nkind: RetailPipeline\nmetadata: {{name: {name}}}\nspec:\n  \
+         kafka: {{{kafka}}}\n  topic: {{name: {name}, partitions: 2}}\n  trigger: 100ms\n  \
+         database: {{host: localhost, port: {}, name: retail, {database}}}\n  \
+         producer: {{eventsPerSecond: 1000, speed: 600}}\n",
+        SecurePostgres::shared().port()
+    );
+    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name).with_extension("yaml");
+    std::fs::write(&file, yaml).unwrap();
+    file
+}
+
+/// Topic, schema, purchases, sums, and the proof, as a user types it.
+async fn everything(file: &PathBuf, environment: &[(&str, String)]) {
+    let command = |arguments: &[&str]| {
+        let mut command = Command::new(RETAIL);
+        command.env_clear().env("RETAIL_PIPELINE", file).envs(environment.iter().map(|(name, value)| (name, value)));
+        command.args(arguments);
+        command
+    };
+    let succeeds = |argument| {
+        let output = command(&[argument]).output().unwrap();
+        assert!(output.status.success(), "{argument}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(succeeds("apply-topic").contains("created with 2 partitions"));
+    assert!(succeeds("apply-schema").contains("is there and up to date"));
+    let mut run = Program::run(command(&["run"]));
+    run.says("window  ").await;
+    run.signal("INT");
+    assert_eq!(run.exit_code(Duration::from_secs(60)).await, 0, "{}", run.output());
+    succeeds("verify");
+}
+
+#[tokio::test]
+async fn one_file_runs_with_scram_and_verified_tls_from_files_and_environment() {
+    let kafka = format!(
+        "bootstrapServers: \"{}\", tls: {{caSecret: {{name: a, key: a}}}}, sasl: {{mechanism: SCRAM-SHA-512, secret: {{name: a}}}}",
+        SecureKafka::shared().address()
+    );
+    let file = file("scram", &kafka, "tls: {mode: verify-full, caSecret: {name: a, key: a}}, secret: {name: a}");
+    let ca = Certificates::shared().path("ca.crt");
+    let variables = [
+        ("RETAIL_KAFKA_CA", ca.clone()),
+        ("RETAIL_KAFKA_USERNAME", "retail".to_owned()),
+        ("RETAIL_KAFKA_PASSWORD", "scram-secret".to_owned()),
+        ("PGSSLROOTCERT", ca),
+        ("PGUSER", "retail".to_owned()),
+        ("PGPASSWORD", "retail".to_owned()),
+    ];
+    everything(&file, &variables).await;
+}
+
+#[tokio::test]
+async fn one_file_runs_with_client_certificates_on_both_sides() {
+    let kafka = format!(
+        "bootstrapServers: \"{}\", tls: {{caSecret: {{name: a, key: a}}, clientSecret: {{name: a}}}}",
+        SecureKafka::shared().certified()
+    );
+    let database = "tls: {mode: verify-full, caSecret: {name: a, key: a}, clientSecret: {name: a}}, secret: {name: a}";
+    let file = file("certified", &kafka, database);
+    let path = |name| Certificates::shared().path(name);
+    let variables = [
+        ("RETAIL_KAFKA_CA", path("ca.crt")),
+        ("RETAIL_KAFKA_CERTIFICATE", path("certified.crt")),
+        ("RETAIL_KAFKA_KEY", path("certified.key")),
+        ("PGSSLROOTCERT", path("ca.crt")),
+        ("PGSSLCERT", path("certified.crt")),
+        ("PGSSLKEY", path("certified.key")),
+        ("PGUSER", "certified".to_owned()),
+        ("PGPASSWORD", "certified".to_owned()),
+    ];
+    everything(&file, &variables).await;
+}

@@ -1,0 +1,197 @@
+//! Servers that refuse whoever does not encrypt and prove who they are, and the certificates for both sides.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose,
+};
+
+use crate::process::unique;
+use crate::servers::{Kafka, Postgres, directory, free_port};
+
+/// Certificates in files: `ca` and `stranger` are authorities; `server` is for 127.0.0.1, `localhost` for that name
+/// alone, `misnamed` for another host; `certified` is a client, and `forged` the same client by the stranger. Each is
+/// NAME.crt with NAME.key, and servers also have NAME.pem with both.
+#[derive(Debug)]
+pub struct Certificates {
+    directory: PathBuf,
+}
+
+impl Certificates {
+    /// Those that all tests share, made once.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Certificates> = OnceLock::new();
+        SHARED.get_or_init(|| {
+            let place = directory().join("certificates");
+            if !place.exists() {
+                let made = directory().join(unique("certificates"));
+                fs::create_dir(&made).unwrap();
+                make(&made);
+                // Somebody else may have been first.
+                if fs::rename(&made, &place).is_err() {
+                    fs::remove_dir_all(&made).unwrap();
+                }
+            }
+            Self { directory: place }
+        })
+    }
+
+    /// The path of a file.
+    pub fn path(&self, name: &str) -> String {
+        self.directory.join(name).to_str().unwrap().to_owned()
+    }
+
+    /// What is in a file.
+    pub fn text(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+}
+
+type Authority = CertifiedIssuer<'static, KeyPair>;
+
+fn make(directory: &Path) {
+    let authority = |name: &str| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        fs::write(directory.join(name).with_extension("crt"), authority.pem()).unwrap();
+        authority
+    };
+    let (ca, stranger) = (authority("ca"), authority("stranger"));
+    let issue = |by: &Authority, name: &str, common_name: &str, hosts: &[&str]| {
+        let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
+        let mut params = CertificateParams::new(hosts).unwrap();
+        params.distinguished_name.push(DnType::CommonName, common_name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, by).unwrap().pem();
+        let file = |extension: &str| directory.join(name).with_extension(extension);
+        fs::write(file("crt"), &certificate).unwrap();
+        fs::write(file("key"), key.serialize_pem()).unwrap();
+        fs::write(file("pem"), key.serialize_pem() + &certificate).unwrap();
+    };
+    issue(&ca, "server", "server", &["127.0.0.1", "localhost"]);
+    issue(&ca, "localhost", "localhost", &["localhost"]);
+    issue(&ca, "misnamed", "misnamed", &["elsewhere.example"]);
+    issue(&ca, "certified", "certified", &[]);
+    issue(&stranger, "forged", "certified", &[]);
+}
+
+/// A broker without a listener in plain text. User `retail` has the password `scram-secret` with SCRAM-SHA-512 and
+/// `plain-secret` with PLAIN.
+#[derive(Debug)]
+pub struct SecureKafka {
+    kafka: Kafka,
+    certified: u16,
+    misnamed: u16,
+}
+
+impl SecureKafka {
+    /// The broker that all tests share.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<SecureKafka> = OnceLock::new();
+        SHARED.get_or_init(|| {
+            let home = directory().join("kafka-tls");
+            fs::create_dir_all(&home).unwrap();
+            // A broker that runs, or that starts again, keeps its ports.
+            let ports = home.join("other-ports");
+            if !ports.exists() {
+                fs::write(&ports, format!("{} {}", free_port(), free_port())).unwrap();
+            }
+            let ports = fs::read_to_string(ports).unwrap();
+            let (certified, misnamed) = ports.split_once(' ').unwrap();
+            let certificates = &Certificates::shared().directory;
+            fs::write(home.join("extra.properties"), properties(certified, misnamed, certificates)).unwrap();
+            fs::write(home.join("scram"), "SCRAM-SHA-512=[name=retail,password=scram-secret]\n").unwrap();
+            let (certified, misnamed) = (certified.parse().unwrap(), misnamed.parse().unwrap());
+            Self { kafka: Kafka::named("kafka-tls"), certified, misnamed }
+        })
+    }
+
+    /// The listener SASL_SSL.
+    pub fn address(&self) -> String {
+        self.kafka.address()
+    }
+
+    /// The listener that wants a client certificate by `ca`.
+    pub fn certified(&self) -> String {
+        format!("127.0.0.1:{}", self.certified)
+    }
+
+    /// The listener whose certificate is for another host.
+    pub fn misnamed(&self) -> String {
+        format!("127.0.0.1:{}", self.misnamed)
+    }
+}
+
+fn properties(certified: &str, misnamed: &str, certificates: &Path) -> String {
+    let listeners =
+        format!("SASL_SSL://127.0.0.1:@PORT@,CERTIFIED://127.0.0.1:{certified},MISNAMED://127.0.0.1:{misnamed}");
+    let certificates = certificates.display();
+    format!(
+        "listeners={listeners},CONTROLLER://127.0.0.1:@CONTROLLER@
+advertised.listeners={listeners}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL,CERTIFIED:SSL,MISNAMED:SSL
+inter.broker.listener.name=SASL_SSL
+sasl.mechanism.inter.broker.protocol=PLAIN
+sasl.enabled.mechanisms=SCRAM-SHA-512,PLAIN
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \\
+  username=\"broker\" password=\"broker-secret\" user_broker=\"broker-secret\" user_retail=\"plain-secret\";
+ssl.keystore.type=PEM
+ssl.keystore.location={certificates}/server.pem
+ssl.truststore.type=PEM
+ssl.truststore.location={certificates}/ca.crt
+listener.name.certified.ssl.client.auth=required
+listener.name.misnamed.ssl.keystore.type=PEM
+listener.name.misnamed.ssl.keystore.location={certificates}/misnamed.pem
+"
+    )
+}
+
+/// A server that lets nobody in who does not encrypt. Its certificate is for localhost, and not for 127.0.0.1. User `retail`
+/// has a password; user `certified`, with the same rights, needs the password `certified` and a client certificate too.
+#[derive(Debug)]
+pub struct SecurePostgres {
+    postgres: Postgres,
+}
+
+impl SecurePostgres {
+    /// The server that all tests share.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<SecurePostgres> = OnceLock::new();
+        SHARED.get_or_init(|| {
+            let conf = directory().join("postgres-tls/conf");
+            fs::create_dir_all(&conf).unwrap();
+            let certificates = Certificates::shared();
+            for (from, to) in [("localhost.crt", "server.crt"), ("localhost.key", "server.key"), ("ca.crt", "ca.crt")] {
+                fs::write(conf.join(to), certificates.text(from)).unwrap();
+            }
+            let settings = "ssl = on\nssl_ca_file = 'ca.crt'\n";
+            fs::write(conf.join("extra.conf"), settings).unwrap();
+            let rules = "hostssl all certified 127.0.0.1/32 scram-sha-256 clientcert=verify-full\n\
+                         hostssl all all 127.0.0.1/32 scram-sha-256\n";
+            fs::write(conf.join("pg_hba.conf"), rules).unwrap();
+            fs::write(conf.join("roles.sql"), ROLES).unwrap();
+            Self { postgres: Postgres::named("postgres-tls") }
+        })
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.postgres.address().rsplit_once(':').unwrap().1.parse().unwrap()
+    }
+
+    /// A URL of the database `retail`, with another host than 127.0.0.1 if one is given.
+    pub fn url(&self, user: &str, password: &str, host: &str) -> String {
+        format!("postgres://{user}:{password}@{host}:{}/retail", self.port())
+    }
+}
+
+/// Run once, when the database is made.
+const ROLES: &str = "CREATE ROLE certified LOGIN PASSWORD 'certified'; GRANT CREATE ON DATABASE retail TO certified;\n";
