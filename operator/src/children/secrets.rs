@@ -74,7 +74,7 @@ impl Secrets {
 
     fn ca(&mut self, volume: &str, named: Option<&SecretKey>, variable: &str) {
         let Some(SecretKey { name, key }) = named else { return };
-        let directory = self.mount(volume, json!({"secretName": name, "items": [{"key": key, "path": "ca.crt"}]}));
+        let directory = self.mount(volume, &json!({"secretName": name, "items": [{"key": key, "path": "ca.crt"}]}));
         self.env.push(json!({"name": variable, "value": format!("{directory}/ca.crt")}));
     }
 
@@ -87,10 +87,10 @@ impl Secrets {
         if pairs.len() > 1 {
             source["optional"] = json!(true);
         }
-        Some(self.mount(volume, source))
+        Some(self.mount(volume, &source))
     }
 
-    fn mount(&mut self, volume: &str, source: Value) -> String {
+    fn mount(&mut self, volume: &str, source: &Value) -> String {
         let directory = format!("{DIRECTORY}/{volume}");
         self.volumes.push(json!({"name": volume, "secret": source}));
         self.mounts.push(json!({"name": volume, "mountPath": directory, "readOnly": true}));
