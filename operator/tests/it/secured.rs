@@ -176,7 +176,7 @@ fn good_kafka() -> Value {
     scram("retail", "kafka-ca")
 }
 
-fn database(secret: Value, ca: &str, client: Option<&str>) -> Value {
+fn database(secret: &Value, ca: &str, client: Option<&str>) -> Value {
     let mut tls = json!({"mode": "verify-full", "caSecret": {"name": ca, "key": "ca.crt"}});
     if let Some(name) = client {
         tls["clientSecret"] = json!({"name": name});
@@ -186,15 +186,15 @@ fn database(secret: Value, ca: &str, client: Option<&str>) -> Value {
 }
 
 fn good_database() -> Value {
-    database(json!({"name": "db-app", "uriKey": "uri"}), "db-ca", None)
+    database(&json!({"name": "db-app", "uriKey": "uri"}), "db-ca", None)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_secrets_of_cloudnativepg_and_strimzi_work_as_they_are() {
     let real = Real::start();
     real.declare("scram", None, None);
-    real.declare("keys", Some(plain("plain-kafka")), Some(database(json!({"name": "db-app"}), "db-ca", None)));
-    let client = database(json!({"name": "certified-login"}), "db-ca", Some("client"));
+    real.declare("keys", Some(plain("plain-kafka")), Some(database(&json!({"name": "db-app"}), "db-ca", None)));
+    let client = database(&json!({"name": "certified-login"}), "db-ca", Some("client"));
     real.declare("mtls", Some(certified(Some("certified"))), Some(client));
     for name in ["scram", "keys", "mtls"] {
         real.until(name, "Ready", "True", "AsDeclared").await;
@@ -208,7 +208,7 @@ async fn the_secrets_of_cloudnativepg_and_strimzi_work_as_they_are() {
 async fn each_wrong_credential_gives_its_condition() {
     let real = Real::start();
     let secret = |name: &str| json!({"name": name});
-    let login = |name: &str| database(secret(name), "db-ca", None);
+    let login = |name: &str| database(&secret(name), "db-ca", None);
     let no_tls = |mut server: Value| {
         server.as_object_mut().unwrap().remove("tls");
         server
@@ -236,15 +236,15 @@ async fn each_wrong_credential_gives_its_condition() {
     ];
     let mut by_address = login("wrong-db");
     by_address["host"] = json!("127.0.0.1");
-    let uri = |name: &str, ca: &str| database(json!({"name": name, "uriKey": "uri"}), ca, None);
+    let uri = |name: &str, ca: &str| database(&json!({"name": name, "uriKey": "uri"}), ca, None);
     let postgres = [
         ("db-ca-missing", uri("db-app", "none"), "CredentialsReady", "SecretMissing"),
-        ("db-mismatch", database(secret("db-app"), "db-ca", Some("mismatch")), "CredentialsReady", "SecretInvalid"),
+        ("db-mismatch", database(&secret("db-app"), "db-ca", Some("mismatch")), "CredentialsReady", "SecretInvalid"),
         ("db-password", login("wrong-db"), "SchemaReady", "DatabaseCredentialsRefused"),
         ("db-no-certificate", login("certified-login"), "SchemaReady", "DatabaseCredentialsRefused"),
         (
             "db-forged",
-            database(secret("certified-login"), "db-ca", Some("forged")),
+            database(&secret("certified-login"), "db-ca", Some("forged")),
             "SchemaReady",
             "DatabaseCredentialsRefused",
         ),
