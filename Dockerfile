@@ -17,8 +17,9 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     SOURCE_DATE_EPOCH=0 CARGO_PROFILE_RELEASE_DEBUG=false CARGO_PROFILE_RELEASE_STRIP=symbols \
     cargo build --locked --release --workspace --bins --target "$(uname -m)-unknown-linux-musl" --target-dir /target \
  && for program in retail retail-producer retail-processor retail-operator; do \
-      cp "/target/$(uname -m)-unknown-linux-musl/release/$program" /image/; \
-    done
+      cp "/target/$(uname -m)-unknown-linux-musl/release/$program" /image/ || exit; \
+    done \
+ && rm -r /target
 
 FROM scratch
 ARG VERSION=unknown

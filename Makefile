@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 
 .PHONY: help
 help: ## Say what there is
-	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 ##@ Look
 
@@ -40,6 +40,10 @@ down: ## Stop every server that was started here; the data stays
 .PHONY: build
 build: ## Build the programs into target/release
 	cargo build --release --workspace --bins
+
+.PHONY: docker-build
+docker-build: ## Build the image with docker, podman or buildah (CONTAINER_TOOL)
+	@dev/image build
 
 .PHONY: test
 test: ## Run all tests, on a real Kafka and a real Postgres

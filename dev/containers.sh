@@ -72,11 +72,13 @@ local_debian() {
 # toolchain is this machine's, mounted where the official image has it, and so are the authorities that it trusts.
 local_rust() {
   have rustup || die "no registry is asked, and there is no rustup here to build with: see https://rustup.rs"
-  local toolchain base sysroot
+  local base version toolchain sysroot
   base=$(sed -n 's/^FROM \(rust:[^ ]*\).*/\1/p' Dockerfile)
+  version=${base#rust:}
+  version=${version%%-*}
+  toolchain=$version-$(rustc -vV | sed -n 's/^host: //p')
   sysroot=$(rustc --print sysroot)
-  toolchain=$(sed 's/^rust:\([0-9.]*\)-.*/\1/' <<<"$base")-$(rustc -vV | sed -n 's/^host: //p')
-  rustc --version | grep -qF "rustc ${toolchain%%-*} " || die "the Dockerfile builds with Rust ${toolchain%%-*}, and here is $(rustc --version)"
+  rustc --version | grep -qF "rustc $version " || die "the Dockerfile builds with Rust $version, and here is $(rustc --version)"
   rustup target list --installed | grep -qx "$(uname -m)-unknown-linux-musl" || rustup -q target add "$(uname -m)-unknown-linux-musl" >&2
   local_debian ca-certificates gcc libc6-dev make musl-tools perl
   if ! local_buildah inspect --type image "localhost/$base" 2>/dev/null | grep -qF "$DEBIAN"; then
