@@ -13,6 +13,7 @@ use retail_pipeline::kafka::KafkaConnection;
 use retail_pipeline::postgres::DatabaseConnection;
 use retail_pipeline::resource::DatabaseSecret;
 
+use crate::address::seen_from_elsewhere;
 use crate::children::login_keys;
 use crate::difference::Live;
 use crate::hash;
@@ -73,20 +74,21 @@ pub async fn observe<O: Outside>(
         Some(_) => namespace_ends(client, &subject.namespace).await?,
         None => false,
     };
+    let seen = seen_from_elsewhere(pipeline);
     let (credentials, database) = match &pipeline.database.secret {
         Some(named) => {
             let secrets = Api::<Secret>::namespaced(client.clone(), &subject.namespace);
             match secrets.get_opt(&named.name).await {
                 Err(kube::Error::Api(status)) if status.is_forbidden() => (Credentials::Forbidden, None),
-                secret => read_secret(pipeline, named, secret?),
+                secret => read_secret(&seen, named, secret?),
             }
         }
-        None => match Login::default().connection(pipeline) {
+        None => match Login::default().connection(&seen) {
             Ok(connection) => (Credentials::NotNamed, Some(connection)),
             Err(error) => (Credentials::Invalid(error.to_string()), None),
         },
     };
-    let kafka = KafkaConnection { bootstrap_servers: pipeline.kafka.bootstrap_servers.clone() };
+    let kafka = KafkaConnection { bootstrap_servers: seen.kafka.bootstrap_servers };
     let mut world = World { credentials, children, namespace_ends, ..World::empty() };
     // While the pipeline goes, it does not matter what topic and schema are like.
     if subject.deleting_for.is_none() {
