@@ -35,6 +35,24 @@ jupyter: ## Open the notebook that reads the rows and plots them
 down: ## Stop every server that was started here; the data stays
 	@dev/down
 
+##@ Kubernetes
+
+.PHONY: cluster-up
+cluster-up: ## Start a real Kubernetes without Docker, with everything on it (root)
+	@dev/install cluster
+
+.PHONY: cluster-down
+cluster-down: ## End it; nothing of it stays
+	@dev/cluster down
+
+.PHONY: kind-up
+kind-up: ## The same on kind, where there is Docker
+	@dev/install kind
+
+.PHONY: kind-down
+kind-down: ## End it
+	@kind delete cluster --name retail --kubeconfig .dev/kind.kubeconfig
+
 ##@ Work
 
 .PHONY: build
