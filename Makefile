@@ -69,6 +69,10 @@ test: ## Run all tests, on a real Kafka and a real Postgres
 	cargo build --workspace --bins
 	dev/jupyter test
 
+.PHONY: e2e
+e2e: ## Hold the operator to its promises on that Kubernetes (root)
+	dev/e2e
+
 .PHONY: lint
 lint: ## Check format, lints, docs, dependencies, chart, scripts
 	dev/lint
