@@ -31,11 +31,11 @@ install() {
 # buildah, with its images outside the checkout and apart from any others.
 local_buildah() { buildah --root "$CACHE/containers" --runroot "$CACHE/containers-run" "$@"; }
 
-# build_with OPTION...: a build by buildah or podman.
+# build_with OPTION...: a build by buildah or podman. In the OCI format: the other one has the names of the build's containers in it.
 build_with() {
   case $TOOL in
-    buildah) local_buildah build --isolation chroot --format docker "$@" ;;
-    podman) podman build --format docker "$@" ;;
+    buildah) local_buildah build --isolation chroot --format oci "$@" ;;
+    podman) podman build --format oci "$@" ;;
   esac
 }
 
