@@ -31,11 +31,11 @@ install() {
 # buildah, with its images outside the checkout and apart from any others.
 local_buildah() { buildah --root "$CACHE/containers" --runroot "$CACHE/containers-run" "$@"; }
 
-# build_with OPTION...: a build by buildah or podman.
+# build_with OPTION...: a build by buildah or podman. In the OCI format: the other one has the names of the build's containers in it.
 build_with() {
   case $TOOL in
-    buildah) local_buildah build --isolation chroot --format docker "$@" ;;
-    podman) podman build --format docker "$@" ;;
+    buildah) local_buildah build --isolation chroot --format oci "$@" ;;
+    podman) podman build --format oci "$@" ;;
   esac
 }
 
@@ -60,7 +60,10 @@ local_debian() {
   made=$(mktemp -d "$CACHE/debian.XXXXXX")
   mmdebstrap -q --variant=minbase --include="$(IFS=, && echo "$*")" --aptopt='Acquire::Languages "none"' \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
-    bookworm "$made/root.tar" /etc/apt/sources.list.d/debian.sources >&2
+    bookworm "$made/root.tar" /etc/apt/sources.list.d/debian.sources >&2 || {
+    rm -rf "$made"
+    die "mmdebstrap made no Debian with $*"
+  }
   container=$(local_buildah from scratch)
   local_buildah add -q "$container" "$made/root.tar" / >/dev/null
   local_buildah config --cmd bash --env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$container"
