@@ -14,10 +14,10 @@ use tokio::process::Command;
 use crate::dump::dump;
 
 /// Where the chart is installed.
-pub const OPERATOR_NAMESPACE: &str = "retail-system";
+const OPERATOR_NAMESPACE: &str = "retail-system";
 
 /// The release of the chart, and the name of its Deployment and of its lease.
-pub const OPERATOR: &str = "retail-operator";
+const OPERATOR: &str = "retail-operator";
 
 /// Far beyond what anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(240);

@@ -9,8 +9,9 @@ use serde_json::json;
 async fn data(case: &Case) -> (bool, bool) {
     let kafka = KafkaConnection { bootstrap_servers: "kafka.default:9092".to_owned() };
     let topic = topic::observe(&kafka, &case.data).await.expect("Kafka answers");
-    let schema = case.cluster.superuser().await.query_one("SELECT to_regnamespace($1::text) IS NOT NULL", &[&case.data]);
-    (topic.is_some(), schema.await.expect("Postgres answers").get(0))
+    let database = case.cluster.superuser().await;
+    let schema = database.query_one("SELECT to_regnamespace($1::text) IS NOT NULL", &[&case.data]).await;
+    (topic.is_some(), schema.expect("Postgres answers").get(0))
 }
 
 #[tokio::test]
