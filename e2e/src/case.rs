@@ -113,7 +113,8 @@ impl Case {
             let said = pipeline.status?;
             let about_this = said.observed_generation == pipeline.metadata.generation;
             let found = said.conditions.iter().find(|said| said.type_ == condition)?;
-            (about_this && status.split('|').any(|status| found.status == status) && found.reason.starts_with(reason)).then_some(())
+            (about_this && status.split('|').any(|status| found.status == status) && found.reason.starts_with(reason))
+                .then_some(())
         })
         .await;
     }
@@ -206,10 +207,16 @@ impl Case {
         .await;
     }
 
-    /// Ends the pipeline and its namespace. The cluster's Kafka and Postgres keep the data until it goes.
-    pub async fn end(self) {
+    /// Has the namespace deleted, and does not wait for it. The cluster's Kafka and Postgres keep the data until they go.
+    pub async fn end(&self) {
         let namespaces = Api::<Namespace>::all(self.cluster.client.clone());
         namespaces.delete(&self.namespace, &DeleteParams::default()).await.expect("it can be deleted");
+    }
+
+    /// Has the namespace deleted, and waits until it is gone.
+    pub async fn is_gone(&self) {
+        self.end().await;
+        let namespaces = Api::<Namespace>::all(self.cluster.client.clone());
         eventually(&self.cluster.client, &format!("{} is gone", self.namespace), async || {
             namespaces.get_opt(&self.namespace).await.ok()?.is_none().then_some(())
         })

@@ -79,7 +79,10 @@ impl Cluster {
     /// Deletes a pod, without asking it to end in order.
     pub async fn kill(&self, namespace: &str, pod: &str) {
         let at_once = DeleteParams::default().grace_period(0);
-        Api::<Pod>::namespaced(self.client.clone(), namespace).delete(pod, &at_once).await.expect("the pod can be deleted");
+        Api::<Pod>::namespaced(self.client.clone(), namespace)
+            .delete(pod, &at_once)
+            .await
+            .expect("the pod can be deleted");
     }
 
     /// Has a StatefulSet of the namespace `default` run that many pods, and waits until it does.
@@ -98,7 +101,10 @@ impl Cluster {
     pub async fn scale_operator(&self, replicas: i32) {
         let deployments = Api::<Deployment>::namespaced(self.client.clone(), OPERATOR_NAMESPACE);
         let scale = json!({"spec": {"replicas": replicas}});
-        deployments.patch_scale(OPERATOR, &PatchParams::default(), &Patch::Merge(scale)).await.expect("it can be scaled");
+        deployments
+            .patch_scale(OPERATOR, &PatchParams::default(), &Patch::Merge(scale))
+            .await
+            .expect("it can be scaled");
         eventually(&self.client, &format!("{replicas} operators are ready, and no others are there"), async || {
             let ready = deployments.get(OPERATOR).await.ok()?.status?.ready_replicas.unwrap_or(0);
             (ready == replicas && self.operators().await.len() == replicas as usize).then_some(())

@@ -8,7 +8,8 @@ use retail_pipeline::resource::RetailPipeline;
 /// Says on standard error what pipelines, pods, their logs and the last events are like.
 pub(crate) async fn dump(client: &Client) {
     for pipeline in all::<RetailPipeline>(client).await {
-        let of = [pipeline.metadata.namespace.unwrap_or_default(), pipeline.metadata.name.unwrap_or_default()].join("/");
+        let of =
+            [pipeline.metadata.namespace.unwrap_or_default(), pipeline.metadata.name.unwrap_or_default()].join("/");
         let status = serde_json::to_string_pretty(&pipeline.status).unwrap_or_default();
         say(&format!("pipeline {of}, generation {:?}: {status}", pipeline.metadata.generation));
     }

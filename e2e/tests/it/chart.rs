@@ -28,7 +28,17 @@ async fn an_operator_that_is_upgraded_without_a_change_of_meaning_replaces_no_po
     let case = Case::ready(&cluster, "upgrade", json!({})).await;
     let pods = (case.pods("processor").await, case.pods("producer").await);
     let operators: Vec<_> = cluster.operators().await.into_iter().filter_map(|pod| pod.metadata.uid).collect();
-    let upgrade = ["upgrade", "retail-operator", CHART, "-n", "retail-system", "--reset-then-reuse-values", "--wait", "--timeout", "240s"];
+    let upgrade = [
+        "upgrade",
+        "retail-operator",
+        CHART,
+        "-n",
+        "retail-system",
+        "--reset-then-reuse-values",
+        "--wait",
+        "--timeout",
+        "240s",
+    ];
     // Another log level each time, so that there is something to upgrade.
     let log = format!("log=info,e2e={}", case.data);
     helm(&[&upgrade[..], &["--set", &log.replace(',', "\\,")]].concat()).await;
@@ -56,7 +66,18 @@ async fn a_chart_that_is_uninstalled_leaves_pipelines_and_their_pods_and_takes_t
     helm(&["uninstall", "retail-operator", "-n", "retail-system", "--wait", "--timeout", "240s"]).await;
     assert!(case.status().await.is_some(), "the pipeline and its definition stay");
     case.is_exact().await;
-    let install = ["install", "retail-operator", CHART, "-n", "retail-system", "--set", "replicas=2", "--wait", "--timeout", "240s"];
+    let install = [
+        "install",
+        "retail-operator",
+        CHART,
+        "-n",
+        "retail-system",
+        "--set",
+        "replicas=2",
+        "--wait",
+        "--timeout",
+        "240s",
+    ];
     helm(&[&install[..], &["--set", &tag]].concat()).await;
     case.change(json!({"processor": {"replicas": 2}})).await;
     eventually(&cluster.client, "two processors", async || (case.status().await?.replicas == 2).then_some(())).await;
@@ -76,7 +97,18 @@ async fn an_operator_of_one_namespace_ignores_the_others_and_needs_no_cluster_ro
     // The one of all namespaces would look after both.
     cluster.scale_operator(0).await;
     let (release, watch) = (&ours.data.replace('_', "-"), format!("watchNamespaces={{{}}}", ours.namespace));
-    let install = ["install", release, CHART, "-n", &ours.namespace, "--set", "crds.install=false", "--wait", "--timeout", "240s"];
+    let install = [
+        "install",
+        release,
+        CHART,
+        "-n",
+        &ours.namespace,
+        "--set",
+        "crds.install=false",
+        "--wait",
+        "--timeout",
+        "240s",
+    ];
     helm(&[&install[..], &["--set", &tag, "--set", &watch]].concat()).await;
     other.declare(json!({})).await;
     ours.declare(json!({})).await;
@@ -85,7 +117,8 @@ async fn an_operator_of_one_namespace_ignores_the_others_and_needs_no_cluster_ro
     assert_eq!(other.status().await, None, "nobody looked at it");
     let of_it = ListParams::default().labels(&format!("app.kubernetes.io/instance={release}"));
     let roles = Api::<ClusterRole>::all(cluster.client.clone()).list(&of_it).await.expect("roles can be listed");
-    let bindings = Api::<ClusterRoleBinding>::all(cluster.client.clone()).list(&of_it).await.expect("bindings can be listed");
+    let bindings =
+        Api::<ClusterRoleBinding>::all(cluster.client.clone()).list(&of_it).await.expect("bindings can be listed");
     assert_eq!((roles.items.len(), bindings.items.len()), (0, 0));
     helm(&["uninstall", release, "-n", &ours.namespace, "--wait", "--timeout", "240s"]).await;
     cluster.scale_operator(2).await;

@@ -34,3 +34,13 @@ async fn with_the_policy_delete_a_pipeline_takes_its_data_with_it() {
     assert_eq!(data(&case).await, (false, false));
     case.end().await;
 }
+
+#[tokio::test]
+async fn a_namespace_that_is_deleted_goes_also_while_kafka_is_away_and_the_data_was_to_go_with_it() {
+    let cluster = Cluster::connect().await;
+    let delete = json!({"deletionPolicy": {"topic": "Delete", "database": "Delete"}});
+    let case = Case::ready(&cluster, "namespace", delete).await;
+    cluster.scale_server("kafka", 0).await;
+    case.is_gone().await;
+    cluster.scale_server("kafka", 1).await;
+}

@@ -16,7 +16,8 @@ async fn scaled_from_one_to_three_to_one_under_load_the_rows_are_exact() {
         let pipelines: Api<RetailPipeline> = case.pipelines();
         pipelines.patch_scale(&case.name, &PatchParams::default(), &scale).await.expect("it can be scaled");
         eventually(&cluster.client, &format!("{replicas} processors are ready"), async || {
-            (case.status().await?.replicas == replicas && case.pods("processor").await.len() == replicas as usize).then_some(())
+            (case.status().await?.replicas == replicas && case.pods("processor").await.len() == replicas as usize)
+                .then_some(())
         })
         .await;
         case.is_ready().await;

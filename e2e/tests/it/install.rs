@@ -10,10 +10,14 @@ use serde_json::json;
 #[tokio::test]
 async fn the_example_is_ready_on_servers_whose_names_only_its_namespace_knows() {
     let cluster = Cluster::connect().await;
-    let pipeline = Api::<RetailPipeline>::namespaced(cluster.client, "default").get("retail").await.expect("it is there");
+    let pipeline =
+        Api::<RetailPipeline>::namespaced(cluster.client, "default").get("retail").await.expect("it is there");
     assert_eq!(pipeline.spec.kafka.bootstrap_servers, "kafka:9092");
     let conditions = pipeline.status.expect("it has a status").conditions;
-    assert!(conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"), "{conditions:?}");
+    assert!(
+        conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"),
+        "{conditions:?}"
+    );
 }
 
 #[tokio::test]
@@ -34,7 +38,8 @@ async fn a_restricted_namespace_admits_every_pod_of_a_pipeline() {
         "metadata": {"name": "careless"}, "spec": {"containers": [{"name": "careless", "image": "careless"}]},
     }));
     let pods = Api::<Pod>::namespaced(cluster.client.clone(), &case.namespace);
-    let refused = pods.create(&PostParams::default(), &careless.expect("it is a pod")).await.expect_err("it is refused");
+    let refused =
+        pods.create(&PostParams::default(), &careless.expect("it is a pod")).await.expect_err("it is refused");
     assert!(refused.to_string().contains("violates PodSecurity"), "{refused}");
     case.end().await;
 }
