@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 
 .PHONY: help
 help: ## Say what there is
-	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 ##@ Look
 
@@ -35,17 +35,43 @@ jupyter: ## Open the notebook that reads the rows and plots them
 down: ## Stop every server that was started here; the data stays
 	@dev/down
 
+##@ Kubernetes
+
+.PHONY: cluster-up
+cluster-up: ## Start a real Kubernetes without Docker, with everything on it (root)
+	@dev/install cluster
+
+.PHONY: cluster-down
+cluster-down: ## End it; nothing of it stays
+	@dev/cluster down
+
+.PHONY: kind-up
+kind-up: ## The same on kind, where there is Docker
+	@dev/install kind
+
+.PHONY: kind-down
+kind-down: ## End it
+	@kind delete cluster --name retail --kubeconfig .dev/kind.kubeconfig
+
 ##@ Work
 
 .PHONY: build
 build: ## Build the programs into target/release
 	cargo build --release --workspace --bins
 
+.PHONY: docker-build
+docker-build: ## Build the image with docker, podman or buildah (CONTAINER_TOOL)
+	@dev/image build
+
 .PHONY: test
 test: ## Run all tests, on a real Kafka and a real Postgres
 	cargo test --workspace
 	cargo build --workspace --bins
 	dev/jupyter test
+
+.PHONY: e2e
+e2e: ## Hold the operator to its promises on that Kubernetes (root)
+	dev/e2e
 
 .PHONY: lint
 lint: ## Check format, lints, docs, dependencies, chart, scripts

@@ -30,6 +30,25 @@ lock() {
 # keep MADE PLACE: moves a finished directory to its place, unless somebody else was first.
 keep() { if [ -e "$2" ]; then rm -rf "$1"; else mv "$1" "$2"; fi; }
 
+# go_cached PLACE COMMAND...: runs a go command that fills $NEW, unless PLACE is there. One package at a time: linking takes
+# a gigabyte.
+go_cached() {
+  local place=$1
+  shift
+  [ ! -e "$place" ] || return 0
+  have go || die "this needs Go, to build $(basename "$place") once"
+  say "making $(basename "$place"), once"
+  NEW=$place.$$
+  mkdir -p "$NEW"
+  CGO_ENABLED=0 GOFLAGS="-p=1 -buildvcs=false" GOBIN=$NEW nice -n 10 "$@" >&2
+  keep "$NEW" "$place"
+}
+
+# The Helm that installs the chart. dev/check-chart tries Helm 4, too.
+HELM3=v3.22.0
+
+helm_cached() { go_cached "$CACHE/helm-$1" go install -trimpath -ldflags "-s -w" "helm.sh/helm/${1%%.*}/cmd/helm@$1"; }
+
 # A short name for a directory, the same in every run.
 name_of() { printf '%s' "$1" | cksum | cut -d' ' -f1; }
 

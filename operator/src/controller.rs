@@ -127,7 +127,7 @@ fn watch_pipelines(
         .reflect(writer)
         .applied_objects()
         .predicate_filter(meaning, Default::default());
-    (store, changes)
+    (store, without_errors(changes))
 }
 
 /// What a pass depends on of a pipeline. Its status is left out, or each report would call for another pass.
@@ -157,5 +157,18 @@ fn watch_children(
         .modify(|object: &mut DynamicObject| object.metadata.managed_fields = None)
         .reflect(writer)
         .touched_objects();
-    (store, changes)
+    (store, without_errors(changes))
+}
+
+/// A watch that fails begins again by itself, after a wait of its own. The controller would wait once more for each that
+/// fails, longer each time, and with all the others: after a moment without an API server it saw nothing for a minute.
+fn without_errors<T: Send + 'static>(
+    changes: impl Stream<Item = Result<T, watcher::Error>> + Send + 'static,
+) -> impl Stream<Item = Result<T, watcher::Error>> + Send + 'static {
+    changes.filter(|change| {
+        if let Err(error) = change {
+            tracing::warn!("a watch failed, and begins again: {error}");
+        }
+        std::future::ready(change.is_ok())
+    })
 }

@@ -8,9 +8,10 @@
 //!                          └─ report    status where it differs, an event for a change  (a client)
 //! ```
 //!
-//! What decides is a function of values: [`validate`], [`plan`], [`cleanup`], [`difference`], [`status`], [`conditions`], and
+//! What decides is a function of values: [`validate`], [`address`], [`plan`], [`cleanup`], [`difference`], [`status`], [`conditions`], and
 //! what they are made from, [`children`]. A plan can be printed; `retail plan` does, from [`offline`].
 
+pub mod address;
 pub mod apply;
 pub mod children;
 pub mod cleanup;

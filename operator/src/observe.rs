@@ -8,6 +8,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client};
 use retail_pipeline::Pipeline;
 
+use crate::address::seen_from_elsewhere;
 use crate::difference::Live;
 use crate::memory::Memory;
 use crate::names::Child;
@@ -58,9 +59,10 @@ pub async fn observe<O: Outside>(
         Some(_) => namespace_ends(client, &subject.namespace).await?,
         None => false,
     };
+    let seen = seen_from_elsewhere(pipeline);
     let secrets = secrets::read(client, &subject.namespace, pipeline).await?;
-    let (kafka_login, kafka) = secrets.kafka(pipeline);
-    let (database_login, database) = secrets.database(pipeline);
+    let (kafka_login, kafka) = secrets.kafka(&seen);
+    let (database_login, database) = secrets.database(&seen);
     let mut world = World { kafka_login, database_login, children, namespace_ends, ..World::empty() };
     // While the pipeline goes, it does not matter what topic and schema are like.
     if subject.deleting_for.is_none() {

@@ -234,6 +234,22 @@ async fn a_minute_without_an_api_server_is_no_hot_loop_and_loses_nothing() {
     }
 }
 
+/// Each of the six watches fails once. Were they to wait for each other, the last would begin again after minutes.
+#[tokio::test(start_paused = true)]
+async fn when_the_api_server_is_back_from_a_moments_absence_all_watches_are_soon_back() {
+    let stage = Stage::start();
+    stage.declare("retail", json!({}));
+    stage.until_ready("retail").await;
+    stage.api.fail("watch", "*", 6, Fault::Code(503));
+    stage.api.change(crate::api::Store::close_watches);
+    stage.edit("retail", |spec| spec["processor"]["replicas"] = json!(4));
+    let back = tokio::time::Instant::now();
+    let key = Key::new("deployments", "retail-processor");
+    stage.api.until("4 replicas", |store| store.get(&key).unwrap()["spec"]["replicas"] == 4).await;
+    // By the clock of the test, which jumps to whatever is waited for next.
+    assert!(back.elapsed() < std::time::Duration::from_secs(5), "after {:?}", back.elapsed());
+}
+
 #[tokio::test(start_paused = true)]
 async fn without_the_crd_the_operator_waits_for_it_and_says_so() {
     let stage = Stage::start();

@@ -1,0 +1,3 @@
+module retailpipeline.dev/node/pause
+
+go 1.24

@@ -1,0 +1,128 @@
+//! The chart: upgraded, uninstalled, in one namespace.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+use kube::Api;
+use kube::api::ListParams;
+use retail_e2e::{Case, Cluster, eventually, run};
+use serde_json::json;
+
+/// The chart, from where `cargo test` runs this.
+const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/retail-pipeline");
+
+async fn helm(arguments: &[&str]) -> String {
+    run("helm", arguments).await
+}
+
+/// The tag of the image that the operator runs.
+async fn tag(cluster: &Cluster) -> String {
+    let deployments = Api::<Deployment>::namespaced(cluster.client.clone(), "retail-system");
+    let operator = deployments.get("retail-operator").await.expect("the operator is there");
+    let image = operator.spec.and_then(|spec| spec.template.spec?.containers.first()?.image.clone());
+    image.and_then(|image| Some(image.rsplit_once(':')?.1.to_owned())).expect("its image has a tag")
+}
+
+#[tokio::test]
+async fn an_operator_that_is_upgraded_without_a_change_of_meaning_replaces_no_pod_of_a_pipeline() {
+    let cluster = Cluster::connect().await;
+    let case = Case::ready(&cluster, "upgrade", json!({})).await;
+    let pods = (case.pods("processor").await, case.pods("producer").await);
+    let operators: Vec<_> = cluster.operators().await.into_iter().filter_map(|pod| pod.metadata.uid).collect();
+    let upgrade = [
+        "upgrade",
+        "retail-operator",
+        CHART,
+        "-n",
+        "retail-system",
+        "--reset-then-reuse-values",
+        "--wait",
+        "--timeout",
+        "240s",
+    ];
+    // Another log level each time, so that there is something to upgrade.
+    let log = format!("log=info,e2e={}", case.data);
+    helm(&[&upgrade[..], &["--set", &log.replace(',', "\\,")]].concat()).await;
+    eventually(&cluster.client, "the operators are others", async || {
+        let now = cluster.operators().await;
+        now.iter().all(|pod| pod.metadata.uid.as_ref().is_some_and(|uid| !operators.contains(uid))).then_some(())
+    })
+    .await;
+    // It works, and has looked at this pipeline.
+    case.change(json!({"processor": {"replicas": 2}})).await;
+    eventually(&cluster.client, "two processors", async || (case.status().await?.replicas == 2).then_some(())).await;
+    let now = case.pods("processor").await;
+    assert!(pods.0.keys().all(|uid| now.contains_key(uid)), "{:?} became {now:?}", pods.0);
+    assert_eq!(case.pods("producer").await, pods.1);
+    case.is_exact().await;
+    case.end().await;
+}
+
+#[tokio::test]
+async fn a_chart_that_is_uninstalled_leaves_pipelines_and_their_pods_and_takes_them_up_again() {
+    let cluster = Cluster::connect().await;
+    let case = Case::ready(&cluster, "uninstall", json!({})).await;
+    let pods = (case.pods("processor").await, case.pods("producer").await);
+    let tag = format!("image.tag={}", tag(&cluster).await);
+    helm(&["uninstall", "retail-operator", "-n", "retail-system", "--wait", "--timeout", "240s"]).await;
+    assert!(case.status().await.is_some(), "the pipeline and its definition stay");
+    case.is_exact().await;
+    let install = [
+        "install",
+        "retail-operator",
+        CHART,
+        "-n",
+        "retail-system",
+        "--set",
+        "replicas=2",
+        "--wait",
+        "--timeout",
+        "240s",
+    ];
+    helm(&[&install[..], &["--set", &tag]].concat()).await;
+    case.change(json!({"processor": {"replicas": 2}})).await;
+    eventually(&cluster.client, "two processors", async || (case.status().await?.replicas == 2).then_some(())).await;
+    case.is_ready().await;
+    let now = case.pods("processor").await;
+    assert!(pods.0.keys().all(|uid| now.contains_key(uid)), "{:?} became {now:?}", pods.0);
+    assert_eq!(case.pods("producer").await, pods.1);
+    case.is_exact().await;
+    case.end().await;
+}
+
+#[tokio::test]
+async fn an_operator_of_one_namespace_ignores_the_others_and_needs_no_cluster_role() {
+    let cluster = Cluster::connect().await;
+    let tag = format!("image.tag={}", tag(&cluster).await);
+    let (ours, other) = (Case::new(&cluster, "tenant").await, Case::new(&cluster, "neighbour").await);
+    // The one of all namespaces would look after both.
+    cluster.scale_operator(0).await;
+    let (release, watch) = (&ours.data.replace('_', "-"), format!("watchNamespaces={{{}}}", ours.namespace));
+    let install = [
+        "install",
+        release,
+        CHART,
+        "-n",
+        &ours.namespace,
+        "--set",
+        "crds.install=false",
+        "--wait",
+        "--timeout",
+        "240s",
+    ];
+    helm(&[&install[..], &["--set", &tag, "--set", &watch]].concat()).await;
+    other.declare(json!({})).await;
+    ours.declare(json!({})).await;
+    ours.is_ready().await;
+    ours.is_exact().await;
+    assert_eq!(other.status().await, None, "nobody looked at it");
+    let of_it = ListParams::default().labels(&format!("app.kubernetes.io/instance={release}"));
+    let roles = Api::<ClusterRole>::all(cluster.client.clone()).list(&of_it).await.expect("roles can be listed");
+    let bindings =
+        Api::<ClusterRoleBinding>::all(cluster.client.clone()).list(&of_it).await.expect("bindings can be listed");
+    assert_eq!((roles.items.len(), bindings.items.len()), (0, 0));
+    helm(&["uninstall", release, "-n", &ours.namespace, "--wait", "--timeout", "240s"]).await;
+    cluster.scale_operator(2).await;
+    other.is_ready().await;
+    ours.end().await;
+    other.end().await;
+}
