@@ -4,7 +4,7 @@
 FROM rust:1.95.0-slim-bookworm AS build
 
 RUN apt-get update \
- && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ca-certificates make musl-tools perl \
+ && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ca-certificates g++ make musl-tools perl \
  && rustup target add "$(uname -m)-unknown-linux-musl"
 
 # Debian's authorities as Debian has them, without those that the machine that builds may have added.
