@@ -107,7 +107,11 @@ impl ClusterError {
             let what = "wants another client certificate than it was given: check kafka.tls.clientSecret, or \
                         RETAIL_KAFKA_CERTIFICATE and RETAIL_KAFKA_KEY";
             (Explained::WrongCredentials, what)
-        } else if said.contains("PLAINTEXT broker listener") || said.contains("wrong version number") {
+        } else if said.contains("PLAINTEXT broker listener")
+            || said.contains("wrong version number")
+            // It hung up before its answer, which is no TLS, was read.
+            || (said.contains("Disconnected") && said.contains("in state SSL_HANDSHAKE"))
+        {
             (Explained::NoTls, "speaks no TLS there: correct the port, or leave out kafka.tls")
         } else if said.contains("Disconnected")
             && said.contains("in state APIVERSION_QUERY")
