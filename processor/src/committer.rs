@@ -23,6 +23,9 @@ use crate::table;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// How soon a close that another worker was faster with is tried again. It takes milliseconds.
+const CLOSE_AGAIN: Duration = Duration::from_millis(100);
+
 /// What a worker asks for. It asks for one thing at a time.
 #[derive(Debug)]
 pub(crate) enum Request {
@@ -63,6 +66,8 @@ pub(crate) struct Committer {
     /// Where the rows of a trigger are printed, if they are.
     pub(crate) print: Option<Print>,
     pub(crate) store: Option<Store>,
+    /// Whether there may be windows to close that no other worker has seen.
+    pub(crate) close_due: bool,
 }
 
 impl Committer {
@@ -73,10 +78,22 @@ impl Committer {
         replies: Sender<Reply>,
         worker: Thread,
     ) {
-        while let Some(request) = requests.recv().await {
+        loop {
+            let request = tokio::select! {
+                request = requests.recv() => request,
+                () = tokio::time::sleep(CLOSE_AGAIN), if self.close_due => {
+                    self.close_again().await;
+                    continue;
+                }
+            };
+            let Some(request) = request else { break };
             let mut changed = None;
             let reply = match request {
-                Request::Claim(partitions) => self.claim(&partitions).await.map(Reply::Claimed),
+                Request::Claim(partitions) => {
+                    // Whoever had them before may have died between its commit and the close that was to follow.
+                    self.close_due = true;
+                    self.claim(&partitions).await.map(Reply::Claimed)
+                }
                 Request::Progress => self.progress().await.map(Reply::Progress),
                 Request::Commit(commit) => {
                     let reply = self.commit(&commit).await;
@@ -94,6 +111,11 @@ impl Committer {
             if let Some(commit) = changed {
                 self.after(&commit).await;
             }
+        }
+        if let (true, Some(store)) = (self.close_due, &self.store)
+            && let Err(error) = store.close_windows(true).await
+        {
+            tracing::debug!(%error, "closing windows comes with the next claim");
         }
     }
 
@@ -173,19 +195,42 @@ impl Committer {
 
     /// What follows a commit: windows that may be closed, rows that people see.
     async fn after(&mut self, commit: &Commit) {
+        self.close_due = true;
         if let Err(error) = self.close_and_print(commit).await {
             self.store = None;
-            tracing::debug!(%error, "closing windows comes with the next commit");
+            tracing::debug!(%error, "closing windows is tried again");
         }
     }
 
-    async fn close_and_print(&mut self, commit: &Commit) -> Result<(), DatabaseError> {
-        let Some(store) = &self.store else { return Ok(()) };
+    /// The close that is due, on a new connection if need be.
+    async fn close_again(&mut self) {
+        let result = match self.store().await {
+            Ok(_) => self.close().await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = result {
+            self.store = None;
+            // What does not pass by itself, the next commit meets, and says.
+            self.close_due = error.trouble.may_pass();
+            tracing::debug!(%error, "closing windows failed");
+        }
+    }
+
+    /// Closes what may be closed. Where another worker is at it, that remains due: the other may not have seen our commit, and on
+    /// a topic that goes silent there would be no next one.
+    async fn close(&mut self) -> Result<Option<Closed>, DatabaseError> {
+        let Some(store) = &self.store else { return Ok(None) };
         let closed = store.close_windows(false).await?;
         if let Some(closed) = &closed {
             self.state.closed(closed);
+            self.close_due = false;
         }
-        let Some(print) = &self.print else { return Ok(()) };
+        Ok(closed)
+    }
+
+    async fn close_and_print(&mut self, commit: &Commit) -> Result<(), DatabaseError> {
+        let closed = self.close().await?;
+        let (Some(store), Some(print)) = (&self.store, &self.print) else { return Ok(()) };
         let keys: BTreeSet<RowKey> = commit
             .batch
             .rows

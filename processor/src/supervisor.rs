@@ -269,6 +269,7 @@ impl Processor {
             state: Arc::clone(&self.state),
             print: pipeline.console.then(|| Arc::clone(&self.print)),
             store: Some(store),
+            close_due: false,
         };
         let parts = Parts {
             settings: self.settings.clone(),

@@ -79,6 +79,20 @@ async fn a_worker_killed_after_its_commit_and_before_it_heard_of_it_counts_nothi
 }
 
 #[tokio::test]
+async fn windows_that_a_killed_worker_was_about_to_close_are_closed_by_its_heir_although_nothing_more_comes() {
+    let wired = Wired::start().await;
+    wired.proxy.stop_at(Moment::AfterTheCommit);
+    wired.case.topic.purchases(0, &[("A", "1", 4000)]);
+    wired.proxy.holds_a_commit().await;
+    wired.processor.kill();
+    wired.proxy.cut();
+    assert_eq!(wired.case.text("SELECT count(*) FROM retail_final").await, "0");
+    let _heir = start(&wired.case, &["--workers", "1"]);
+    until(&wired.case, "the window is closed", "SELECT count(*) = 1 FROM retail_final").await;
+    wired.case.assert_exact().await;
+}
+
+#[tokio::test]
 async fn a_commit_whose_answer_is_lost_is_asked_for_and_not_sent_twice() {
     let wired = Wired::start().await;
     wired.hold(Moment::AfterTheCommit).await;

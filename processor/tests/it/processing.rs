@@ -107,6 +107,21 @@ async fn a_partition_that_is_behind_and_not_idle_holds_the_windows_open() {
 }
 
 #[tokio::test]
+async fn windows_that_another_worker_was_about_to_close_are_closed_although_nothing_more_comes() {
+    let case = Case::shared().partitions(1).start().await;
+    let _processor = start(&case, &["--workers", "1"]);
+    case.topic.purchases(0, &[("A", "1", 0)]);
+    until_consumed(&case, 1).await;
+    let other = case.client().await;
+    other.batch_execute("BEGIN; SELECT FROM pipeline FOR UPDATE").await.unwrap();
+    case.topic.purchases(0, &[("A", "1", 4000)]);
+    until_consumed(&case, 2).await;
+    other.batch_execute("ROLLBACK").await.unwrap();
+    until(&case, "the window is closed", "SELECT count(*) = 1 FROM retail_final").await;
+    case.assert_exact().await;
+}
+
+#[tokio::test]
 async fn when_all_are_idle_the_watermark_holds() {
     let case = Case::shared().spec("watermark: {idleTimeout: 1s, whenIdle: Hold}").start().await;
     let _processor = start(&case, &[]);
