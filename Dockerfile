@@ -1,4 +1,5 @@
-# One image with all four programs: static, without a shell, as user 65532, on a root that may be read-only.
+# One image with all four programs, which are one file with four names: static, without a shell, as user 65532, on a root that
+# may be read-only.
 #
 # dev/image builds it with docker, podman or buildah, and gives what makes it the same from the same commit.
 FROM rust:1.95.0-slim-bookworm AS build
@@ -15,11 +16,10 @@ COPY . .
 # OpenSSL writes the time of its build into itself unless it is given one. Line tables are left out: they treble the size.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     SOURCE_DATE_EPOCH=0 CARGO_PROFILE_RELEASE_DEBUG=false CARGO_PROFILE_RELEASE_STRIP=symbols \
-    cargo build --locked --release --workspace --bins --target "$(uname -m)-unknown-linux-musl" --target-dir /target \
- && for program in retail retail-producer retail-processor retail-operator; do \
-      cp "/target/$(uname -m)-unknown-linux-musl/release/$program" /image/ || exit; \
-    done \
- && rm -r /target
+    cargo build --locked --release --bin retail --target "$(uname -m)-unknown-linux-musl" --target-dir /target \
+ && cp "/target/$(uname -m)-unknown-linux-musl/release/retail" /image/ \
+ && rm -r /target \
+ && for program in retail-producer retail-processor retail-operator; do ln -s retail "/image/$program" || exit; done
 
 FROM scratch
 ARG VERSION=unknown

@@ -83,7 +83,7 @@ local_rust() {
   sysroot=$(rustc --print sysroot)
   rustc --version | grep -qF "rustc $version " || die "the Dockerfile builds with Rust $version, and here is $(rustc --version)"
   rustup target list --installed | grep -qx "$(uname -m)-unknown-linux-musl" || rustup -q target add "$(uname -m)-unknown-linux-musl" >&2
-  local_debian ca-certificates gcc libc6-dev make musl-tools perl
+  local_debian ca-certificates g++ make musl-tools perl
   if ! local_buildah inspect --type image "localhost/$base" 2>/dev/null | grep -qF "$DEBIAN"; then
     local container settings
     settings=$(mktemp -d)

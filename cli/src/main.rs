@@ -1,4 +1,7 @@
 //! `retail`: one RetailPipeline from a shell. Each subcommand has a module that does it; here they are named.
+//!
+//! Started under the name of one of the other programs it is that one: what they share, nearly all of it, is then in an image
+//! once.
 
 mod check;
 mod live;
@@ -6,6 +9,7 @@ mod plan;
 mod provision;
 mod run;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -16,7 +20,7 @@ use retail_pipeline::process;
 ///
 /// Exit codes: 0 done, 1 failed, 2 bad usage or bad pipeline.yaml.
 #[derive(Parser, Debug)]
-#[command(version)]
+#[command(name = "retail", version)]
 struct Args {
     #[command(subcommand)]
     command: Command,
@@ -41,6 +45,16 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    let name = std::env::args_os().next().unwrap_or_default();
+    match Path::new(&name).file_name().and_then(|name| name.to_str()) {
+        Some("retail-producer") => retail_producer::program::main(),
+        Some("retail-processor") => retail_processor::program::main(),
+        Some("retail-operator") => retail_operator::program::main(),
+        _ => retail(),
+    }
+}
+
+fn retail() -> ExitCode {
     match Args::parse().command {
         Command::Run(args) => run::run(args),
         Command::ApplyTopic(args) => with_settings(args, provision::apply_topic),

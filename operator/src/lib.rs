@@ -30,6 +30,7 @@ pub mod offline;
 pub mod outside;
 pub mod plan;
 mod print;
+pub mod program;
 pub mod rbac;
 pub mod reason;
 pub mod reconcile;

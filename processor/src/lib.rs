@@ -17,6 +17,7 @@ mod http;
 mod idle;
 mod metrics;
 mod pace;
+pub mod program;
 mod scout;
 pub mod state;
 pub mod supervisor;

@@ -5,6 +5,7 @@
 
 mod catalogue;
 pub mod plan;
+pub mod program;
 pub mod purchases;
 pub mod run;
 mod time;

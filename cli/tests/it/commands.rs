@@ -100,6 +100,26 @@ fn bad_usage_ends_with_two() {
     assert_eq!((ends(&["--version"]), ends(&["--help"]), ends(&["run", "--help"])), (Some(0), Some(0), Some(0)));
 }
 
+#[test]
+fn under_the_name_of_another_program_it_is_that_program() {
+    let directory = std::env::temp_dir().join(format!("retail-names-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    for (name, flag) in [
+        ("retail", "apply-schema"),
+        ("retail-producer", "--rate"),
+        ("retail-processor", "--until-caught-up"),
+        ("retail-operator", "rbac"),
+    ] {
+        let link = directory.join(name);
+        std::os::unix::fs::symlink(RETAIL, &link).unwrap();
+        let says = |argument: &str| ended(&Command::new(&link).arg(argument).output().unwrap());
+        assert_eq!(says("--version"), (0, format!("{name} {}\n", env!("CARGO_PKG_VERSION")), String::new()));
+        let (code, help, _) = says("--help");
+        assert!(code == 0 && help.contains(flag) && help.contains(&format!("Usage: {name} ")), "{name}: {help}");
+    }
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
 /// The command fails with one sentence that has all of `words`.
 fn fails(case: &Case, command: &str, words: &[&str]) {
     let (code, said, error) = ended(&run(case, &[command]));

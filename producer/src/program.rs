@@ -1,0 +1,81 @@
+//! `retail-producer`: flags, a progress bar, and one line of JSON at the end.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressStyle};
+use retail_pipeline::args::PipelineArgs;
+use retail_pipeline::process;
+use crate::plan::{Plan, PlanArgs};
+use crate::run::{self, Sent};
+
+/// Sends simulated purchases of a cosmetics shop to the topic of a RetailPipeline.
+///
+/// At the end it prints one line of JSON: events, bytes, acknowledged, failed, seconds. Exit codes: 0 done, 1 failed, 2 bad
+/// usage or bad pipeline.yaml.
+#[derive(Parser, Debug)]
+#[command(version)]
+struct Args {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    #[command(flatten)]
+    plan: PlanArgs,
+}
+
+/// Runs it on what this process was started with.
+pub fn main() -> ExitCode {
+    let Args { pipeline, plan } = Args::parse();
+    process::log_to_stderr();
+    let (pipeline, kafka) = match pipeline.load_kafka() {
+        Ok(loaded) => loaded,
+        Err(error) => return process::misused(&error),
+    };
+    let plan = match Plan::new(&pipeline, plan, run::clock()) {
+        Ok(plan) => plan,
+        Err(error) => return process::misused(&error),
+    };
+    let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(Sent::default()));
+    process::on_first_signal({
+        let stop = Arc::clone(&stop);
+        move || stop.store(true, Ordering::Relaxed)
+    });
+    let bar = progress(plan.events, &sent, &stop);
+    let result = run::run(&kafka, &pipeline.topic.name, &plan, &stop, &sent);
+    stop.store(true, Ordering::Relaxed);
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    match result {
+        Ok(summary) => {
+            process::print_json(&summary);
+            if summary.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => process::failed(&error),
+    }
+}
+
+/// A bar on a terminal, kept up to date by a thread of its own.
+fn progress(events: Option<u64>, sent: &Arc<Sent>, stop: &Arc<AtomicBool>) -> Option<ProgressBar> {
+    if !std::io::stderr().is_terminal() {
+        return None;
+    }
+    let (bar, template) = match events {
+        Some(events) => {
+            (ProgressBar::new(events), "{bar:40} {human_pos} of {human_len} purchases, {per_sec}, {eta} left")
+        }
+        None => (ProgressBar::no_length(), "{spinner} {human_pos} purchases, {per_sec}"),
+    };
+    let bar = bar.with_style(ProgressStyle::with_template(template).expect("the template is one"));
+    let (shown, sent, stop) = (bar.clone(), Arc::clone(sent), Arc::clone(stop));
+    std::thread::spawn(move || {
+        while !stop.load(Ordering::Relaxed) {
+            shown.set_position(sent.events());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    });
+    Some(bar)
+}
