@@ -29,6 +29,8 @@ pub struct Case {
     pub data: String,
     /// Who it is in Postgres.
     pub login: (String, String),
+    /// What `retail verify` needs to know beside that: variables.
+    pub environment: Vec<(&'static str, String)>,
 }
 
 impl Case {
@@ -41,6 +43,7 @@ impl Case {
             name: "shop".to_owned(),
             data: format!("e2e_{}_{since}", name.replace('-', "_")),
             login: ("retail".to_owned(), "retail".to_owned()),
+            environment: Vec::new(),
         };
         let namespace = json!({
             "apiVersion": "v1", "kind": "Namespace",
@@ -50,12 +53,14 @@ impl Case {
         });
         create::<Namespace>(&Api::all(cluster.client.clone()), namespace).await;
         let (username, password) = &case.login;
-        let secret = json!({
-            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "login"},
-            "stringData": {"username": username, "password": password},
-        });
-        create::<Secret>(&Api::namespaced(cluster.client.clone(), &case.namespace), secret).await;
+        case.secret("login", json!({"username": username, "password": password})).await;
         case
+    }
+
+    /// A Secret in its namespace.
+    pub async fn secret(&self, name: &str, data: Value) {
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data});
+        create::<Secret>(&Api::namespaced(self.cluster.client.clone(), &self.namespace), secret).await;
     }
 
     /// Declares the pipeline: four partitions, 300 purchases a second with some of each kind of wrong ones, and what `more` says
@@ -190,6 +195,7 @@ impl Case {
             .arg(&path)
             .env("PGUSER", user)
             .env("PGPASSWORD", password)
+            .envs(self.environment.iter().cloned())
             .output()
             .await
             .expect("retail can be run");

@@ -5,6 +5,7 @@
 //! meet; one that breaks servers has servers of its own too.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "this is test code")]
 
+mod authority;
 mod case;
 mod process;
 mod proxy;
@@ -13,6 +14,7 @@ mod secure;
 mod servers;
 mod wait;
 
+pub use authority::{Authority, Issued};
 pub use case::{Case, CaseBuilder};
 pub use process::{Program, jumping_clock};
 pub use proxy::{Moment, Proxy};

@@ -4,11 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose,
-};
-
+use crate::authority::{Authority, Issued};
 use crate::process::unique;
 use crate::servers::{Kafka, Postgres, directory, free_port};
 
@@ -50,30 +46,16 @@ impl Certificates {
     }
 }
 
-type Authority = CertifiedIssuer<'static, KeyPair>;
-
 fn make(directory: &Path) {
-    let authority = |name: &str| {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        fs::write(directory.join(name).with_extension("crt"), authority.pem()).unwrap();
-        authority
-    };
-    let (ca, stranger) = (authority("ca"), authority("stranger"));
+    let (ca, stranger) = (Authority::new("ca"), Authority::new("stranger"));
+    let write = |file: &str, text: &str| fs::write(directory.join(file), text).unwrap();
+    write("ca.crt", &ca.certificate());
+    write("stranger.crt", &stranger.certificate());
     let issue = |by: &Authority, name: &str, common_name: &str, hosts: &[&str]| {
-        let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
-        let mut params = CertificateParams::new(hosts).unwrap();
-        params.distinguished_name.push(DnType::CommonName, common_name);
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, by).unwrap().pem();
-        let file = |extension: &str| directory.join(name).with_extension(extension);
-        fs::write(file("crt"), &certificate).unwrap();
-        fs::write(file("key"), key.serialize_pem()).unwrap();
-        fs::write(file("pem"), key.serialize_pem() + &certificate).unwrap();
+        let Issued { certificate, key } = by.issue(common_name, hosts);
+        write(&format!("{name}.crt"), &certificate);
+        write(&format!("{name}.key"), &key);
+        write(&format!("{name}.pem"), &(key + &certificate));
     };
     issue(&ca, "server", "server", &["127.0.0.1", "localhost"]);
     issue(&ca, "localhost", "localhost", &["localhost"]);

@@ -1,10 +1,13 @@
 //! The chart: upgraded, uninstalled, in one namespace.
 
+use std::path::PathBuf;
+
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::Api;
-use kube::api::ListParams;
+use kube::api::{ApiResource, DynamicObject, ListParams};
 use retail_e2e::{Case, Cluster, eventually, run};
+use retail_pipeline::resource::RetailPipeline;
 use serde_json::json;
 
 /// The chart, from where `cargo test` runs this.
@@ -54,6 +57,51 @@ async fn an_operator_that_is_upgraded_without_a_change_of_meaning_replaces_no_po
     assert!(pods.0.keys().all(|uid| now.contains_key(uid)), "{:?} became {now:?}", pods.0);
     assert_eq!(case.pods("producer").await, pods.1);
     case.is_exact().await;
+    case.end().await;
+}
+
+/// The chart as it might have been before: its definition of pipelines lacks `producer.seed`. In a directory of its own.
+async fn earlier_chart(case: &Case) -> PathBuf {
+    let place = std::env::temp_dir().join(&case.data);
+    run("cp", &["-r", CHART, &place.display().to_string()]).await;
+    let file = place.join("files/crd.yaml");
+    let text = std::fs::read_to_string(&file).expect("the chart has the definition");
+    let begin = text.find("                  seed:\n").expect("it has producer.seed");
+    let end = begin + text[begin..].find("                  speed:\n").expect("speed comes after seed");
+    std::fs::write(&file, text[..begin].to_owned() + &text[end..]).expect("a file can be written");
+    place
+}
+
+#[tokio::test]
+async fn a_chart_that_is_upgraded_brings_what_its_definition_of_pipelines_has_more() {
+    let cluster = Cluster::connect().await;
+    let case = Case::ready(&cluster, "definition", json!({})).await;
+    let earlier = earlier_chart(&case).await;
+    let upgrade = async |chart: &str| {
+        let arguments =
+            ["upgrade", "retail-operator", chart, "-n", "retail-system", "--reset-then-reuse-values", "--wait", "--timeout", "240s"];
+        helm(&arguments).await;
+    };
+    let seed = async |seed: u64| {
+        case.change(json!({"producer": {"seed": seed}})).await;
+        let pipelines = Api::<DynamicObject>::namespaced_with(
+            cluster.client.clone(),
+            &case.namespace,
+            &ApiResource::erase::<RetailPipeline>(&()),
+        );
+        let pipeline = pipelines.get(&case.name).await.expect("the pipeline is there");
+        pipeline.data["spec"]["producer"]["seed"].as_u64()
+    };
+    upgrade(&earlier.display().to_string()).await;
+    eventually(&cluster.client, "the definition lacks the seed", async || seed(7).await.is_none().then_some(())).await;
+    case.is_ready().await;
+    let (processors, producers) = (case.pods("processor").await, case.pods("producer").await);
+    upgrade(CHART).await;
+    eventually(&cluster.client, "the definition has the seed", async || (seed(8).await == Some(8)).then_some(())).await;
+    case.replaced("producer", &producers, 1).await;
+    assert_eq!(case.pods("processor").await, processors);
+    case.is_exact().await;
+    std::fs::remove_dir_all(earlier).expect("it was just made");
     case.end().await;
 }
 

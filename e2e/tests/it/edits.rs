@@ -82,6 +82,55 @@ async fn a_topic_grows_with_its_declaration_and_the_rows_are_exact() {
 }
 
 #[tokio::test]
+async fn a_topic_setting_that_somebody_else_changed_is_put_back() {
+    let cluster = Cluster::connect().await;
+    let declared = |bytes: &str| json!({"config": {"max.message.bytes": bytes}});
+    let case = Case::ready(&cluster, "setting", json!({"topic": declared("2000000")})).await;
+    let kafka = KafkaConnection::plain("kafka.default:9092");
+    let setting = async || {
+        let seen = topic::observe(&kafka, &case.data).await.expect("Kafka answers").expect("the topic is there");
+        seen.config.get("max.message.bytes").cloned()
+    };
+    assert_eq!(setting().await.as_deref(), Some("2000000"));
+    let mut other = case.pipelines().get(&case.name).await.expect("the pipeline is there").spec.topic;
+    other.config.insert("max.message.bytes".to_owned(), "3000000".to_owned());
+    topic::ensure(&kafka, &other).await.expect("it can be changed");
+    eventually(&cluster.client, "the setting is as declared", async || {
+        (setting().await.as_deref() == Some("2000000")).then_some(())
+    })
+    .await;
+    case.is_ready().await;
+    case.is_exact().await;
+    case.end().await;
+}
+
+#[tokio::test]
+async fn a_view_and_a_function_that_somebody_else_changed_are_put_back_and_the_rows_are_exact() {
+    let cluster = Cluster::connect().await;
+    let case = Case::ready(&cluster, "schema", json!({})).await;
+    case.goes_on().await;
+    let database = cluster.superuser().await;
+    let schema = &case.data;
+    // It would call every partition idle.
+    let drift = format!(
+        "DROP VIEW \"{schema}\".retail CASCADE;
+         CREATE OR REPLACE FUNCTION \"{schema}\".is_idle(idle_confirmed timestamptz, idle_timeout interval) RETURNS boolean
+         LANGUAGE sql AS 'SELECT true'"
+    );
+    database.batch_execute(&drift).await.expect("it can be changed");
+    let is_back = format!(
+        "SELECT to_regclass('\"{schema}\".retail') IS NOT NULL AND NOT \"{schema}\".is_idle('epoch', '1 second')"
+    );
+    eventually(&cluster.client, "view and function are back", async || {
+        database.query_one(&is_back, &[]).await.ok()?.get::<_, bool>(0).then_some(())
+    })
+    .await;
+    case.is_ready().await;
+    case.is_exact().await;
+    case.end().await;
+}
+
+#[tokio::test]
 async fn a_topic_that_is_configured_otherwise_is_said_and_left_alone() {
     let cluster = Cluster::connect().await;
     let declared = json!({"topic": {"config": {"retention.ms": "604800000"}}});

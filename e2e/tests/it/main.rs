@@ -7,3 +7,4 @@ mod deletion;
 mod edits;
 mod faults;
 mod install;
+mod secured;
