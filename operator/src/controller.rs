@@ -1,10 +1,11 @@
 //! Watches the pipelines and their objects, and calls a pass where something changed.
 
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{FutureExt, Stream, StreamExt, future, stream};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::DynamicObject;
 use kube::runtime::controller::{self, Config, Controller};
@@ -13,6 +14,7 @@ use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 
 use crate::memory::Memory;
 use crate::metrics::Metrics;
@@ -23,7 +25,7 @@ use crate::reconcile::{Context, Failure, reconcile, retry};
 use crate::settings::Settings;
 use crate::world::Raw;
 
-/// How many pipelines are looked at at once. A pass mostly waits for Kafka and Postgres.
+/// How many pipelines are looked at at once, in all namespaces together. A pass mostly waits for Kafka and Postgres.
 const CONCURRENCY: u16 = 16;
 
 /// What comes within this time of each other is one change: a Deployment reports several times while its pods start.
@@ -39,8 +41,8 @@ pub struct Surroundings<O> {
     pub client: Client,
     /// For watches, which stay open.
     pub watching: Client,
-    /// The one namespace that is watched; all if nothing.
-    pub namespace: Option<String>,
+    /// The namespaces that are watched; all if there is none.
+    pub namespaces: BTreeSet<String>,
     /// Who we are, in events.
     pub identity: String,
     /// To Kafka and Postgres.
@@ -54,26 +56,52 @@ pub struct Surroundings<O> {
 }
 
 /// Works until `stop`, and finishes the passes that are under way.
+///
+/// Each namespace has watches and a queue of its own: one that is forbidden, or whose list begins anew, is nothing to the
+/// others.
 pub async fn run<O: Outside>(surroundings: Surroundings<O>, stop: impl Future<Output = ()> + Send + Sync + 'static) {
-    let Surroundings { client, watching, namespace, identity, outside, settings, metrics, now } = surroundings;
+    let stop = stop.shared();
+    let Surroundings { client, watching, namespaces, identity, outside, settings, metrics, now } = surroundings;
+    let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: Some(identity) };
+    let recorder = Recorder::new(client.clone(), reporter);
     let memory = Arc::new(Memory::default());
-    let (pipelines, changes) = watch_pipelines(&watching, namespace.as_deref(), Arc::clone(&memory));
+    let turns = Arc::new(Semaphore::new(CONCURRENCY.into()));
+    let children = Children::new();
+    let context = Context { client, outside, settings, children, memory, turns, metrics, recorder, now };
+    let scopes = if namespaces.is_empty() { vec![None] } else { namespaces.into_iter().map(Some).collect() };
+    let work = scopes.into_iter().map(|namespace| {
+        let work = work_in(namespace, watching.clone(), context.clone(), stop.clone());
+        let stop = stop.clone();
+        async move {
+            work.await;
+            // One that ends without being told is the end of all.
+            stop.now_or_never().ok_or(())
+        }
+    });
+    let _told = future::try_join_all(work).await;
+}
+
+/// The same for one namespace, or for all of them as one.
+async fn work_in<O: Outside>(
+    namespace: Option<String>,
+    watching: Client,
+    mut context: Context<O>,
+    stop: impl Future<Output = ()> + Send + Sync + 'static,
+) {
+    let namespace = namespace.as_deref();
+    let (pipelines, changes) = watch_pipelines(&watching, namespace, Arc::clone(&context.memory));
     let mut controller = Controller::for_stream(changes, pipelines.clone())
         .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
         .graceful_shutdown_on(stop);
-    let mut children = Children::new();
     for child in Child::ALL {
-        if !children.contains_key(child.plural()) {
-            let (store, changes) = watch_children(&watching, namespace.as_deref(), child);
+        if !context.children.contains_key(child.plural()) {
+            let (store, changes) = watch_children(&watching, namespace, child);
             controller = controller.owns_stream_with(changes, resource(child));
-            children.insert(child.plural(), store);
+            context.children.insert(child.plural(), store);
         }
     }
-    let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: Some(identity) };
-    let recorder = Recorder::new(client.clone(), reporter);
-    metrics.watching(pipelines);
-    let context = Arc::new(Context { client, outside, settings, children, memory, metrics, recorder, now });
-    controller.run(reconcile, retry, context).for_each(async |result| say(result)).await;
+    context.metrics.watching(pipelines);
+    controller.run(reconcile, retry, Arc::new(context)).for_each(async |result| say(result)).await;
 }
 
 /// A pass that failed was said by whoever decided when to try again, and a pipeline that is gone is no trouble.

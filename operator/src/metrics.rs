@@ -28,7 +28,8 @@ pub struct Metrics {
     durations: Histogram,
     errors: Family<Stage, Counter<u64, AtomicU64>>,
     leader: Gauge<i64, AtomicI64>,
-    pipelines: Mutex<Option<Store<Raw>>>,
+    /// By namespace.
+    pipelines: Mutex<Vec<Store<Raw>>>,
     /// What the API server said of the lease last, if that was no answer.
     no_answer: Mutex<Option<String>>,
 }
@@ -66,9 +67,9 @@ impl Metrics {
         self.leader.set(i64::from(leads));
     }
 
-    /// The watch has begun.
+    /// The watch of a namespace has begun.
     pub fn watching(&self, pipelines: Store<Raw>) {
-        *self.pipelines.lock().unwrap_or_else(PoisonError::into_inner) = Some(pipelines);
+        self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).push(pipelines);
     }
 
     /// The API server has answered a question about the lease, or has not.
@@ -81,14 +82,11 @@ impl Metrics {
         if let Some(error) = &*self.no_answer.lock().unwrap_or_else(PoisonError::into_inner) {
             return Some(format!("the API server ({error})"));
         }
-        let pipelines = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
-        match pipelines.wait_until_ready().now_or_never() {
-            Some(_) => None,
-            None => {
-                let hint = "is the CustomResourceDefinition there, and may we list them?";
-                Some(format!("the list of RetailPipelines: {hint}"))
-            }
-        }
+        let pipelines = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
+        pipelines.iter().any(|pipelines| pipelines.wait_until_ready().now_or_never().is_none()).then(|| {
+            let hint = "is the CustomResourceDefinition there, and may we list them?";
+            format!("the list of RetailPipelines: {hint}")
+        })
     }
 
     /// All of it, in the OpenMetrics text format.

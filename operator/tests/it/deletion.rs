@@ -118,8 +118,7 @@ async fn a_namespace_that_is_deleted_never_hangs_on_us() {
     stage.until_ready("retail").await;
     stage.outside.state().kafka = Some(kafka_away());
     stage.api.change(|store| {
-        let namespace = Key { resource: "namespaces".to_owned(), namespace: String::new(), name: "shop".to_owned() };
-        store.edit(&namespace, |object| {
+        store.edit(&Key::new("namespaces", "/shop"), |object| {
             object["metadata"]["finalizers"] = json!(["kubernetes"]);
             object["metadata"]["deletionTimestamp"] = json!("2027-01-15T08:00:00Z");
         });

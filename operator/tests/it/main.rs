@@ -6,6 +6,7 @@ mod convergence;
 mod deletion;
 mod election;
 mod faults;
+mod namespaces;
 mod outside;
 mod plans;
 mod program;

@@ -41,7 +41,7 @@ async fn a_pipeline_becomes_ready_on_real_servers_and_takes_its_data_with_it() {
     let surroundings = Surroundings {
         client: api.client(),
         watching: api.client(),
-        namespace: Some("shop".to_owned()),
+        namespaces: ["shop".to_owned()].into(),
         identity: "operator".to_owned(),
         outside: Servers,
         settings: settings(),

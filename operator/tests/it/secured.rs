@@ -37,7 +37,7 @@ impl Real {
         let surroundings = Surroundings {
             client: api.client(),
             watching: api.client(),
-            namespace: Some("shop".to_owned()),
+            namespaces: ["shop".to_owned()].into(),
             identity: "operator".to_owned(),
             outside: Servers,
             settings: settings(),

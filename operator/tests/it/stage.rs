@@ -1,6 +1,7 @@
 //! Puts the operator on an API server in memory, in virtual time, with pipelines and a Secret to begin with.
 
 use std::cell::OnceCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,28 +28,34 @@ pub(crate) struct Stage {
     pub(crate) api: Api,
     pub(crate) outside: Fakes,
     pub(crate) metrics: Arc<Metrics>,
+    namespaces: &'static [&'static str],
     operator: JoinHandle<()>,
 }
 
 impl Stage {
-    /// An operator, and the Secret that the pipelines name.
+    /// An operator of all namespaces, and in each the Secret that the pipelines name.
     pub(crate) fn start() -> Self {
+        Self::watching(&[])
+    }
+
+    /// An operator of some namespaces.
+    pub(crate) fn watching(namespaces: &'static [&'static str]) -> Self {
         let (api, outside) = (Api::default(), Fakes::default());
         api.change(|store| {
-            store.create(&Key::new("secrets", "retail-db"), secret("wonderful")).unwrap();
-            let namespace =
-                Key { resource: "namespaces".to_owned(), namespace: String::new(), name: "shop".to_owned() };
-            store.create(&namespace, json!({})).unwrap();
+            for namespace in ["shop", "office", "attic"] {
+                store.create(&Key::new("secrets", &format!("{namespace}/retail-db")), secret("wonderful")).unwrap();
+                store.create(&Key::new("namespaces", &format!("/{namespace}")), json!({})).unwrap();
+            }
         });
         let metrics = Arc::new(Metrics::default());
-        let operator = operate(&api, &outside, &metrics);
-        Self { api, outside, metrics, operator }
+        let operator = operate(&api, &outside, &metrics, namespaces);
+        Self { api, outside, metrics, namespaces, operator }
     }
 
     /// Kills the operator and starts another, which knows nothing.
     pub(crate) fn restart(&mut self) {
         self.operator.abort();
-        self.operator = operate(&self.api, &self.outside, &self.metrics);
+        self.operator = operate(&self.api, &self.outside, &self.metrics, self.namespaces);
     }
 
     /// Declares a pipeline. `spec` is put over what every pipeline has.
@@ -111,15 +118,17 @@ impl Drop for Stage {
     }
 }
 
-fn operate(api: &Api, outside: &Fakes, metrics: &Arc<Metrics>) -> JoinHandle<()> {
-    tokio::spawn(controller::run(surroundings(api, outside, metrics), std::future::pending()))
+fn operate(api: &Api, outside: &Fakes, metrics: &Arc<Metrics>, namespaces: &[&str]) -> JoinHandle<()> {
+    let namespaces = namespaces.iter().map(ToString::to_string).collect();
+    let surroundings = Surroundings { namespaces, ..surroundings(api, outside, metrics) };
+    tokio::spawn(controller::run(surroundings, std::future::pending()))
 }
 
 pub(crate) fn surroundings(api: &Api, outside: &Fakes, metrics: &Arc<Metrics>) -> Surroundings<Fakes> {
     Surroundings {
         client: api.client(),
         watching: api.client(),
-        namespace: None,
+        namespaces: BTreeSet::new(),
         identity: "operator-1".to_owned(),
         outside: outside.clone(),
         settings: settings(),
@@ -149,7 +158,7 @@ pub(crate) fn pipeline(name: &str, spec: Value) -> Value {
         "metadata": {"name": name, "namespace": "shop"},
         "spec": {
             "kafka": {"bootstrapServers": "kafka:9092"},
-            "topic": {"name": name},
+            "topic": {"name": name.replace('/', "-")},
             "database": {"host": "postgres", "name": "retail", "secret": {"name": "retail-db"}},
             "producer": {"eventsPerSecond": 10},
             "processor": {"replicas": 2},

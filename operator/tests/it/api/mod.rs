@@ -41,6 +41,7 @@ pub(crate) enum Fault {
 
 /// When, and how.
 struct Rule {
+    namespace: &'static str,
     verb: &'static str,
     resource: &'static str,
     left: usize,
@@ -97,7 +98,19 @@ impl Api {
 
     /// Be unkind the next `times` times that this is asked; `*` is any.
     pub(crate) fn fail(&self, verb: &'static str, resource: &'static str, times: usize, fault: Fault) {
-        self.rules.lock().unwrap().push(Rule { verb, resource, left: times, fault });
+        self.fail_in("*", verb, resource, times, fault);
+    }
+
+    /// The same in one namespace.
+    pub(crate) fn fail_in(
+        &self,
+        namespace: &'static str,
+        verb: &'static str,
+        resource: &'static str,
+        times: usize,
+        fault: Fault,
+    ) {
+        self.rules.lock().unwrap().push(Rule { namespace, verb, resource, left: times, fault });
     }
 
     /// Be kind from now on.
@@ -160,6 +173,7 @@ impl Api {
         let mut rules = self.rules.lock().unwrap();
         let rule = rules.iter_mut().find(|rule| {
             rule.left > 0
+                && (rule.namespace == "*" || rule.namespace == asked.namespace)
                 && (rule.verb == "*" || rule.verb == asked.verb)
                 && (rule.resource == "*" || rule.resource == asked.full_resource())
         })?;
