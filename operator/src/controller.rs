@@ -12,7 +12,7 @@ use kube::runtime::controller::{self, Config, Controller};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client};
+use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
@@ -21,6 +21,7 @@ use crate::metrics::Metrics;
 use crate::names::{Child, FIELD_MANAGER, MANAGED_BY};
 use crate::observe::{Children, resource};
 use crate::outside::Outside;
+use crate::readiness::Readiness;
 use crate::reconcile::{Context, Failure, reconcile, retry};
 use crate::settings::Settings;
 use crate::world::Raw;
@@ -51,6 +52,8 @@ pub struct Surroundings<O> {
     pub settings: Settings,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What is waited for.
+    pub readiness: Arc<Readiness>,
     /// The clock.
     pub now: fn() -> Timestamp,
 }
@@ -61,7 +64,8 @@ pub struct Surroundings<O> {
 /// others.
 pub async fn run<O: Outside>(surroundings: Surroundings<O>, stop: impl Future<Output = ()> + Send + Sync + 'static) {
     let stop = stop.shared();
-    let Surroundings { client, watching, namespaces, identity, outside, settings, metrics, now } = surroundings;
+    let Surroundings { client, watching, namespaces, identity, outside, settings, metrics, readiness, now } =
+        surroundings;
     let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: Some(identity) };
     let recorder = Recorder::new(client.clone(), reporter);
     let memory = Arc::new(Memory::default());
@@ -70,7 +74,8 @@ pub async fn run<O: Outside>(surroundings: Surroundings<O>, stop: impl Future<Ou
     let context = Context { client, outside, settings, children, memory, turns, metrics, recorder, now };
     let scopes = if namespaces.is_empty() { vec![None] } else { namespaces.into_iter().map(Some).collect() };
     let work = scopes.into_iter().map(|namespace| {
-        let work = work_in(namespace, watching.clone(), context.clone(), stop.clone());
+        let watched = Watched { namespace, client: watching.clone(), readiness: Arc::clone(&readiness) };
+        let work = work_in(watched, context.clone(), stop.clone());
         let stop = stop.clone();
         async move {
             work.await;
@@ -83,24 +88,21 @@ pub async fn run<O: Outside>(surroundings: Surroundings<O>, stop: impl Future<Ou
 
 /// The same for one namespace, or for all of them as one.
 async fn work_in<O: Outside>(
-    namespace: Option<String>,
-    watching: Client,
+    watched: Watched,
     mut context: Context<O>,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
-    let namespace = namespace.as_deref();
-    let (pipelines, changes) = watch_pipelines(&watching, namespace, Arc::clone(&context.memory));
-    let mut controller = Controller::for_stream(changes, pipelines.clone())
+    let (pipelines, changes) = watch_pipelines(&watched, Arc::clone(&context.memory));
+    let mut controller = Controller::for_stream(changes, pipelines)
         .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
         .graceful_shutdown_on(stop);
     for child in Child::ALL {
         if !context.children.contains_key(child.plural()) {
-            let (store, changes) = watch_children(&watching, namespace, child);
+            let (store, changes) = watch_children(&watched, child);
             controller = controller.owns_stream_with(changes, resource(child));
             context.children.insert(child.plural(), store);
         }
     }
-    context.metrics.watching(pipelines);
     controller.run(reconcile, retry, Arc::new(context)).for_each(async |result| say(result)).await;
 }
 
@@ -110,6 +112,22 @@ fn say<T>(result: Result<T, controller::Error<Failure, watcher::Error>>) {
         Ok(_) | Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) => {}
         Err(controller::Error::QueueError(error)) => tracing::warn!("a watch failed, and begins again: {error}"),
         Err(controller::Error::RunnerError(error)) => tracing::error!("passes cannot be run: {error}"),
+    }
+}
+
+/// What is watched.
+struct Watched {
+    /// All namespaces if nothing.
+    namespace: Option<String>,
+    client: Client,
+    readiness: Arc<Readiness>,
+}
+
+impl Watched {
+    /// A client for the watch of one kind.
+    fn client(&self, plural: &str) -> Client {
+        let place = self.namespace.as_deref().map_or("of all namespaces".to_owned(), |name| format!("in {name}"));
+        self.readiness.watching(format!("{plural} {place}"), &self.client)
     }
 }
 
@@ -135,13 +153,13 @@ where
 }
 
 fn watch_pipelines(
-    client: &Client,
-    namespace: Option<&str>,
+    watched: &Watched,
     memory: Arc<Memory>,
 ) -> (Store<Raw>, impl Stream<Item = Result<Raw, watcher::Error>> + Send + 'static) {
-    let api = match namespace {
-        Some(namespace) => Api::<Raw>::namespaced(client.clone(), namespace),
-        None => Api::<Raw>::all(client.clone()),
+    let client = watched.client(&Raw::plural(&()));
+    let api = match &watched.namespace {
+        Some(namespace) => Api::<Raw>::namespaced(client, namespace),
+        None => Api::<Raw>::all(client),
     };
     let (store, writer) = reflector::store();
     let changes = watch(api, watcher::Config::default())
@@ -168,14 +186,14 @@ fn meaning(raw: &Raw) -> Option<u64> {
 }
 
 fn watch_children(
-    client: &Client,
-    namespace: Option<&str>,
+    watched: &Watched,
     child: Child,
 ) -> (Store<DynamicObject>, impl Stream<Item = Result<DynamicObject, watcher::Error>> + Send + 'static) {
     let kind = resource(child);
-    let api = match namespace {
-        Some(namespace) => Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &kind),
-        None => Api::<DynamicObject>::all_with(client.clone(), &kind),
+    let client = watched.client(child.plural());
+    let api = match &watched.namespace {
+        Some(namespace) => Api::<DynamicObject>::namespaced_with(client, namespace, &kind),
+        None => Api::<DynamicObject>::all_with(client, &kind),
     };
     let writer = reflector::store::Writer::new(kind);
     let store = writer.as_reader();

@@ -31,6 +31,7 @@ pub mod outside;
 pub mod plan;
 mod print;
 pub mod rbac;
+pub mod readiness;
 pub mod reason;
 pub mod reconcile;
 pub mod report;

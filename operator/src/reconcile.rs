@@ -38,7 +38,7 @@ pub const DEADLINE: Duration = Duration::from_secs(90);
 /// How often a pipeline is looked at although nothing is known to have changed: progress in the status is as old as this.
 pub const RESYNC: Duration = Duration::from_secs(30);
 
-/// How often pods that are being stopped are looked at. The watch is faster, unless it is behind.
+/// How often pods that are being stopped are looked at, and a resource that the watch is behind on. The watch is mostly faster.
 const STOPPING: Duration = Duration::from_secs(10);
 
 /// How long saying that a pass broke down may take.
@@ -74,7 +74,7 @@ pub enum Failure {
     #[error("cannot observe: {0}")]
     Observe(#[source] kube::Error),
     /// A watch has never been answered.
-    #[error("cannot observe: the objects of the namespace cannot be listed")]
+    #[error("cannot observe: the objects of the namespace cannot be listed; the operator's /readyz says why")]
     Unseen,
     /// Doing failed.
     #[error("cannot apply: {0}")]

@@ -17,16 +17,17 @@ use crate::leader::Candidate;
 use crate::lease::Times;
 use crate::metrics::Metrics;
 use crate::outside::{Outside, Servers};
+use crate::readiness::Readiness;
 use crate::settings::Settings;
 
 /// The lease that all replicas stand for.
 const LEASE: &str = "retail-operator";
 
 /// How long the API server may take to answer.
-const ANSWER: Duration = Duration::from_secs(15);
+pub const ANSWER: Duration = Duration::from_secs(15);
 
 /// A watch ends by itself after at most 290 seconds; one that is silent for longer has lost its server.
-const SILENCE: Duration = Duration::from_secs(300);
+pub const SILENCE: Duration = Duration::from_secs(300);
 
 /// What was typed.
 #[derive(Args, Clone, Debug)]
@@ -87,8 +88,8 @@ pub async fn run(args: RunArgs, stop: watch::Receiver<bool>) -> Result<(), RunEr
     let leases = client(times.retry * 2, false)?;
     let namespace = namespace.unwrap_or_else(|| leases.default_namespace().to_owned());
     let candidate = Candidate::new(Api::namespaced(leases, &namespace), LEASE, &identity, times, Timestamp::now);
-    let metrics = Arc::new(Metrics::default());
-    metrics.answered(Some("not asked yet".to_owned()));
+    let (metrics, readiness) = (Arc::new(Metrics::default()), Arc::new(Readiness::default()));
+    readiness.answered(Some("not asked yet".to_owned()));
     let surroundings = Surroundings {
         client: client(ANSWER, false)?,
         watching: client(SILENCE, false)?,
@@ -97,6 +98,7 @@ pub async fn run(args: RunArgs, stop: watch::Receiver<bool>) -> Result<(), RunEr
         outside: Servers,
         settings: Settings { image },
         metrics: Arc::clone(&metrics),
+        readiness: Arc::clone(&readiness),
         now: Timestamp::now,
     };
     let Some(address) = http else { return lead(candidate, surroundings, stop).await };
@@ -104,7 +106,7 @@ pub async fn run(args: RunArgs, stop: watch::Receiver<bool>) -> Result<(), RunEr
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     tokio::select! {
         result = lead(candidate, surroundings, stop) => result,
-        result = http::serve(listener, metrics) => Err(result.map_or_else(failed, |()| RunError::Ended)),
+        result = http::serve(listener, metrics, readiness) => Err(result.map_or_else(failed, |()| RunError::Ended)),
     }
 }
 
@@ -135,9 +137,9 @@ pub async fn lead<O: Outside>(
         // Nobody left who could tell us is the same.
         let _told = stop.wait_for(|stop| *stop).await;
     };
-    let metrics = Arc::clone(&surroundings.metrics);
+    let (metrics, readiness) = (Arc::clone(&surroundings.metrics), Arc::clone(&surroundings.readiness));
     tokio::select! {
-        () = candidate.win(|no_answer| metrics.answered(no_answer)) => {}
+        () = candidate.win(|no_answer| readiness.answered(no_answer)) => {}
         () = stopped(stop.clone()) => return Ok(()),
     }
     tracing::info!("this replica leads");

@@ -11,6 +11,7 @@ mod outside;
 mod plans;
 mod program;
 mod random;
+mod readiness;
 mod real;
 mod rights;
 mod secured;

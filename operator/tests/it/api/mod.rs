@@ -20,13 +20,18 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use kube::Client;
 use kube::client::Body;
+use retail_operator::run::{ANSWER, SILENCE};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 pub(crate) use request::Asked;
 pub(crate) use store::{Key, Refused, Store};
 
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
+
+/// How long something may take. Time is virtual: this is plenty, and passes in no time.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(900);
 
 /// A way to be unkind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,16 +63,30 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    /// A client of it.
+    /// A client of it, which gives up as the operator's does.
     pub(crate) fn client(&self) -> Client {
+        self.client_that_waits(ANSWER)
+    }
+
+    /// A client for watches.
+    pub(crate) fn watching_client(&self) -> Client {
+        self.client_that_waits(SILENCE)
+    }
+
+    fn client_that_waits(&self, patience: Duration) -> Client {
         let api = self.clone();
         Client::new(
             tower::service_fn(move |request: Request<Body>| {
                 let api = api.clone();
-                async move { Ok::<_, Infallible>(api.answer(request).await) }
+                async move { timeout(patience, api.answer(request)).await.map_err(std::io::Error::from) }
             }),
             "shop",
         )
+    }
+
+    /// The same one, with a record of its own of what is asked.
+    pub(crate) fn apart(&self) -> Self {
+        Self { asked: Arc::default(), ..self.clone() }
     }
 
     /// Serves it over HTTP, on an address of this machine only, and says where.
@@ -128,7 +147,7 @@ impl Api {
         self.asked().iter().filter(|asked| asked.is_write()).count()
     }
 
-    /// Waits until the store is as it should be. Time is virtual: ten minutes of it are plenty, and pass in no time.
+    /// Waits until the store is as it should be.
     pub(crate) async fn until(&self, what: &str, mut is_so: impl FnMut(&Store) -> bool) {
         let waiting = async {
             loop {
@@ -139,7 +158,7 @@ impl Api {
                 changed.await;
             }
         };
-        if tokio::time::timeout(Duration::from_secs(900), waiting).await.is_err() {
+        if timeout(PATIENCE, waiting).await.is_err() {
             panic!("never: {what}\n{:#?}", self.store().all());
         }
     }
