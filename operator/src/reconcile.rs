@@ -174,6 +174,9 @@ async fn pass<O: Outside>(raw: &Raw, context: &Context<O>) -> Result<Action, Fai
         Err(_) => cleanup::plan(&subject, None, &world),
     };
     let done = apply(context, &subject, valid.ok(), connections.as_ref(), &plan).await?;
+    if done.outdated {
+        return Ok(Action::requeue(STOPPING));
+    }
     if done.released {
         for note in acts(&plan, &done) {
             report::say(&context.recorder, raw, note).await;
