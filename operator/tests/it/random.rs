@@ -53,6 +53,9 @@ fn happening() -> impl Strategy<Value = Happening> {
         Fault::Code(503),
         Fault::DoneBut(409),
         Fault::DoneBut(503),
+        Fault::Slow(2),
+        Fault::Slow(20),
+        Fault::Silence,
     ];
     let verbs: &[&str] = &["*", "patch", "get", "list", "delete"];
     let time = || (1_u64..90).prop_map(H::TimePasses);

@@ -23,7 +23,7 @@ use kube::client::Body;
 use retail_operator::run::{ANSWER, SILENCE};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 pub(crate) use request::Asked;
 pub(crate) use store::{Key, Refused, Store};
@@ -40,6 +40,8 @@ pub(crate) enum Fault {
     Code(u16),
     /// Do what was asked, and answer with this code all the same.
     DoneBut(u16),
+    /// Do what was asked, and answer after so many seconds. Clients may have given up by then.
+    Slow(u64),
     /// Never answer.
     Silence,
 }
@@ -174,17 +176,23 @@ impl Api {
             Some(Fault::Code(410)) if asked.verb == "watch" => return expired(),
             Some(Fault::Code(code)) => return refuse(code),
             Some(Fault::Silence) => std::future::pending().await,
-            Some(Fault::DoneBut(_)) | None => {}
+            Some(Fault::DoneBut(_) | Fault::Slow(_)) | None => {}
         }
-        if asked.verb == "watch" {
-            return self.watch(&asked);
+        let answer = if asked.verb == "watch" {
+            self.watch(&asked)
+        } else {
+            let body: Value = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
+            match self.change(|store| act(store, &asked, &patch, body)) {
+                Ok(value) => answer(200, &value),
+                Err(Refused(code)) => refuse(code),
+            }
+        };
+        if let Some(Fault::Slow(seconds)) = fault {
+            sleep(Duration::from_secs(seconds)).await;
         }
-        let body: Value = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
-        let result = self.change(|store| act(store, &asked, &patch, body));
-        match (fault, result) {
-            (Some(Fault::DoneBut(code)), _) | (None, Err(Refused(code))) => refuse(code),
-            (_, Ok(value)) => answer(200, &value),
-            (Some(Fault::Code(_) | Fault::Silence), Err(Refused(code))) => refuse(code),
+        match fault {
+            Some(Fault::DoneBut(code)) if asked.verb != "watch" => refuse(code),
+            Some(_) | None => answer,
         }
     }
 
