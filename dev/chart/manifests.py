@@ -100,13 +100,11 @@ def check_environment(where, container):
 
 
 def check_roles(where, manifests, rbac):
-    """Each role of the operator has the rules of the table, and is bound to the operator in its own namespace."""
-    account = next(m for m in manifests if m["kind"] == "Deployment")
-    subject = {
-        "kind": "ServiceAccount",
-        "name": account["spec"]["template"]["spec"]["serviceAccountName"],
-        "namespace": account["metadata"]["namespace"],
-    }
+    """The operator has the rules of the table wherever it is told to watch and in its own namespace, and no others."""
+    deployment = next(m for m in manifests if m["kind"] == "Deployment")
+    pod, own = deployment["spec"]["template"]["spec"], deployment["metadata"]["namespace"]
+    subject = {"kind": "ServiceAccount", "name": pod["serviceAccountName"], "namespace": own}
+    watched = [e["value"] for c in pod["containers"] for e in c["env"] if e["name"] == "RETAIL_WATCH_NAMESPACES"]
     bound = []
     for binding in (m for m in manifests if m["kind"] in ("RoleBinding", "ClusterRoleBinding")):
         if binding["subjects"] != [subject]:
@@ -121,8 +119,9 @@ def check_roles(where, manifests, rbac):
         if len(role) != 1:
             wrong(f"{where}: {binding['kind']} {binding['metadata']['name']} binds no role")
             continue
-        bound.append(role[0]["rules"])
-    if bound != [role["rules"] for role in rbac]:
+        bound.append((binding["metadata"].get("namespace"), role[0]["rules"]))
+    everywhere, leader = (role["rules"] for role in rbac)
+    if bound != [*((n, everywhere) for n in (watched[0].split(",") if watched else [None])), (own, leader)]:
         wrong(f"{where}: the roles are not those that `retail-operator rbac` prints")
 
 

@@ -39,6 +39,8 @@ pub struct Done {
     pub cleanup_error: Option<String>,
     /// Whether the resource was let go: there is nothing left to report on.
     pub released: bool,
+    /// Whether nothing was done, because the resource is gone or goes, and the watch has not brought that yet.
+    pub outdated: bool,
 }
 
 /// Why an object is not as declared.
@@ -68,6 +70,9 @@ pub struct Hands<'a, O> {
 impl<O: Outside> Hands<'_, O> {
     /// Does it. An error is one after which going on makes no sense; everything else is in what is answered.
     pub async fn apply(&self, plan: &Plan) -> Result<Done, kube::Error> {
+        if plan.steps.iter().any(Step::makes_data) && !self.is_still_declared().await? {
+            return Ok(Done { outdated: true, ..Done::default() });
+        }
         let mut done = Done::default();
         for step in &plan.steps {
             if done.cleanup_error.is_some() {
@@ -178,6 +183,15 @@ impl<O: Outside> Hands<'_, O> {
             }),
             Ok(_) => Ok(()),
         }
+    }
+
+    /// Asks, because watches may be behind: nobody takes away a topic or a schema that is made for a resource that is gone.
+    async fn is_still_declared(&self) -> Result<bool, kube::Error> {
+        let Subject { name, namespace, uid, .. } = self.subject;
+        let there = Api::<Raw>::namespaced(self.client.clone(), namespace).get_metadata_opt(name).await?;
+        Ok(there.is_some_and(|there| {
+            there.metadata.uid.as_ref() == Some(uid) && there.metadata.deletion_timestamp.is_none()
+        }))
     }
 
     /// Names the resource version: whoever else changes the finalizers meanwhile, wins, and we look again.

@@ -1,29 +1,32 @@
 //! Watches the pipelines and their objects, and calls a pass where something changed.
 
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{FutureExt, Stream, StreamExt, future, stream};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::DynamicObject;
 use kube::runtime::controller::{self, Config, Controller};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client};
+use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::names::{Child, FIELD_MANAGER, MANAGED_BY};
 use crate::observe::{Children, resource};
 use crate::outside::Outside;
+use crate::readiness::Readiness;
 use crate::reconcile::{Context, Failure, reconcile, retry};
 use crate::settings::Settings;
 use crate::world::Raw;
 
-/// How many pipelines are looked at at once. A pass mostly waits for Kafka and Postgres.
+/// How many pipelines are looked at at once, in all namespaces together. A pass mostly waits for Kafka and Postgres.
 const CONCURRENCY: u16 = 16;
 
 /// What comes within this time of each other is one change: a Deployment reports several times while its pods start.
@@ -39,8 +42,8 @@ pub struct Surroundings<O> {
     pub client: Client,
     /// For watches, which stay open.
     pub watching: Client,
-    /// The one namespace that is watched; all if nothing.
-    pub namespace: Option<String>,
+    /// The namespaces that are watched; all if there is none.
+    pub namespaces: BTreeSet<String>,
     /// Who we are, in events.
     pub identity: String,
     /// To Kafka and Postgres.
@@ -49,31 +52,58 @@ pub struct Surroundings<O> {
     pub settings: Settings,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What is waited for.
+    pub readiness: Arc<Readiness>,
     /// The clock.
     pub now: fn() -> Timestamp,
 }
 
 /// Works until `stop`, and finishes the passes that are under way.
+///
+/// Each namespace has watches and a queue of its own: one that is forbidden, or whose list begins anew, is nothing to the
+/// others.
 pub async fn run<O: Outside>(surroundings: Surroundings<O>, stop: impl Future<Output = ()> + Send + Sync + 'static) {
-    let Surroundings { client, watching, namespace, identity, outside, settings, metrics, now } = surroundings;
-    let memory = Arc::new(Memory::default());
-    let (pipelines, changes) = watch_pipelines(&watching, namespace.as_deref(), Arc::clone(&memory));
-    let mut controller = Controller::for_stream(changes, pipelines.clone())
-        .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
-        .graceful_shutdown_on(stop);
-    let mut children = Children::new();
-    for child in Child::ALL {
-        if !children.contains_key(child.plural()) {
-            let (store, changes) = watch_children(&watching, namespace.as_deref(), child);
-            controller = controller.owns_stream_with(changes, resource(child));
-            children.insert(child.plural(), store);
-        }
-    }
+    let stop = stop.shared();
+    let Surroundings { client, watching, namespaces, identity, outside, settings, metrics, readiness, now } =
+        surroundings;
     let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: Some(identity) };
     let recorder = Recorder::new(client.clone(), reporter);
-    metrics.watching(pipelines);
-    let context = Arc::new(Context { client, outside, settings, children, memory, metrics, recorder, now });
-    controller.run(reconcile, retry, context).for_each(async |result| say(result)).await;
+    let memory = Arc::new(Memory::default());
+    let turns = Arc::new(Semaphore::new(CONCURRENCY.into()));
+    let children = Children::new();
+    let context = Context { client, outside, settings, children, memory, turns, metrics, recorder, now };
+    let scopes = if namespaces.is_empty() { vec![None] } else { namespaces.into_iter().map(Some).collect() };
+    let work = scopes.into_iter().map(|namespace| {
+        let watched = Watched { namespace, client: watching.clone(), readiness: Arc::clone(&readiness) };
+        let work = work_in(watched, context.clone(), stop.clone());
+        let stop = stop.clone();
+        async move {
+            work.await;
+            // One that ends without being told is the end of all.
+            stop.now_or_never().ok_or(())
+        }
+    });
+    let _told = future::try_join_all(work).await;
+}
+
+/// The same for one namespace, or for all of them as one.
+async fn work_in<O: Outside>(
+    watched: Watched,
+    mut context: Context<O>,
+    stop: impl Future<Output = ()> + Send + Sync + 'static,
+) {
+    let (pipelines, changes) = watch_pipelines(&watched, Arc::clone(&context.memory));
+    let mut controller = Controller::for_stream(changes, pipelines)
+        .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
+        .graceful_shutdown_on(stop);
+    for child in Child::ALL {
+        if !context.children.contains_key(child.plural()) {
+            let (store, changes) = watch_children(&watched, child);
+            controller = controller.owns_stream_with(changes, resource(child));
+            context.children.insert(child.plural(), store);
+        }
+    }
+    controller.run(reconcile, retry, Arc::new(context)).for_each(async |result| say(result)).await;
 }
 
 /// A pass that failed was said by whoever decided when to try again, and a pipeline that is gone is no trouble.
@@ -82,6 +112,22 @@ fn say<T>(result: Result<T, controller::Error<Failure, watcher::Error>>) {
         Ok(_) | Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) => {}
         Err(controller::Error::QueueError(error)) => tracing::warn!("a watch failed, and begins again: {error}"),
         Err(controller::Error::RunnerError(error)) => tracing::error!("passes cannot be run: {error}"),
+    }
+}
+
+/// What is watched.
+struct Watched {
+    /// All namespaces if nothing.
+    namespace: Option<String>,
+    client: Client,
+    readiness: Arc<Readiness>,
+}
+
+impl Watched {
+    /// A client for the watch of one kind.
+    fn client(&self, plural: &str) -> Client {
+        let place = self.namespace.as_deref().map_or("of all namespaces".to_owned(), |name| format!("in {name}"));
+        self.readiness.watching(format!("{plural} {place}"), &self.client)
     }
 }
 
@@ -107,13 +153,13 @@ where
 }
 
 fn watch_pipelines(
-    client: &Client,
-    namespace: Option<&str>,
+    watched: &Watched,
     memory: Arc<Memory>,
 ) -> (Store<Raw>, impl Stream<Item = Result<Raw, watcher::Error>> + Send + 'static) {
-    let api = match namespace {
-        Some(namespace) => Api::<Raw>::namespaced(client.clone(), namespace),
-        None => Api::<Raw>::all(client.clone()),
+    let client = watched.client(&Raw::plural(&()));
+    let api = match &watched.namespace {
+        Some(namespace) => Api::<Raw>::namespaced(client, namespace),
+        None => Api::<Raw>::all(client),
     };
     let (store, writer) = reflector::store();
     let changes = watch(api, watcher::Config::default())
@@ -140,14 +186,14 @@ fn meaning(raw: &Raw) -> Option<u64> {
 }
 
 fn watch_children(
-    client: &Client,
-    namespace: Option<&str>,
+    watched: &Watched,
     child: Child,
 ) -> (Store<DynamicObject>, impl Stream<Item = Result<DynamicObject, watcher::Error>> + Send + 'static) {
     let kind = resource(child);
-    let api = match namespace {
-        Some(namespace) => Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &kind),
-        None => Api::<DynamicObject>::all_with(client.clone(), &kind),
+    let client = watched.client(child.plural());
+    let api = match &watched.namespace {
+        Some(namespace) => Api::<DynamicObject>::namespaced_with(client, namespace, &kind),
+        None => Api::<DynamicObject>::all_with(client, &kind),
     };
     let writer = reflector::store::Writer::new(kind);
     let store = writer.as_reader();

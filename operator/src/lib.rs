@@ -32,6 +32,7 @@ pub mod plan;
 mod print;
 pub mod program;
 pub mod rbac;
+pub mod readiness;
 pub mod reason;
 pub mod reconcile;
 pub mod report;

@@ -1,11 +1,8 @@
-//! What is counted, in the words of Prometheus, and whether the operator is ready.
+//! What is counted, in the words of Prometheus.
 
 use std::sync::atomic::{AtomicI64, AtomicU64};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use kube::runtime::reflector::Store;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -13,8 +10,6 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-
-use crate::world::Raw;
 
 /// Where a pass failed.
 #[derive(Clone, PartialEq, Eq, Hash, EncodeLabelSet, Debug)]
@@ -28,9 +23,6 @@ pub struct Metrics {
     durations: Histogram,
     errors: Family<Stage, Counter<u64, AtomicU64>>,
     leader: Gauge<i64, AtomicI64>,
-    pipelines: Mutex<Option<Store<Raw>>>,
-    /// What the API server said of the lease last, if that was no answer.
-    no_answer: Mutex<Option<String>>,
 }
 
 impl Default for Metrics {
@@ -48,7 +40,7 @@ impl Default for Metrics {
             "1 for the replica that acts, 0 for those that stand by",
             leader.clone(),
         );
-        Self { registry, durations, errors, leader, pipelines: Mutex::default(), no_answer: Mutex::default() }
+        Self { registry, durations, errors, leader }
     }
 }
 
@@ -64,31 +56,6 @@ impl Metrics {
     /// Whether this replica acts.
     pub fn leads(&self, leads: bool) {
         self.leader.set(i64::from(leads));
-    }
-
-    /// The watch has begun.
-    pub fn watching(&self, pipelines: Store<Raw>) {
-        *self.pipelines.lock().unwrap_or_else(PoisonError::into_inner) = Some(pipelines);
-    }
-
-    /// The API server has answered a question about the lease, or has not.
-    pub fn answered(&self, no_answer: Option<String>) {
-        *self.no_answer.lock().unwrap_or_else(PoisonError::into_inner) = no_answer;
-    }
-
-    /// What it waits for; nothing if it is ready. One that stands by is.
-    pub fn unready(&self) -> Option<String> {
-        if let Some(error) = &*self.no_answer.lock().unwrap_or_else(PoisonError::into_inner) {
-            return Some(format!("the API server ({error})"));
-        }
-        let pipelines = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
-        match pipelines.wait_until_ready().now_or_never() {
-            Some(_) => None,
-            None => {
-                let hint = "is the CustomResourceDefinition there, and may we list them?";
-                Some(format!("the list of RetailPipelines: {hint}"))
-            }
-        }
     }
 
     /// All of it, in the OpenMetrics text format.
@@ -116,8 +83,5 @@ mod tests {
         ] {
             assert!(text.lines().any(|other| other == line), "{line} is not in\n{text}");
         }
-        assert_eq!(metrics.unready(), None);
-        metrics.answered(Some("connection refused".to_owned()));
-        assert_eq!(metrics.unready().as_deref(), Some("the API server (connection refused)"));
     }
 }

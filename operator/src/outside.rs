@@ -13,7 +13,7 @@ use retail_pipeline::resource::Topic;
 use crate::world::SeenTopic;
 
 /// What lies outside of the cluster. Tests have one of their own, which counts and fails as it is told.
-pub trait Outside: Send + Sync + 'static {
+pub trait Outside: Clone + Send + Sync + 'static {
     /// Looks at a topic; nothing if there is none of that name.
     fn topic(
         &self,

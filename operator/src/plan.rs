@@ -260,6 +260,20 @@ impl Plan {
 }
 
 impl Step {
+    /// Whether something may be made that outlives the resource.
+    pub fn makes_data(&self) -> bool {
+        match self {
+            Self::Topic { actions, .. } => actions.contains(&topic::Action::Create),
+            Self::Schema { .. } => true,
+            Self::AddFinalizer
+            | Self::RemoveFinalizer
+            | Self::Apply { .. }
+            | Self::Delete(_)
+            | Self::DropSchema
+            | Self::DeleteTopic { .. } => false,
+        }
+    }
+
     /// Whether pods that run are replaced by it.
     pub fn restarts_pods(&self) -> bool {
         matches!(self, Self::Apply { child, differences: Some(differences), .. }

@@ -47,8 +47,8 @@ pub const RIGHTS: &[Right] = &[
     right(
         "retailpipeline.dev",
         "retailpipelines",
-        &["list", "patch", "watch"],
-        "the pipelines; patch is for the finalizer",
+        &["get", "list", "patch", "watch"],
+        "the pipelines; get is for before something is made for one, patch for the finalizer",
     ),
     right("retailpipeline.dev", "retailpipelines/status", &["patch"], "what is true of them"),
     right("", "configmaps", DECLARE, "what the pods read"),

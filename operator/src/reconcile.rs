@@ -13,6 +13,7 @@ use kube::Client;
 use kube::runtime::controller::Action;
 use kube::runtime::events::Recorder;
 use retail_pipeline::status::RetailPipelineStatus;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use crate::apply::{Done, Hands};
@@ -37,13 +38,14 @@ pub const DEADLINE: Duration = Duration::from_secs(90);
 /// How often a pipeline is looked at although nothing is known to have changed: progress in the status is as old as this.
 pub const RESYNC: Duration = Duration::from_secs(30);
 
-/// How often pods that are being stopped are looked at. The watch is faster, unless it is behind.
+/// How often pods that are being stopped are looked at, and a resource that the watch is behind on. The watch is mostly faster.
 const STOPPING: Duration = Duration::from_secs(10);
 
 /// How long saying that a pass broke down may take.
 const SAYING: Duration = Duration::from_secs(10);
 
-/// What all passes share.
+/// What all passes of a namespace share.
+#[derive(Clone)]
 pub struct Context<O> {
     /// To the API server.
     pub client: Client,
@@ -51,10 +53,12 @@ pub struct Context<O> {
     pub outside: O,
     /// What the operator is told.
     pub settings: Settings,
-    /// What the watches have seen.
+    /// What the watches of the namespace have seen.
     pub children: Children,
     /// What is remembered.
     pub memory: Arc<Memory>,
+    /// For as many passes as may be under way at once, in all namespaces together.
+    pub turns: Arc<Semaphore>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Where events go.
@@ -69,6 +73,9 @@ pub enum Failure {
     /// Looking failed.
     #[error("cannot observe: {0}")]
     Observe(#[source] kube::Error),
+    /// A watch has never been answered.
+    #[error("cannot observe: the objects of the namespace cannot be listed; the operator's /readyz says why")]
+    Unseen,
     /// Doing failed.
     #[error("cannot apply: {0}")]
     Apply(#[source] kube::Error),
@@ -87,7 +94,7 @@ impl Failure {
     /// The label of the metric.
     pub const fn stage(&self) -> &'static str {
         match self {
-            Self::Observe(_) => "observe",
+            Self::Observe(_) | Self::Unseen => "observe",
             Self::Apply(_) => "apply",
             Self::Report(_) => "report",
             Self::TimedOut => "timeout",
@@ -98,20 +105,32 @@ impl Failure {
 
 /// One pass, with its deadline, and whatever happens in it.
 pub async fn reconcile<O: Outside>(raw: Arc<Raw>, context: Arc<Context<O>>) -> Result<Action, Failure> {
+    // Before its turn comes: a namespace whose watches are not answered takes none from the others.
+    let seen = timeout(DEADLINE, seen(&context.children)).await;
+    let _turn = context.turns.acquire().await.expect("nobody closes it");
     let began = Instant::now();
-    let pass = AssertUnwindSafe(pass(&raw, &context)).catch_unwind();
-    let result = match timeout(DEADLINE, pass).await {
-        Ok(Ok(result)) => result,
-        Ok(Err(panic)) => Err(Failure::Panicked(in_words(&*panic))),
-        Err(_) => Err(Failure::TimedOut),
+    let result = match seen {
+        Err(_) => Err(Failure::Unseen),
+        Ok(()) => match timeout(DEADLINE, AssertUnwindSafe(pass(&raw, &context)).catch_unwind()).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(panic)) => Err(Failure::Panicked(in_words(&*panic))),
+            Err(_) => Err(Failure::TimedOut),
+        },
     };
-    if let Err(failure @ (Failure::Panicked(_) | Failure::TimedOut)) = &result {
+    if let Err(failure @ (Failure::Unseen | Failure::Panicked(_) | Failure::TimedOut)) = &result {
         // What it cannot say either, its log does.
         let saying = AssertUnwindSafe(say_broken_down(&raw, &context, failure)).catch_unwind();
         let _said = timeout(SAYING, saying).await;
     }
     context.metrics.reconciled(began.elapsed(), result.as_ref().err().map(Failure::stage));
     result
+}
+
+/// An object that the watch has not brought yet would look as if it was not there.
+async fn seen(children: &Children) {
+    for store in children.values() {
+        let _closed = store.wait_until_ready().await;
+    }
 }
 
 /// A pipeline whose pass breaks down is not ready, whatever was said of it before.
@@ -134,10 +153,6 @@ pub fn retry<O: Outside>(raw: Arc<Raw>, failure: &Failure, context: Arc<Context<
 }
 
 async fn pass<O: Outside>(raw: &Raw, context: &Context<O>) -> Result<Action, Failure> {
-    // An object that the watch has not brought yet would look as if it was not there.
-    for store in context.children.values() {
-        let _closed = store.wait_until_ready().await;
-    }
     let now = (context.now)();
     let subject = Subject::of(raw, now);
     if subject.deleting_for.is_some() && !subject.has_finalizer() {
@@ -159,6 +174,9 @@ async fn pass<O: Outside>(raw: &Raw, context: &Context<O>) -> Result<Action, Fai
         Err(_) => cleanup::plan(&subject, None, &world),
     };
     let done = apply(context, &subject, valid.ok(), connections.as_ref(), &plan).await?;
+    if done.outdated {
+        return Ok(Action::requeue(STOPPING));
+    }
     if done.released {
         for note in acts(&plan, &done) {
             report::say(&context.recorder, raw, note).await;

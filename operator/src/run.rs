@@ -17,16 +17,17 @@ use crate::leader::Candidate;
 use crate::lease::Times;
 use crate::metrics::Metrics;
 use crate::outside::{Outside, Servers};
+use crate::readiness::Readiness;
 use crate::settings::Settings;
 
 /// The lease that all replicas stand for.
 const LEASE: &str = "retail-operator";
 
 /// How long the API server may take to answer.
-const ANSWER: Duration = Duration::from_secs(15);
+pub const ANSWER: Duration = Duration::from_secs(15);
 
 /// A watch ends by itself after at most 290 seconds; one that is silent for longer has lost its server.
-const SILENCE: Duration = Duration::from_secs(300);
+pub const SILENCE: Duration = Duration::from_secs(300);
 
 /// What was typed.
 #[derive(Args, Clone, Debug)]
@@ -35,9 +36,9 @@ pub struct RunArgs {
     #[arg(long, env = "RETAIL_IMAGE")]
     image: String,
 
-    /// Watch the pipelines of this namespace only; all namespaces if left out
-    #[arg(long, env = "RETAIL_WATCH_NAMESPACE")]
-    watch_namespace: Option<String>,
+    /// Watch the pipelines of these namespaces only, separated by commas; all namespaces if left out
+    #[arg(long, value_name = "NAMES", env = "RETAIL_WATCH_NAMESPACES", value_delimiter = ',', value_parser = namespace_name)]
+    watch_namespaces: Vec<String>,
 
     /// The namespace of the lease [default: the one that the pod or the kubeconfig is in]
     #[arg(long, env = "POD_NAMESPACE")]
@@ -74,7 +75,7 @@ pub enum RunError {
 
 /// Runs until `stop` is set.
 pub async fn run(args: RunArgs, stop: watch::Receiver<bool>) -> Result<(), RunError> {
-    let RunArgs { image, watch_namespace, namespace, identity, http } = args;
+    let RunArgs { image, watch_namespaces, namespace, identity, http } = args;
     let identity = unique(&identity);
     let config = Config::infer().await.map_err(RunError::Config)?;
     let client = |read_timeout, retry| {
@@ -87,16 +88,17 @@ pub async fn run(args: RunArgs, stop: watch::Receiver<bool>) -> Result<(), RunEr
     let leases = client(times.retry * 2, false)?;
     let namespace = namespace.unwrap_or_else(|| leases.default_namespace().to_owned());
     let candidate = Candidate::new(Api::namespaced(leases, &namespace), LEASE, &identity, times, Timestamp::now);
-    let metrics = Arc::new(Metrics::default());
-    metrics.answered(Some("not asked yet".to_owned()));
+    let (metrics, readiness) = (Arc::new(Metrics::default()), Arc::new(Readiness::default()));
+    readiness.answered(Some("not asked yet".to_owned()));
     let surroundings = Surroundings {
         client: client(ANSWER, false)?,
         watching: client(SILENCE, false)?,
-        namespace: watch_namespace,
+        namespaces: watch_namespaces.into_iter().collect(),
         identity,
         outside: Servers,
         settings: Settings { image },
         metrics: Arc::clone(&metrics),
+        readiness: Arc::clone(&readiness),
         now: Timestamp::now,
     };
     let Some(address) = http else { return lead(candidate, surroundings, stop).await };
@@ -104,8 +106,18 @@ pub async fn run(args: RunArgs, stop: watch::Receiver<bool>) -> Result<(), RunEr
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     tokio::select! {
         result = lead(candidate, surroundings, stop) => result,
-        result = http::serve(listener, metrics) => Err(result.map_or_else(failed, |()| RunError::Ended)),
+        result = http::serve(listener, metrics, readiness) => Err(result.map_or_else(failed, |()| RunError::Ended)),
     }
+}
+
+/// An empty name would mean all namespaces to the API server, and nobody who names some wants that.
+fn namespace_name(text: &str) -> Result<String, &'static str> {
+    let is_inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let is_one = text.len() <= 63
+        && text.starts_with(is_inner)
+        && text.ends_with(is_inner)
+        && text.chars().all(|c| is_inner(c) || c == '-');
+    if is_one { Ok(text.to_owned()) } else { Err("a namespace's name is lower-case letters, digits and '-'") }
 }
 
 /// A container that is started again has the name of the one before, and must not take itself for it.
@@ -125,9 +137,9 @@ pub async fn lead<O: Outside>(
         // Nobody left who could tell us is the same.
         let _told = stop.wait_for(|stop| *stop).await;
     };
-    let metrics = Arc::clone(&surroundings.metrics);
+    let (metrics, readiness) = (Arc::clone(&surroundings.metrics), Arc::clone(&surroundings.readiness));
     tokio::select! {
-        () = candidate.win(|no_answer| metrics.answered(no_answer)) => {}
+        () = candidate.win(|no_answer| readiness.answered(no_answer)) => {}
         () = stopped(stop.clone()) => return Ok(()),
     }
     tracing::info!("this replica leads");
@@ -143,4 +155,29 @@ pub async fn lead<O: Outside>(
         candidate.resign().await;
     }
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::FromArgMatches;
+
+    use super::*;
+
+    fn watched(arguments: &[&str]) -> Result<Vec<String>, clap::Error> {
+        let command = RunArgs::augment_args(clap::Command::new("run"));
+        let matches = command.try_get_matches_from([&["run", "--image", "x"], arguments].concat())?;
+        Ok(RunArgs::from_arg_matches(&matches)?.watch_namespaces)
+    }
+
+    #[test]
+    fn namespaces_are_named_once_or_several_times_and_an_empty_name_is_none() {
+        assert_eq!(watched(&[]).unwrap(), [""; 0]);
+        assert_eq!(watched(&["--watch-namespaces", "shop"]).unwrap(), ["shop"]);
+        let several = watched(&["--watch-namespaces", "shop,office-2", "--watch-namespaces", "attic"]);
+        assert_eq!(several.unwrap(), ["shop", "office-2", "attic"]);
+        for wrong in ["", "shop,", "Shop", "-shop", "shop office", "shop/office", &"x".repeat(64)] {
+            let error = watched(&[&format!("--watch-namespaces={wrong}")]).unwrap_err().to_string();
+            assert!(error.contains("a namespace's name is"), "{wrong}: {error}");
+        }
+    }
 }

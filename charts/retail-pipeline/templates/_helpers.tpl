@@ -59,9 +59,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end -}}
 {{- end -}}
 
-{{/* The namespace that is watched; empty for all. */}}
-{{- define "retail.watched" -}}
-{{- if .Values.watchNamespaces -}}{{- first .Values.watchNamespaces -}}{{- end -}}
+{{/* A label matcher for the namespaces that are watched; empty for all. */}}
+{{- define "retail.watchedMatcher" -}}
+{{- with .Values.watchNamespaces -}}namespace=~{{ join "|" . | quote }}{{- end -}}
 {{- end -}}
 
 {{/* The rules of one of the roles in files/rbac.yaml, which `retail-operator rbac` has printed. */}}

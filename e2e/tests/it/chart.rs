@@ -1,4 +1,4 @@
-//! The chart: upgraded, uninstalled, in one namespace.
+//! The chart: upgraded, uninstalled, for some namespaces.
 
 use std::path::PathBuf;
 
@@ -138,39 +138,36 @@ async fn a_chart_that_is_uninstalled_leaves_pipelines_and_their_pods_and_takes_t
 }
 
 #[tokio::test]
-async fn an_operator_of_one_namespace_ignores_the_others_and_needs_no_cluster_role() {
+async fn an_operator_of_some_namespaces_ignores_the_others_and_needs_no_cluster_role() {
     let cluster = Cluster::connect().await;
     let tag = format!("image.tag={}", tag(&cluster).await);
-    let (ours, other) = (Case::new(&cluster, "tenant").await, Case::new(&cluster, "neighbour").await);
-    // The one of all namespaces would look after both.
+    let (one, two) = (Case::new(&cluster, "tenant").await, Case::new(&cluster, "subtenant").await);
+    let other = Case::new(&cluster, "neighbour").await;
+    // The one of all namespaces would look after all three.
     cluster.scale_operator(0).await;
-    let (release, watch) = (&ours.data.replace('_', "-"), format!("watchNamespaces={{{}}}", ours.namespace));
-    let install = [
-        "install",
-        release,
-        CHART,
-        "-n",
-        &ours.namespace,
-        "--set",
-        "crds.install=false",
-        "--wait",
-        "--timeout",
-        "240s",
-    ];
+    let release = &one.data.replace('_', "-");
+    let watch = format!("watchNamespaces={{{},{}}}", one.namespace, two.namespace);
+    let install =
+        ["install", release, CHART, "-n", &one.namespace, "--set", "crds.install=false", "--wait", "--timeout", "240s"];
     helm(&[&install[..], &["--set", &tag, "--set", &watch]].concat()).await;
     other.declare(json!({})).await;
-    ours.declare(json!({})).await;
-    ours.is_ready().await;
-    ours.is_exact().await;
+    for ours in [&one, &two] {
+        ours.declare(json!({})).await;
+    }
+    for ours in [&one, &two] {
+        ours.is_ready().await;
+        ours.is_exact().await;
+    }
     assert_eq!(other.status().await, None, "nobody looked at it");
     let of_it = ListParams::default().labels(&format!("app.kubernetes.io/instance={release}"));
     let roles = Api::<ClusterRole>::all(cluster.client.clone()).list(&of_it).await.expect("roles can be listed");
     let bindings =
         Api::<ClusterRoleBinding>::all(cluster.client.clone()).list(&of_it).await.expect("bindings can be listed");
     assert_eq!((roles.items.len(), bindings.items.len()), (0, 0));
-    helm(&["uninstall", release, "-n", &ours.namespace, "--wait", "--timeout", "240s"]).await;
+    helm(&["uninstall", release, "-n", &one.namespace, "--wait", "--timeout", "240s"]).await;
     cluster.scale_operator(2).await;
     other.is_ready().await;
-    ours.end().await;
-    other.end().await;
+    for case in [one, two, other] {
+        case.end().await;
+    }
 }

@@ -105,11 +105,11 @@ async fn drift_of_the_topics_settings_is_repaired_unless_that_would_delete_recor
     set("max.message.bytes", "5");
     set("retention.ms", "10");
     set("segment.ms", "777");
+    let repaired = ("200000".to_owned(), "1000".to_owned(), "777".to_owned());
+    let settings = || (is("max.message.bytes"), is("retention.ms"), is("segment.ms"));
+    stage.eventually("it is repaired", || settings() == repaired).await;
     stage.passes(60).await;
-    assert_eq!(
-        (is("max.message.bytes"), is("retention.ms"), is("segment.ms")),
-        ("200000".into(), "1000".into(), "777".into())
-    );
+    assert_eq!(settings(), repaired);
     assert_eq!(stage.condition("retail", "TopicReady"), ("True".to_owned(), "AsDeclared".to_owned()));
     let altered = |stage: &Stage| stage.events("retail").iter().filter(|reason| *reason == "TopicAltered").count();
     assert_eq!(altered(&stage), 1, "{:?}", stage.events("retail"));
@@ -337,11 +337,13 @@ async fn it_converges_through_whatever_the_api_server_does() {
         (Fault::Code(500), "list", "*"),
         (Fault::Code(410), "watch", "*"),
         (Fault::DoneBut(503), "patch", "*"),
+        (Fault::Slow(5), "*", "*"),
+        (Fault::Slow(20), "patch", "*"),
         (Fault::Silence, "patch", "deployments"),
         (Fault::Silence, "get", "secrets"),
     ] {
         let stage = Stage::start();
-        // Each silence costs a pass its deadline.
+        // Each silence costs what a client waits.
         stage.api.fail(verb, resource, if fault == Fault::Silence { 3 } else { 12 }, fault);
         stage.declare("retail", json!({"deletionPolicy": {"topic": "Delete"}}));
         stage.until_ready("retail").await;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::api::{Fault, Key};
+use crate::api::{Fault, Key, Store};
 use crate::outside::{kafka_away, postgres_away};
 use crate::stage::{Stage, pipeline_key};
 
@@ -118,8 +118,7 @@ async fn a_namespace_that_is_deleted_never_hangs_on_us() {
     stage.until_ready("retail").await;
     stage.outside.state().kafka = Some(kafka_away());
     stage.api.change(|store| {
-        let namespace = Key { resource: "namespaces".to_owned(), namespace: String::new(), name: "shop".to_owned() };
-        store.edit(&namespace, |object| {
+        store.edit(&Key::new("namespaces", "/shop"), |object| {
             object["metadata"]["finalizers"] = json!(["kubernetes"]);
             object["metadata"]["deletionTimestamp"] = json!("2027-01-15T08:00:00Z");
         });
@@ -164,4 +163,52 @@ async fn a_topic_that_was_made_is_known_to_be_ours_although_saying_so_failed_at_
     stage.declare("retail", serde_json::from_str(BOTH).unwrap());
     stage.until_ready("retail").await;
     assert_eq!(stage.object("retailpipelines", "retail").unwrap()["status"]["topic"]["created"], true);
+}
+
+/// From now on the operator does not learn what happens to pipelines.
+fn watches_lag(stage: &Stage) {
+    stage.api.fail("watch", "retailpipelines", 1_000_000, Fault::Code(503));
+    stage.api.change(Store::close_watches);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_watch_lags_nothing_is_made_for_a_pipeline_that_is_gone_or_goes() {
+    let stage = Stage::start();
+    let both = || serde_json::from_str(BOTH).unwrap();
+    for name in ["gone", "goes", "replaced"] {
+        stage.declare(name, both());
+        stage.until_ready(name).await;
+    }
+    watches_lag(&stage);
+    for name in ["gone", "goes", "replaced"] {
+        delete(&stage, name);
+    }
+    // Somebody else cleans up, and lets two of them go.
+    let release = |object: &mut serde_json::Value| object["metadata"]["finalizers"] = json!([]);
+    stage.api.change(|store| ["gone", "replaced"].map(|name| store.edit(&pipeline_key(name), release)));
+    stage.outside.state().schemas.clear();
+    stage.declare("replaced", both());
+    let before = stage.outside.state().looks;
+    stage.eventually("many passes", || stage.outside.state().looks > before + 20).await;
+    assert!(stage.outside.state().schemas.is_empty(), "{:?}", stage.outside.state().schemas);
+    stage.api.be_kind();
+    until_gone(&stage, "goes").await;
+    stage.until_ready("replaced").await;
+    let uid = stage.object("retailpipelines", "replaced").unwrap()["metadata"]["uid"].clone();
+    let owners: Vec<_> = stage.outside.state().schemas.values().map(|(owner, _)| json!(owner)).collect();
+    assert_eq!(owners, [uid]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_watch_lags_no_topic_is_made_for_a_pipeline_that_is_gone() {
+    let stage = Stage::start();
+    stage.outside.state().kafka = Some(kafka_away());
+    stage.declare("retail", json!({}));
+    stage.until("retail", "Ready", "False", "KafkaUnreachable").await;
+    watches_lag(&stage);
+    delete(&stage, "retail");
+    stage.outside.state().kafka = None;
+    let before = stage.outside.state().looks;
+    stage.eventually("a few passes", || stage.outside.state().looks > before + 6).await;
+    assert!(stage.outside.state().topics.is_empty());
 }

@@ -7,13 +7,12 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api as Typed;
 use retail_operator::leader::Candidate;
 use retail_operator::lease::Times;
-use retail_operator::metrics::Metrics;
 use retail_operator::run::{RunError, lead};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-use crate::api::{Api, Fault, Key};
+use crate::api::{Api, Fault, Key, Store};
 use crate::outside::Fakes;
 use crate::stage::{now, surroundings};
 
@@ -31,7 +30,11 @@ pub(crate) async fn one_term(api: &Api) {
 }
 
 fn holder(api: &Api) -> String {
-    let lease = api.store().get(&Key::new("leases", "retail-operator")).cloned().unwrap_or_default();
+    holder_in(&api.store())
+}
+
+fn holder_in(store: &Store) -> String {
+    let lease = store.get(&Key::new("leases", "retail-operator")).cloned().unwrap_or_default();
     lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned()
 }
 
@@ -96,22 +99,25 @@ async fn a_lease_that_is_given_up_is_taken_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn the_operator_works_while_it_leads_and_ends_when_it_does_not() {
-    let (api, outside, metrics) = (Api::default(), Fakes::default(), Arc::new(Metrics::default()));
+    let (api, outside) = (Api::default(), Fakes::default());
     let (stop, stopped) = watch::channel(false);
-    let start = |identity: &str| {
-        tokio::spawn(lead(candidate(&api, identity), surroundings(&api, &outside, &metrics), stopped.clone()))
+    let start = |api: &Api, identity: &str| {
+        let surroundings = surroundings(api, outside.clone());
+        let (metrics, readiness) = (Arc::clone(&surroundings.metrics), Arc::clone(&surroundings.readiness));
+        (tokio::spawn(lead(candidate(api, identity), surroundings, stopped.clone())), metrics, readiness)
     };
-    let leading = start("one");
+    let (leading, metrics, _) = start(&api, "one");
     let pipeline = crate::stage::pipeline("retail", json!({"database": {"host": "postgres", "name": "retail"}}));
     let key = crate::stage::pipeline_key("retail");
     api.change(|store| store.create(&key, pipeline).unwrap());
     api.until("it is ready", |store| store.get(&key).unwrap()["status"]["conditions"][0]["status"] == "True").await;
     assert!(metrics.render().contains("retail_operator_leader 1"));
-    // One that stands by asks for the lease, and for nothing else.
-    let before = api.asked().len();
-    let standing_by = start("two");
-    tokio::time::sleep(Duration::from_secs(9)).await;
-    assert!(api.asked()[before..].iter().any(|asked| asked.resource == "leases"));
+    // One that stands by asks for the lease again and again, and for nothing else, and is ready.
+    let theirs = api.apart();
+    let (standing_by, _, readiness) = start(&theirs, "two");
+    api.until("it has asked", |_| theirs.asked().len() >= 5).await;
+    assert!(theirs.asked().iter().all(|asked| asked.resource == "leases"), "{:?}", theirs.asked());
+    assert_eq!(readiness.unready(), None);
     assert!(!leading.is_finished() && !standing_by.is_finished());
     api.change(|store| {
         store.edit(&Key::new("leases", "retail-operator"), |lease| lease["spec"]["holderIdentity"] = json!("somebody"));
@@ -119,12 +125,7 @@ async fn the_operator_works_while_it_leads_and_ends_when_it_does_not() {
     let ended = timeout(Duration::from_secs(10), leading).await.unwrap().unwrap();
     assert!(matches!(ended, Err(RunError::LeaseLost)));
     // Told to stop, it ends well and leaves the lease to the next one.
-    let taken = async {
-        while holder(&api) != "two" {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-    };
-    timeout(Duration::from_secs(60), taken).await.unwrap();
+    api.until("the second leads", |store| holder_in(store) == "two").await;
     stop.send_replace(true);
     timeout(Duration::from_secs(60), standing_by).await.unwrap().unwrap().unwrap();
     assert_eq!(holder(&api), "");

@@ -116,10 +116,10 @@ async fn one_broken_pipeline_does_not_stop_the_others() {
     assert_eq!(message, "spec.window: a day must be a whole number of windows: 5m, 1h or 24h, but not 7m");
     stage.until("panics", "Ready", "False", "InternalError").await;
     stage.until("hangs", "Reconciling", "True", "InternalError").await;
-    let metrics = stage.metrics.render();
+    let metrics = stage.surroundings.metrics.render();
     assert!(metrics.contains("retail_operator_reconcile_errors_total{stage=\"panic\"}"), "{metrics}");
-    stage.passes(600).await;
-    assert!(stage.metrics.render().contains("retail_operator_reconcile_errors_total{stage=\"timeout\"}"));
+    let timed_out = "retail_operator_reconcile_errors_total{stage=\"timeout\"}";
+    stage.eventually(timed_out, || stage.surroundings.metrics.render().contains(timed_out)).await;
     // And each of them is well once it is repaired.
     stage.outside.state().panics_at = None;
     stage.outside.state().hangs_at = None;
@@ -171,8 +171,7 @@ async fn a_schema_that_is_dropped_is_made_again() {
     stage.declare("retail", json!({}));
     stage.until_ready("retail").await;
     stage.outside.state().schemas.clear();
-    stage.passes(60).await;
-    assert!(stage.outside.state().schemas.contains_key("retail"));
+    stage.eventually("it is back", || stage.outside.state().schemas.contains_key("retail")).await;
     stage.until_ready("retail").await;
 }
 
@@ -255,9 +254,7 @@ async fn without_the_crd_the_operator_waits_for_it_and_says_so() {
     let stage = Stage::start();
     stage.api.fail("list", "retailpipelines", 5, Fault::Code(404));
     stage.declare("retail", json!({}));
-    stage.passes(1).await;
-    let unready = stage.metrics.unready().unwrap();
-    assert!(unready.contains("is the CustomResourceDefinition there"), "{unready}");
+    stage.until_unready(Some("is the CustomResourceDefinition there")).await;
     stage.until_ready("retail").await;
-    assert_eq!(stage.metrics.unready(), None);
+    stage.until_unready(None).await;
 }

@@ -12,8 +12,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::api::Store;
 use crate::outside::some_progress;
-use crate::stage::{Stage, pipeline, settings};
+use crate::stage::{Stage, pipeline, pipeline_key, settings};
 
 fn valid(spec: Value) -> Valid {
     let mut pipeline = pipeline("retail", spec);
@@ -185,7 +186,9 @@ async fn a_ready_pipeline_says_this_of_itself() {
     stage.declare("retail", json!({"processor": {"replicas": 5}}));
     stage.until_ready("retail").await;
     stage.outside.state().schemas.get_mut("retail").unwrap().1 = some_progress();
-    stage.passes(60).await;
+    let is_reported =
+        |store: &Store| store.get(&pipeline_key("retail")).unwrap()["status"]["progress"]["applied"] == 300;
+    stage.api.until("progress", is_reported).await;
     let status = stage.object("retailpipelines", "retail").unwrap()["status"].clone();
     insta::assert_snapshot!(serde_saphyr::to_string(&status).unwrap());
 }

@@ -53,6 +53,9 @@ fn happening() -> impl Strategy<Value = Happening> {
         Fault::Code(503),
         Fault::DoneBut(409),
         Fault::DoneBut(503),
+        Fault::Slow(2),
+        Fault::Slow(20),
+        Fault::Silence,
     ];
     let verbs: &[&str] = &["*", "patch", "get", "list", "delete"];
     let time = || (1_u64..90).prop_map(H::TimePasses);
@@ -150,9 +153,7 @@ async fn happen(stage: &mut Stage, happening: &Happening) {
         Happening::PipelineGoes => drop(stage.api.change(|store| store.delete(&pipeline_key("retail")))),
         Happening::PipelineComes => {
             if stage.object("retailpipelines", "retail").is_none() {
-                // The schema of the one before is not this one's. It is dropped once the operator has seen that that one is
-                // gone: while its watches are behind, it takes the drop for drift and makes the schema again.
-                stage.passes(300).await;
+                // The schema of the one before is not this one's.
                 stage.outside.state().schemas.clear();
                 stage.declare("retail", declared_spec());
             }

@@ -1,18 +1,17 @@
 //! The operator on a real Kafka and a real Postgres. Only the API server and the pods are not.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use retail_operator::controller::{self, Surroundings};
-use retail_operator::metrics::Metrics;
 use retail_operator::outside::Servers;
 use retail_pipeline::kafka::topic;
 use retail_testbed::{Case, Kafka, Postgres};
 use serde_json::{Value, json};
 
 use crate::api::{Api, Key, Store};
-use crate::stage::{pipeline_key, settings};
+use crate::stage::{pipeline_key, surroundings};
 
 /// A pipeline that deletes everything with itself, and a Secret with a URI as CloudNativePG's has.
 pub(crate) fn declare(api: &Api, case: &Case) {
@@ -39,14 +38,9 @@ pub(crate) fn status(store: &Store) -> Value {
 async fn a_pipeline_becomes_ready_on_real_servers_and_takes_its_data_with_it() {
     let (api, case) = (Api::default(), Case::shared().build());
     let surroundings = Surroundings {
-        client: api.client(),
-        watching: api.client(),
-        namespace: Some("shop".to_owned()),
-        identity: "operator".to_owned(),
-        outside: Servers,
-        settings: settings(),
-        metrics: Arc::new(Metrics::default()),
+        namespaces: BTreeSet::from(["shop".to_owned()]),
         now: Timestamp::now,
+        ..surroundings(&api, Servers)
     };
     let operator = tokio::spawn(controller::run(surroundings, std::future::pending()));
     declare(&api, &case);

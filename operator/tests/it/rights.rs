@@ -14,7 +14,17 @@ use crate::stage::{Stage, pipeline_key};
 
 #[tokio::test(start_paused = true)]
 async fn the_operator_asks_for_what_its_roles_allow_and_its_roles_allow_nothing_else() {
-    let stage = Stage::start();
+    asks_for_what_its_roles_allow(&[]).await;
+}
+
+/// Each right, in Roles of these namespaces, is a request's, and the other way round.
+#[tokio::test(start_paused = true)]
+async fn the_operator_of_some_namespaces_asks_for_nothing_cluster_wide() {
+    asks_for_what_its_roles_allow(&["office", "shop"]).await;
+}
+
+async fn asks_for_what_its_roles_allow(namespaces: &'static [&'static str]) {
+    let stage = Stage::watching(namespaces);
     stage.declare("retail", json!({"deletionPolicy": {"topic": "Delete"}}));
     stage.until_ready("retail").await;
     // The same event twice is one that is counted.
@@ -31,6 +41,9 @@ async fn the_operator_asks_for_what_its_roles_allow_and_its_roles_allow_nothing_
 
     let mut asked = BTreeSet::new();
     for request in stage.api.asked() {
+        // A Role allows its own namespace to be looked at.
+        let place = if request.resource == "namespaces" { &request.name } else { &request.namespace };
+        assert!(namespaces.is_empty() || namespaces.contains(&&**place), "{request:?}");
         let resource = request.full_resource();
         let mut ask = |verb: &str| asked.insert((request.group.clone(), resource.clone(), verb.to_owned()));
         ask(request.verb);

@@ -1,20 +1,18 @@
 //! The operator on a real Kafka and a real Postgres that let nobody in who does not encrypt and prove who he is, with Secrets
 //! as CloudNativePG and Strimzi make them.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::jiff::Timestamp;
 use retail_operator::controller::{self, Surroundings};
-use retail_operator::metrics::Metrics;
 use retail_operator::outside::Servers;
 use retail_testbed::{Case, Certificates, Kafka, Postgres, SecureKafka, SecurePostgres};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::api::{Api, Key};
-use crate::stage::{pipeline, pipeline_key, settings};
+use crate::stage::{pipeline, pipeline_key, surroundings};
 
 /// Far beyond what anything here takes.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -34,16 +32,7 @@ impl Drop for Real {
 impl Real {
     fn start() -> Self {
         let api = Api::default();
-        let surroundings = Surroundings {
-            client: api.client(),
-            watching: api.client(),
-            namespace: Some("shop".to_owned()),
-            identity: "operator".to_owned(),
-            outside: Servers,
-            settings: settings(),
-            metrics: Arc::new(Metrics::default()),
-            now: Timestamp::now,
-        };
+        let surroundings = Surroundings { now: Timestamp::now, ..surroundings(&api, Servers) };
         let operator = tokio::spawn(controller::run(surroundings, std::future::pending()));
         let real = Self { api, operator };
         let file = |name: &str| Certificates::shared().text(name);

@@ -1,18 +1,18 @@
 //! Puts the operator on an API server in memory, in virtual time, with pipelines and a Secret to begin with.
 
 use std::cell::OnceCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use retail_operator::controller::{self, Surroundings};
-use retail_operator::metrics::Metrics;
 use retail_operator::settings::Settings;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use crate::api::{Api, Key, Store};
+use crate::api::{Api, Key, PATIENCE, Store};
 use crate::outside::Fakes;
 
 /// The clock of a test: begins at the same time each time, and goes as virtual time does.
@@ -26,29 +26,36 @@ pub(crate) fn now() -> Timestamp {
 pub(crate) struct Stage {
     pub(crate) api: Api,
     pub(crate) outside: Fakes,
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) surroundings: Surroundings<Fakes>,
     operator: JoinHandle<()>,
 }
 
 impl Stage {
-    /// An operator, and the Secret that the pipelines name.
+    /// An operator of all namespaces, and in each the Secret that the pipelines name.
     pub(crate) fn start() -> Self {
+        Self::watching(&[])
+    }
+
+    /// An operator of some namespaces.
+    pub(crate) fn watching(namespaces: &[&str]) -> Self {
         let (api, outside) = (Api::default(), Fakes::default());
         api.change(|store| {
-            store.create(&Key::new("secrets", "retail-db"), secret("wonderful")).unwrap();
-            let namespace =
-                Key { resource: "namespaces".to_owned(), namespace: String::new(), name: "shop".to_owned() };
-            store.create(&namespace, json!({})).unwrap();
+            for namespace in ["shop", "office", "attic"] {
+                store.create(&Key::new("secrets", &format!("{namespace}/retail-db")), secret("wonderful")).unwrap();
+                store.create(&Key::new("namespaces", &format!("/{namespace}")), json!({})).unwrap();
+            }
         });
-        let metrics = Arc::new(Metrics::default());
-        let operator = operate(&api, &outside, &metrics);
-        Self { api, outside, metrics, operator }
+        let namespaces = namespaces.iter().map(ToString::to_string).collect();
+        let surroundings = Surroundings { namespaces, ..surroundings(&api, outside.clone()) };
+        let operator = operate(&surroundings);
+        Self { api, outside, surroundings, operator }
     }
 
     /// Kills the operator and starts another, which knows nothing.
     pub(crate) fn restart(&mut self) {
         self.operator.abort();
-        self.operator = operate(&self.api, &self.outside, &self.metrics);
+        self.surroundings.readiness = Arc::default();
+        self.operator = operate(&self.surroundings);
     }
 
     /// Declares a pipeline. `spec` is put over what every pipeline has.
@@ -83,6 +90,26 @@ impl Stage {
         tokio::time::sleep(Duration::from_secs(seconds)).await;
     }
 
+    /// Waits for something that no change in the cluster tells of.
+    pub(crate) async fn eventually(&self, what: &str, is_so: impl Fn() -> bool) {
+        let waiting = async {
+            while !is_so() {
+                self.passes(1).await;
+            }
+        };
+        assert!(timeout(PATIENCE, waiting).await.is_ok(), "never: {what}");
+    }
+
+    /// Waits until the operator says that it waits for something, or for nothing.
+    pub(crate) async fn until_unready(&self, what: Option<&str>) {
+        let says = || self.surroundings.readiness.unready();
+        let is_so = || match (what, says()) {
+            (None, said) => said.is_none(),
+            (Some(what), said) => said.is_some_and(|said| said.contains(what)),
+        };
+        self.eventually(what.unwrap_or("ready"), is_so).await;
+    }
+
     /// An object of the cluster.
     pub(crate) fn object(&self, resource: &str, name: &str) -> Option<Value> {
         self.api.store().get(&Key::new(resource, name)).cloned()
@@ -111,19 +138,20 @@ impl Drop for Stage {
     }
 }
 
-fn operate(api: &Api, outside: &Fakes, metrics: &Arc<Metrics>) -> JoinHandle<()> {
-    tokio::spawn(controller::run(surroundings(api, outside, metrics), std::future::pending()))
+fn operate(surroundings: &Surroundings<Fakes>) -> JoinHandle<()> {
+    tokio::spawn(controller::run(surroundings.clone(), std::future::pending()))
 }
 
-pub(crate) fn surroundings(api: &Api, outside: &Fakes, metrics: &Arc<Metrics>) -> Surroundings<Fakes> {
+pub(crate) fn surroundings<O>(api: &Api, outside: O) -> Surroundings<O> {
     Surroundings {
         client: api.client(),
-        watching: api.client(),
-        namespace: None,
+        watching: api.watching_client(),
+        namespaces: BTreeSet::new(),
         identity: "operator-1".to_owned(),
-        outside: outside.clone(),
+        outside,
         settings: settings(),
-        metrics: Arc::clone(metrics),
+        metrics: Arc::default(),
+        readiness: Arc::default(),
         now,
     }
 }
@@ -149,7 +177,7 @@ pub(crate) fn pipeline(name: &str, spec: Value) -> Value {
         "metadata": {"name": name, "namespace": "shop"},
         "spec": {
             "kafka": {"bootstrapServers": "kafka:9092"},
-            "topic": {"name": name},
+            "topic": {"name": name.replace('/', "-")},
             "database": {"host": "postgres", "name": "retail", "secret": {"name": "retail-db"}},
             "producer": {"eventsPerSecond": 10},
             "processor": {"replicas": 2},

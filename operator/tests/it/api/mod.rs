@@ -20,13 +20,18 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use kube::Client;
 use kube::client::Body;
+use retail_operator::run::{ANSWER, SILENCE};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
 
 pub(crate) use request::Asked;
 pub(crate) use store::{Key, Refused, Store};
 
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
+
+/// How long something may take. Time is virtual: this is plenty, and passes in no time.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(900);
 
 /// A way to be unkind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,12 +40,15 @@ pub(crate) enum Fault {
     Code(u16),
     /// Do what was asked, and answer with this code all the same.
     DoneBut(u16),
+    /// Do what was asked, and answer after so many seconds. Clients may have given up by then.
+    Slow(u64),
     /// Never answer.
     Silence,
 }
 
 /// When, and how.
 struct Rule {
+    namespace: &'static str,
     verb: &'static str,
     resource: &'static str,
     left: usize,
@@ -57,16 +65,30 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    /// A client of it.
+    /// A client of it, which gives up as the operator's does.
     pub(crate) fn client(&self) -> Client {
+        self.client_that_waits(ANSWER)
+    }
+
+    /// A client for watches.
+    pub(crate) fn watching_client(&self) -> Client {
+        self.client_that_waits(SILENCE)
+    }
+
+    fn client_that_waits(&self, patience: Duration) -> Client {
         let api = self.clone();
         Client::new(
             tower::service_fn(move |request: Request<Body>| {
                 let api = api.clone();
-                async move { Ok::<_, Infallible>(api.answer(request).await) }
+                async move { timeout(patience, api.answer(request)).await.map_err(std::io::Error::from) }
             }),
             "shop",
         )
+    }
+
+    /// The same one, with a record of its own of what is asked.
+    pub(crate) fn apart(&self) -> Self {
+        Self { asked: Arc::default(), ..self.clone() }
     }
 
     /// Serves it over HTTP, on an address of this machine only, and says where.
@@ -97,7 +119,19 @@ impl Api {
 
     /// Be unkind the next `times` times that this is asked; `*` is any.
     pub(crate) fn fail(&self, verb: &'static str, resource: &'static str, times: usize, fault: Fault) {
-        self.rules.lock().unwrap().push(Rule { verb, resource, left: times, fault });
+        self.fail_in("*", verb, resource, times, fault);
+    }
+
+    /// The same in one namespace.
+    pub(crate) fn fail_in(
+        &self,
+        namespace: &'static str,
+        verb: &'static str,
+        resource: &'static str,
+        times: usize,
+        fault: Fault,
+    ) {
+        self.rules.lock().unwrap().push(Rule { namespace, verb, resource, left: times, fault });
     }
 
     /// Be kind from now on.
@@ -115,7 +149,7 @@ impl Api {
         self.asked().iter().filter(|asked| asked.is_write()).count()
     }
 
-    /// Waits until the store is as it should be. Time is virtual: ten minutes of it are plenty, and pass in no time.
+    /// Waits until the store is as it should be.
     pub(crate) async fn until(&self, what: &str, mut is_so: impl FnMut(&Store) -> bool) {
         let waiting = async {
             loop {
@@ -126,7 +160,7 @@ impl Api {
                 changed.await;
             }
         };
-        if tokio::time::timeout(Duration::from_secs(900), waiting).await.is_err() {
+        if timeout(PATIENCE, waiting).await.is_err() {
             panic!("never: {what}\n{:#?}", self.store().all());
         }
     }
@@ -142,17 +176,23 @@ impl Api {
             Some(Fault::Code(410)) if asked.verb == "watch" => return expired(),
             Some(Fault::Code(code)) => return refuse(code),
             Some(Fault::Silence) => std::future::pending().await,
-            Some(Fault::DoneBut(_)) | None => {}
+            Some(Fault::DoneBut(_) | Fault::Slow(_)) | None => {}
         }
-        if asked.verb == "watch" {
-            return self.watch(&asked);
+        let answer = if asked.verb == "watch" {
+            self.watch(&asked)
+        } else {
+            let body: Value = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
+            match self.change(|store| act(store, &asked, &patch, body)) {
+                Ok(value) => answer(200, &value),
+                Err(Refused(code)) => refuse(code),
+            }
+        };
+        if let Some(Fault::Slow(seconds)) = fault {
+            sleep(Duration::from_secs(seconds)).await;
         }
-        let body: Value = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
-        let result = self.change(|store| act(store, &asked, &patch, body));
-        match (fault, result) {
-            (Some(Fault::DoneBut(code)), _) | (None, Err(Refused(code))) => refuse(code),
-            (_, Ok(value)) => answer(200, &value),
-            (Some(Fault::Code(_) | Fault::Silence), Err(Refused(code))) => refuse(code),
+        match fault {
+            Some(Fault::DoneBut(code)) if asked.verb != "watch" => refuse(code),
+            Some(_) | None => answer,
         }
     }
 
@@ -160,6 +200,7 @@ impl Api {
         let mut rules = self.rules.lock().unwrap();
         let rule = rules.iter_mut().find(|rule| {
             rule.left > 0
+                && (rule.namespace == "*" || rule.namespace == asked.namespace)
                 && (rule.verb == "*" || rule.verb == asked.verb)
                 && (rule.resource == "*" || rule.resource == asked.full_resource())
         })?;

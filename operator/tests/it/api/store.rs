@@ -18,8 +18,10 @@ pub(crate) struct Key {
 }
 
 impl Key {
+    /// `name` is in the namespace `shop`, `office/name` in another.
     pub(crate) fn new(resource: &str, name: &str) -> Self {
-        Self { resource: resource.to_owned(), namespace: "shop".to_owned(), name: name.to_owned() }
+        let (namespace, name) = name.split_once('/').unwrap_or(("shop", name));
+        Self { resource: resource.to_owned(), namespace: namespace.to_owned(), name: name.to_owned() }
     }
 }
 
@@ -172,7 +174,17 @@ impl Store {
 
     /// Ends all watches, and forgets what they missed.
     pub(crate) fn expire_watches(&mut self) {
-        self.watches.clear();
+        self.close_watches();
+        self.forget_history();
+    }
+
+    /// The same for one namespace alone.
+    pub(crate) fn expire_watches_of(&mut self, namespace: &str) {
+        self.watches.retain(|watch| watch.asked.namespace != namespace);
+        self.forget_history();
+    }
+
+    fn forget_history(&mut self) {
         self.history.clear();
         self.version += 10;
     }

@@ -1,0 +1,94 @@
+//! Every bound of the CRD's structure has examples, made from the bound: what it takes, and what it refuses in its own words.
+
+use serde_json::{Value, json};
+
+use crate::rules::{problems, schema, value_at, visit, whole, with};
+
+/// What a keyword of a field's schema takes there, and what it refuses with which words.
+fn bounds(keyword: &str, schema: &Value, value: &Value) -> (Vec<Value>, Vec<(Value, String)>) {
+    let bound = &schema[keyword];
+    let letters = |count: u64| json!("x".repeat(usize::try_from(count).unwrap()));
+    let entries = |count: u64| (0..count).map(|i| (format!("k{i}"), json!("1"))).collect::<serde_json::Map<_, _>>();
+    let range = |refused: i64| {
+        let words = match (schema["minimum"].as_f64(), schema["maximum"].as_f64()) {
+            (Some(least), Some(most)) => format!("must be {least} to {most}"),
+            (least, most) => {
+                format!("must be at {} {}", if least.is_some() { "least" } else { "most" }, least.or(most).unwrap())
+            }
+        };
+        (json!(refused), words)
+    };
+    match keyword {
+        "minimum" => (vec![json!(bound.as_f64().unwrap() as i64)], vec![range(bound.as_f64().unwrap() as i64 - 1)]),
+        "maximum" => (vec![json!(bound.as_f64().unwrap() as i64)], vec![range(bound.as_f64().unwrap() as i64 + 1)]),
+        "minLength" => (Vec::new(), vec![(json!(""), "must not be empty".to_owned())]),
+        "maxLength" => {
+            let most = bound.as_u64().unwrap();
+            let pattern = schema["pattern"].as_str().map(|pattern| regex::Regex::new(pattern).unwrap());
+            let fits = pattern.is_none_or(|pattern| pattern.is_match(letters(most).as_str().unwrap()));
+            let refused = (letters(most + 1), format!("must have at most {most} characters"));
+            (if fits { vec![letters(most)] } else { Vec::new() }, vec![refused])
+        }
+        // No pattern takes a blank.
+        "pattern" => (Vec::new(), vec![(json!(" "), "must be …, and not \" \"".to_owned())]),
+        "enum" => {
+            let values = bound.as_array().unwrap().clone();
+            let words: Vec<&str> = values.iter().map(|value| value.as_str().unwrap()).collect();
+            let refused = format!("must be {}, and not \"Other\"", words.join(" or "));
+            (values, vec![(json!("Other"), refused)])
+        }
+        "maxProperties" => {
+            let most = bound.as_u64().unwrap();
+            let refused = (json!(entries(most + 1)), format!("must have at most {most} entries"));
+            (vec![json!(entries(most))], vec![refused])
+        }
+        "type" => {
+            let words = match bound.as_str().unwrap() {
+                "object" => "a mapping",
+                "integer" => "a whole number",
+                "boolean" => "true or false",
+                "string" => "a string",
+                other => panic!("there is no example of type {other}"),
+            };
+            (Vec::new(), vec![(json!([]), format!("must be {words}"))])
+        }
+        "x-kubernetes-int-or-string" => {
+            (vec![json!(1), json!("1")], vec![(json!([]), "must be a whole number or a string".to_owned())])
+        }
+        // Said of the fields themselves.
+        "required" | "properties" | "additionalProperties" | "x-kubernetes-validations" => (Vec::new(), Vec::new()),
+        // These refuse nothing: a number's format is what its bounds are within.
+        "description" | "default" | "nullable" | "format" => (vec![value.clone()], Vec::new()),
+        other => panic!("there is no example of {other}"),
+    }
+}
+
+#[test]
+fn every_bound_takes_and_refuses_by_example() {
+    assert_eq!(problems(&whole()), []);
+    let mut tried = 0;
+    visit("spec", &schema()["properties"]["spec"], &mut |path, schema| {
+        // Of a map, an entry that is there.
+        let path = path.replace("config[]", "config.retention").replace("[]", ".memory");
+        let value = value_at(&path);
+        for keyword in schema.as_object().unwrap().keys() {
+            let (taken, refused) = bounds(keyword, schema, &value);
+            for value in taken {
+                assert_eq!(problems(&with(&path, &value)), [], "{keyword} of {path}: {value}");
+            }
+            for (value, words) in refused {
+                let said = problems(&with(&path, &value));
+                let (begin, end) = words.split_once('…').unwrap_or((&words, ""));
+                let is_it =
+                    |(at, said): &(String, String)| *at == path && said.starts_with(begin) && said.ends_with(end);
+                assert!(said.iter().any(is_it), "{keyword} of {path}: {value}: {said:?}, not {words}");
+                tried += 1;
+            }
+        }
+        for name in schema["required"].as_array().into_iter().flatten() {
+            let path = format!("{path}.{}", name.as_str().unwrap());
+            assert_eq!(problems(&with(&path, &Value::Null)), [(path, "is required".to_owned())]);
+        }
+    });
+    assert!(tried > 100, "{tried}");
+}
