@@ -190,15 +190,19 @@ impl Case {
         let path = std::env::temp_dir().join(format!("{}.yaml", self.data));
         std::fs::write(&path, file.to_string()).expect("a file can be written");
         let (user, password) = &self.login;
-        let output = Command::new(retail())
-            .args(["verify", "-f"])
-            .arg(&path)
-            .env("PGUSER", user)
-            .env("PGPASSWORD", password)
-            .envs(self.environment.iter().cloned())
-            .output()
-            .await
-            .expect("retail can be run");
+        // While a kubelet starts again, no pod of its node counts as ready, and its Services have no address.
+        let output = eventually(&self.cluster.client, "retail verify reaches Kafka and Postgres", async || {
+            let verify = Command::new(retail())
+                .args(["verify", "-f"])
+                .arg(&path)
+                .env("PGUSER", user)
+                .env("PGPASSWORD", password)
+                .envs(self.environment.iter().cloned())
+                .output();
+            let output = verify.await.expect("retail can be run");
+            (!String::from_utf8_lossy(&output.stderr).contains("cannot reach")).then_some(output)
+        })
+        .await;
         std::fs::remove_file(&path).expect("it was just written");
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "{} is not exact: {out}{err}", self.namespace);
