@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use crate::rbac;
-use crate::run::{RunArgs, run};
 use retail_pipeline::{crd, process};
 use tokio::sync::watch;
+
+use crate::rbac;
+use crate::run::{RunArgs, run};
 
 /// Makes every RetailPipeline in a Kubernetes cluster true: topic, schema, producer, processor.
 ///

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use clap::Parser;
 use retail_pipeline::args::PipelineArgs;
 use retail_pipeline::process;
+use tokio::sync::watch;
+
 use crate::args::ProcessorArgs;
 use crate::supervisor::Processor;
-use tokio::sync::watch;
 
 /// Sums up the purchases in the topic of a RetailPipeline by window, category and payment method, exactly once into Postgres.
 ///

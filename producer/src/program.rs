@@ -10,6 +10,7 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use retail_pipeline::args::PipelineArgs;
 use retail_pipeline::process;
+
 use crate::plan::{Plan, PlanArgs};
 use crate::run::{self, Sent};
 

@@ -78,8 +78,17 @@ async fn a_chart_that_is_upgraded_brings_what_its_definition_of_pipelines_has_mo
     let case = Case::ready(&cluster, "definition", json!({})).await;
     let earlier = earlier_chart(&case).await;
     let upgrade = async |chart: &str| {
-        let arguments =
-            ["upgrade", "retail-operator", chart, "-n", "retail-system", "--reset-then-reuse-values", "--wait", "--timeout", "240s"];
+        let arguments = [
+            "upgrade",
+            "retail-operator",
+            chart,
+            "-n",
+            "retail-system",
+            "--reset-then-reuse-values",
+            "--wait",
+            "--timeout",
+            "240s",
+        ];
         helm(&arguments).await;
     };
     let seed = async |seed: u64| {
