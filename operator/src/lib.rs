@@ -37,6 +37,7 @@ pub mod report;
 pub mod run;
 pub mod secrets;
 pub mod settings;
+pub mod shared;
 pub mod status;
 pub mod validate;
 pub mod world;

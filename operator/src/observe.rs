@@ -69,7 +69,7 @@ pub async fn observe<O: Outside>(
         (world.topic, world.schema) = tokio::join!(
             async {
                 match &kafka {
-                    Some(kafka) => sight(outside.topic(kafka, &pipeline.topic.name).await),
+                    Some(kafka) => sight(outside.topic(kafka, &pipeline.topic).await),
                     None => Sight::NotAsked,
                 }
             },

@@ -94,7 +94,7 @@ pub async fn run(args: RunArgs, stop: watch::Receiver<bool>) -> Result<(), RunEr
         watching: client(SILENCE, false)?,
         namespace: watch_namespace,
         identity,
-        outside: Servers,
+        outside: Servers::default(),
         settings: Settings { image },
         metrics: Arc::clone(&metrics),
         now: Timestamp::now,

@@ -13,4 +13,5 @@ mod random;
 mod real;
 mod rights;
 mod secured;
+mod sharing;
 mod stage;

@@ -43,7 +43,7 @@ async fn a_pipeline_becomes_ready_on_real_servers_and_takes_its_data_with_it() {
         watching: api.client(),
         namespace: Some("shop".to_owned()),
         identity: "operator".to_owned(),
-        outside: Servers,
+        outside: Servers::default(),
         settings: settings(),
         metrics: Arc::new(Metrics::default()),
         now: Timestamp::now,

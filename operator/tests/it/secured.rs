@@ -39,7 +39,7 @@ impl Real {
             watching: api.client(),
             namespace: Some("shop".to_owned()),
             identity: "operator".to_owned(),
-            outside: Servers,
+            outside: Servers::default(),
             settings: settings(),
             metrics: Arc::new(Metrics::default()),
             now: Timestamp::now,
