@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, stream};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::DynamicObject;
 use kube::runtime::controller::{self, Config, Controller};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{self, Store};
@@ -21,6 +20,7 @@ use crate::observe::{Children, resource};
 use crate::outside::Outside;
 use crate::reconcile::{Context, Failure, reconcile, retry};
 use crate::settings::Settings;
+use crate::watched::Watched;
 use crate::world::Raw;
 
 /// How many pipelines are looked at at once. A pass mostly waits for Kafka and Postgres.
@@ -143,20 +143,16 @@ fn watch_children(
     client: &Client,
     namespace: Option<&str>,
     child: Child,
-) -> (Store<DynamicObject>, impl Stream<Item = Result<DynamicObject, watcher::Error>> + Send + 'static) {
+) -> (Store<Watched>, impl Stream<Item = Result<Watched, watcher::Error>> + Send + 'static) {
     let kind = resource(child);
     let api = match namespace {
-        Some(namespace) => Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &kind),
-        None => Api::<DynamicObject>::all_with(client.clone(), &kind),
+        Some(namespace) => Api::<Watched>::namespaced_with(client.clone(), namespace, &kind),
+        None => Api::<Watched>::all_with(client.clone(), &kind),
     };
     let writer = reflector::store::Writer::new(kind);
     let store = writer.as_reader();
     let ours = watcher::Config::default().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
-    let changes = watch(api, ours)
-        .default_backoff()
-        .modify(|object: &mut DynamicObject| object.metadata.managed_fields = None)
-        .reflect(writer)
-        .touched_objects();
+    let changes = watch(api, ours).default_backoff().reflect(writer).touched_objects();
     (store, without_errors(changes))
 }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::Value;
 
+use crate::basis::Basis;
 use crate::names::Child;
+use crate::plan::Plan;
 use crate::validate::{Invalid, Valid, validate};
 use crate::world::Raw;
 
@@ -23,11 +25,12 @@ pub struct Memory(Mutex<HashMap<String, Remembered>>);
 
 #[derive(Default, Debug)]
 struct Remembered {
-    answers: BTreeMap<Child, Value>,
+    answers: BTreeMap<Child, Arc<Value>>,
     conditions: Option<Vec<Condition>>,
     failures: u32,
     validated: Option<Validated>,
     made_topic: Option<String>,
+    nothing_to_do: Option<(Basis, Plan)>,
 }
 
 /// A spec, and what it means.
@@ -54,14 +57,30 @@ impl Memory {
         })
     }
 
-    /// What the API server made of the last declaration of a child.
-    pub fn answer(&self, uid: &str, child: Child) -> Option<Value> {
+    /// What the API server made of the last declaration of a child, if that was something else.
+    pub fn answer(&self, uid: &str, child: Child) -> Option<Arc<Value>> {
         self.with(uid, |remembered| remembered.answers.get(&child).cloned())
     }
 
+    /// The plan that was decided from this last, if nothing was to be done by it.
+    pub fn plan(&self, uid: &str, basis: &Basis) -> Option<Plan> {
+        self.with(uid, |remembered| {
+            let (known, plan) = remembered.nothing_to_do.as_ref()?;
+            (known == basis).then(|| plan.clone())
+        })
+    }
+
+    /// Remembers a plan if nothing is to be done by it.
+    pub fn planned(&self, uid: &str, basis: Basis, plan: &Plan) {
+        self.with(uid, |remembered| remembered.nothing_to_do = plan.is_empty().then(|| (basis, plan.clone())));
+    }
+
     /// Remembers it.
-    pub fn answered(&self, uid: &str, child: Child, answer: Value) {
-        self.with(uid, |remembered| remembered.answers.insert(child, answer));
+    pub fn answered(&self, uid: &str, child: Child, answer: Option<Value>) {
+        self.with(uid, |remembered| match answer {
+            Some(answer) => remembered.answers.insert(child, Arc::new(answer)),
+            None => remembered.answers.remove(&child),
+        });
     }
 
     /// The id of the topic that this process made for the pipeline. The report of it may have failed.

@@ -1,9 +1,10 @@
 //! Looks at the world. The pipeline's objects come from watches, the rest is asked for; nothing is written.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{ApiResource, DynamicObject};
+use kube::api::ApiResource;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client};
 use retail_pipeline::Pipeline;
@@ -14,10 +15,11 @@ use crate::memory::Memory;
 use crate::names::Child;
 use crate::outside::Outside;
 use crate::secrets::{self, Connections};
+use crate::watched::Watched;
 use crate::world::{Sight, Subject, World};
 
 /// The objects that the watches have seen, by kind in a URL.
-pub type Children = BTreeMap<&'static str, Store<DynamicObject>>;
+pub type Children = BTreeMap<&'static str, Store<Watched>>;
 
 /// The kind of a child, for a client that knows no types.
 pub fn resource(child: Child) -> ApiResource {
@@ -37,11 +39,9 @@ pub fn children(seen: &Children, subject: &Subject, memory: &Memory) -> BTreeMap
     for child in Child::ALL {
         let key = ObjectRef::new_with(&child.name(&subject.name), resource(child)).within(&subject.namespace);
         let Some(object) = seen.get(child.plural()).and_then(|store| store.get(&key)) else { continue };
-        let object = serde_json::to_value(&*object).expect("an object came as JSON");
-        let live = Live { object, answer: memory.answer(&subject.uid, child) };
         // What has the name and our label, and another owner, is found by whoever applies.
-        if live.owner() == Some(&subject.uid) {
-            found.insert(child, live);
+        if object.owner() == Some(&subject.uid) {
+            found.insert(child, Live::new(Arc::clone(object.text()), memory.answer(&subject.uid, child)));
         }
     }
     found

@@ -24,7 +24,7 @@ pub fn from_declared(old: &Valid, new: &Valid, settings: &Settings) -> Plan {
     let mut world = World::empty();
     for step in from_nothing(old, settings).steps {
         if let Step::Apply { child, object, .. } = step {
-            world.children.insert(child, Live { object, answer: None });
+            world.children.insert(child, Live::new(object.to_string().into(), None));
         }
     }
     let topic = &old.pipeline.topic;

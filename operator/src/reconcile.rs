@@ -16,6 +16,7 @@ use retail_pipeline::status::RetailPipelineStatus;
 use tokio::time::{Instant, timeout};
 
 use crate::apply::{Done, Hands};
+use crate::basis::Basis;
 use crate::cleanup;
 use crate::conditions::Status;
 use crate::memory::{Memory, spread};
@@ -144,8 +145,8 @@ async fn pass<O: Outside>(raw: &Raw, context: &Context<O>) -> Result<Action, Fai
         return Ok(Action::await_change());
     }
     let children = children(&context.children, &subject, &context.memory);
-    let valid = context.memory.validated(raw);
-    let valid = Result::as_ref(&valid);
+    let validated = context.memory.validated(raw);
+    let valid = Result::as_ref(&validated);
     let (world, connections) = match valid {
         Ok(valid) => {
             let seen = observe(&context.client, &context.outside, &subject, &valid.pipeline, children).await;
@@ -155,7 +156,7 @@ async fn pass<O: Outside>(raw: &Raw, context: &Context<O>) -> Result<Action, Fai
         Err(_) => (World { children, ..World::empty() }, None),
     };
     let plan = match valid {
-        Ok(valid) => plan(&subject, valid, &world, &context.settings),
+        Ok(valid) => decide(context, &subject, valid, Basis::of(&subject, &validated, &world), &world),
         Err(_) => cleanup::plan(&subject, None, &world),
     };
     let done = apply(context, &subject, valid.ok(), connections.as_ref(), &plan).await?;
@@ -169,6 +170,16 @@ async fn pass<O: Outside>(raw: &Raw, context: &Context<O>) -> Result<Action, Fai
     let made_topic = made_topic.as_deref();
     let pass = Pass { subject: &subject, valid, world: &world, plan: &plan, done: &done, made_topic };
     say(raw, context, &pass, now).await
+}
+
+/// Plans, unless the plan would be that of the last pass, by which nothing was to be done.
+fn decide<O>(context: &Context<O>, subject: &Subject, valid: &Valid, basis: Option<Basis>, world: &World) -> Plan {
+    let Some(basis) = basis else { return plan(subject, valid, world, &context.settings) };
+    context.memory.plan(&subject.uid, &basis).unwrap_or_else(|| {
+        let plan = plan(subject, valid, world, &context.settings);
+        context.memory.planned(&subject.uid, basis, &plan);
+        plan
+    })
 }
 
 async fn apply<O: Outside>(
