@@ -14,7 +14,7 @@ use retail_pipeline::postgres::DatabaseError;
 use retail_pipeline::postgres::provision::Removal;
 use serde_json::{Value, json};
 
-use crate::difference::Live;
+use crate::difference::{Live, differences};
 use crate::memory::Memory;
 use crate::names::{Child, FIELD_MANAGER, FINALIZER};
 use crate::observe::resource;
@@ -22,6 +22,7 @@ use crate::outside::Outside;
 use crate::plan::{Plan, Step};
 use crate::reason::Reason;
 use crate::secrets::Connections;
+use crate::watched::Text;
 use crate::world::{Raw, Subject};
 
 /// What became of a plan.
@@ -156,7 +157,7 @@ impl<O: Outside> Hands<'_, O> {
         };
         let objects = self.objects(child);
         if is_new && let Some(there) = objects.get_opt(&name).await.map_err(failed)? {
-            let there = Live { object: json!(there), answer: None };
+            let there = Live::new(Text::from(&json!(there)), None);
             if there.owner() != Some(&self.subject.uid) {
                 let message = format!(
                     "{} {name} is there and is not this pipeline's: delete it, or give the pipeline another name",
@@ -167,7 +168,9 @@ impl<O: Outside> Hands<'_, O> {
         }
         let as_us = PatchParams::apply(FIELD_MANAGER).force();
         let answer = json!(objects.patch(&name, &as_us, &Patch::Apply(object)).await.map_err(failed)?);
-        self.memory.answered(&self.subject.uid, child, answer.clone());
+        // Where the API server made of it what it is, there is nothing to remember.
+        let is_rewritten = !differences(object, &answer).is_empty();
+        self.memory.answered(&self.subject.uid, child, is_rewritten.then(|| answer.clone()));
         Ok(answer)
     }
 

@@ -41,7 +41,7 @@ pub fn plan(subject: &Subject, valid: Option<&Valid>, world: &World) -> Plan {
     for (child, live) in pods {
         stopped = false;
         // It is there until the last of its pods is gone.
-        if live.object["metadata"]["deletionTimestamp"].is_null() {
+        if live.object()["metadata"]["deletionTimestamp"].is_null() {
             plan.steps.push(Step::Delete(child));
         }
     }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use futures_util::{FutureExt, Stream, StreamExt, future, stream};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::DynamicObject;
 use kube::runtime::controller::{self, Config, Controller};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{self, Store};
@@ -24,6 +23,7 @@ use crate::outside::Outside;
 use crate::readiness::Readiness;
 use crate::reconcile::{Context, Failure, reconcile, retry};
 use crate::settings::Settings;
+use crate::watched::Watched;
 use crate::world::Raw;
 
 /// How many pipelines are looked at at once, in all namespaces together. A pass mostly waits for Kafka and Postgres.
@@ -74,8 +74,8 @@ pub async fn run<O: Outside>(surroundings: Surroundings<O>, stop: impl Future<Ou
     let context = Context { client, outside, settings, children, memory, turns, metrics, recorder, now };
     let scopes = if namespaces.is_empty() { vec![None] } else { namespaces.into_iter().map(Some).collect() };
     let work = scopes.into_iter().map(|namespace| {
-        let watched = Watched { namespace, client: watching.clone(), readiness: Arc::clone(&readiness) };
-        let work = work_in(watched, context.clone(), stop.clone());
+        let scope = Scope { namespace, client: watching.clone(), readiness: Arc::clone(&readiness) };
+        let work = work_in(scope, context.clone(), stop.clone());
         let stop = stop.clone();
         async move {
             work.await;
@@ -88,17 +88,17 @@ pub async fn run<O: Outside>(surroundings: Surroundings<O>, stop: impl Future<Ou
 
 /// The same for one namespace, or for all of them as one.
 async fn work_in<O: Outside>(
-    watched: Watched,
+    scope: Scope,
     mut context: Context<O>,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
-    let (pipelines, changes) = watch_pipelines(&watched, Arc::clone(&context.memory));
+    let (pipelines, changes) = watch_pipelines(&scope, Arc::clone(&context.memory));
     let mut controller = Controller::for_stream(changes, pipelines)
         .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
         .graceful_shutdown_on(stop);
     for child in Child::ALL {
         if !context.children.contains_key(child.plural()) {
-            let (store, changes) = watch_children(&watched, child);
+            let (store, changes) = watch_children(&scope, child);
             controller = controller.owns_stream_with(changes, resource(child));
             context.children.insert(child.plural(), store);
         }
@@ -116,14 +116,14 @@ fn say<T>(result: Result<T, controller::Error<Failure, watcher::Error>>) {
 }
 
 /// What is watched.
-struct Watched {
+struct Scope {
     /// All namespaces if nothing.
     namespace: Option<String>,
     client: Client,
     readiness: Arc<Readiness>,
 }
 
-impl Watched {
+impl Scope {
     /// A client for the watch of one kind.
     fn client(&self, plural: &str) -> Client {
         let place = self.namespace.as_deref().map_or("of all namespaces".to_owned(), |name| format!("in {name}"));
@@ -153,11 +153,11 @@ where
 }
 
 fn watch_pipelines(
-    watched: &Watched,
+    scope: &Scope,
     memory: Arc<Memory>,
 ) -> (Store<Raw>, impl Stream<Item = Result<Raw, watcher::Error>> + Send + 'static) {
-    let client = watched.client(&Raw::plural(&()));
-    let api = match &watched.namespace {
+    let client = scope.client(&Raw::plural(&()));
+    let api = match &scope.namespace {
         Some(namespace) => Api::<Raw>::namespaced(client, namespace),
         None => Api::<Raw>::all(client),
     };
@@ -186,23 +186,19 @@ fn meaning(raw: &Raw) -> Option<u64> {
 }
 
 fn watch_children(
-    watched: &Watched,
+    scope: &Scope,
     child: Child,
-) -> (Store<DynamicObject>, impl Stream<Item = Result<DynamicObject, watcher::Error>> + Send + 'static) {
+) -> (Store<Watched>, impl Stream<Item = Result<Watched, watcher::Error>> + Send + 'static) {
     let kind = resource(child);
-    let client = watched.client(child.plural());
-    let api = match &watched.namespace {
-        Some(namespace) => Api::<DynamicObject>::namespaced_with(client, namespace, &kind),
-        None => Api::<DynamicObject>::all_with(client, &kind),
+    let client = scope.client(child.plural());
+    let api = match &scope.namespace {
+        Some(namespace) => Api::<Watched>::namespaced_with(client, namespace, &kind),
+        None => Api::<Watched>::all_with(client, &kind),
     };
     let writer = reflector::store::Writer::new(kind);
     let store = writer.as_reader();
     let ours = watcher::Config::default().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
-    let changes = watch(api, ours)
-        .default_backoff()
-        .modify(|object: &mut DynamicObject| object.metadata.managed_fields = None)
-        .reflect(writer)
-        .touched_objects();
+    let changes = watch(api, ours).default_backoff().reflect(writer).touched_objects();
     (store, without_errors(changes))
 }
 

@@ -5,10 +5,12 @@
 //! same way, there is nothing that declaring it again would change.
 
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
 use crate::names::DECLARED_HASH;
+use crate::watched::Text;
 
 /// A field that is not as declared.
 #[derive(Clone, PartialEq, Debug)]
@@ -37,18 +39,36 @@ fn short(value: &Value) -> String {
 }
 
 /// What an object in the cluster is, and what the API server made of our last declaration of it.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Live {
     /// The object as it is.
-    pub object: Value,
-    /// The API server's answer when it was declared last, if that was in this process.
-    pub answer: Option<Value>,
+    text: Text,
+    /// The same, once somebody wants to know.
+    object: OnceLock<Value>,
+    /// The API server's answer when it was declared last, if that was in this process and not what was declared.
+    pub answer: Option<Arc<Value>>,
+}
+
+impl PartialEq for Live {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.text, &self.answer) == (&other.text, &other.answer)
+    }
 }
 
 impl Live {
+    /// An object that is there.
+    pub fn new(text: Text, answer: Option<Arc<Value>>) -> Self {
+        Self { text, object: OnceLock::new(), answer }
+    }
+
+    /// The object as it is.
+    pub fn object(&self) -> &Value {
+        self.object.get_or_init(|| self.text.value())
+    }
+
     /// What of `declared` is not so, and would become so if it was declared again.
     pub fn differences(&self, declared: &Value) -> Vec<Difference> {
-        let differences = differences(declared, &self.object);
+        let differences = differences(declared, self.object());
         let answered = self.answer.as_ref().filter(|answer| hash(answer) == hash(declared));
         match answered {
             Some(answer) if self::differences(declared, answer) == differences => Vec::new(),
@@ -58,13 +78,13 @@ impl Live {
 
     /// The uid of the object that it belongs to.
     pub fn owner(&self) -> Option<&str> {
-        let owners = self.object["metadata"]["ownerReferences"].as_array()?;
+        let owners = self.object()["metadata"]["ownerReferences"].as_array()?;
         owners.iter().find(|owner| owner["controller"] == true)?["uid"].as_str()
     }
 
     /// An annotation of its pod template.
     pub fn template_annotation(&self, name: &str) -> Option<&str> {
-        self.object["spec"]["template"]["metadata"]["annotations"][name].as_str()
+        self.object()["spec"]["template"]["metadata"]["annotations"][name].as_str()
     }
 }
 
@@ -122,6 +142,10 @@ mod tests {
         })
     }
 
+    fn live(object: &Value, answer: Option<&Value>) -> Live {
+        Live::new(Text::from(object), answer.cloned().map(Arc::new))
+    }
+
     fn text(live: &Live) -> Vec<String> {
         live.differences(&declared()).iter().map(ToString::to_string).collect()
     }
@@ -133,11 +157,13 @@ mod tests {
         object["spec"]["strategy"] = json!("default");
         object["spec"]["containers"] =
             json!([{"name": "sidecar"}, {"name": "a", "image": "x", "args": ["-f", "y"], "pull": "Always"}]);
-        assert!(text(&Live { object: object.clone(), answer: None }).is_empty());
+        assert!(text(&live(&object, None)).is_empty());
         object["spec"]["replicas"] = json!(5);
         object["spec"]["containers"][1]["args"] = json!(["-f"]);
-        let live = Live { object, answer: None };
-        assert_eq!(text(&live), ["spec.containers[a].args: [\"-f\"] -> [\"-f\",\"y\"]", "spec.replicas: 5 -> 2"]);
+        assert_eq!(
+            text(&live(&object, None)),
+            ["spec.containers[a].args: [\"-f\"] -> [\"-f\",\"y\"]", "spec.replicas: 5 -> 2"]
+        );
     }
 
     #[test]
@@ -145,14 +171,14 @@ mod tests {
         let mut object = declared();
         object["metadata"]["annotations"][DECLARED_HASH] = json!("0");
         object["spec"]["gone"] = json!(true);
-        assert_eq!(text(&Live { object, answer: None }).len(), 1);
+        assert_eq!(text(&live(&object, None)).len(), 1);
     }
 
     #[test]
     fn what_admission_rewrites_each_time_is_not_declared_again_and_again() {
         let mut rewritten = declared();
         rewritten["spec"]["containers"][0]["image"] = json!("mirror/x");
-        let live = |object: &Value, answer: &Value| Live { object: object.clone(), answer: Some(answer.clone()) };
+        let live = |object: &Value, answer: &Value| live(object, Some(answer));
         assert!(text(&live(&rewritten, &rewritten)).is_empty());
         // Drift beside it is found all the same, and so is a new declaration.
         let mut drifted = rewritten.clone();

@@ -9,10 +9,12 @@
 //! ```
 //!
 //! What decides is a function of values: [`validate`], [`address`], [`plan`], [`cleanup`], [`difference`], [`status`], [`conditions`], and
-//! what they are made from, [`children`]. A plan can be printed; `retail plan` does, from [`offline`].
+//! what they are made from, [`children`]. A plan can be printed; `retail plan` does, from [`offline`]. One that would be the
+//! same as before is not made again: [`basis`].
 
 pub mod address;
 pub mod apply;
+pub mod basis;
 pub mod children;
 pub mod cleanup;
 pub mod conditions;
@@ -39,6 +41,8 @@ pub mod report;
 pub mod run;
 pub mod secrets;
 pub mod settings;
+pub mod shared;
 pub mod status;
 pub mod validate;
+pub mod watched;
 pub mod world;

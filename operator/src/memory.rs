@@ -7,35 +7,52 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::Value;
 
+use crate::basis::Basis;
 use crate::names::Child;
+use crate::plan::Plan;
+use crate::secrets::Recent;
 use crate::validate::{Invalid, Valid, validate};
+use crate::watched::Text;
 use crate::world::Raw;
 
 /// How soon a pass that failed is tried again; doubled each time.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
+/// How often a pipeline is looked at although nothing is known to have changed: progress in the status is as old as this.
+pub const RESYNC: Duration = Duration::from_secs(30);
+
+/// How many pipelines are looked at in a second at most for that. From 300 pipelines on each is looked at less often, and
+/// the operator, Kafka, Postgres and the API server have no more to do, however many there are.
+const LOOKS_PER_SECOND: usize = 10;
+
 /// How long it is at most. Somebody who has repaired something does not want to wait longer.
 const LAST_RETRY: Duration = Duration::from_secs(120);
 
-/// By the uid of the pipeline.
+/// What is remembered.
 #[derive(Default, Debug)]
-pub struct Memory(Mutex<HashMap<String, Remembered>>);
+pub struct Memory {
+    /// By the uid of the pipeline.
+    pipelines: Mutex<HashMap<String, Remembered>>,
+    /// Which pipelines share.
+    pub secrets: Recent,
+}
 
 #[derive(Default, Debug)]
 struct Remembered {
-    answers: BTreeMap<Child, Value>,
+    answers: BTreeMap<Child, Arc<Value>>,
     conditions: Option<Vec<Condition>>,
     failures: u32,
     validated: Option<Validated>,
     made_topic: Option<String>,
+    nothing_to_do: Option<(Basis, Plan)>,
 }
 
 /// A spec, and what it means.
-type Validated = (Value, Arc<Result<Valid, Invalid>>);
+type Validated = (Text, Arc<Result<Valid, Invalid>>);
 
 impl Memory {
     fn with<T>(&self, uid: &str, use_it: impl FnOnce(&mut Remembered) -> T) -> T {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
         use_it(all.entry(uid.to_owned()).or_default())
     }
 
@@ -54,14 +71,30 @@ impl Memory {
         })
     }
 
-    /// What the API server made of the last declaration of a child.
-    pub fn answer(&self, uid: &str, child: Child) -> Option<Value> {
+    /// What the API server made of the last declaration of a child, if that was something else.
+    pub fn answer(&self, uid: &str, child: Child) -> Option<Arc<Value>> {
         self.with(uid, |remembered| remembered.answers.get(&child).cloned())
     }
 
+    /// The plan that was decided from this last, if nothing was to be done by it.
+    pub fn plan(&self, uid: &str, basis: &Basis) -> Option<Plan> {
+        self.with(uid, |remembered| {
+            let (known, plan) = remembered.nothing_to_do.as_ref()?;
+            (known == basis).then(|| plan.clone())
+        })
+    }
+
+    /// Remembers a plan if nothing is to be done by it.
+    pub fn planned(&self, uid: &str, basis: Basis, plan: &Plan) {
+        self.with(uid, |remembered| remembered.nothing_to_do = plan.is_empty().then(|| (basis, plan.clone())));
+    }
+
     /// Remembers it.
-    pub fn answered(&self, uid: &str, child: Child, answer: Value) {
-        self.with(uid, |remembered| remembered.answers.insert(child, answer));
+    pub fn answered(&self, uid: &str, child: Child, answer: Option<Value>) {
+        self.with(uid, |remembered| match answer {
+            Some(answer) => remembered.answers.insert(child, Arc::new(answer)),
+            None => remembered.answers.remove(&child),
+        });
     }
 
     /// The id of the topic that this process made for the pipeline. The report of it may have failed.
@@ -93,6 +126,12 @@ impl Memory {
         backoff(failures, uid)
     }
 
+    /// After how long to look at a pipeline again where all is well.
+    pub fn resync(&self, uid: &str) -> Duration {
+        let pipelines = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).len();
+        spread(RESYNC.max(Duration::from_secs((pipelines / LOOKS_PER_SECOND) as u64)), uid)
+    }
+
     /// A pass ended well.
     pub fn succeeded(&self, uid: &str) {
         self.with(uid, |remembered| remembered.failures = 0);
@@ -100,7 +139,7 @@ impl Memory {
 
     /// The pipeline is gone.
     pub fn forget(&self, uid: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 }
 
@@ -112,7 +151,7 @@ fn backoff(failures: u32, uid: &str) -> Duration {
 }
 
 /// A time between three quarters of `time` and all of it, the same each time for one pipeline.
-pub fn spread(time: Duration, uid: &str) -> Duration {
+fn spread(time: Duration, uid: &str) -> Duration {
     let share = uid.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte))) % 256;
     time.mul_f64(f64::from(1024 - share) / 1024.0)
 }
@@ -130,5 +169,16 @@ mod tests {
         memory.succeeded("");
         assert_eq!(memory.failed("").as_secs(), 1);
         assert!(backoff(u32::MAX, "x") <= LAST_RETRY);
+    }
+
+    #[test]
+    fn many_pipelines_are_looked_at_less_often() {
+        let memory = Memory::default();
+        for (pipelines, seconds) in [(1, 30), (300, 30), (1000, 100)] {
+            for number in 0..pipelines {
+                memory.succeeded(&number.to_string());
+            }
+            assert_eq!(memory.resync("").as_secs(), seconds, "{pipelines}");
+        }
     }
 }

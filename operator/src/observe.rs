@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{ApiResource, DynamicObject};
+use kube::api::ApiResource;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client};
 use retail_pipeline::Pipeline;
@@ -13,11 +13,12 @@ use crate::difference::Live;
 use crate::memory::Memory;
 use crate::names::Child;
 use crate::outside::Outside;
-use crate::secrets::{self, Connections};
+use crate::secrets::{self, Connections, Recent};
+use crate::watched::Watched;
 use crate::world::{Sight, Subject, World};
 
 /// The objects that the watches have seen, by kind in a URL.
-pub type Children = BTreeMap<&'static str, Store<DynamicObject>>;
+pub type Children = BTreeMap<&'static str, Store<Watched>>;
 
 /// The kind of a child, for a client that knows no types.
 pub fn resource(child: Child) -> ApiResource {
@@ -37,11 +38,9 @@ pub fn children(seen: &Children, subject: &Subject, memory: &Memory) -> BTreeMap
     for child in Child::ALL {
         let key = ObjectRef::new_with(&child.name(&subject.name), resource(child)).within(&subject.namespace);
         let Some(object) = seen.get(child.plural()).and_then(|store| store.get(&key)) else { continue };
-        let object = serde_json::to_value(&*object).expect("an object came as JSON");
-        let live = Live { object, answer: memory.answer(&subject.uid, child) };
         // What has the name and our label, and another owner, is found by whoever applies.
-        if live.owner() == Some(&subject.uid) {
-            found.insert(child, live);
+        if object.owner() == Some(&subject.uid) {
+            found.insert(child, Live::new(object.text().clone(), memory.answer(&subject.uid, child)));
         }
     }
     found
@@ -51,6 +50,7 @@ pub fn children(seen: &Children, subject: &Subject, memory: &Memory) -> BTreeMap
 pub async fn observe<O: Outside>(
     client: &Client,
     outside: &O,
+    recent: &Recent,
     subject: &Subject,
     pipeline: &Pipeline,
     children: BTreeMap<Child, Live>,
@@ -60,7 +60,7 @@ pub async fn observe<O: Outside>(
         None => false,
     };
     let seen = seen_from_elsewhere(pipeline);
-    let secrets = secrets::read(client, &subject.namespace, pipeline).await?;
+    let secrets = secrets::read(client, recent, &subject.namespace, pipeline).await?;
     let (kafka_login, kafka) = secrets.kafka(&seen);
     let (database_login, database) = secrets.database(&seen);
     let mut world = World { kafka_login, database_login, children, namespace_ends, ..World::empty() };
@@ -69,7 +69,7 @@ pub async fn observe<O: Outside>(
         (world.topic, world.schema) = tokio::join!(
             async {
                 match &kafka {
-                    Some(kafka) => sight(outside.topic(kafka, &pipeline.topic.name).await),
+                    Some(kafka) => sight(outside.topic(kafka, &pipeline.topic).await),
                     None => Sight::NotAsked,
                 }
             },

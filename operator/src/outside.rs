@@ -1,24 +1,27 @@
 //! Kafka and Postgres, as the operator needs them. It decides nothing: it asks and does, with the code that `retail` uses.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
 
 use retail_pipeline::Pipeline;
 use retail_pipeline::kafka::topic::{self, Ensured};
-use retail_pipeline::kafka::{ClusterError, KafkaConnection, LogOffset};
+use retail_pipeline::kafka::{Cluster, ClusterError, KafkaConnection, LogOffset};
 use retail_pipeline::postgres::progress::{self, Progress};
 use retail_pipeline::postgres::provision::{self, Removal};
-use retail_pipeline::postgres::{DatabaseConnection, DatabaseError, Trouble};
+use retail_pipeline::postgres::{Client, DatabaseConnection, DatabaseError};
 use retail_pipeline::resource::Topic;
 
+use crate::shared::{self, Shared};
 use crate::world::SeenTopic;
 
 /// What lies outside of the cluster. Tests have one of their own, which counts and fails as it is told.
 pub trait Outside: Clone + Send + Sync + 'static {
-    /// Looks at a topic; nothing if there is none of that name.
+    /// Looks at a topic, and those of its settings that are declared; nothing if there is none of that name.
     fn topic(
         &self,
         kafka: &KafkaConnection,
-        name: &str,
+        topic: &Topic,
     ) -> impl Future<Output = Result<Option<SeenTopic>, ClusterError>> + Send;
 
     /// Makes the topic, or adds the partitions that it lacks.
@@ -58,15 +61,39 @@ pub trait Outside: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Removal, DatabaseError>> + Send;
 }
 
-/// The real ones.
-#[derive(Clone, Copy, Default, Debug)]
-pub struct Servers;
+/// The real ones. Looks share clients; what changes something has one of its own.
+#[derive(Clone)]
+pub struct Servers {
+    brokers: Arc<Shared<KafkaConnection, Cluster>>,
+    databases: Arc<Shared<DatabaseConnection, Client>>,
+}
+
+impl Default for Servers {
+    fn default() -> Self {
+        Self::keeping(shared::IDLE, shared::AGE)
+    }
+}
+
+impl Servers {
+    /// With clients that wait no longer than `idle` for the next look, and become no older than `age`.
+    pub fn keeping(idle: Duration, age: Duration) -> Self {
+        Self { brokers: Shared::new(idle, age), databases: Shared::new(idle, age) }
+    }
+}
 
 impl Outside for Servers {
-    async fn topic(&self, kafka: &KafkaConnection, name: &str) -> Result<Option<SeenTopic>, ClusterError> {
-        let Some(topic) = topic::observe(kafka, name).await? else { return Ok(None) };
-        let log_ends = topic::log_offsets(kafka, name, topic.description.partitions, LogOffset::End).await?;
-        Ok(Some(SeenTopic { topic, log_ends }))
+    async fn topic(&self, kafka: &KafkaConnection, topic: &Topic) -> Result<Option<SeenTopic>, ClusterError> {
+        let make = || async { Cluster::new(kafka) };
+        let look = |cluster: Cluster| {
+            let topic = topic.clone();
+            // It waits for the answer on a thread that may.
+            let waiting = tokio::task::spawn_blocking(move || {
+                let seen = look_at_topic(&cluster, &topic);
+                (cluster, seen)
+            });
+            async { waiting.await.expect("a question does not panic") }
+        };
+        self.brokers.ask(kafka, PartialEq::eq, make, look).await
     }
 
     async fn ensure_topic(&self, kafka: &KafkaConnection, topic: &Topic) -> Result<Ensured, ClusterError> {
@@ -82,13 +109,12 @@ impl Outside for Servers {
         database: &DatabaseConnection,
         pipeline: &Pipeline,
     ) -> Result<Option<Progress>, DatabaseError> {
-        let client = database.connect("retail-operator").await?;
-        match provision::check(database, &client, pipeline).await {
-            Ok(_) if !provision::is_as_made(database, &client).await? => Ok(None),
-            Ok(_) => progress::read(database, &client, pipeline).await.map(Some),
-            Err(error) if error.trouble == Trouble::MissingSchema => Ok(None),
-            Err(error) => Err(error),
-        }
+        let make = || database.connect("retail-operator");
+        let look = |client: Client| async {
+            let seen = progress::look(database, &client, pipeline).await;
+            (client, seen)
+        };
+        self.databases.ask(database, DatabaseConnection::has_session_of, make, look).await
     }
 
     async fn ensure_schema(&self, database: &DatabaseConnection, pipeline: &Pipeline) -> Result<(), DatabaseError> {
@@ -98,4 +124,10 @@ impl Outside for Servers {
     async fn drop_schema(&self, database: &DatabaseConnection, uid: &str) -> Result<Removal, DatabaseError> {
         provision::drop(database, uid).await
     }
+}
+
+fn look_at_topic(cluster: &Cluster, topic: &Topic) -> Result<Option<SeenTopic>, ClusterError> {
+    let Some(seen) = cluster.observe(topic)? else { return Ok(None) };
+    let log_ends = cluster.log_offsets(&topic.name, seen.description.partitions, LogOffset::End)?;
+    Ok(Some(SeenTopic { topic: seen, log_ends }))
 }

@@ -17,9 +17,10 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use crate::apply::{Done, Hands};
+use crate::basis::Basis;
 use crate::cleanup;
 use crate::conditions::Status;
-use crate::memory::{Memory, spread};
+use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::observe::{Children, children, observe};
 use crate::outside::Outside;
@@ -34,9 +35,6 @@ use crate::world::{Raw, Subject, World};
 
 /// How long a pass may take: every question to Kafka and Postgres is given up after ten seconds, and there are a few.
 pub const DEADLINE: Duration = Duration::from_secs(90);
-
-/// How often a pipeline is looked at although nothing is known to have changed: progress in the status is as old as this.
-pub const RESYNC: Duration = Duration::from_secs(30);
 
 /// How often pods that are being stopped are looked at, and a resource that the watch is behind on. The watch is mostly faster.
 const STOPPING: Duration = Duration::from_secs(10);
@@ -159,18 +157,19 @@ async fn pass<O: Outside>(raw: &Raw, context: &Context<O>) -> Result<Action, Fai
         return Ok(Action::await_change());
     }
     let children = children(&context.children, &subject, &context.memory);
-    let valid = context.memory.validated(raw);
-    let valid = Result::as_ref(&valid);
+    let validated = context.memory.validated(raw);
+    let valid = Result::as_ref(&validated);
     let (world, connections) = match valid {
         Ok(valid) => {
-            let seen = observe(&context.client, &context.outside, &subject, &valid.pipeline, children).await;
+            let Context { client, outside, memory, .. } = context;
+            let seen = observe(client, outside, &memory.secrets, &subject, &valid.pipeline, children).await;
             let (world, connections) = seen.map_err(Failure::Observe)?;
             (world, Some(connections))
         }
         Err(_) => (World { children, ..World::empty() }, None),
     };
     let plan = match valid {
-        Ok(valid) => plan(&subject, valid, &world, &context.settings),
+        Ok(valid) => decide(context, &subject, valid, Basis::of(&subject, &validated, &world), &world),
         Err(_) => cleanup::plan(&subject, None, &world),
     };
     let done = apply(context, &subject, valid.ok(), connections.as_ref(), &plan).await?;
@@ -187,6 +186,16 @@ async fn pass<O: Outside>(raw: &Raw, context: &Context<O>) -> Result<Action, Fai
     let made_topic = made_topic.as_deref();
     let pass = Pass { subject: &subject, valid, world: &world, plan: &plan, done: &done, made_topic };
     say(raw, context, &pass, now).await
+}
+
+/// Plans, unless the plan would be that of the last pass, by which nothing was to be done.
+fn decide<O>(context: &Context<O>, subject: &Subject, valid: &Valid, basis: Option<Basis>, world: &World) -> Plan {
+    let Some(basis) = basis else { return plan(subject, valid, world, &context.settings) };
+    context.memory.plan(&subject.uid, &basis).unwrap_or_else(|| {
+        let plan = plan(subject, valid, world, &context.settings);
+        context.memory.planned(&subject.uid, basis, &plan);
+        plan
+    })
 }
 
 async fn apply<O: Outside>(
@@ -215,7 +224,7 @@ async fn say<O: Outside>(raw: &Raw, context: &Context<O>, pass: &Pass<'_>, now: 
     }
     memory.succeeded(uid);
     let soon = pass.subject.deleting_for.is_some();
-    Ok(Action::requeue(if soon { STOPPING } else { spread(RESYNC, uid) }))
+    Ok(Action::requeue(if soon { STOPPING } else { memory.resync(uid) }))
 }
 
 /// Whether something is wrong that no watch will tell us the end of.

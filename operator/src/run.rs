@@ -95,7 +95,7 @@ pub async fn run(args: RunArgs, stop: watch::Receiver<bool>) -> Result<(), RunEr
         watching: client(SILENCE, false)?,
         namespaces: watch_namespaces.into_iter().collect(),
         identity,
-        outside: Servers,
+        outside: Servers::default(),
         settings: Settings { image },
         metrics: Arc::clone(&metrics),
         readiness: Arc::clone(&readiness),

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::apply::Done;
 use crate::conditions::{self, Draft};
+use crate::difference::Live;
 use crate::names::{Child, selector_text};
 use crate::plan::Plan;
 use crate::validate::{Invalid, Valid};
@@ -35,7 +36,7 @@ impl Pass<'_> {
     pub(crate) fn child(&self, child: Child) -> Option<&Value> {
         match self.done.children.get(&child) {
             Some(Ok(answer)) => Some(answer),
-            Some(Err(_)) | None => self.world.children.get(&child).map(|live| &live.object),
+            Some(Err(_)) | None => self.world.children.get(&child).map(Live::object),
         }
     }
 }

@@ -8,7 +8,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
 /// A text in PEM, and where it came from, for messages.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Pem {
     /// The text.
     pub text: String,
@@ -24,7 +24,7 @@ impl std::fmt::Debug for Pem {
 }
 
 /// What a connection needs to know of certificates, checked to be some.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Certificates {
     /// The authorities that we trust; the system's if there are none.
     ca: Option<Pem>,

@@ -15,4 +15,5 @@ mod readiness;
 mod real;
 mod rights;
 mod secured;
+mod sharing;
 mod stage;

@@ -68,7 +68,8 @@ pub(crate) fn some_progress() -> Progress {
 }
 
 impl Outside for Fakes {
-    async fn topic(&self, _: &KafkaConnection, name: &str) -> Result<Option<SeenTopic>, ClusterError> {
+    async fn topic(&self, _: &KafkaConnection, topic: &Topic) -> Result<Option<SeenTopic>, ClusterError> {
+        let name = topic.name.as_str();
         let hangs = {
             let mut state = self.state();
             state.looks += 1;

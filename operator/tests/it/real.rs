@@ -40,7 +40,7 @@ async fn a_pipeline_becomes_ready_on_real_servers_and_takes_its_data_with_it() {
     let surroundings = Surroundings {
         namespaces: BTreeSet::from(["shop".to_owned()]),
         now: Timestamp::now,
-        ..surroundings(&api, Servers)
+        ..surroundings(&api, Servers::default())
     };
     let operator = tokio::spawn(controller::run(surroundings, std::future::pending()));
     declare(&api, &case);

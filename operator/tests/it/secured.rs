@@ -32,7 +32,7 @@ impl Drop for Real {
 impl Real {
     fn start() -> Self {
         let api = Api::default();
-        let surroundings = Surroundings { now: Timestamp::now, ..surroundings(&api, Servers) };
+        let surroundings = Surroundings { now: Timestamp::now, ..surroundings(&api, Servers::default()) };
         let operator = tokio::spawn(controller::run(surroundings, std::future::pending()));
         let real = Self { api, operator };
         let file = |name: &str| Certificates::shared().text(name);

@@ -6,6 +6,7 @@ pub mod native;
 mod security;
 pub mod topic;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ pub use security::{SaslLogin, Security};
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where Kafka is and who we are there.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KafkaConnection {
     /// host:port, or several separated by commas.
     pub bootstrap_servers: String,
@@ -80,6 +81,15 @@ impl Cluster {
         self.ask(topic, |give_up| {
             native::log_offsets(self.client.client(), topic, partitions, which, ANSWER_TIMEOUT, give_up)
         })
+    }
+
+    /// The settings of a topic: those that are named, or all if none is.
+    fn topic_config<'a>(
+        &self,
+        topic: &str,
+        names: impl IntoIterator<Item = &'a str>,
+    ) -> Result<BTreeMap<String, String>, ClusterError> {
+        self.ask(topic, |give_up| native::topic_config(self.client.client(), topic, names, ANSWER_TIMEOUT, give_up))
     }
 
     /// Sets some settings of a topic; a refusal is in the inner result.

@@ -8,6 +8,7 @@
 //! - librdkafka is thread safe; its callbacks run on its own threads, and ours does nothing but unpark a thread.
 #![expect(unsafe_code, reason = "calls into librdkafka; the invariants are above, and beside each block")]
 
+use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::sync::Arc;
 use std::thread::Thread;
@@ -148,6 +149,60 @@ pub(super) fn log_offsets<C: ClientContext>(
         }
     }
     Ok(offsets)
+}
+
+/// Asks for the settings of a topic: those that are named, or all if none is. One that Kafka does not know, or does not tell,
+/// is not in the answer.
+pub(super) fn topic_config<'a, C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    names: impl IntoIterator<Item = &'a str>,
+    timeout: Duration,
+    give_up: impl Fn() -> bool,
+) -> Result<BTreeMap<String, String>, KafkaError> {
+    let topic = CString::new(topic)?;
+    let client = client.native_ptr();
+    let text = |text: *const c_char| {
+        // SAFETY: librdkafka's strings end with a zero, and live as long as the event that is read.
+        (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
+    };
+    // SAFETY: as in describe_topic; names are copied by librdkafka, and so is the resource.
+    unsafe {
+        let resource = Owned::new(
+            sys::rd_kafka_ConfigResource_new(sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC, topic.as_ptr()),
+            sys::rd_kafka_ConfigResource_destroy,
+        );
+        for name in names {
+            let name = CString::new(name)?;
+            sys::rd_kafka_ConfigResource_set_config(resource.pointer, name.as_ptr(), c"".as_ptr());
+        }
+        let event = request(
+            client,
+            sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS,
+            timeout,
+            give_up,
+            |options, queue| {
+                sys::rd_kafka_DescribeConfigs(client, &mut { resource.pointer }, 1, options, queue);
+            },
+        )?;
+        let result = sys::rd_kafka_event_DescribeConfigs_result(event.pointer);
+        let mut count = 0;
+        let described = sys::rd_kafka_DescribeConfigs_result_resources(result, &raw mut count);
+        let described = *std::slice::from_raw_parts(described, count).first().ok_or(KafkaError::Canceled)?;
+        match sys::rd_kafka_ConfigResource_error(described).into() {
+            RDKafkaErrorCode::NoError => {}
+            error => return Err(KafkaError::AdminOp(error)),
+        }
+        let entries = sys::rd_kafka_ConfigResource_configs(described, &raw mut count);
+        if entries.is_null() {
+            return Ok(BTreeMap::new());
+        }
+        let entries = std::slice::from_raw_parts(entries, count).iter();
+        let pair = |entry: &*const sys::rd_kafka_ConfigEntry_t| {
+            Some((text(sys::rd_kafka_ConfigEntry_name(*entry))?, text(sys::rd_kafka_ConfigEntry_value(*entry))?))
+        };
+        Ok(entries.filter_map(pair).collect())
+    }
 }
 
 /// What a broker says of a request that it does not do.

@@ -6,7 +6,7 @@ use crate::certificates::Certificates;
 use crate::resource::SaslMechanism;
 
 /// TLS and SASL, each if it is asked for.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Security {
     /// Encrypt, and check that the certificate is the broker's.
     pub tls: Option<Certificates>,
@@ -15,7 +15,7 @@ pub struct Security {
 }
 
 /// Who we are.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct SaslLogin {
     /// How the password is proven.
     pub mechanism: SaslMechanism,

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::{Cluster, ClusterError, KafkaConnection, Listener, LogOffset, TopicDescription};
+use super::{Cluster, ClusterError, KafkaConnection, Listener, TopicDescription};
 use crate::postgres::provision::Removal;
 use crate::resource::Topic;
 
@@ -17,7 +17,7 @@ use crate::resource::Topic;
 pub struct Observed {
     /// What the brokers say of the topic.
     pub description: TopicDescription,
-    /// All of its settings.
+    /// Its settings: all, or those that were asked for.
     pub config: BTreeMap<String, String>,
 }
 
@@ -181,7 +181,8 @@ pub struct Ensured {
 
 /// Makes the topic what is declared: creates it, adds partitions, changes settings. Never deletes anything. Idempotent.
 pub async fn ensure(connection: &KafkaConnection, declared: &Topic) -> Result<Ensured, ClusterError> {
-    let observed = observe(connection, &declared.name).await?;
+    let topic = declared.clone();
+    let observed = ask(connection, move |cluster| cluster.observe(&topic)).await?;
     let (actions, differences) = plan(declared, observed.as_ref());
     for action in &actions {
         apply(connection, declared, action).await?;
@@ -198,19 +199,26 @@ pub async fn ensure(connection: &KafkaConnection, declared: &Topic) -> Result<En
     Err(ClusterError::missing_topic(&declared.name))
 }
 
-/// Looks at the topic and its settings; nothing if it is not there.
+/// Looks at the topic and all of its settings; nothing if it is not there.
 pub async fn observe(connection: &KafkaConnection, topic: &str) -> Result<Option<Observed>, ClusterError> {
-    let Some(description) = describe(connection, topic).await? else { return Ok(None) };
-    let resources = admin(connection, topic)?
-        .describe_configs(&[ResourceSpecifier::Topic(topic)], &options())
-        .await
-        .map_err(|error| explain(connection, topic, &error))?;
-    let mut config = BTreeMap::new();
-    for resource in resources {
-        let resource = resource.map_err(|code| explain(connection, topic, &KafkaError::AdminOp(code)))?;
-        config.extend(resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))));
+    let topic = topic.to_owned();
+    ask(connection, move |cluster| match cluster.describe_topic(&topic)? {
+        Some(description) => Ok(Some(Observed { description, config: cluster.topic_config(&topic, [])? })),
+        None => Ok(None),
+    })
+    .await
+}
+
+impl Cluster {
+    /// Looks at the topic and those of its settings that are declared, which are enough for [`plan`].
+    pub fn observe(&self, declared: &Topic) -> Result<Option<Observed>, ClusterError> {
+        let Some(description) = self.describe_topic(&declared.name)? else { return Ok(None) };
+        let names = declared.config.keys().map(String::as_str);
+        // To name none would be to ask for all.
+        let config =
+            if declared.config.is_empty() { BTreeMap::new() } else { self.topic_config(&declared.name, names)? };
+        Ok(Some(Observed { description, config }))
     }
-    Ok(Some(Observed { description, config }))
 }
 
 /// Deletes the topic with all events, if it is still the one with that id.
@@ -231,24 +239,18 @@ pub async fn delete(connection: &KafkaConnection, topic: &str, id: &str) -> Resu
     }
 }
 
-/// One end of the log of each partition, by partition.
-pub async fn log_offsets(
-    connection: &KafkaConnection,
-    topic: &str,
-    partitions: i32,
-    which: LogOffset,
-) -> Result<Vec<i64>, ClusterError> {
-    let (connection, topic) = (connection.clone(), topic.to_owned());
-    tokio::task::spawn_blocking(move || Cluster::new(&connection)?.log_offsets(&topic, partitions, which))
-        .await
-        .expect("the question does not panic")
+async fn describe(connection: &KafkaConnection, topic: &str) -> Result<Option<TopicDescription>, ClusterError> {
+    let topic = topic.to_owned();
+    ask(connection, move |cluster| cluster.describe_topic(&topic)).await
 }
 
-async fn describe(connection: &KafkaConnection, topic: &str) -> Result<Option<TopicDescription>, ClusterError> {
-    let (connection, topic) = (connection.clone(), topic.to_owned());
-    tokio::task::spawn_blocking(move || Cluster::new(&connection)?.describe_topic(&topic))
-        .await
-        .expect("the question does not panic")
+/// Asks with a client of its own, where waiting is allowed.
+async fn ask<T: Send + 'static>(
+    connection: &KafkaConnection,
+    question: impl FnOnce(&Cluster) -> Result<T, ClusterError> + Send + 'static,
+) -> Result<T, ClusterError> {
+    let connection = connection.clone();
+    tokio::task::spawn_blocking(move || question(&Cluster::new(&connection)?)).await.expect("a question does not panic")
 }
 
 async fn apply(connection: &KafkaConnection, declared: &Topic, action: &Action) -> Result<(), ClusterError> {
@@ -279,10 +281,8 @@ async fn apply(connection: &KafkaConnection, declared: &Topic, action: &Action) 
 }
 
 async fn alter(connection: &KafkaConnection, declared: &Topic, settings: Vec<Setting>) -> Result<(), ClusterError> {
-    let (reaching, name) = (connection.clone(), declared.name.clone());
-    let answer = tokio::task::spawn_blocking(move || Cluster::new(&reaching)?.alter_topic(&name, &settings))
-        .await
-        .expect("the question does not panic")?;
+    let name = declared.name.clone();
+    let answer = ask(connection, move |cluster| cluster.alter_topic(&name, &settings)).await?;
     answer.map_err(|refusal| match refusal.code {
         RDKafkaErrorCode::InvalidConfig | RDKafkaErrorCode::InvalidRequest | RDKafkaErrorCode::PolicyViolation => {
             let message = format!("topic \"{}\" cannot be given its settings: {}", declared.name, refusal.said);

@@ -14,13 +14,14 @@ use std::time::Duration;
 
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::{Client, Config, NoTls, Socket};
+use tokio_postgres::{Config, NoTls, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::certificates::{CertificateError, Certificates};
 use crate::resource::TlsMode;
 
 pub use error::{DatabaseError, Trouble};
+pub use tokio_postgres::Client;
 
 /// How long a server may take to let us in.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,9 +33,30 @@ const NETWORK_TIMEOUT: Duration = Duration::from_secs(20);
 #[derive(Clone)]
 pub struct DatabaseConnection {
     config: Config,
-    tls: Option<MakeRustlsConnect>,
+    tls: Option<Tls>,
     /// The pipeline's schema.
     pub schema: String,
+}
+
+/// How a connection is encrypted.
+#[derive(Clone)]
+struct Tls {
+    mode: TlsMode,
+    certificates: Certificates,
+    connector: MakeRustlsConnect,
+}
+
+impl Tls {
+    fn new(mode: TlsMode, certificates: &Certificates) -> Result<Self, CertificateError> {
+        Ok(Self { mode, certificates: certificates.clone(), connector: tls::connector(mode, certificates)? })
+    }
+}
+
+impl PartialEq for Tls {
+    /// By what the connector was made of.
+    fn eq(&self, other: &Self) -> bool {
+        (self.mode, &self.certificates) == (other.mode, &other.certificates)
+    }
 }
 
 impl std::fmt::Debug for DatabaseConnection {
@@ -54,8 +76,7 @@ impl DatabaseConnection {
             .keepalives_interval(Duration::from_secs(5))
             .keepalives_retries(3);
         let tls = (config.get_ssl_mode() == SslMode::Require).then(|| {
-            tls::connector(TlsMode::Require, &Certificates::default())
-                .expect("nothing is checked, and so nothing missing")
+            Tls::new(TlsMode::Require, &Certificates::default()).expect("nothing is checked, and so nothing missing")
         });
         if tls.is_none() {
             config.ssl_mode(SslMode::Disable);
@@ -65,7 +86,7 @@ impl DatabaseConnection {
 
     /// The same connection, encrypted, with these checks.
     pub fn with_tls(mut self, mode: TlsMode, certificates: &Certificates) -> Result<Self, CertificateError> {
-        self.tls = Some(tls::connector(mode, certificates)?);
+        self.tls = Some(Tls::new(mode, certificates)?);
         self.config.ssl_mode(SslMode::Require);
         Ok(self)
     }
@@ -103,13 +124,24 @@ impl DatabaseConnection {
         config.application_name(application);
         let client = match &self.tls {
             None => open(&config, NoTls).await,
-            Some(tls) => open(&config, tls.clone()).await,
+            Some(tls) => open(&config, tls.connector.clone()).await,
         };
         let client = client.map_err(|error| DatabaseError::explain(self, &error))?;
+        self.enter(&client).await?;
+        Ok(client)
+    }
+
+    /// Makes our names mean our schema in a session, whatever they meant before.
+    pub(crate) async fn enter(&self, client: &Client) -> Result<(), DatabaseError> {
         // pg_temp last: a temporary table can then not take the place of one of ours.
         let session = format!("SET search_path TO {}, pg_temp; SET TIME ZONE 'UTC'", self.quoted_schema());
-        client.batch_execute(&session).await.map_err(|error| DatabaseError::explain(self, &error))?;
-        Ok(client)
+        client.batch_execute(&session).await.map_err(|error| DatabaseError::explain(self, &error))
+    }
+
+    /// Whether a session of the other serves this one: the same database, the same user and password, encrypted in the same
+    /// way. The schema may be another.
+    pub fn has_session_of(&self, other: &Self) -> bool {
+        self.config == other.config && self.tls == other.tls
     }
 }
 

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use retail_engine::{Counts, Timestamp};
-use tokio_postgres::GenericClient;
+use tokio_postgres::Client;
+use tokio_postgres::types::Type;
 
 use super::time::SqlTime;
-use super::{DatabaseConnection, DatabaseError};
+use super::{DatabaseConnection, DatabaseError, Trouble, provision};
 use crate::pipeline::Pipeline;
 use crate::resource::WhenIdle;
 
@@ -37,16 +38,39 @@ const SELECT: &str = "
     FROM pipeline p LEFT JOIN partition_progress s ON true
     GROUP BY p.closed_until";
 
-/// Reads it. The schema must be there.
-pub async fn read(
+/// Looks at the schema and how far it is; nothing if it is not there, not up to date, or changed so that it can be put back.
+///
+/// In any session that [`DatabaseConnection::has_session_of`]: everything is sent at once, and the server takes it in this
+/// order. What it says of progress counts only if the schema is what it should be.
+pub async fn look(
     connection: &DatabaseConnection,
-    client: &impl GenericClient,
+    client: &Client,
+    pipeline: &Pipeline,
+) -> Result<Option<Progress>, DatabaseError> {
+    let (entered, as_made, progress) = tokio::join!(
+        biased;
+        connection.enter(client),
+        provision::check_as_made(connection, client, pipeline),
+        read(connection, client, pipeline),
+    );
+    entered?;
+    match as_made {
+        Ok(true) => progress.map(Some),
+        Ok(false) => Ok(None),
+        Err(error) if error.trouble == Trouble::MissingSchema => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn read(
+    connection: &DatabaseConnection,
+    client: &Client,
     pipeline: &Pipeline,
 ) -> Result<Progress, DatabaseError> {
     let idle_timeout = i64::try_from(pipeline.idle_timeout.as_micros()).unwrap_or(i64::MAX);
     let follow_clock = pipeline.when_idle == WhenIdle::FollowClock;
     let row = client
-        .query_one(SELECT, &[&idle_timeout, &follow_clock])
+        .query_typed_one(SELECT, &[(&idle_timeout, Type::INT8), (&follow_clock, Type::BOOL)])
         .await
         .map_err(|error| DatabaseError::explain(connection, &error))?;
     let time = |name: &str| row.get::<_, Option<SqlTime>>(name).map(|SqlTime(time)| time);

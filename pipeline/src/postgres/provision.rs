@@ -1,6 +1,9 @@
 //! The Postgres schema of a pipeline: made, brought up to date, and held to its owner.
 
-use tokio_postgres::{Client, GenericClient};
+use std::sync::LazyLock;
+
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, GenericClient, Row};
 
 use super::{DatabaseConnection, DatabaseError, Trouble, quoted};
 use crate::pipeline::Pipeline;
@@ -99,6 +102,14 @@ async fn inspect(connection: &DatabaseConnection, client: &impl GenericClient) -
         .query_one(INSPECT, &[&connection.schema, &expected])
         .await
         .map_err(|error| DatabaseError::explain(connection, &error))?;
+    fingerprint(connection, &row)
+}
+
+/// The fingerprint from the answer to [`INSPECT`].
+fn fingerprint(connection: &DatabaseConnection, row: &Row) -> Result<String, DatabaseError> {
+    static SOURCE: LazyLock<u64> = LazyLock::new(|| {
+        refinery::Migration::unapplied("V1__definitions", DEFINITIONS).expect("the name is one").checksum()
+    });
     if let Some(lacks) = row.get::<_, Option<Vec<String>>>("lacks") {
         let message = format!(
             "schema \"{}\" in postgres at {} was changed: its tables lack {}; bring that back, from a backup if rows are gone, or \
@@ -109,8 +120,7 @@ async fn inspect(connection: &DatabaseConnection, client: &impl GenericClient) -
         );
         return Err(DatabaseError::new(Trouble::Changed, message));
     }
-    let source = refinery::Migration::unapplied("V1__definitions", DEFINITIONS).expect("the name is one").checksum();
-    Ok(format!("{source:016x} {}", row.get::<_, Option<&str>>("definitions").unwrap_or("nothing")))
+    Ok(format!("{:016x} {}", *SOURCE, row.get::<_, Option<&str>>("definitions").unwrap_or("nothing")))
 }
 
 fn shortened(lacks: &[String]) -> String {
@@ -137,9 +147,7 @@ pub async fn check(
     pipeline: &Pipeline,
 ) -> Result<Identity, DatabaseError> {
     let (uid, identity) = check_rules(connection, client, pipeline).await?;
-    if uid != pipeline.uid {
-        return Err(foreign(connection, &format!("belongs to pipeline {uid}, and this is {}", pipeline.uid)));
-    }
+    is_owned(connection, &uid, pipeline)?;
     Ok(identity)
 }
 
@@ -151,8 +159,43 @@ pub async fn check_rules(
     pipeline: &Pipeline,
 ) -> Result<(String, Identity), DatabaseError> {
     let explain = |error: tokio_postgres::Error| DatabaseError::explain(connection, &error);
-    check_version(connection, client).await?;
+    is_known(connection, client.query_one(SELECT_VERSION, &[]).await.map_err(explain)?.get(0))?;
     let row = client.query_opt(SELECT_IDENTITY, &[]).await.map_err(explain)?;
+    has_rules(connection, row.as_ref(), pipeline)
+}
+
+/// [`check`] and [`is_as_made`] in one question.
+pub(super) async fn check_as_made(
+    connection: &DatabaseConnection,
+    client: &Client,
+    pipeline: &Pipeline,
+) -> Result<bool, DatabaseError> {
+    static SELECT: LazyLock<String> = LazyLock::new(|| {
+        format!(
+            "WITH inspected AS ({INSPECT})
+             SELECT identity.*, inspected.*, ({SELECT_VERSION}) AS version, (SELECT p.definitions FROM pipeline p) AS recorded
+             FROM inspected CROSS JOIN ({SELECT_IDENTITY}) identity"
+        )
+    });
+    let expected: Vec<&str> = TABLES.lines().collect();
+    let row = client
+        .query_typed_opt(&SELECT, &[(&connection.schema, Type::TEXT), (&expected, Type::TEXT_ARRAY)])
+        .await
+        .map_err(|error| DatabaseError::explain(connection, &error))?;
+    let Some(row) = row else { return Err(DatabaseError::missing_schema(connection)) };
+    is_known(connection, row.get("version"))?;
+    let (uid, _) = has_rules(connection, Some(&row), pipeline)?;
+    is_owned(connection, &uid, pipeline)?;
+    let is = fingerprint(connection, &row)?;
+    Ok(row.get::<_, Option<&str>>("recorded") == Some(&is))
+}
+
+/// Whether the answer to [`SELECT_IDENTITY`] is what this pipeline describes.
+fn has_rules(
+    connection: &DatabaseConnection,
+    row: Option<&Row>,
+    pipeline: &Pipeline,
+) -> Result<(String, Identity), DatabaseError> {
     let Some(row) = row else { return Err(DatabaseError::missing_schema(connection)) };
     let topic: String = row.get("topic");
     if topic != pipeline.topic.name {
@@ -169,6 +212,13 @@ pub async fn check_rules(
         }
     }
     Ok((row.get("uid"), Identity { group_id: row.get("group_id"), topic_id: row.get("topic_id") }))
+}
+
+fn is_owned(connection: &DatabaseConnection, uid: &str, pipeline: &Pipeline) -> Result<(), DatabaseError> {
+    if uid == pipeline.uid {
+        return Ok(());
+    }
+    Err(foreign(connection, &format!("belongs to pipeline {uid}, and this is {}", pipeline.uid)))
 }
 
 /// What became of something that was to be removed.
@@ -204,13 +254,13 @@ fn owner(uid: &str) -> String {
     format!("RetailPipeline {uid}")
 }
 
-async fn check_version(connection: &DatabaseConnection, client: &impl GenericClient) -> Result<(), DatabaseError> {
-    let select = format!("SELECT coalesce(max(version), 0)::bigint FROM {HISTORY}");
-    let row = client.query_one(&select, &[]).await.map_err(|error| DatabaseError::explain(connection, &error))?;
-    let stored: i64 = row.get(0);
-    let runner = migrations::migrations::runner();
-    let known =
-        runner.get_migrations().iter().map(|migration| i64::from(migration.version())).max().unwrap_or_default();
+/// Whether a schema at this version is one for this program.
+fn is_known(connection: &DatabaseConnection, stored: i64) -> Result<(), DatabaseError> {
+    static KNOWN: LazyLock<i64> = LazyLock::new(|| {
+        let runner = migrations::migrations::runner();
+        runner.get_migrations().iter().map(|migration| i64::from(migration.version())).max().unwrap_or_default()
+    });
+    let known = *KNOWN;
     if stored == known {
         return Ok(());
     }
@@ -229,6 +279,9 @@ fn foreign(connection: &DatabaseConnection, what: &str) -> DatabaseError {
     );
     DatabaseError::new(Trouble::Foreign, message)
 }
+
+/// From refinery's list of applied migrations, [`HISTORY`].
+const SELECT_VERSION: &str = "SELECT coalesce(max(version), 0)::bigint FROM schema_history";
 
 const SELECT_IDENTITY: &str = "
     SELECT uid, group_id, topic, topic_id,

@@ -13,7 +13,7 @@ use crate::feeder::Feeder;
 async fn progress(case: &Case) -> Progress {
     let database = &case.settings.database;
     let client = database.connect("test").await.unwrap();
-    progress::read(database, &client, &case.settings.pipeline).await.unwrap()
+    progress::look(database, &client, &case.settings.pipeline).await.unwrap().unwrap()
 }
 
 #[tokio::test]
