@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::basis::Basis;
 use crate::names::Child;
 use crate::plan::Plan;
+use crate::secrets::Recent;
 use crate::validate::{Invalid, Valid, validate};
 use crate::world::Raw;
 
@@ -19,9 +20,14 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// How long it is at most. Somebody who has repaired something does not want to wait longer.
 const LAST_RETRY: Duration = Duration::from_secs(120);
 
-/// By the uid of the pipeline.
+/// What is remembered.
 #[derive(Default, Debug)]
-pub struct Memory(Mutex<HashMap<String, Remembered>>);
+pub struct Memory {
+    /// By the uid of the pipeline.
+    pipelines: Mutex<HashMap<String, Remembered>>,
+    /// Which pipelines share.
+    pub secrets: Recent,
+}
 
 #[derive(Default, Debug)]
 struct Remembered {
@@ -38,7 +44,7 @@ type Validated = (Value, Arc<Result<Valid, Invalid>>);
 
 impl Memory {
     fn with<T>(&self, uid: &str, use_it: impl FnOnce(&mut Remembered) -> T) -> T {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
         use_it(all.entry(uid.to_owned()).or_default())
     }
 
@@ -119,7 +125,7 @@ impl Memory {
 
     /// The pipeline is gone.
     pub fn forget(&self, uid: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 }
 

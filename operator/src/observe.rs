@@ -14,7 +14,7 @@ use crate::difference::Live;
 use crate::memory::Memory;
 use crate::names::Child;
 use crate::outside::Outside;
-use crate::secrets::{self, Connections};
+use crate::secrets::{self, Connections, Recent};
 use crate::watched::Watched;
 use crate::world::{Sight, Subject, World};
 
@@ -51,6 +51,7 @@ pub fn children(seen: &Children, subject: &Subject, memory: &Memory) -> BTreeMap
 pub async fn observe<O: Outside>(
     client: &Client,
     outside: &O,
+    recent: &Recent,
     subject: &Subject,
     pipeline: &Pipeline,
     children: BTreeMap<Child, Live>,
@@ -60,7 +61,7 @@ pub async fn observe<O: Outside>(
         None => false,
     };
     let seen = seen_from_elsewhere(pipeline);
-    let secrets = secrets::read(client, &subject.namespace, pipeline).await?;
+    let secrets = secrets::read(client, recent, &subject.namespace, pipeline).await?;
     let (kafka_login, kafka) = secrets.kafka(&seen);
     let (database_login, database) = secrets.database(&seen);
     let mut world = World { kafka_login, database_login, children, namespace_ends, ..World::empty() };

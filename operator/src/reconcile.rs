@@ -149,7 +149,8 @@ async fn pass<O: Outside>(raw: &Raw, context: &Context<O>) -> Result<Action, Fai
     let valid = Result::as_ref(&validated);
     let (world, connections) = match valid {
         Ok(valid) => {
-            let seen = observe(&context.client, &context.outside, &subject, &valid.pipeline, children).await;
+            let Context { client, outside, memory, .. } = context;
+            let seen = observe(client, outside, &memory.secrets, &subject, &valid.pipeline, children).await;
             let (world, connections) = seen.map_err(Failure::Observe)?;
             (world, Some(connections))
         }

@@ -1,6 +1,8 @@
 //! The Secrets that a pipeline names: asked for by name, each once, and what is in them as connections.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -13,6 +15,7 @@ use retail_pipeline::login::{
 };
 use retail_pipeline::postgres::DatabaseConnection;
 use retail_pipeline::resource::{Database, Kafka, SecretKey, SecretName};
+use tokio::time::Instant;
 
 use crate::hash;
 use crate::world::{Credentials, Unusable};
@@ -32,18 +35,66 @@ pub struct Connections {
 pub struct Secrets(BTreeMap<String, Answer>);
 
 enum Answer {
-    There(Box<Secret>),
+    There(Arc<Secret>),
     Missing,
     Forbidden,
 }
 
-/// Asks for every Secret that the pipeline names.
-pub async fn read(client: &Client, namespace: &str, pipeline: &Pipeline) -> Result<Secrets, kube::Error> {
+/// For how long a Secret that was asked for serves the other pipelines of its namespace, which mostly name the same.
+const FRESH: Duration = Duration::from_secs(5);
+
+/// The Secrets that were asked for just now, by namespace and name. What was not there, or forbidden, is asked for again.
+#[derive(Default)]
+pub struct Recent(Mutex<Asked>);
+
+/// With when it was asked for.
+type Asked = BTreeMap<(String, String), (Instant, Arc<Secret>)>;
+
+impl Recent {
+    /// One that is still fresh. Those that are not are forgotten.
+    fn take(&self, namespace: &str, name: &str) -> Option<Arc<Secret>> {
+        let mut secrets = self.lock();
+        secrets.retain(|_, (asked, _)| asked.elapsed() < FRESH);
+        secrets.get(&(namespace.to_owned(), name.to_owned())).map(|(_, secret)| Arc::clone(secret))
+    }
+
+    fn keep(&self, namespace: &str, name: &str, asked: Instant, secret: &Arc<Secret>) {
+        self.lock().insert((namespace.to_owned(), name.to_owned()), (asked, Arc::clone(secret)));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Asked> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Recent {
+    /// Without what is in them.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.lock().keys()).finish()
+    }
+}
+
+/// Asks for every Secret that the pipeline names, unless it was asked for just now.
+pub async fn read(
+    client: &Client,
+    recent: &Recent,
+    namespace: &str,
+    pipeline: &Pipeline,
+) -> Result<Secrets, kube::Error> {
     let api = Api::<Secret>::namespaced(client.clone(), namespace);
     let mut secrets = Secrets::default();
     for name in names(pipeline) {
+        if let Some(secret) = recent.take(namespace, name) {
+            secrets.0.insert(name.to_owned(), Answer::There(secret));
+            continue;
+        }
+        let asked = Instant::now();
         let answer = match api.get_opt(name).await {
-            Ok(Some(secret)) => Answer::There(Box::new(secret)),
+            Ok(Some(secret)) => {
+                let secret = Arc::new(secret);
+                recent.keep(namespace, name, asked, &secret);
+                Answer::There(secret)
+            }
             Ok(None) => Answer::Missing,
             Err(kube::Error::Api(status)) if status.is_forbidden() => Answer::Forbidden,
             Err(error) => return Err(error),

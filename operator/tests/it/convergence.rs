@@ -64,6 +64,25 @@ async fn in_steady_state_the_operator_looks_and_writes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn pipelines_that_name_the_same_secret_share_what_was_asked_just_now() {
+    let stage = Stage::start();
+    let names: Vec<String> = (0..20).map(|number| format!("retail-{number}")).collect();
+    for name in &names {
+        stage.declare(name, json!({}));
+    }
+    for name in &names {
+        stage.until_ready(name).await;
+    }
+    stage.passes(60).await;
+    let asked = || stage.api.asked().iter().filter(|asked| asked.resource == "secrets").count();
+    let (before, looks) = (asked(), stage.outside.state().looks);
+    stage.passes(3600).await;
+    // Two looks are a pass.
+    assert!(stage.outside.state().looks - looks > 2 * 20 * 120);
+    assert!(asked() - before <= 3600 / 5, "{}", asked() - before);
+}
+
+#[tokio::test(start_paused = true)]
 async fn drift_of_every_child_is_repaired() {
     let stage = Stage::start();
     stage.declare("retail", json!({}));
