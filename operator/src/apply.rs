@@ -22,6 +22,7 @@ use crate::outside::Outside;
 use crate::plan::{Plan, Step};
 use crate::reason::Reason;
 use crate::secrets::Connections;
+use crate::watched::Text;
 use crate::world::{Raw, Subject};
 
 /// What became of a plan.
@@ -151,7 +152,7 @@ impl<O: Outside> Hands<'_, O> {
         };
         let objects = self.objects(child);
         if is_new && let Some(there) = objects.get_opt(&name).await.map_err(failed)? {
-            let there = Live::new(json!(there).to_string().into(), None);
+            let there = Live::new(Text::from(&json!(there)), None);
             if there.owner() != Some(&self.subject.uid) {
                 let message = format!(
                     "{} {name} is there and is not this pipeline's: delete it, or give the pipeline another name",

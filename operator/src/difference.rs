@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use serde_json::Value;
 
 use crate::names::DECLARED_HASH;
+use crate::watched::Text;
 
 /// A field that is not as declared.
 #[derive(Clone, PartialEq, Debug)]
@@ -40,8 +41,8 @@ fn short(value: &Value) -> String {
 /// What an object in the cluster is, and what the API server made of our last declaration of it.
 #[derive(Clone, Debug)]
 pub struct Live {
-    /// The object as it is, in JSON.
-    text: Arc<str>,
+    /// The object as it is.
+    text: Text,
     /// The same, once somebody wants to know.
     object: OnceLock<Value>,
     /// The API server's answer when it was declared last, if that was in this process and not what was declared.
@@ -55,14 +56,14 @@ impl PartialEq for Live {
 }
 
 impl Live {
-    /// An object that came in JSON.
-    pub fn new(text: Arc<str>, answer: Option<Arc<Value>>) -> Self {
+    /// An object that is there.
+    pub fn new(text: Text, answer: Option<Arc<Value>>) -> Self {
         Self { text, object: OnceLock::new(), answer }
     }
 
     /// The object as it is.
     pub fn object(&self) -> &Value {
-        self.object.get_or_init(|| serde_json::from_str(&self.text).expect("it came in JSON"))
+        self.object.get_or_init(|| self.text.value())
     }
 
     /// What of `declared` is not so, and would become so if it was declared again.
@@ -142,7 +143,7 @@ mod tests {
     }
 
     fn live(object: &Value, answer: Option<&Value>) -> Live {
-        Live::new(object.to_string().into(), answer.cloned().map(Arc::new))
+        Live::new(Text::from(object), answer.cloned().map(Arc::new))
     }
 
     fn text(live: &Live) -> Vec<String> {

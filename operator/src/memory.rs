@@ -12,6 +12,7 @@ use crate::names::Child;
 use crate::plan::Plan;
 use crate::secrets::Recent;
 use crate::validate::{Invalid, Valid, validate};
+use crate::watched::Text;
 use crate::world::Raw;
 
 /// How soon a pass that failed is tried again; doubled each time.
@@ -40,7 +41,7 @@ struct Remembered {
 }
 
 /// A spec, and what it means.
-type Validated = (Value, Arc<Result<Valid, Invalid>>);
+type Validated = (Text, Arc<Result<Valid, Invalid>>);
 
 impl Memory {
     fn with<T>(&self, uid: &str, use_it: impl FnOnce(&mut Remembered) -> T) -> T {

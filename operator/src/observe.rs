@@ -1,7 +1,6 @@
 //! Looks at the world. The pipeline's objects come from watches, the rest is asked for; nothing is written.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::ApiResource;
@@ -41,7 +40,7 @@ pub fn children(seen: &Children, subject: &Subject, memory: &Memory) -> BTreeMap
         let Some(object) = seen.get(child.plural()).and_then(|store| store.get(&key)) else { continue };
         // What has the name and our label, and another owner, is found by whoever applies.
         if object.owner() == Some(&subject.uid) {
-            found.insert(child, Live::new(Arc::clone(object.text()), memory.answer(&subject.uid, child)));
+            found.insert(child, Live::new(object.text().clone(), memory.answer(&subject.uid, child)));
         }
     }
     found

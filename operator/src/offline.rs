@@ -6,12 +6,12 @@ use kube::api::ObjectMeta;
 use retail_pipeline::kafka::TopicDescription;
 use retail_pipeline::kafka::topic::Observed;
 use retail_pipeline::postgres::progress::Progress;
-use serde_json::Value;
 
 use crate::difference::Live;
 use crate::plan::{Plan, Step, plan};
 use crate::settings::Settings;
 use crate::validate::Valid;
+use crate::watched::Text;
 use crate::world::{Raw, SeenTopic, Sight, Subject, World};
 
 /// What would be done where there is nothing.
@@ -24,7 +24,7 @@ pub fn from_declared(old: &Valid, new: &Valid, settings: &Settings) -> Plan {
     let mut world = World::empty();
     for step in from_nothing(old, settings).steps {
         if let Step::Apply { child, object, .. } = step {
-            world.children.insert(child, Live::new(object.to_string().into(), None));
+            world.children.insert(child, Live::new(Text::from(&object), None));
         }
     }
     let topic = &old.pipeline.topic;
@@ -51,5 +51,5 @@ fn subject(valid: &Valid) -> Subject {
         uid: Some(pipeline.uid.clone()),
         ..ObjectMeta::default()
     };
-    Subject::of(&Raw { metadata, spec: Value::Null, status: Value::Null }, Timestamp::UNIX_EPOCH)
+    Subject::of(&Raw { metadata, spec: Text::default(), status: Text::default() }, Timestamp::UNIX_EPOCH)
 }

@@ -38,7 +38,7 @@ pub fn validate(raw: &Raw) -> Result<Valid, Invalid> {
         "apiVersion": RetailPipeline::api_version(&()),
         "kind": RetailPipeline::kind(&()),
         "metadata": {"name": metadata.name, "namespace": metadata.namespace, "uid": metadata.uid},
-        "spec": spec,
+        "spec": spec.value(),
     });
     // JSON is YAML, and so this is read like any pipeline.yaml.
     parse(&resource.to_string())

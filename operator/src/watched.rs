@@ -1,5 +1,5 @@
-//! Objects as the watches keep them: as text. A thousand pipelines have six thousand objects, whose trees in memory would be
-//! ten times as large, and are needed only when something has changed.
+//! Objects as the watches keep them: as text. A thousand pipelines and their six thousand objects would be ten times as large
+//! as trees in memory, and are needed as such only when something has changed.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -8,22 +8,56 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use kube::core::DynamicResourceScope;
 use kube::core::discovery::ApiResource;
-use serde::de::Error;
+use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+
+/// A value in JSON.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Text(Arc<str>);
+
+impl Text {
+    /// The value, as what it is read for.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(&self.0)
+    }
+
+    /// The value.
+    pub fn value(&self) -> Value {
+        self.read().expect("it came in JSON")
+    }
+}
+
+impl From<&Value> for Text {
+    fn from(value: &Value) -> Self {
+        Self(value.to_string().into())
+    }
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self::from(&Value::Null)
+    }
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Value::deserialize(deserializer).map(|value| Self::from(&value))
+    }
+}
 
 /// An object of any kind.
 #[derive(Clone, Debug)]
 pub struct Watched {
     /// What the watches need to know of it: who it is, and whose.
     metadata: ObjectMeta,
-    /// All of it in JSON, but for who manages which field.
-    text: Arc<str>,
+    /// All of it, but for who manages which field.
+    text: Text,
 }
 
 impl Watched {
-    /// The object in JSON.
-    pub fn text(&self) -> &Arc<str> {
+    /// The object.
+    pub fn text(&self) -> &Text {
         &self.text
     }
 
@@ -43,7 +77,7 @@ impl<'de> Deserialize<'de> for Watched {
         let ObjectMeta { name, namespace, uid, resource_version, owner_references, .. } =
             ObjectMeta::deserialize(&object["metadata"]).map_err(D::Error::custom)?;
         let metadata = ObjectMeta { name, namespace, uid, resource_version, owner_references, ..ObjectMeta::default() };
-        Ok(Self { metadata, text: object.to_string().into() })
+        Ok(Self { metadata, text: Text::from(&object) })
     }
 }
 

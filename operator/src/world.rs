@@ -12,24 +12,24 @@ use retail_pipeline::postgres::DatabaseError;
 use retail_pipeline::postgres::progress::Progress;
 use retail_pipeline::resource::RetailPipeline;
 use retail_pipeline::status::RetailPipelineStatus;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::Deserialize;
 
 use crate::difference::Live;
 use crate::names::{Child, FINALIZER, RELEASE};
+use crate::watched::Text;
 
 /// A RetailPipeline as the API server has it, whatever is in it: one that we cannot read must not stop the others.
-#[derive(Resource, Serialize, Deserialize, Clone, Debug)]
+#[derive(Resource, Deserialize, Clone, Debug)]
 #[resource(inherit = RetailPipeline)]
 pub struct Raw {
     /// Name, uid, generation, finalizers.
     pub metadata: ObjectMeta,
     /// What is declared.
     #[serde(default)]
-    pub spec: Value,
+    pub spec: Text,
     /// What an operator said of it last.
     #[serde(default)]
-    pub status: Value,
+    pub status: Text,
 }
 
 /// What is known of a pipeline without reading its spec.
@@ -74,7 +74,7 @@ impl Subject {
             deleting_for,
             released: annotations.get(RELEASE).is_some_and(|value| value == "true"),
             // A status that we cannot read is one that we have not written.
-            recorded: serde_json::from_value(raw.status.clone()).unwrap_or_default(),
+            recorded: raw.status.read().unwrap_or_default(),
         }
     }
 
