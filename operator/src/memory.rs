@@ -18,6 +18,13 @@ use crate::world::Raw;
 /// How soon a pass that failed is tried again; doubled each time.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
+/// How often a pipeline is looked at although nothing is known to have changed: progress in the status is as old as this.
+pub const RESYNC: Duration = Duration::from_secs(30);
+
+/// How many pipelines are looked at in a second at most for that. From 300 pipelines on each is looked at less often, and
+/// the operator, Kafka, Postgres and the API server have no more to do, however many there are.
+const LOOKS_PER_SECOND: usize = 10;
+
 /// How long it is at most. Somebody who has repaired something does not want to wait longer.
 const LAST_RETRY: Duration = Duration::from_secs(120);
 
@@ -119,6 +126,12 @@ impl Memory {
         backoff(failures, uid)
     }
 
+    /// After how long to look at a pipeline again where all is well.
+    pub fn resync(&self, uid: &str) -> Duration {
+        let pipelines = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).len();
+        spread(RESYNC.max(Duration::from_secs((pipelines / LOOKS_PER_SECOND) as u64)), uid)
+    }
+
     /// A pass ended well.
     pub fn succeeded(&self, uid: &str) {
         self.with(uid, |remembered| remembered.failures = 0);
@@ -138,7 +151,7 @@ fn backoff(failures: u32, uid: &str) -> Duration {
 }
 
 /// A time between three quarters of `time` and all of it, the same each time for one pipeline.
-pub fn spread(time: Duration, uid: &str) -> Duration {
+fn spread(time: Duration, uid: &str) -> Duration {
     let share = uid.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte))) % 256;
     time.mul_f64(f64::from(1024 - share) / 1024.0)
 }
@@ -156,5 +169,16 @@ mod tests {
         memory.succeeded("");
         assert_eq!(memory.failed("").as_secs(), 1);
         assert!(backoff(u32::MAX, "x") <= LAST_RETRY);
+    }
+
+    #[test]
+    fn many_pipelines_are_looked_at_less_often() {
+        let memory = Memory::default();
+        for (pipelines, seconds) in [(1, 30), (300, 30), (1000, 100)] {
+            for number in 0..pipelines {
+                memory.succeeded(&number.to_string());
+            }
+            assert_eq!(memory.resync("").as_secs(), seconds, "{pipelines}");
+        }
     }
 }

@@ -19,7 +19,7 @@ use crate::apply::{Done, Hands};
 use crate::basis::Basis;
 use crate::cleanup;
 use crate::conditions::Status;
-use crate::memory::{Memory, spread};
+use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::observe::{Children, children, observe};
 use crate::outside::Outside;
@@ -34,9 +34,6 @@ use crate::world::{Raw, Subject, World};
 
 /// How long a pass may take: every question to Kafka and Postgres is given up after ten seconds, and there are a few.
 pub const DEADLINE: Duration = Duration::from_secs(90);
-
-/// How often a pipeline is looked at although nothing is known to have changed: progress in the status is as old as this.
-pub const RESYNC: Duration = Duration::from_secs(30);
 
 /// How often pods that are being stopped are looked at. The watch is faster, unless it is behind.
 const STOPPING: Duration = Duration::from_secs(10);
@@ -209,7 +206,7 @@ async fn say<O: Outside>(raw: &Raw, context: &Context<O>, pass: &Pass<'_>, now: 
     }
     memory.succeeded(uid);
     let soon = pass.subject.deleting_for.is_some();
-    Ok(Action::requeue(if soon { STOPPING } else { spread(RESYNC, uid) }))
+    Ok(Action::requeue(if soon { STOPPING } else { memory.resync(uid) }))
 }
 
 /// Whether something is wrong that no watch will tell us the end of.
