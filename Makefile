@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 
 .PHONY: help
 help: ## Say what there is
-	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 ##@ Look
 
@@ -93,6 +93,10 @@ crds: ## Write crds/, and what the chart has of it and of the roles, anew from t
 .PHONY: bench
 bench: ## Measure the first row, the memory and the producer, and print what was found
 	@dev/bench
+
+.PHONY: bench-operator
+bench-operator: ## Measure what 1,000 pipelines cost the operator, on a Kubernetes with simulated nodes (root)
+	@dev/bench-operator
 
 .PHONY: clean
 clean: down ## Stop the servers and delete everything that was built or started here
