@@ -89,9 +89,9 @@ async fn define(connection: &DatabaseConnection, client: &mut Client) -> Result<
 /// Whether views and functions are as [`apply`] made them; if not, it makes them again. What tables lack cannot be brought
 /// back without losing data, and is an error.
 pub async fn is_as_made(connection: &DatabaseConnection, client: &impl GenericClient) -> Result<bool, DatabaseError> {
-    let explain = |error: tokio_postgres::Error| DatabaseError::explain(connection, &error);
-    let recorded = async { client.query_opt("SELECT definitions FROM pipeline", &[]).await.map_err(explain) };
-    let (is, recorded) = tokio::try_join!(inspect(connection, client), recorded)?;
+    let is = inspect(connection, client).await?;
+    let recorded = client.query_opt("SELECT definitions FROM pipeline", &[]).await;
+    let recorded = recorded.map_err(|error| DatabaseError::explain(connection, &error))?;
     Ok(recorded.is_some_and(|row| row.get::<_, Option<String>>(0).as_ref() == Some(&is)))
 }
 
