@@ -17,6 +17,13 @@ async fn helm(arguments: &[&str]) -> String {
     run("helm", arguments).await
 }
 
+/// Upgrades the operator of all namespaces to a chart, and waits until it runs.
+async fn upgrade(chart: &str, more: &[&str]) {
+    let (upgrade, release) = (["upgrade", "retail-operator", chart], ["-n", "retail-system"]);
+    let options = ["--reset-then-reuse-values", "--wait", "--timeout", "240s"];
+    helm(&[&upgrade[..], &release, &options, more].concat()).await;
+}
+
 /// The tag of the image that the operator runs.
 async fn tag(cluster: &Cluster) -> String {
     let deployments = Api::<Deployment>::namespaced(cluster.client.clone(), "retail-system");
@@ -31,20 +38,9 @@ async fn an_operator_that_is_upgraded_without_a_change_of_meaning_replaces_no_po
     let case = Case::ready(&cluster, "upgrade", json!({})).await;
     let pods = (case.pods("processor").await, case.pods("producer").await);
     let operators: Vec<_> = cluster.operators().await.into_iter().filter_map(|pod| pod.metadata.uid).collect();
-    let upgrade = [
-        "upgrade",
-        "retail-operator",
-        CHART,
-        "-n",
-        "retail-system",
-        "--reset-then-reuse-values",
-        "--wait",
-        "--timeout",
-        "240s",
-    ];
     // Another log level each time, so that there is something to upgrade.
     let log = format!("log=info,e2e={}", case.data);
-    helm(&[&upgrade[..], &["--set", &log.replace(',', "\\,")]].concat()).await;
+    upgrade(CHART, &["--set", &log.replace(',', "\\,")]).await;
     eventually(&cluster.client, "the operators are others", async || {
         let now = cluster.operators().await;
         now.iter().all(|pod| pod.metadata.uid.as_ref().is_some_and(|uid| !operators.contains(uid))).then_some(())
@@ -77,20 +73,6 @@ async fn a_chart_that_is_upgraded_brings_what_its_definition_of_pipelines_has_mo
     let cluster = Cluster::connect().await;
     let case = Case::ready(&cluster, "definition", json!({})).await;
     let earlier = earlier_chart(&case).await;
-    let upgrade = async |chart: &str| {
-        let arguments = [
-            "upgrade",
-            "retail-operator",
-            chart,
-            "-n",
-            "retail-system",
-            "--reset-then-reuse-values",
-            "--wait",
-            "--timeout",
-            "240s",
-        ];
-        helm(&arguments).await;
-    };
     let seed = async |seed: u64| {
         case.change(json!({"producer": {"seed": seed}})).await;
         let pipelines = Api::<DynamicObject>::namespaced_with(
@@ -101,11 +83,11 @@ async fn a_chart_that_is_upgraded_brings_what_its_definition_of_pipelines_has_mo
         let pipeline = pipelines.get(&case.name).await.expect("the pipeline is there");
         pipeline.data["spec"]["producer"]["seed"].as_u64()
     };
-    upgrade(&earlier.display().to_string()).await;
+    upgrade(&earlier.display().to_string(), &[]).await;
     eventually(&cluster.client, "the definition lacks the seed", async || seed(7).await.is_none().then_some(())).await;
     case.is_ready().await;
     let (processors, producers) = (case.pods("processor").await, case.pods("producer").await);
-    upgrade(CHART).await;
+    upgrade(CHART, &[]).await;
     eventually(&cluster.client, "the definition has the seed", async || (seed(8).await == Some(8)).then_some(())).await;
     case.replaced("producer", &producers, 1).await;
     assert_eq!(case.pods("processor").await, processors);
