@@ -15,15 +15,15 @@ use crate::validate::{Invalid, Valid, validate};
 use crate::watched::Text;
 use crate::world::Raw;
 
-/// How soon a pass that failed is tried again; doubled each time.
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-
 /// How often a pipeline is looked at although nothing is known to have changed: progress in the status is as old as this.
 pub const RESYNC: Duration = Duration::from_secs(30);
 
 /// How many pipelines are looked at in a second at most for that. From 300 pipelines on each is looked at less often, and
 /// the operator, Kafka, Postgres and the API server have no more to do, however many there are.
 const LOOKS_PER_SECOND: usize = 10;
+
+/// How soon a pass that failed is tried again; doubled each time.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
 
 /// How long it is at most. Somebody who has repaired something does not want to wait longer.
 const LAST_RETRY: Duration = Duration::from_secs(120);
@@ -76,6 +76,14 @@ impl Memory {
         self.with(uid, |remembered| remembered.answers.get(&child).cloned())
     }
 
+    /// Remembers it.
+    pub fn answered(&self, uid: &str, child: Child, answer: Option<Value>) {
+        self.with(uid, |remembered| match answer {
+            Some(answer) => remembered.answers.insert(child, Arc::new(answer)),
+            None => remembered.answers.remove(&child),
+        });
+    }
+
     /// The plan that was decided from this last, if nothing was to be done by it.
     pub fn plan(&self, uid: &str, basis: &Basis) -> Option<Plan> {
         self.with(uid, |remembered| {
@@ -87,14 +95,6 @@ impl Memory {
     /// Remembers a plan if nothing is to be done by it.
     pub fn planned(&self, uid: &str, basis: Basis, plan: &Plan) {
         self.with(uid, |remembered| remembered.nothing_to_do = plan.is_empty().then(|| (basis, plan.clone())));
-    }
-
-    /// Remembers it.
-    pub fn answered(&self, uid: &str, child: Child, answer: Option<Value>) {
-        self.with(uid, |remembered| match answer {
-            Some(answer) => remembered.answers.insert(child, Arc::new(answer)),
-            None => remembered.answers.remove(&child),
-        });
     }
 
     /// The id of the topic that this process made for the pipeline. The report of it may have failed.

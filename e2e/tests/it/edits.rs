@@ -94,7 +94,8 @@ async fn a_topic_setting_that_somebody_else_changed_is_put_back() {
     assert_eq!(setting().await.as_deref(), Some("2000000"));
     let mut other = case.pipelines().get(&case.name).await.expect("the pipeline is there").spec.topic;
     other.config.insert("max.message.bytes".to_owned(), "3000000".to_owned());
-    topic::ensure(&kafka, &other).await.expect("it can be changed");
+    let changed = topic::ensure(&kafka, &other).await.expect("it can be changed");
+    assert!(!changed.actions.is_empty(), "there is something to put back");
     eventually(&cluster.client, "the setting is as declared", async || {
         (setting().await.as_deref() == Some("2000000")).then_some(())
     })
