@@ -5,8 +5,8 @@
 
 /// How long the number is with which `text` begins, by the grammar of JSON; nothing if it begins with none.
 pub(super) fn length(text: &[u8]) -> Option<usize> {
-    let digits = |from: usize| text[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let some_digits = |from: usize| Some(digits(from)).filter(|&digits| digits > 0);
+    let count = |from: usize| text[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let some_digits = |from: usize| Some(count(from)).filter(|&digits| digits > 0);
     let is = |at: usize, any: &[u8]| text.get(at).is_some_and(|byte| any.contains(byte));
     let start = usize::from(is(0, b"-"));
     let mut end = start + if is(start, b"0") { 1 } else { some_digits(start)? };
@@ -34,29 +34,34 @@ pub(super) fn plain(text: &[u8]) -> Option<i64> {
     if text.len() > 19 {
         return None;
     }
-    let (mut value, mut point) = (0_u64, None);
-    for (at, &byte) in text.iter().enumerate() {
-        match byte {
-            b'0'..=b'9' => value = value * 10 + u64::from(byte - b'0'),
-            b'.' if point.is_none() => point = Some(at),
-            _ => return None,
-        }
+    let (whole, rest) = digits(0, text);
+    let integer = text.len() - rest.len();
+    if !(1..=12).contains(&integer) || (integer > 1 && text[0] == b'0') {
+        return None;
     }
-    let integer = point.unwrap_or(text.len());
-    let decimals = point.map_or(0, |point| text.len() - point - 1);
-    let leading_zero = integer > 1 && text.starts_with(b"0");
-    let written = (1..=12).contains(&integer) && !leading_zero && (decimals > 0 || point.is_none());
-    let scale = SCALES.get(decimals).filter(|_| written)?;
+    let [b'.', decimals @ ..] = rest else { return rest.is_empty().then_some(whole.cast_signed() * SCALES[0]) };
+    let (value, rest) = digits(whole, decimals);
+    let scale = SCALES.get(decimals.len()).filter(|_| rest.is_empty() && !decimals.is_empty())?;
     Some(value.cast_signed() * scale)
+}
+
+/// Puts the digits with which `text` begins behind those of `value`, and says what follows them.
+#[inline(always)]
+fn digits(mut value: u64, mut text: &[u8]) -> (u64, &[u8]) {
+    while let [digit @ b'0'..=b'9', rest @ ..] = text {
+        (value, text) = (value * 10 + u64::from(digit - b'0'), rest);
+    }
+    (value, text)
 }
 
 /// Reads a whole number above zero, as JSON writes it, of at most eighteen digits. Nothing for any other text.
 #[inline]
 pub(super) fn positive(text: &[u8]) -> Option<i64> {
-    let digits = (1..=18).contains(&text.len()) && !text.starts_with(b"0");
-    digits.then(|| {
-        text.iter().try_fold(0, |value, byte| byte.is_ascii_digit().then(|| value * 10 + i64::from(byte - b'0')))
-    })?
+    if !(1..=18).contains(&text.len()) || text[0] == b'0' {
+        return None;
+    }
+    let (value, rest) = digits(0, text);
+    rest.is_empty().then_some(value.cast_signed())
 }
 
 /// What a number has below its last millionth.

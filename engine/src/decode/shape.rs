@@ -33,8 +33,8 @@ pub(super) struct Shape {
     needed: Needed,
     /// Those that are not needed and have no quotes.
     bare: Vec<usize>,
-    /// Of the record that was read last: where the literals begin.
-    starts: Vec<usize>,
+    /// Of the record that was read last: where each value begins and ends.
+    places: Vec<(usize, usize)>,
 }
 
 /// The values that a purchase is made of, by their places in the record.
@@ -76,8 +76,8 @@ impl Shape {
         };
         let read_anyway = [needed.quantity, needed.price, needed.timestamp];
         let bare = (0..values.len()).filter(|at| !values[*at].1 && !read_anyway.contains(at)).collect();
-        let starts = vec![0; literals.len()];
-        let mut shape = Self { literals, needed, bare, starts };
+        let places = vec![(0, 0); values.len()];
+        let mut shape = Self { literals, needed, bare, places };
         let fits = shape.read(record.as_bytes(), Way::best(), &mut Quotes::default(), &mut Dates::default()).is_some();
         fits.then_some(shape)
     }
@@ -100,40 +100,43 @@ impl Shape {
         way.run(Read { shape: self, payload, quotes, dates })
     }
 
-    /// Whether all literals are in their places. Afterwards `starts` says what these are.
+    /// Whether all literals are in their places. Afterwards `places` says where the values are.
     #[inline(always)]
     fn fits(&mut self, text: &[u8], quotes: &Quotes) -> bool {
         let Some((tail, literals)) = self.literals.split_last() else { return false };
-        let mut end = 0;
-        for (at, literal) in literals.iter().enumerate() {
-            let start = if at == 0 { 0 } else { quotes.next(end).wrapping_sub(literal.quote) };
-            self.starts[at] = start;
+        let Some(tail_start) = text.len().checked_sub(tail.bytes.len()) else { return false };
+        let mut end = literals[0].bytes.len();
+        for (place, literal) in self.places.iter_mut().zip(&literals[1..]) {
+            let start = quotes.next(end).wrapping_sub(literal.quote);
+            *place = (end, start);
             end = start.wrapping_add(literal.bytes.len());
         }
-        let tail_start = text.len().wrapping_sub(tail.bytes.len());
-        self.starts[literals.len()] = tail_start;
+        self.places[literals.len() - 1] = (end, tail_start);
         let ends = tail.bytes[0] != b'"' || quotes.next(end) == tail_start;
+        let starts = std::iter::once(0).chain(self.places.iter().map(|(_, end)| *end));
         let mut differences = [0; BLOCK / 8];
-        for (literal, &start) in literals.iter().zip(&self.starts) {
+        for (literal, start) in literals.iter().zip(starts) {
             match literal.differences(text, start) {
                 Some(more) => differences.iter_mut().zip(more).for_each(|(differences, more)| *differences |= more),
                 None if literal.is_at(text, start) => {}
                 None => return false,
             }
         }
-        differences == [0; BLOCK / 8] && ends && text.get(tail_start..) == Some(&tail.bytes)
+        differences == [0; BLOCK / 8] && ends && text.ends_with(&tail.bytes)
     }
 
     /// The value at a place of a record that fits; nothing where the literal behind it begins too early.
     #[inline(always)]
     fn value<'a>(&self, at: usize, text: &'a [u8]) -> Option<&'a [u8]> {
-        text.get(self.starts[at] + self.literals[at].bytes.len()..self.starts[at + 1])
+        let (start, end) = self.places[at];
+        text.get(start..end)
     }
 
     /// The same as a key.
     #[inline(always)]
     fn key<'a>(&self, at: usize, text: &'a str) -> Option<&'a str> {
-        text.get(self.starts[at] + self.literals[at].bytes.len()..self.starts[at + 1]).filter(|key| fits_key(key))
+        let (start, end) = self.places[at];
+        text.get(start..end).filter(|key| fits_key(key))
     }
 
     /// What a record that fits says, if its values are those of a purchase.

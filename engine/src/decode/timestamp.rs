@@ -97,13 +97,8 @@ fn time_of_day(time: &[u8; 9]) -> Option<i64> {
 /// The fraction in microseconds, cut, and what follows it.
 #[inline]
 fn fraction(text: &[u8]) -> Option<(i64, &[u8])> {
-    // As it is nearly always written.
-    if let [b'.', text @ ..] = text
-        && let Some((digits, rest)) = text.split_first_chunk()
-        && let Some(micros) = six_digits(*digits)
-        && !rest.first().is_some_and(u8::is_ascii_digit)
-    {
-        return Some((micros, rest));
+    if let Some(micros) = text.first_chunk().and_then(six_decimals) {
+        return Some((micros, &text[7..]));
     }
     let Some((b'.', text)) = text.split_first() else {
         return Some((0, text));
@@ -117,14 +112,17 @@ fn fraction(text: &[u8]) -> Option<(i64, &[u8])> {
     Some((micros, rest))
 }
 
-/// The number that six digits name, each pair of them, and then of the pairs, put together at once.
+/// The fraction as it is nearly always written, a point and six digits, with whatever follows that is no digit.
 #[inline]
-fn six_digits(text: [u8; 6]) -> Option<i64> {
-    let [a, b, c, d, e, f] = text;
-    let digits = u64::from_le_bytes([b'0', b'0', a, b, c, d, e, f]) ^ u64::from_le_bytes([b'0'; 8]);
-    if (digits.wrapping_add(0x7676_7676_7676_7676) | digits) & HIGH != 0 {
+fn six_decimals(text: &[u8; 8]) -> Option<i64> {
+    let [point, .., after] = *text;
+    // Without the point, and with two zeros before.
+    let digits = (u64::from_le_bytes(*text) ^ u64::from_le_bytes([b'0'; 8])) << 8 >> 16 << 16;
+    let wrong = digits.wrapping_add(0x7676_7676_7676_7676) | digits;
+    if wrong & HIGH != 0 || point != b'.' || after.is_ascii_digit() {
         return None;
     }
+    // Two digits make a pair, two pairs make four, and these are six with two zeros before.
     let pairs = (digits * 10 + (digits >> 8)) & 0x00ff_00ff_00ff_00ff;
     let fours = (pairs * 100 + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
     Some(((fours * 10_000 + (fours >> 32)) & 0xffff_ffff).cast_signed())
