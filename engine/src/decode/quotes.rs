@@ -267,10 +267,12 @@ mod tests {
     fn every_way_finds_every_quote_and_every_odd_byte() {
         let mut payloads = vec![vec![b' '; 63], vec![b'"'; 97], vec![b'x'; LONGEST], vec![b'x'; LONGEST + 1]];
         // Every byte at every place of a block, alone and among quotes, and in a character of two bytes.
+        // Miri, which sees every access, takes its time.
+        let step = if cfg!(miri) { 37 } else { 1 };
         for filler in [b'x', b'"'] {
             for length in [64, 65, 90, 128, 130] {
-                for at in 1..length {
-                    for byte in 0..=u8::MAX {
+                for at in (1..length).step_by(step) {
+                    for byte in (0..=u8::MAX).step_by(step) {
                         let mut payload = vec![filler; length];
                         payload[at] = byte;
                         payloads.push(payload.clone());
