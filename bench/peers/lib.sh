@@ -7,29 +7,40 @@
 PEER=$(cd "$(dirname "$0")" && pwd)
 PLACE=$CACHE/peer-$(basename "$PEER")-$(name_of "$(find "$PEER" \( -name pom.xml -o -name '*.java' -o -name requirements.txt \) | sort | xargs cat)")
 
-# Runs a function that fills $NEW, unless that was done.
+# Runs a function that fills $PLACE, unless that was done.
 install_once() {
-  [ ! -e "$PLACE" ] || return 0
-  say "fetching $(basename "$PEER"), once"
-  mkdir -p "$CACHE"
-  NEW=$(mktemp -d "$CACHE/peer.XXXXXX")
-  "$1"
-  keep "$NEW" "$PLACE"
+  # In a shell of its own, so that the lock ends with it.
+  (
+    lock "$(directory "$CACHE")"
+    if [ ! -e "$PLACE/.complete" ]; then
+      say "fetching $(basename "$PEER"), once"
+      rm -rf "$PLACE"
+      mkdir "$PLACE"
+      "$1" 9>&-
+      touch "$PLACE/.complete"
+    fi
+  )
 }
 
-# The jars that pom.xml names, into $NEW/lib.
+# The jars that pom.xml names, into $PLACE/lib.
 fetch_jars() {
-  mvn -B -q -f "$PEER/pom.xml" dependency:copy-dependencies -DincludeScope=runtime "-DoutputDirectory=$NEW/lib" \
-    >"$NEW/log" 2>&1 || die "Maven could not fetch what $PEER/pom.xml names: $(tail -20 "$NEW/log")"
+  mvn -B -q -f "$PEER/pom.xml" dependency:copy-dependencies -DincludeScope=runtime "-DoutputDirectory=$PLACE/lib" \
+    >"$PLACE/log" 2>&1 || die "Maven could not fetch what $PEER/pom.xml names: $(tail -20 "$PLACE/log")"
 }
 
-# The jars, and what the Java files beside pom.xml compile to, in $NEW/classes.
+# The jars, and what the Java files beside pom.xml compile to, in $PLACE/classes.
 build_java() {
   fetch_jars
-  javac -nowarn -cp "$NEW/lib/*" -d "$NEW/classes" "$PEER"/*.java >&2
+  javac -nowarn -cp "$PLACE/lib/*" -d "$PLACE/classes" "$PEER"/*.java >&2
 }
 
-installed() { [ -e "$PLACE" ] || die "run $PEER/install first"; }
+# The packages that requirements.txt names, in an environment in $PLACE/venv.
+build_python() {
+  python3 -m venv "$PLACE/venv"
+  "$PLACE/venv/bin/pip" install -q --disable-pip-version-check -r "$PEER/requirements.txt" >&2
+}
+
+installed() { [ -e "$PLACE/.complete" ] || die "run $PEER/install first"; }
 
 # BENCH_DATABASE_URL as JDBC wants it, in JDBC_URL, JDBC_USER and JDBC_PASSWORD. A table without a schema is BENCH_SCHEMA's.
 jdbc() {
