@@ -1,0 +1,165 @@
+//! Who is measured on the same work, and how each is started.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::ground::{Case, Ground, PARTITIONS, without_password};
+
+/// Someone who reads the topic and, the limit excepted, leaves sums in Postgres.
+#[derive(Clone, Debug)]
+pub(crate) struct Contender {
+    /// A short name, the same in every run.
+    pub(crate) name: String,
+    /// What it is, for people.
+    pub(crate) title: String,
+    pub(crate) kind: Kind,
+}
+
+/// What kind of contender.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// librdkafka and nothing else.
+    Limit { consumers: usize, pinned: bool },
+    /// A processor of these programs.
+    Processor { programs: PathBuf, workers: usize, pinned: bool },
+    /// What most people would write.
+    Naive,
+    /// Another system, in this directory.
+    Peer { directory: PathBuf },
+}
+
+impl Contender {
+    /// The limit.
+    pub(crate) fn limit(consumers: usize, pinned: bool) -> Self {
+        Self {
+            name: format!("limit-{consumers}{}", if pinned { "-pinned" } else { "" }),
+            title: format!(
+                "librdkafka alone, no record looked at: {}",
+                units(consumers, "consumer", if pinned { "each on its core" } else { "free" })
+            ),
+            kind: Kind::Limit { consumers, pinned },
+        }
+    }
+
+    /// The processor in this directory.
+    pub(crate) fn processor(programs: &Path, workers: usize, pinned: bool) -> Self {
+        let can_pin = can_pin(programs);
+        let how = match (pinned, can_pin) {
+            (true, true) => "each on its core",
+            (true, false) => "free: this build cannot pin",
+            (false, _) => "free",
+        };
+        Self {
+            name: format!("processor-{workers}{}", if pinned { "-pinned" } else { "" }),
+            title: format!("**retail-processor**, {}", units(workers, "worker", how)),
+            kind: Kind::Processor { programs: programs.to_owned(), workers, pinned: pinned && can_pin },
+        }
+    }
+
+    /// The processor of another build.
+    pub(crate) fn beside(programs: &Path, workers: usize) -> Self {
+        let mut contender = Self::processor(programs, workers, false);
+        contender.name += "-beside";
+        contender.title = format!("retail-processor of {}, {}", programs.display(), units(workers, "worker", "free"));
+        contender
+    }
+
+    /// What most people would write.
+    pub(crate) fn naive() -> Self {
+        Self {
+            name: "naive".to_owned(),
+            title: "naive Rust service: StreamConsumer, serde_json, HashMap, upsert each second".to_owned(),
+            kind: Kind::Naive,
+        }
+    }
+
+    /// The peers that are there: those that are named, or all.
+    pub(crate) fn peers(root: &Path, wanted: Option<&[String]>) -> Vec<Self> {
+        let entries = std::fs::read_dir(root.join("bench/peers")).into_iter().flatten().flatten();
+        let mut directories: Vec<PathBuf> =
+            entries.map(|entry| entry.path()).filter(|path| path.join("run").exists()).collect();
+        directories.sort();
+        let peers = directories.into_iter().filter_map(|directory| {
+            let name = directory.file_name()?.to_str()?.to_owned();
+            let is_wanted = wanted.is_none_or(|wanted| wanted.contains(&name));
+            is_wanted.then(|| Self { title: peer_title(&name, &directory), name, kind: Kind::Peer { directory } })
+        });
+        peers.collect()
+    }
+
+    /// How it is started for one run. `scratch` is an empty directory.
+    pub(crate) fn command(&self, ground: &Ground, case: &Case, events: u64, scratch: &Path) -> Result<Command> {
+        let mut command = match &self.kind {
+            Kind::Processor { programs, workers, pinned } => {
+                let mut command = case.command(&programs.join("retail-processor"));
+                command.args(["--until-caught-up", "--workers", &workers.to_string()]);
+                if *pinned {
+                    command.arg("--pin");
+                }
+                return Ok(command);
+            }
+            Kind::Limit { consumers, pinned } => {
+                let mut command = Command::new(std::env::current_exe()?);
+                command.args(["limit", "--consumers", &consumers.to_string()]);
+                if *pinned {
+                    command.arg("--pin");
+                }
+                command
+            }
+            Kind::Naive => {
+                let mut command = Command::new(std::env::current_exe()?);
+                command.arg("naive");
+                command
+            }
+            Kind::Peer { directory } => Command::new(directory.join("run")),
+        };
+        contract(&mut command, ground, case, events, scratch);
+        if let Kind::Peer { .. } = self.kind {
+            command.env("BENCH_DATABASE_URL", without_password(&ground.database_url)?);
+        }
+        Ok(command)
+    }
+
+    /// What puts its result into the table, where `run` cannot.
+    pub(crate) fn collect(&self, ground: &Ground, case: &Case, events: u64, scratch: &Path) -> Result<Option<Command>> {
+        let Kind::Peer { directory } = &self.kind else { return Ok(None) };
+        let collect = directory.join("collect");
+        if !collect.exists() {
+            return Ok(None);
+        }
+        let mut command = Command::new(collect);
+        contract(&mut command, ground, case, events, scratch);
+        command.env("BENCH_DATABASE_URL", without_password(&ground.database_url)?);
+        Ok(Some(command))
+    }
+}
+
+fn contract(command: &mut Command, ground: &Ground, case: &Case, events: u64, scratch: &Path) {
+    command
+        .env("BENCH_BOOTSTRAP_SERVERS", &ground.kafka.bootstrap_servers)
+        .env("BENCH_TOPIC", case.topic())
+        .env("BENCH_PARTITIONS", PARTITIONS.to_string())
+        .env("BENCH_EVENTS", events.to_string())
+        .env("BENCH_RUN", case.schema().replace('_', "-"))
+        .env("BENCH_WORK", scratch)
+        .env("BENCH_DATABASE_URL", &ground.database_url)
+        .env("BENCH_SCHEMA", case.schema());
+}
+
+fn units(count: usize, unit: &str, how: &str) -> String {
+    format!("{count} {unit}{}, {how}", if count == 1 { "" } else { "s" })
+}
+
+/// Whether a build of the processor can hold its workers on cores.
+fn can_pin(programs: &Path) -> bool {
+    let help = Command::new(programs.join("retail-processor")).arg("--help").output();
+    help.is_ok_and(|help| String::from_utf8_lossy(&help.stdout).contains("--pin"))
+}
+
+/// The first line of the peer's file `title`, which names its version; else its name.
+fn peer_title(name: &str, directory: &Path) -> String {
+    let title = std::fs::read_to_string(directory.join("title")).unwrap_or_default();
+    title.lines().next().filter(|line| !line.is_empty()).unwrap_or(name).to_owned()
+}
