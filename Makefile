@@ -69,6 +69,10 @@ test: ## Run all tests, on a real Kafka and a real Postgres
 	cargo build --workspace --bins
 	dev/jupyter test
 
+.PHONY: fuzz
+fuzz: ## Look for bytes that engine and oracle read differently, for FUZZ_SECONDS (nightly compiler)
+	@dev/fuzz
+
 .PHONY: e2e
 e2e: ## Hold the operator to its promises on that Kubernetes (root)
 	dev/e2e
@@ -93,6 +97,10 @@ crds: ## Write crds/, and what the chart has of it and of the roles, anew from t
 .PHONY: bench
 bench: ## Measure the data plane beside other systems (BENCH=quick: without them, in minutes)
 	@dev/bench
+
+.PHONY: instructions
+instructions: ## Count the instructions of the hot path, against the number on record
+	@dev/check-instructions
 
 .PHONY: bench-operator
 bench-operator: ## Measure what 1,000 pipelines cost the operator, on a Kubernetes with simulated nodes (root)

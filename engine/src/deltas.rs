@@ -59,6 +59,7 @@ pub(crate) struct Deltas {
     groups: Vec<(Group, Sums)>,
     index: HashTable<u32>,
     state: RandomState,
+    recent: Recent,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -75,18 +76,28 @@ impl Deltas {
             category: self.names.id(event.category),
             payment_method: self.names.id(event.payment_method),
         };
-        let hash = self.state.hash_one(group);
-        let at = match self.index.find(hash, |at| self.groups[*at as usize].0 == group) {
-            Some(at) => *at as usize,
-            None => {
-                let at = self.groups.len();
-                self.groups.push((group, Sums::default()));
-                let (groups, state) = (&self.groups, &self.state);
-                self.index.insert_unique(hash, at as u32, |at| state.hash_one(groups[*at as usize].0));
-                at
+        let seen = self.recent.place(group.spread());
+        match self.groups.get_mut(*seen as usize) {
+            Some((other, sums)) if *other == group => sums.add(event),
+            _ => {
+                let at = self.find(group);
+                *self.recent.place(group.spread()) = at;
+                self.groups[at as usize].1.add(event);
             }
-        };
-        self.groups[at].1.add(event);
+        }
+    }
+
+    /// Which of the groups it is, a new one if it is none.
+    fn find(&mut self, group: Group) -> u32 {
+        let hash = self.state.hash_one(group);
+        if let Some(at) = self.index.find(hash, |at| self.groups[*at as usize].0 == group) {
+            return *at;
+        }
+        let at = self.groups.len() as u32;
+        self.groups.push((group, Sums::default()));
+        let (groups, state) = (&self.groups, &self.state);
+        self.index.insert_unique(hash, at, |at| state.hash_one(groups[*at as usize].0));
+        at
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -121,31 +132,103 @@ impl Deltas {
     }
 }
 
+impl Group {
+    /// A number in which groups that are used together rarely agree.
+    fn spread(&self) -> u64 {
+        let names = u64::from(self.category) << 32 | u64::from(self.payment_method);
+        self.window_start.as_micros().cast_unsigned() ^ names.wrapping_mul(SPREAD)
+    }
+}
+
+/// An odd number without a pattern: what is multiplied by it differs in its highest bits.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Where something was found last: a guess to be checked before anyone looks it up. It saves most look-ups, and a wrong one
+/// costs one comparison.
+#[derive(Debug)]
+struct Recent(Box<[u32; Self::PLACES]>);
+
+impl Recent {
+    const PLACES: usize = 1 << 12;
+
+    /// The guess for what has this number.
+    fn place(&mut self, spread: u64) -> &mut u32 {
+        &mut self.0[(spread.wrapping_mul(SPREAD) >> (u64::BITS - Self::PLACES.ilog2())) as usize]
+    }
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self(Box::new([0; Self::PLACES]))
+    }
+}
+
 /// Each name once, with a small number for it.
 #[derive(Default, Debug)]
 struct Names {
-    names: Vec<Arc<str>>,
+    names: Vec<(Brief, Arc<str>)>,
     index: HashTable<u32>,
     state: RandomState,
+    recent: Recent,
     bytes: usize,
+}
+
+/// The length of a name with its first and its last bytes: all of it, if it has no more than sixteen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Brief {
+    length: usize,
+    first: u64,
+    last: u64,
+}
+
+impl Brief {
+    fn of(name: &str) -> Self {
+        let bytes = name.as_bytes();
+        let (first, last) = if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+            (u64::from_le_bytes(*first), u64::from_le_bytes(*last))
+        } else if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+            (u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into())
+        } else {
+            (bytes.iter().fold(0, |first, byte| first << 8 | u64::from(*byte)), 0)
+        };
+        Self { length: name.len(), first, last }
+    }
+
+    fn is_all(&self) -> bool {
+        self.length <= 16
+    }
 }
 
 impl Names {
     fn id(&mut self, name: &str) -> u32 {
+        let brief = Brief::of(name);
+        let spread = brief.first ^ brief.last.rotate_left(32);
+        let seen = *self.recent.place(spread);
+        match self.names.get(seen as usize) {
+            Some((other, text)) if *other == brief && (brief.is_all() || **text == *name) => seen,
+            _ => {
+                let id = self.find(name, brief);
+                *self.recent.place(spread) = id;
+                id
+            }
+        }
+    }
+
+    fn find(&mut self, name: &str, brief: Brief) -> u32 {
         let hash = self.state.hash_one(name);
-        if let Some(id) = self.index.find(hash, |id| &*self.names[*id as usize] == name) {
+        if let Some(id) = self.index.find(hash, |id| &*self.names[*id as usize].1 == name) {
             return *id;
         }
         let id = self.names.len() as u32;
-        self.names.push(name.into());
+        self.names.push((brief, name.into()));
         self.bytes += GROUP_BYTES + name.len();
         let (names, state) = (&self.names, &self.state);
-        self.index.insert_unique(hash, id, |id| state.hash_one(&*names[*id as usize]));
+        self.index.insert_unique(hash, id, |id| state.hash_one(&*names[*id as usize].1));
         id
     }
 
     fn name(&self, id: u32) -> Arc<str> {
-        Arc::clone(&self.names[id as usize])
+        Arc::clone(&self.names[id as usize].1)
     }
 
     fn len(&self) -> usize {

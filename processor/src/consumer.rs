@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
@@ -27,6 +27,9 @@ const FETCH_BYTES: usize = 256 << 10;
 
 /// What one fetch brings of all partitions: what is over the limits above when it arrives.
 const FETCH_ALL_BYTES: usize = 1 << 20;
+
+/// What a broker waits for, for a while.
+const FETCH_MIN_BYTES: usize = 64 << 10;
 
 /// What the group did to us.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -89,14 +92,21 @@ impl Notes {
     }
 }
 
-/// A consumer that has joined nothing yet.
-pub(crate) fn consumer(
+/// A consumer's place in its group.
+pub(crate) struct Membership<'a> {
+    pub(crate) group_id: &'a str,
+    pub(crate) client_id: &'a str,
+    pub(crate) session_timeout: Duration,
+}
+
+/// The settings of a consumer that shares so many partitions with others.
+pub(crate) fn config(
     connection: &KafkaConnection,
-    group_id: &str,
-    client_id: &str,
-    session_timeout: Duration,
+    membership: &Membership<'_>,
+    trigger: Duration,
     partitions: usize,
-) -> Result<Arc<BaseConsumer<Notes>>, KafkaError> {
+) -> ClientConfig {
+    let Membership { group_id, client_id, session_timeout } = *membership;
     // The limit counts for each partition once its queue is read by itself.
     let partition_kib = (FETCHED_KIB / partitions.max(1)).max(MIN_PARTITION_KIB);
     let mut config = connection.client_config();
@@ -116,12 +126,20 @@ pub(crate) fn consumer(
         .set("check.crcs", "true")
         // The default of a second stalls a partition for a second whenever its queue was full.
         .set("fetch.queue.backoff.ms", "2")
+        .set("fetch.min.bytes", FETCH_MIN_BYTES.to_string())
+        .set("fetch.wait.max.ms", fetch_wait(trigger).as_millis().to_string())
         .set("fetch.message.max.bytes", FETCH_BYTES.to_string())
         .set("fetch.max.bytes", FETCH_ALL_BYTES.to_string())
         .set("queued.max.messages.kbytes", partition_kib.to_string())
         // How soon partitions that were added are found.
         .set("topic.metadata.refresh.interval.ms", "10000");
-    config.create_with_context(Notes::default()).map(Arc::new)
+    config
+}
+
+/// How long a broker may wait for more before it answers a fetch with less than [`FETCH_MIN_BYTES`]. Nobody sees a record before
+/// the next trigger, so that a tenth of it goes unnoticed; each answer costs, and on a quiet topic is nearly all that costs.
+fn fetch_wait(trigger: Duration) -> Duration {
+    (trigger / 10).clamp(Duration::from_millis(10), Duration::from_millis(250))
 }
 
 /// Leaves the group and ends the consumer. `unfinished` is what was being acted on.
@@ -164,4 +182,16 @@ pub(crate) fn partitions(topic: &str, partitions: impl IntoIterator<Item = i32>)
 /// Whether an error on a partition means that its offset is not in the log.
 pub(crate) const fn is_out_of_range(code: RDKafkaErrorCode) -> bool {
     matches!(code, RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brokers_wait_for_more_as_long_as_nobody_notices() {
+        for (trigger, wait) in [(50, 10), (100, 10), (1000, 100), (5000, 250), (3_600_000, 250)] {
+            assert_eq!(fetch_wait(Duration::from_millis(trigger)), Duration::from_millis(wait), "trigger {trigger} ms");
+        }
+    }
 }

@@ -13,6 +13,7 @@
 pub mod args;
 mod committer;
 mod consumer;
+mod cores;
 mod http;
 mod idle;
 mod metrics;

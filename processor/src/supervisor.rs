@@ -19,7 +19,7 @@ pub use crate::committer::Print;
 use crate::scout::{self, Scout};
 use crate::state::State;
 use crate::worker::{Orders, Parts, Worker, WorkerError};
-use crate::{consumer, http};
+use crate::{consumer, cores, http};
 
 /// The pauses before everything is looked at again; they double.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -90,6 +90,9 @@ pub enum ProcessorError {
     /// A worker ended.
     #[error("{0}")]
     Worker(String),
+    /// Cores were asked for, and are not to be had.
+    #[error("cannot keep workers on cores, as --pin asks: {0}")]
+    Cores(std::io::Error),
     /// Nobody can ask how it is.
     #[error("cannot serve at the address of --http: {0}")]
     Http(std::io::Error),
@@ -104,7 +107,8 @@ impl From<WorkerError> for ProcessorError {
             | WorkerError::Stuck(_)
             | WorkerError::NotDrained
             | WorkerError::Committer(_)
-            | WorkerError::Consumer(_) => Self::Worker(error.to_string()),
+            | WorkerError::Consumer(_)
+            | WorkerError::Core(_) => Self::Worker(error.to_string()),
         }
     }
 }
@@ -179,8 +183,14 @@ impl Processor {
         let orders = Orders { stop: Arc::default(), targets: targets.clone() };
         let mut crew = Crew { orders, threads: Vec::new(), committers: Vec::new() };
         let (ended, mut endings) = mpsc::unbounded_channel();
+        let cores = if self.options.pin {
+            cores::for_workers(self.options.workers).map_err(ProcessorError::Cores)?
+        } else {
+            Vec::new()
+        };
+        let work = Work { group_id, partitions, cores, scout, ended };
         for number in 0..self.options.workers {
-            if let Err(error) = self.hire(&mut crew, number, &group_id, partitions, &scout, &ended).await {
+            if let Err(error) = self.hire(&mut crew, number, &work).await {
                 crew.dismiss().await;
                 return Err(error);
             }
@@ -237,27 +247,16 @@ impl Processor {
         Ok(Ready { group_id: identity.group_id, cluster, topic, store, targets })
     }
 
-    async fn hire(
-        &self,
-        crew: &mut Crew,
-        number: usize,
-        group_id: &str,
-        partitions: usize,
-        scout: &Scout,
-        ended: &mpsc::UnboundedSender<ProcessorError>,
-    ) -> Result<(), ProcessorError> {
+    async fn hire(&self, crew: &mut Crew, number: usize, work: &Work) -> Result<(), ProcessorError> {
         let Settings { pipeline, kafka, database } = &self.settings;
         let name = format!("worker-{number}");
         let owner = format!("{}/{}/{number}", hostname(), std::process::id());
-        let explain = |error| ClusterError::explain(&kafka.bootstrap_servers, Some(&pipeline.topic.name), &error, None);
-        let consumer = consumer::consumer(
-            kafka,
-            group_id,
-            &format!("retail-processor/{owner}"),
-            self.options.session_timeout,
-            partitions,
-        )
-        .map_err(explain)?;
+        let membership = consumer::Membership {
+            group_id: &work.group_id,
+            client_id: &format!("retail-processor/{owner}"),
+            session_timeout: self.options.session_timeout,
+        };
+        let consumer = consumer::config(kafka, &membership, pipeline.trigger, work.partitions);
         let store = Store::open(database, pipeline, &owner).await?;
         let (requests, asked) = mpsc::unbounded_channel();
         let (answers, replies) = std::sync::mpsc::channel();
@@ -265,7 +264,7 @@ impl Processor {
             settings: self.settings.clone(),
             owner,
             name: format!("{name}, postgres"),
-            scout: scout.clone(),
+            scout: work.scout.clone(),
             state: Arc::clone(&self.state),
             print: pipeline.console.then(|| Arc::clone(&self.print)),
             store: Some(store),
@@ -276,16 +275,17 @@ impl Processor {
             name: name.clone(),
             orders: crew.orders.clone(),
             state: Arc::clone(&self.state),
-            scout: scout.clone(),
+            scout: work.scout.clone(),
             requests,
             replies,
             consumer,
+            core: work.cores.get(number).copied(),
         };
-        let ended = ended.clone();
+        let ended = work.ended.clone();
         let thread = std::thread::Builder::new()
             .name(name)
             .spawn(move || {
-                if let Err(error) = Worker::new(parts).run() {
+                if let Err(error) = Worker::new(parts).and_then(Worker::run) {
                     let _nobody_listens = ended.send(error.into());
                 }
             })
@@ -344,6 +344,16 @@ fn compare(topic: &str, progress: &[Claimed], starts: &[i64], ends: &[i64]) -> R
         return Err(ProcessorError::Shorter { topic: topic.to_owned(), partition, next_offset, log_end });
     }
     Ok(())
+}
+
+/// What all workers need to know.
+struct Work {
+    group_id: String,
+    partitions: usize,
+    /// By worker, where they are to stay on cores.
+    cores: Vec<usize>,
+    scout: Scout,
+    ended: mpsc::UnboundedSender<ProcessorError>,
 }
 
 /// The workers at work.

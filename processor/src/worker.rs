@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
+use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
 use retail_engine::{Batch, Counts, Engine, Progress, Timestamp};
@@ -25,6 +26,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::committer::{Reply, Request};
 use crate::consumer::{self, Notes, Rebalance};
+use crate::cores;
 use crate::idle::IdleProof;
 use crate::pace::{BATCH_LIMIT, Pace};
 use crate::scout::Scout;
@@ -57,6 +59,8 @@ pub(crate) enum WorkerError {
     Cluster(#[from] ClusterError),
     #[error("the consumer failed: {0}")]
     Consumer(#[from] KafkaError),
+    #[error("cannot stay on a core: {0}")]
+    Core(std::io::Error),
 }
 
 /// What the committer is busy with for us.
@@ -117,14 +121,26 @@ pub(crate) struct Parts {
     pub(crate) scout: Scout,
     pub(crate) requests: UnboundedSender<Request>,
     pub(crate) replies: Receiver<Reply>,
-    pub(crate) consumer: Arc<BaseConsumer<Notes>>,
+    /// The settings of its consumer.
+    pub(crate) consumer: ClientConfig,
+    /// Where to stay.
+    pub(crate) core: Option<usize>,
 }
 
 impl Worker {
-    pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { settings, name, orders, state, scout, requests, replies, consumer } = parts;
+    /// A worker on this thread.
+    pub(crate) fn new(parts: Parts) -> Result<Self, WorkerError> {
+        let Parts { settings, name, orders, state, scout, requests, replies, consumer, core } = parts;
+        if let Some(core) = core {
+            cores::stay_on(core).map_err(WorkerError::Core)?;
+        }
+        // After that: its threads stay where the one is that makes it.
+        let consumer = consumer.create_with_context(Notes::default()).map_err(|error| {
+            let pipeline = &settings.pipeline;
+            ClusterError::explain(&settings.kafka.bootstrap_servers, Some(&pipeline.topic.name), &error, None)
+        })?;
         let pipeline = &settings.pipeline;
-        Self {
+        Ok(Self {
             engine: Engine::new(pipeline.rules, pipeline.late_events == LateEvents::DeadLetter),
             pace: Pace::new(pipeline.trigger, pipeline.idle_timeout),
             settings,
@@ -135,7 +151,7 @@ impl Worker {
             requests,
             replies,
             waiting: Waiting::Nothing,
-            consumer,
+            consumer: Arc::new(consumer),
             queues: BTreeMap::new(),
             epochs: BTreeMap::new(),
             contested: BTreeSet::new(),
@@ -145,7 +161,7 @@ impl Worker {
             idle: BTreeMap::new(),
             watchdogs: BTreeMap::new(),
             draining: None,
-        }
+        })
     }
 
     /// Works until it is told to stop, or cannot go on.

@@ -1,11 +1,19 @@
 //! From the bytes of a Kafka record to a purchase, or to the reason why it is none.
 //!
-//! Three steps: `scan` (fast) or `slow` (serde_json, with the final word) finds the fields as written; this file says
-//! what each must be; `number` and `timestamp` read them exactly. Nothing here allocates for an event without escapes.
+//! A record goes the shortest of three ways that it can go, and all of them say the same of it:
+//!
+//! - `shape`: it is a good purchase laid out like one before, and the places of its quotes (`quotes`) say where all values are;
+//! - `scan`: it is a flat object without escapes, read from the first byte to the last;
+//! - `slow`: it is anything else, and serde_json has the final word.
+//!
+//! This file says what each field must be; `number` and `timestamp` read it exactly. Nothing here allocates for an event
+//! without escapes.
 
 mod fields;
 mod number;
+mod quotes;
 mod scan;
+mod shape;
 mod slow;
 mod timestamp;
 
@@ -13,6 +21,9 @@ use std::fmt;
 
 use crate::time::Timestamp;
 use fields::{Fields, Value};
+use quotes::{Quotes, Way};
+use shape::Shape;
+use timestamp::Dates;
 
 /// The longest category or payment method, in bytes after JSON unescaping.
 pub const MAX_KEY_BYTES: usize = 128;
@@ -86,23 +97,74 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Decodes one record after another, keeping room for the rare key that has escapes.
-#[derive(Default, Debug)]
+/// After how many records that did not fit another layout is learnt. Two producers that take turns do not make us learn each
+/// time.
+const PATIENCE: u32 = 8;
+
+/// Decodes one record after another, remembering how the last ones were laid out. What it remembers makes it faster, and
+/// changes no answer.
+#[derive(Debug)]
 pub struct Decoder {
+    way: Way,
+    shape: Option<Shape>,
+    /// So many records more may not have the shape, until another is learnt.
+    patience: u32,
+    quotes: Quotes,
+    dates: Dates,
+    /// Room for the rare key that has escapes.
     category: String,
     payment_method: String,
 }
 
+impl Default for Decoder {
+    fn default() -> Self {
+        Self {
+            way: Way::best(),
+            shape: None,
+            patience: 0,
+            quotes: Quotes::default(),
+            dates: Dates::default(),
+            category: String::new(),
+            payment_method: String::new(),
+        }
+    }
+}
+
 impl Decoder {
     /// The purchase in `value`, or why there is none.
+    #[inline(always)]
     pub fn decode<'a>(&'a mut self, value: Option<&'a [u8]>) -> Result<Event<'a>, Reason> {
         let payload = match value {
             None | Some([]) => return Err(Reason::Empty),
             Some(payload) => payload,
         };
+        if let Some(shape) = &mut self.shape
+            && let Some(event) = shape.read(payload, self.way, &mut self.quotes, &mut self.dates)
+        {
+            self.patience = PATIENCE;
+            return Ok(event);
+        }
+        self.read(payload)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn read<'a>(&'a mut self, payload: &'a [u8]) -> Result<Event<'a>, Reason> {
         // The whole value must be UTF-8, fields that nobody reads included, so it is checked at once and before all else.
         let text = std::str::from_utf8(payload).map_err(|_| Reason::MalformedJson)?;
-        let fields = scan::scan(text).or_else(|| slow::read(payload)).ok_or(Reason::MalformedJson)?;
+        let Some(fields) = scan::scan(text) else {
+            let fields = slow::read(payload).ok_or(Reason::MalformedJson)?;
+            return self.event(fields);
+        };
+        match self.patience.checked_sub(1) {
+            Some(less) => self.patience = less,
+            None => {
+                self.patience = PATIENCE;
+                if let Some(shape) = Shape::learn(text) {
+                    self.shape = Some(shape);
+                }
+            }
+        }
         self.event(fields)
     }
 
@@ -116,7 +178,7 @@ impl Decoder {
             return Err(Reason::MissingField);
         }
         Ok(Event {
-            timestamp: read_timestamp(timestamp).ok_or(Reason::BadTimestamp)?,
+            timestamp: read_timestamp(timestamp, &mut self.dates).ok_or(Reason::BadTimestamp)?,
             price: read_price(fields.price).ok_or(Reason::BadPrice)?,
             quantity: read_quantity(fields.quantity).ok_or(Reason::BadQuantity)?,
             category: read_key(fields.category, &mut self.category).ok_or(Reason::BadKey)?,
@@ -125,26 +187,25 @@ impl Decoder {
     }
 }
 
-fn read_timestamp(value: Value<'_>) -> Option<Timestamp> {
+fn read_timestamp(value: Value<'_>, dates: &mut Dates) -> Option<Timestamp> {
     match value {
-        Value::Plain(text) => timestamp::rfc3339(text),
-        Value::Escaped(literal) => timestamp::rfc3339(&unescape(literal)?),
-        Value::Number(text) => timestamp::unix_seconds(text),
+        Value::Plain(text) => dates.rfc3339(text.as_bytes()),
+        Value::Escaped(literal) => dates.rfc3339(unescape(literal)?.as_bytes()),
+        Value::Number(text) => timestamp::unix_seconds(text.as_bytes()),
         Value::Missing | Value::Other => None,
     }
 }
 
 fn read_price(value: Value<'_>) -> Option<i64> {
     match value {
-        Value::Number(text) => number::millionths(text)?.rounded(),
+        Value::Number(text) => price(text.as_bytes()),
         Value::Missing | Value::Plain(_) | Value::Escaped(_) | Value::Other => None,
     }
 }
 
 fn read_quantity(value: Value<'_>) -> Option<i64> {
     match value {
-        // Digits alone: neither `3.0` nor `3e0` is an integer as producers of integers write them.
-        Value::Number(text) => text.parse().ok().filter(|quantity| (1..=MAX_QUANTITY).contains(quantity)),
+        Value::Number(text) => quantity(text.as_bytes()),
         Value::Missing | Value::Plain(_) | Value::Escaped(_) | Value::Other => None,
     }
 }
@@ -158,11 +219,73 @@ fn read_key<'a>(value: Value<'a>, scratch: &'a mut String) -> Option<&'a str> {
         }
         Value::Missing | Value::Number(_) | Value::Other => return None,
     };
-    let fits = (1..=MAX_KEY_BYTES).contains(&key.len()) && !key.contains('\0');
-    fits.then_some(key)
+    (fits_key(key) && !key.contains('\0')).then_some(key)
+}
+
+/// Whether a key is as long as it may be.
+fn fits_key(key: &str) -> bool {
+    (1..=MAX_KEY_BYTES).contains(&key.len())
+}
+
+/// The price that a JSON number names.
+fn price(text: &[u8]) -> Option<i64> {
+    number::plain(text).or_else(|| number::millionths(text)?.rounded())
+}
+
+/// The quantity that a JSON number names. Digits alone: neither `3.0` nor `3e0` is an integer as producers of integers write
+/// them.
+fn quantity(text: &[u8]) -> Option<i64> {
+    number::positive(text).filter(|&quantity| quantity <= MAX_QUANTITY)
 }
 
 /// The string that a JSON literal stands for, or nothing if it is none: `"\ud800"` names half a character.
 fn unescape(literal: &str) -> Option<String> {
     serde_json::from_str(literal).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DETAILED: &str = r#"{"transaction_id": "fb797f4d-139c-43dd-92c2-b9fdd9c111ed", "customer_id": 964, "category": "Hair Care", "quantity": 5, "price": 44.38, "payment_method": "Debit Card", "timestamp": "2024-12-31T23:49:40.382924+00:00"}"#;
+    const COMPACT: &str =
+        r#"{"category":"Hair Care","payment_method":"Debit Card","quantity":5,"price":44.38,"ts":1735688980.382924}"#;
+
+    /// How many times the layout was another one than before.
+    fn relearnt(decoder: &mut Decoder, payloads: &[&str]) -> usize {
+        let fields = |decoder: &Decoder| decoder.shape.as_ref().map(Shape::fields);
+        let mut times = 0;
+        for payload in payloads {
+            let before = fields(decoder);
+            assert!(decoder.decode(Some(payload.as_bytes())).is_ok(), "{payload}");
+            times += usize::from(fields(decoder) != before);
+        }
+        times
+    }
+
+    #[test]
+    fn a_layout_is_learnt_at_once_and_another_one_when_it_stays() {
+        let mut decoder = Decoder::default();
+        assert_eq!(relearnt(&mut decoder, &[DETAILED]), 1);
+        assert_eq!(relearnt(&mut decoder, &[COMPACT, DETAILED].repeat(20)), 0, "two producers that take turns");
+        assert_eq!(relearnt(&mut decoder, &[COMPACT; PATIENCE as usize]), 0);
+        assert_eq!(relearnt(&mut decoder, &[COMPACT; 2]), 1);
+    }
+
+    #[test]
+    fn all_ways_say_the_same() {
+        for payload in [DETAILED, COMPACT] {
+            let payload = payload.as_bytes();
+            let mut decoder = Decoder::default();
+            let scanned = decoder.decode(Some(payload)).ok().map(|event| format!("{event:?}"));
+            assert!(scanned.is_some());
+            let mut shape = decoder.shape.take().expect("learnt");
+            for way in [Way::Anywhere, Way::best()] {
+                let event = shape.read(payload, way, &mut Quotes::default(), &mut Dates::default());
+                assert_eq!(event.map(|event| format!("{event:?}")), scanned, "{way:?}");
+            }
+            let event = decoder.event(slow::read(payload).expect("an object"));
+            assert_eq!(event.ok().map(|event| format!("{event:?}")), scanned);
+        }
+    }
 }

@@ -3,6 +3,67 @@
 //! A binary float cannot hold 19.99; a price is therefore read digit by digit into whole millionths, and what lies
 //! below a millionth is kept as the one of four cases that rounding needs to know.
 
+/// How long the number is with which `text` begins, by the grammar of JSON; nothing if it begins with none.
+pub(super) fn length(text: &[u8]) -> Option<usize> {
+    let count = |from: usize| text[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let some_digits = |from: usize| Some(count(from)).filter(|&digits| digits > 0);
+    let is = |at: usize, any: &[u8]| text.get(at).is_some_and(|byte| any.contains(byte));
+    let start = usize::from(is(0, b"-"));
+    let mut end = start + if is(start, b"0") { 1 } else { some_digits(start)? };
+    if is(end, b".") {
+        end += 1 + some_digits(end + 1)?;
+    }
+    if is(end, b"eE") {
+        let sign = usize::from(is(end + 1, b"+-"));
+        end += 1 + sign + some_digits(end + 1 + sign)?;
+    }
+    Some(end)
+}
+
+/// Whether `text` is a JSON number, and nothing else.
+pub(super) fn is_number(text: &[u8]) -> bool {
+    length(text) == Some(text.len())
+}
+
+/// Reads `text` as a price is nearly always written, digits with at most six decimals, in millionths. Nothing for any other
+/// text, be it a number or not.
+#[inline]
+pub(super) fn plain(text: &[u8]) -> Option<i64> {
+    const SCALES: [i64; 7] = [1_000_000, 100_000, 10_000, 1_000, 100, 10, 1];
+    // Nineteen digits are what a u64 surely holds.
+    if text.len() > 19 {
+        return None;
+    }
+    let (whole, rest) = digits(0, text);
+    let integer = text.len() - rest.len();
+    if !(1..=12).contains(&integer) || (integer > 1 && text[0] == b'0') {
+        return None;
+    }
+    let [b'.', decimals @ ..] = rest else { return rest.is_empty().then_some(whole.cast_signed() * SCALES[0]) };
+    let (value, rest) = digits(whole, decimals);
+    let scale = SCALES.get(decimals.len()).filter(|_| rest.is_empty() && !decimals.is_empty())?;
+    Some(value.cast_signed() * scale)
+}
+
+/// Puts the digits with which `text` begins behind those of `value`, and says what follows them.
+#[inline(always)]
+fn digits(mut value: u64, mut text: &[u8]) -> (u64, &[u8]) {
+    while let [digit @ b'0'..=b'9', rest @ ..] = text {
+        (value, text) = (value * 10 + u64::from(digit - b'0'), rest);
+    }
+    (value, text)
+}
+
+/// Reads a whole number above zero, as JSON writes it, of at most eighteen digits. Nothing for any other text.
+#[inline]
+pub(super) fn positive(text: &[u8]) -> Option<i64> {
+    if !(1..=18).contains(&text.len()) || text[0] == b'0' {
+        return None;
+    }
+    let (value, rest) = digits(0, text);
+    rest.is_empty().then_some(value.cast_signed())
+}
+
 /// What a number has below its last millionth.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Rest {
@@ -39,20 +100,20 @@ impl Millionths {
     }
 }
 
-/// Reads `text`, which must be a JSON number, or answers nothing when its magnitude is 10^12 or more.
+/// Reads `text`, which [must be](is_number) a JSON number, or answers nothing when its magnitude is 10^12 or more.
 ///
 /// Any exponent and any number of digits are exact: `1e-999999999999` is zero and a bit.
-pub(super) fn millionths(text: &str) -> Option<Millionths> {
-    let (negative, text) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text),
+pub(super) fn millionths(text: &[u8]) -> Option<Millionths> {
+    let (negative, text) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        _ => (false, text),
     };
-    let (mantissa, exponent) = match text.find(['e', 'E']) {
-        Some(at) => (&text[..at], exponent(&text[at + 1..])),
-        None => (text, 0),
-    };
-    let (integer, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let mut digits = integer.bytes().chain(fraction.bytes()).map(|digit| i64::from(digit - b'0')).peekable();
+    let before = |is: fn(&u8) -> bool, text: &[u8]| text.iter().position(is).unwrap_or(text.len());
+    let (mantissa, power) = text.split_at(before(|byte| matches!(byte, b'e' | b'E'), text));
+    let (integer, fraction) = mantissa.split_at(before(|byte| *byte == b'.', mantissa));
+    let exponent = exponent(power.get(1..).unwrap_or_default());
+    let digits = integer.iter().chain(fraction.get(1..).unwrap_or_default());
+    let mut digits = digits.map(|digit| i64::from(digit - b'0')).peekable();
     let mut leading_zeros = 0;
     while digits.next_if_eq(&0).is_some() {
         leading_zeros += 1;
@@ -85,15 +146,15 @@ pub(super) fn millionths(text: &str) -> Option<Millionths> {
     Some(Millionths { negative, whole, rest })
 }
 
-/// The exponent's value; one beyond all sense stays beyond all sense.
-fn exponent(text: &str) -> i64 {
-    let (negative, digits) = match text.as_bytes() {
-        [b'-', ..] => (true, &text[1..]),
-        [b'+', ..] => (false, &text[1..]),
+/// The exponent's value, zero if there is none; one beyond all sense stays beyond all sense.
+fn exponent(text: &[u8]) -> i64 {
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
         _ => (false, text),
     };
     let magnitude =
-        digits.bytes().fold(0_i64, |value, digit| value.saturating_mul(10).saturating_add(i64::from(digit - b'0')));
+        digits.iter().fold(0_i64, |value, digit| value.saturating_mul(10).saturating_add(i64::from(digit - b'0')));
     if negative { -magnitude } else { magnitude }
 }
 
@@ -102,7 +163,7 @@ mod tests {
     use super::*;
 
     fn rounded(text: &str) -> Option<i64> {
-        millionths(text).and_then(Millionths::rounded)
+        millionths(text.as_bytes()).and_then(Millionths::rounded)
     }
 
     #[test]
@@ -137,8 +198,34 @@ mod tests {
     }
 
     #[test]
+    fn plain_prices_are_what_exact_reading_makes_of_them() {
+        let mut plain_ones = 0;
+        for integer in ["", "0", "7", "00", "01", "44", "123456789012", "999999999999", "1234567890123", "-1", "+1"] {
+            for fraction in ["", ".", ".0", ".5", ".38", ".000001", ".999999", ".1234567", ".1.2", "e1", ".5e1", " "] {
+                let text = format!("{integer}{fraction}");
+                let json = serde_json::from_str::<f64>(&text).is_ok_and(|_| !text.ends_with(' '));
+                if let Some(value) = plain(text.as_bytes()) {
+                    assert!(json, "{text}");
+                    assert_eq!(Some(value), rounded(&text), "{text}");
+                    plain_ones += 1;
+                }
+            }
+        }
+        assert_eq!(plain_ones, 6 * 5, "each integer that JSON has, with no, one, two and six decimals");
+    }
+
+    #[test]
+    fn whole_numbers_are_digits_without_a_leading_zero() {
+        assert_eq!(positive(b"1"), Some(1));
+        assert_eq!(positive(b"999999999999999999"), Some(999_999_999_999_999_999));
+        for text in ["", "0", "01", "-1", "+1", "1.0", "1e0", " 1", "1 ", "1000000000000000000"] {
+            assert_eq!(positive(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
     fn unix_seconds_are_cut_to_microseconds() {
-        let cut = |text| millionths(text).and_then(Millionths::cut);
+        let cut = |text: &str| millionths(text.as_bytes()).and_then(Millionths::cut);
         assert_eq!(cut("1700000000.1234569"), Some(1_700_000_000_123_456));
         assert_eq!(cut("1.7e9"), Some(1_700_000_000_000_000));
         assert_eq!(cut("-0"), Some(0));

@@ -4,11 +4,24 @@
 //! right or wrong, it answers nothing, and `slow` decides: whatever is accepted here, serde_json accepts too, with the
 //! same fields.
 
+use std::ops::Range;
+
 use super::fields::{Field, Fields, Value};
+use super::number;
 
 /// The fields of `text`, or nothing where a fuller reading must decide.
 pub(super) fn scan(text: &str) -> Option<Fields<'_>> {
     let mut fields = Fields::default();
+    walk(text, |name, value, _| Field::named(name).map_or(Ok(()), |field| fields.set(field, value)).ok())?;
+    Some(fields)
+}
+
+/// Hands the fields of an object to `each`, one after the other: name, value, and where the value stands, quotes included.
+/// Nothing if `each` says so, or where a fuller reading must decide.
+pub(super) fn walk<'a>(
+    text: &'a str,
+    mut each: impl FnMut(&'a str, Value<'a>, Range<usize>) -> Option<()>,
+) -> Option<()> {
     let mut scan = Scan { text, at: 0 };
     scan.blanks();
     scan.expect(b'{')?;
@@ -19,10 +32,9 @@ pub(super) fn scan(text: &str) -> Option<Fields<'_>> {
         scan.blanks();
         scan.expect(b':')?;
         scan.blanks();
+        let start = scan.at;
         let value = scan.value()?;
-        if let Some(field) = Field::named(name) {
-            fields.set(field, value).ok()?;
-        }
+        each(name, value, start..scan.at)?;
         scan.blanks();
         match scan.next()? {
             b',' => scan.blanks(),
@@ -31,7 +43,7 @@ pub(super) fn scan(text: &str) -> Option<Fields<'_>> {
         }
     }
     scan.blanks();
-    (scan.at == text.len()).then_some(fields)
+    (scan.at == text.len()).then_some(())
 }
 
 struct Scan<'a> {
@@ -86,41 +98,10 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// A number by the JSON grammar.
     fn number(&mut self) -> Option<&'a str> {
         let start = self.at;
-        if self.peek() == Some(b'-') {
-            self.at += 1;
-        }
-        match self.next()? {
-            b'0' => {}
-            b'1'..=b'9' => while self.digit() {},
-            _ => return None,
-        }
-        if self.peek() == Some(b'.') {
-            self.at += 1;
-            self.digits()?;
-        }
-        if matches!(self.peek(), Some(b'e' | b'E')) {
-            self.at += 1;
-            if matches!(self.peek(), Some(b'+' | b'-')) {
-                self.at += 1;
-            }
-            self.digits()?;
-        }
+        self.at += number::length(&self.text.as_bytes()[start..])?;
         Some(&self.text[start..self.at])
-    }
-
-    fn digit(&mut self) -> bool {
-        let digit = matches!(self.peek(), Some(b'0'..=b'9'));
-        self.at += usize::from(digit);
-        digit
-    }
-
-    fn digits(&mut self) -> Option<()> {
-        let some = self.digit();
-        while self.digit() {}
-        some.then_some(())
     }
 
     fn literal(&mut self, literal: &str) -> Option<Value<'a>> {

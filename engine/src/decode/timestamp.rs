@@ -6,24 +6,44 @@ use crate::time::Timestamp;
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 
 /// Reads a JSON number of Unix seconds, cut to microseconds. Years 1970..=9999.
-pub(super) fn unix_seconds(text: &str) -> Option<Timestamp> {
+pub(super) fn unix_seconds(text: &[u8]) -> Option<Timestamp> {
     in_range(millionths(text)?.cut()?)
 }
 
-/// Reads an RFC 3339 string with offset, cut to microseconds. Years 1970..=9999 in UTC.
+/// Reads RFC 3339 strings with offset, cut to microseconds. Years 1970..=9999 in UTC.
 ///
 /// `YYYY-MM-DD`, `T` or a blank, `hh:mm:ss`, at most nine fraction digits, `Z` or `±hh:mm`. `T` and `Z` may be lower
 /// case. A leap second is read as the first instant of the next minute, as Postgres reads it, and only where one can be.
-pub(super) fn rfc3339(text: &str) -> Option<Timestamp> {
-    let (date_time, rest) = text.as_bytes().split_at_checked(19)?;
-    let (fraction, offset) = fraction(rest)?;
-    let local = days(&date_time[..10])? * MICROS_PER_DAY + time_of_day(&date_time[10..])? + fraction;
-    let utc = local - offset_micros(offset)?;
-    let leap_second = &date_time[17..] == b"60";
-    if leap_second && (utc - fraction).rem_euclid(MICROS_PER_DAY) != 0 {
-        return None;
+#[derive(Debug)]
+pub(super) struct Dates {
+    /// The last date, and where it begins: the next one is nearly always the same.
+    date: [u8; 10],
+    start: i64,
+}
+
+impl Default for Dates {
+    fn default() -> Self {
+        Self { date: *b"1970-01-01", start: 0 }
     }
-    in_range(utc)
+}
+
+impl Dates {
+    /// The instant that `text` names.
+    #[inline]
+    pub(super) fn rfc3339(&mut self, text: &[u8]) -> Option<Timestamp> {
+        let (date, time) = text.split_first_chunk()?;
+        if *date != self.date {
+            self.start = days(date)? * MICROS_PER_DAY;
+            self.date = *date;
+        }
+        let (time, rest) = time.split_first_chunk()?;
+        let (fraction, offset) = fraction(rest)?;
+        let whole = self.start + time_of_day(time)? - offset_micros(offset)?;
+        if time.ends_with(b"60") && whole.rem_euclid(MICROS_PER_DAY) != 0 {
+            return None;
+        }
+        in_range(whole + fraction)
+    }
 }
 
 fn in_range(micros: i64) -> Option<Timestamp> {
@@ -32,7 +52,7 @@ fn in_range(micros: i64) -> Option<Timestamp> {
 }
 
 /// `YYYY-MM-DD` as days since 1970-01-01.
-fn days(date: &[u8]) -> Option<i64> {
+fn days(date: &[u8; 10]) -> Option<i64> {
     if date[4] != b'-' || date[7] != b'-' {
         return None;
     }
@@ -57,16 +77,29 @@ fn days(date: &[u8]) -> Option<i64> {
 }
 
 /// `Thh:mm:ss` in microseconds.
-fn time_of_day(time: &[u8]) -> Option<i64> {
-    if !matches!(time[0], b'T' | b't' | b' ') || time[3] != b':' || time[6] != b':' {
+#[inline]
+fn time_of_day(time: &[u8; 9]) -> Option<i64> {
+    /// As many zeros as digits, and what is between them.
+    const PATTERN: u64 = u64::from_le_bytes(*b"00:00:00");
+    let (separator, time) = time.split_first()?;
+    let digits = u64::from_le_bytes(*time.first_chunk()?) ^ PATTERN;
+    // What is more than nine, or more than nothing where a colon belongs, then has its highest bit.
+    let wrong = digits.wrapping_add(0x7676_7f76_767f_7676) | digits;
+    if wrong & HIGH != 0 || !matches!(separator, b'T' | b't' | b' ') {
         return None;
     }
-    let (hour, minute, second) = (two_digits(time, 1)?, two_digits(time, 4)?, two_digits(time, 7)?);
+    let pairs = digits * 10 + (digits >> 8);
+    let pair = |at: u32| (pairs >> (8 * at)) as i64 & 0xff;
+    let (hour, minute, second) = (pair(0), pair(3), pair(6));
     (hour <= 23 && minute <= 59 && second <= 60).then_some(((hour * 60 + minute) * 60 + second) * 1_000_000)
 }
 
 /// The fraction in microseconds, cut, and what follows it.
+#[inline]
 fn fraction(text: &[u8]) -> Option<(i64, &[u8])> {
+    if let Some(micros) = text.first_chunk().and_then(six_decimals) {
+        return Some((micros, &text[7..]));
+    }
     let Some((b'.', text)) = text.split_first() else {
         return Some((0, text));
     };
@@ -79,10 +112,33 @@ fn fraction(text: &[u8]) -> Option<(i64, &[u8])> {
     Some((micros, rest))
 }
 
+/// The fraction as it is nearly always written, a point and six digits, with whatever follows that is no digit.
+#[inline]
+fn six_decimals(text: &[u8; 8]) -> Option<i64> {
+    let [point, .., after] = *text;
+    // Without the point, and with two zeros before.
+    let digits = (u64::from_le_bytes(*text) ^ u64::from_le_bytes([b'0'; 8])) << 8 >> 16 << 16;
+    let wrong = digits.wrapping_add(0x7676_7676_7676_7676) | digits;
+    if wrong & HIGH != 0 || point != b'.' || after.is_ascii_digit() {
+        return None;
+    }
+    // Two digits make a pair, two pairs make four, and these are six with two zeros before.
+    let pairs = (digits * 10 + (digits >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs * 100 + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
+    Some(((fours * 10_000 + (fours >> 32)) & 0xffff_ffff).cast_signed())
+}
+
+/// The highest bit of each byte.
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
 /// `Z` or `±hh:mm` in microseconds.
+#[inline]
 fn offset_micros(offset: &[u8]) -> Option<i64> {
+    if matches!(offset, b"Z" | b"+00:00") {
+        return Some(0);
+    }
     let sign = match offset {
-        [b'Z' | b'z'] => return Some(0),
+        [b'z'] => return Some(0),
         [b'+', _, _, b':', _, _] => 1,
         [b'-', _, _, b':', _, _] => -1,
         _ => return None,
@@ -130,7 +186,11 @@ mod tests {
             ("2025-01-01T00:00:00\u{2212}07:00", None),
             ("", None),
         ] {
-            assert_eq!(rfc3339(text).map(|time| time.to_string()).as_deref(), expected, "{text}");
+            assert_eq!(
+                Dates::default().rfc3339(text.as_bytes()).map(|time| time.to_string()).as_deref(),
+                expected,
+                "{text}"
+            );
         }
     }
 
@@ -140,7 +200,8 @@ mod tests {
         for year in 1970..=9999 {
             for month in 1..=12 {
                 for day in 1..=31 {
-                    if let Some(days) = days(format!("{year:04}-{month:02}-{day:02}").as_bytes()) {
+                    let date = format!("{year:04}-{month:02}-{day:02}");
+                    if let Some(days) = date.as_bytes().first_chunk().and_then(days) {
                         assert_eq!(days, expected, "{year}-{month}-{day}");
                         expected += 1;
                     }

@@ -6,7 +6,9 @@ use proptest::test_runner::RngSeed;
 
 mod conformance;
 mod differential;
+mod judge;
 mod model;
+mod mutations;
 mod payloads;
 mod streams;
 mod values;

@@ -5,12 +5,16 @@ use retail_engine::{Decoder, Reason};
 
 use crate::payloads::{BASE, purchase};
 
-/// What the decoder says of a payload, in short.
+/// What the decoder says of a payload, in short: the first time, and when it has seen its like.
 fn says(payload: &[u8]) -> String {
-    match Decoder::default().decode(Some(payload)) {
+    let mut decoder = Decoder::default();
+    let mut say = || match decoder.decode(Some(payload)) {
         Ok(event) => format!("{}×{} @{}", event.quantity, event.price, event.timestamp),
         Err(reason) => reason.to_string(),
-    }
+    };
+    let first = say();
+    assert_eq!(first, say(), "{}", payload.escape_ascii());
+    first
 }
 
 /// A purchase with one field replaced by `text`, or left out.

@@ -1,0 +1,201 @@
+//! Purchases in the layouts that producers use, with something wrong with some of them: millions in a minute.
+
+/// Gives one after the other.
+pub(crate) struct Mutants {
+    state: u64,
+    layout: usize,
+    value: Vec<u8>,
+}
+
+/// How a purchase may be written. `C` category, `M` payment method, `Q` quantity, `P` price, `T` a time, `U` Unix seconds, `I` an
+/// id, `N` a number, `S` any text.
+const LAYOUTS: [&str; 12] = [
+    r#"{"transaction_id": "I", "customer_id": N, "category": "C", "brand": "S", "product_name": "S", "quantity": Q, "price": P, "payment_method": "M", "timestamp": "T"}"#,
+    r#"{"transaction_id":"I","customer_id":"N","category":"C","brand":"S","product_name":"S","quantity":Q,"price":P,"payment_method":"M","timestamp":"T"}"#,
+    r#"{"category":"C","payment_method":"M","quantity":Q,"price":P,"ts":"T"}"#,
+    r#"{"ts": U, "price": P, "quantity": Q, "payment_method": "M", "category": "C"}"#,
+    r#"{"price": P, "gift": true, "coupon": null, "category": "C", "discount": -N.5e1, "payment_method": "M", "timestamp": U, "quantity": Q}"#,
+    r#"{"timestamp": "T", "ts": "T", "category": "C", "a_field_with_a_name_of_more_than_thirty_two_bytes": "S", "payment_method": "M", "price": P, "quantity": Q}"#,
+    r#" {"quantity":Q ,"price":P , "category" :"C", "payment_method":  "M","timestamp":"T","note":"S","note":"S" } "#,
+    r#"{"category": "C", "payment_method": "M", "quantity": Q, "price": P, "timestamp": "T", "stadt": "Łódź S", "日本": "N"}"#,
+    r#"{"timestamp":"T","brand":"","category":"C","quantity":Q,"customer_id":"S","price":P,"payment_method":"M"}"#,
+    r#"{"category": "C", "payment_method": "M", "quantity": Q, "price": P, "timestamp": "T", "tags": ["S", N], "nested": {"price": N}}"#,
+    r#"{"product_name": "S \"S\"", "category": "C", "payment_method": "M", "quantity": Q, "price": P, "timestamp": "T"}"#,
+    "{\n  \"category\": \"C\",\n\t\"payment_method\": \"M\",\r\n  \"quantity\": Q,\n  \"price\": P,\n  \"timestamp\": \"T\"\n}\n",
+];
+
+/// What is put where it does not belong.
+const PIECES: [&str; 32] = [
+    "\"",
+    "\\",
+    ",",
+    ":",
+    "{",
+    "}",
+    "[",
+    "]",
+    " ",
+    "\t",
+    "\n",
+    "0",
+    "9",
+    "-",
+    "+",
+    ".",
+    "e",
+    "E",
+    "a",
+    "\u{0}",
+    "\u{1f}",
+    "\u{7f}",
+    "é",
+    "null",
+    "true",
+    "\"price\"",
+    "\"category\": \"x\", ",
+    ", \"ts\": 1",
+    "\\u0041",
+    "\\\"",
+    "00",
+    "1e3",
+];
+
+impl Mutants {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { state: seed.wrapping_mul(2).wrapping_add(1), layout: 0, value: Vec::new() }
+    }
+
+    /// From now on purchases are written in another way.
+    pub(crate) fn change_layout(&mut self) {
+        self.layout = self.below(LAYOUTS.len());
+    }
+
+    pub(crate) fn next(&mut self) -> &[u8] {
+        self.value.clear();
+        for byte in LAYOUTS[self.layout].bytes() {
+            self.write(byte);
+        }
+        for _ in 0..[0, 0, 0, 1, 1, 2][self.below(6)] {
+            self.mutate();
+        }
+        &self.value
+    }
+
+    /// A number below `n`, by Marsaglia's xorshift.
+    fn below(&mut self, n: usize) -> usize {
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        (self.state >> 32) as usize % n
+    }
+
+    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+        from[self.below(from.len())]
+    }
+
+    fn digits(&mut self, digits: usize) -> String {
+        (0..digits).map(|_| char::from(b'0' + self.below(10) as u8)).collect()
+    }
+
+    /// Writes a byte of a layout, or what stands for it. Names in layouts are lower case but for one.
+    fn write(&mut self, byte: u8) {
+        let text = match byte {
+            b'C' => self
+                .pick(&[
+                    "Skincare",
+                    "Makeup",
+                    "Hair Care",
+                    "Bath & Body",
+                    "A category of more than sixteen bytes",
+                    "x",
+                    "日本",
+                    "x",
+                ])
+                .to_owned(),
+            b'M' => self.pick(&["COD", "Credit Card", "Debit Card", "PayPal", "PayPa1", "Überweisung"]).to_owned(),
+            b'Q' => self
+                .pick(&[
+                    "1",
+                    "2",
+                    "3",
+                    "5",
+                    "17",
+                    "999",
+                    "1",
+                    "2",
+                    "3",
+                    "5",
+                    "2147483647",
+                    "2147483648",
+                    "0",
+                    "-1",
+                    "1.0",
+                    "\"1\"",
+                ])
+                .to_owned(),
+            b'P' => {
+                let (integer, decimals) = (1 + self.below(6), self.below(9));
+                let integer = self.digits(integer);
+                let integer = integer.trim_start_matches('0');
+                let integer = if integer.is_empty() { "0" } else { integer };
+                if decimals == 0 { integer.to_owned() } else { format!("{integer}.{}", self.digits(decimals)) }
+            }
+            b'T' => {
+                let (hour, minute, second) = (self.below(24), self.below(60), self.below(60));
+                let fraction = self.below(10);
+                let fraction = if fraction == 0 { String::new() } else { format!(".{}", self.digits(fraction)) };
+                let zone = self.pick(&["Z", "Z", "Z", "+00:00", "+00:00", "+00:00", "-07:30", "z", ""]);
+                let date = self.pick(
+                    &["2025-01-01"; 6]
+                        .into_iter()
+                        .chain(["2024-12-31", "2025-02-29", "1970-01-01"])
+                        .collect::<Vec<_>>(),
+                );
+                format!("{date}T{hour:02}:{minute:02}:{second:02}{fraction}{zone}")
+            }
+            b'U' => format!("17{}.{}", self.digits(8), self.digits(2)),
+            b'I' => format!("{}-{}", self.digits(8), self.digits(12)),
+            b'N' => (1 + self.below(5000)).to_string(),
+            b'S' => {
+                let length = self.below(40);
+                self.digits(length)
+            }
+            other => {
+                self.value.push(other);
+                return;
+            }
+        };
+        self.value.extend_from_slice(text.as_bytes());
+    }
+
+    fn mutate(&mut self) {
+        let length = self.value.len();
+        if length == 0 {
+            return;
+        }
+        let at = self.below(length);
+        match self.below(8) {
+            0 => drop(self.value.remove(at)),
+            1 => self.value[at] = self.below(256) as u8,
+            2 => self.value.truncate(at),
+            3 => {
+                let end = at + self.below(length - at).min(40);
+                self.value.drain(at..end);
+            }
+            4 => {
+                let end = at + self.below(length - at).min(40);
+                let again = self.value[at..end].to_vec();
+                let to = self.below(length);
+                self.value.splice(to..to, again);
+            }
+            5 => {
+                let piece = self.pick(&PIECES);
+                self.value.splice(at..=at, piece.bytes());
+            }
+            _ => {
+                let piece = self.pick(&PIECES);
+                self.value.splice(at..at, piece.bytes());
+            }
+        }
+    }
+}
