@@ -1,5 +1,6 @@
 //! Who is measured on the same work, and how each is started.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -26,8 +27,8 @@ pub(crate) enum Kind {
     Processor { programs: PathBuf, workers: usize, pinned: bool },
     /// What most people would write.
     Naive,
-    /// Another system, in this directory.
-    Peer { directory: PathBuf },
+    /// Another system, in this directory, with one more variable of the environment if it is a variant.
+    Peer { directory: PathBuf, setting: Option<(String, String)> },
 }
 
 impl Contender {
@@ -81,12 +82,29 @@ impl Contender {
         let mut directories: Vec<PathBuf> =
             entries.map(|entry| entry.path()).filter(|path| path.join("run").exists()).collect();
         directories.sort();
-        let peers = directories.into_iter().filter_map(|directory| {
-            let name = directory.file_name()?.to_str()?.to_owned();
-            let is_wanted = wanted.is_none_or(|wanted| wanted.contains(&name));
-            is_wanted.then(|| Self { title: peer_title(&name, &directory), name, kind: Kind::Peer { directory } })
-        });
-        peers.collect()
+        let is_wanted = |directory: &PathBuf| {
+            let name = directory.file_name().and_then(OsStr::to_str).unwrap_or_default();
+            wanted.is_none_or(|wanted| wanted.iter().any(|wanted| wanted == name))
+        };
+        directories.into_iter().filter(is_wanted).flat_map(Self::peer).collect()
+    }
+
+    /// The peer in a directory, and its variants: each a line of the file `variants`, a variable with its value and a title.
+    fn peer(directory: PathBuf) -> Vec<Self> {
+        let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let read = |file| std::fs::read_to_string(directory.join(file)).unwrap_or_default();
+        let title = read("title").lines().next().map_or_else(|| name.clone(), str::to_owned);
+        let of = |name, title, setting| Self { name, title, kind: Kind::Peer { directory: directory.clone(), setting } };
+        let mut peers = vec![of(name.clone(), title, None)];
+        for line in read("variants").lines() {
+            if let Some((setting, title)) = line.split_once(' ')
+                && let Some((variable, value)) = setting.split_once('=')
+            {
+                let name = format!("{name}-{}", value.to_lowercase());
+                peers.push(of(name, title.to_owned(), Some((variable.to_owned(), value.to_owned()))));
+            }
+        }
+        peers
     }
 
     /// How it is started for one run. `scratch` is an empty directory.
@@ -113,39 +131,48 @@ impl Contender {
                 command.arg("naive");
                 command
             }
-            Kind::Peer { directory } => Command::new(directory.join("run")),
+            Kind::Peer { directory, .. } => Command::new(directory.join("run")),
         };
-        contract(&mut command, ground, case, events, scratch);
-        if let Kind::Peer { .. } = self.kind {
-            command.env("BENCH_DATABASE_URL", without_password(&ground.database_url)?);
-        }
+        self.put_contract(&mut command, ground, case, events, scratch)?;
         Ok(command)
     }
 
     /// What puts its result into the table, where `run` cannot.
     pub(crate) fn collect(&self, ground: &Ground, case: &Case, events: u64, scratch: &Path) -> Result<Option<Command>> {
-        let Kind::Peer { directory } = &self.kind else { return Ok(None) };
+        let Kind::Peer { directory, .. } = &self.kind else { return Ok(None) };
         let collect = directory.join("collect");
         if !collect.exists() {
             return Ok(None);
         }
         let mut command = Command::new(collect);
-        contract(&mut command, ground, case, events, scratch);
-        command.env("BENCH_DATABASE_URL", without_password(&ground.database_url)?);
+        self.put_contract(&mut command, ground, case, events, scratch)?;
         Ok(Some(command))
     }
-}
 
-fn contract(command: &mut Command, ground: &Ground, case: &Case, events: u64, scratch: &Path) {
-    command
-        .env("BENCH_BOOTSTRAP_SERVERS", &ground.kafka.bootstrap_servers)
-        .env("BENCH_TOPIC", case.topic())
-        .env("BENCH_PARTITIONS", PARTITIONS.to_string())
-        .env("BENCH_EVENTS", events.to_string())
-        .env("BENCH_RUN", case.schema().replace('_', "-"))
-        .env("BENCH_WORK", scratch)
-        .env("BENCH_DATABASE_URL", &ground.database_url)
-        .env("BENCH_SCHEMA", case.schema());
+    /// What a contender is told by the environment: see [`crate::contract`].
+    fn put_contract(
+        &self,
+        command: &mut Command,
+        ground: &Ground,
+        case: &Case,
+        events: u64,
+        scratch: &Path,
+    ) -> Result<()> {
+        command
+            .env("BENCH_BOOTSTRAP_SERVERS", &ground.kafka.bootstrap_servers)
+            .env("BENCH_TOPIC", case.topic())
+            .env("BENCH_PARTITIONS", PARTITIONS.to_string())
+            .env("BENCH_EVENTS", events.to_string())
+            .env("BENCH_RUN", case.schema().replace('_', "-"))
+            .env("BENCH_WORK", scratch)
+            .env("BENCH_DATABASE_URL", &ground.database_url)
+            .env("BENCH_SCHEMA", case.schema());
+        if let Kind::Peer { setting, .. } = &self.kind {
+            command.env("BENCH_DATABASE_URL", without_password(&ground.database_url)?);
+            command.envs(setting.iter().map(|(variable, value)| (variable, value)));
+        }
+        Ok(())
+    }
 }
 
 fn units(count: usize, unit: &str, how: &str) -> String {
@@ -158,8 +185,31 @@ fn can_pin(programs: &Path) -> bool {
     help.is_ok_and(|help| String::from_utf8_lossy(&help.stdout).contains("--pin"))
 }
 
-/// The first line of the peer's file `title`, which names its version; else its name.
-fn peer_title(name: &str, directory: &Path) -> String {
-    let title = std::fs::read_to_string(directory.join("title")).unwrap_or_default();
-    title.lines().next().filter(|line| !line.is_empty()).unwrap_or(name).to_owned()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_are_found_with_their_variants_and_only_those_that_are_wanted() {
+        let root = std::env::temp_dir().join(format!("retail-bench-peers-{}", std::process::id()));
+        for (peer, file, text) in [
+            ("streams", "run", ""),
+            ("streams", "title", "Streams 1.0\n"),
+            ("streams", "variants", "GRACE=P1D Streams 1.0 with grace\n"),
+            ("flows", "run", ""),
+            ("unfinished", "install", ""),
+        ] {
+            std::fs::create_dir_all(root.join("bench/peers").join(peer)).unwrap();
+            std::fs::write(root.join("bench/peers").join(peer).join(file), text).unwrap();
+        }
+        let found = |wanted: Option<&[String]>| -> Vec<(String, String)> {
+            Contender::peers(&root, wanted).into_iter().map(|peer| (peer.name, peer.title)).collect()
+        };
+        let pair = |name: &str, title: &str| (name.to_owned(), title.to_owned());
+        let streams = [pair("streams", "Streams 1.0"), pair("streams-p1d", "Streams 1.0 with grace")];
+        assert_eq!(found(Some(&["streams".to_owned()])), streams);
+        assert_eq!(found(None), [&[pair("flows", "flows")], &streams[..]].concat());
+        assert_eq!(found(Some(&[])), []);
+        std::fs::remove_dir_all(root).unwrap();
+    }
 }

@@ -195,7 +195,7 @@ fn ours(ground: &Ground, beside: Option<&std::path::Path>) -> Vec<Contender> {
 /// Fetches what each peer needs. One that cannot be had is told of, and left out.
 fn add_peers(ground: &Ground, wanted: Option<&[String]>, contenders: &mut Vec<Contender>, absent: &mut Vec<String>) {
     for peer in Contender::peers(&ground.root, wanted) {
-        let Kind::Peer { directory } = &peer.kind else { continue };
+        let Kind::Peer { directory, .. } = &peer.kind else { continue };
         tracing::info!("fetching what {} needs, if it is not there", peer.name);
         match Command::new(directory.join("install")).output() {
             Ok(done) if done.status.success() => contenders.push(peer),
