@@ -94,7 +94,8 @@ impl Contender {
         let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let read = |file| std::fs::read_to_string(directory.join(file)).unwrap_or_default();
         let title = read("title").lines().next().map_or_else(|| name.clone(), str::to_owned);
-        let of = |name, title, setting| Self { name, title, kind: Kind::Peer { directory: directory.clone(), setting } };
+        let of =
+            |name, title, setting| Self { name, title, kind: Kind::Peer { directory: directory.clone(), setting } };
         let mut peers = vec![of(name.clone(), title, None)];
         for line in read("variants").lines() {
             if let Some((setting, title)) = line.split_once(' ')

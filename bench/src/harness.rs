@@ -135,14 +135,12 @@ impl Plan {
         let directory = root.join(".dev/bench");
         std::fs::create_dir_all(directory.join("logs"))?;
         let programs = std::env::current_exe()?.parent().context("this program is in a directory")?.to_owned();
-        ensure!(programs.join("retail-processor").exists(), "retail-processor is not beside this program: build it too");
-        let ground = Ground {
-            kafka: KafkaConnection::plain(bootstrap_servers),
-            database_url,
-            directory,
-            programs,
-            root,
-        };
+        ensure!(
+            programs.join("retail-processor").exists(),
+            "retail-processor is not beside this program: build it too"
+        );
+        let ground =
+            Ground { kafka: KafkaConnection::plain(bootstrap_servers), database_url, directory, programs, root };
         let events = events.unwrap_or(if quick { 1_000_000 } else { 5_000_000 });
         let small_events = small_events.unwrap_or(if quick { 0 } else { 500_000 });
         let all = Part::value_variants().to_vec();
@@ -253,8 +251,10 @@ async fn measure(plan: &Plan, part: Part, tracks: &[Track], results: &mut Result
             results.race = Some(plan.dated(load, race));
         }
         Part::Workers => {
-            let of = |workers| [Contender::limit(workers, false), Contender::processor(&ground.programs, workers, false)];
-            let pinned = |workers| [Contender::limit(workers, true), Contender::processor(&ground.programs, workers, true)];
+            let of =
+                |workers| [Contender::limit(workers, false), Contender::processor(&ground.programs, workers, false)];
+            let pinned =
+                |workers| [Contender::limit(workers, true), Contender::processor(&ground.programs, workers, true)];
             let contenders = [pinned(1), pinned(2), of(1), of(2), of(4)].concat();
             let race = enter(plan, tracks.get(..1).unwrap_or_default(), &contenders, &[]).await?;
             results.workers = Some(plan.dated(load, race));

@@ -71,8 +71,15 @@ pub(crate) fn run(args: &LimitArgs) -> Result<u64> {
 
 fn consume(connection: &KafkaConnection, topic: &str, share: &[(i32, i64)]) -> Result<u64> {
     let mut config = connection.client_config();
-    // librdkafka wants a group even of those who join none; and its default pause after a full queue is a stall.
-    let consumer: BaseConsumer = config.set("group.id", "bench-limit").set("fetch.queue.backoff.ms", "2").create()?;
+    config
+        // librdkafka wants a group even of those who join none.
+        .set("group.id", "bench-limit")
+        .set("enable.auto.commit", "false")
+        // Its default pause after a full queue is a stall.
+        .set("fetch.queue.backoff.ms", "2");
+    let consumer: BaseConsumer = config.create()?;
+    // Assigned before it knows who leads the partitions, librdkafka waits for half a second.
+    consumer.fetch_metadata(Some(topic), Duration::from_secs(10))?;
     let mut queues: Vec<Queue> =
         share.iter().map(|&(partition, end)| Queue::new(&consumer, topic, partition, end)).collect::<Result<_>>()?;
     let mut start = TopicPartitionList::new();

@@ -68,7 +68,8 @@ impl Load {
     /// As long as those of the producer, and as hard to compress.
     fn purchase(self, high: u64, low: u64) -> String {
         let group = high % self.groups;
-        let micros = ((high >> 32) % self.windows * WINDOW + low % WINDOW) as i64 * 1_000_000 + (low % 1_000_000) as i64;
+        let micros =
+            ((high >> 32) % self.windows * WINDOW + low % WINDOW) as i64 * 1_000_000 + (low % 1_000_000) as i64;
         let time = DateTime::from_timestamp_micros(BEGIN * 1_000_000 + micros).expect("a year like ours");
         let time = time.format("%FT%T%.6f+00:00");
         format!(
@@ -101,11 +102,11 @@ mod tests {
         let load = Load { events: 5000, groups: 20, windows: 7 };
         let mut random = Xoshiro256PlusPlus::seed_from_u64(1);
         let (mut groups, mut windows) = (BTreeSet::new(), BTreeSet::new());
-        let mut bytes = 0;
+        let (mut bytes, mut decoder) = (0, Decoder::default());
         for _ in 0..load.events {
             let value = load.purchase(random.next_u64(), random.next_u64());
             bytes += value.len();
-            let event = Decoder::default().decode(Some(value.as_bytes())).unwrap();
+            let event = decoder.decode(Some(value.as_bytes())).unwrap();
             groups.insert(event.category.to_string());
             windows.insert(event.timestamp.since(Timestamp::from_secs(BEGIN)).as_micros() / 300_000_000);
             assert!(event.timestamp >= Timestamp::from_secs(BEGIN));

@@ -109,9 +109,7 @@ async fn upsert(client: &mut Client, groups: &mut Groups) -> Result<()> {
     let transaction = client.transaction().await?;
     let statement = transaction.prepare(UPSERT).await?;
     for ((window, category, payment_method), totals) in groups.iter_mut().filter(|(_, totals)| totals.changed) {
-        transaction
-            .execute(&statement, &[window, category, payment_method, &totals.quantity, &totals.amount])
-            .await?;
+        transaction.execute(&statement, &[window, category, payment_method, &totals.quantity, &totals.amount]).await?;
         totals.changed = false;
     }
     transaction.commit().await?;

@@ -26,7 +26,8 @@ const BESIDE: RGBColor = RGBColor(230, 126, 34);
 const FONT: &str = "sans-serif";
 
 /// Letters follow the reader's choice of light or dark; a rule wins over the attributes that plotters writes.
-const STYLE: &str = "<style>text { fill: #1f2328; } @media (prefers-color-scheme: dark) { text { fill: #e6edf3; } }</style>";
+const STYLE: &str =
+    "<style>text { fill: #1f2328; } @media (prefers-color-scheme: dark) { text { fill: #e6edf3; } }</style>";
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
@@ -163,10 +164,8 @@ fn draw_load(area: &Area<'_>, rows: &[rates::Row]) -> Result<()> {
         let points = rows().filter_map(|row| Some((row.rate as f64, of(row).filter(|cores| *cores > 0.0)?)));
         Line { name, colour, points: points.collect() }
     };
-    let lines = vec![
-        line("retail-processor", OURS, |row| Some(row.cores)),
-        line("Postgres", BESIDE, |row| row.postgres_cores),
-    ];
+    let lines =
+        vec![line("retail-processor", OURS, |row| Some(row.cores)), line("Postgres", BESIDE, |row| row.postgres_cores)];
     draw_lines(area, "purchases per second, trigger 1 s", "cores", lines)
 }
 

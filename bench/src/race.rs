@@ -12,9 +12,9 @@ use tokio_postgres::Client;
 use crate::contenders::{Contender, Kind};
 use crate::contract::RESULT;
 use crate::ground::{Case, Ground, Loaded, PARTITIONS, Said, Shape, unique};
+use crate::machine;
 use crate::measure::Measured;
 use crate::reference::{self, Sums, Totals, Verdict};
-use crate::machine;
 
 /// Event time of a topic: windows enough that many close, whatever the number of purchases.
 const HOURS: u64 = 4;

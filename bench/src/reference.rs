@@ -140,10 +140,7 @@ mod tests {
         let reference = totals(&[("Makeup", 3, "12345678.90"), ("Skincare", 1, "0.10")]);
         let verdict = compare(&reference, &totals(&[("Makeup", 3, "12345678.91"), ("Skincare", 1, "0.10")]));
         assert!(!verdict.is_equal());
-        assert_eq!(
-            verdict.to_string(),
-            "**no**: of 2 rows 0 missing, 1 wrong; quantity off by 0 of 4, amount by 0.01"
-        );
+        assert_eq!(verdict.to_string(), "**no**: of 2 rows 0 missing, 1 wrong; quantity off by 0 of 4, amount by 0.01");
     }
 
     #[test]

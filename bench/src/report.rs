@@ -84,7 +84,10 @@ pub(crate) fn markdown(results: &Results) -> String {
     });
     section(&mut text, "Start", start_up.as_ref(), |figures| curves::start_up::table(figures).to_string());
     section(&mut text, "Recovery", recovery.as_ref(), |rows| {
-        format!("kill -9, and a new process at once; 1,000 purchases a second, trigger 1 s.\n\n{}", curves::recovery::table(rows))
+        format!(
+            "kill -9, and a new process at once; 1,000 purchases a second, trigger 1 s.\n\n{}",
+            curves::recovery::table(rows)
+        )
     });
     section(&mut text, "The producer", producer.as_ref(), |loaded| {
         format!(

@@ -115,11 +115,16 @@ pub(crate) fn table(race: &Race) -> Table {
     let Some(&events) = sizes(race).first() else { return table };
     for (name, title) in &race.contenders {
         let figures = |of: fn(&Finish) -> Option<f64>| Spread::of(finished(race, name, events).filter_map(of));
-        let show = |figures: Option<Spread>, digits| figures.map_or_else(String::new, |figures| spread(figures, digits));
+        let show =
+            |figures: Option<Spread>, digits| figures.map_or_else(String::new, |figures| spread(figures, digits));
         let wall = figures(|finish| Some(finish.measured.wall));
         let marginal = marginal(race, name);
         let micros = 1e6 / events as f64;
-        let scaled = |Spread { min, median, max }: Spread| Spread { min: min * micros, median: median * micros, max: max * micros };
+        let scaled = |Spread { min, median, max }: Spread| Spread {
+            min: min * micros,
+            median: median * micros,
+            max: max * micros,
+        };
         // Of the limit's CPU over ours, the greatest share is that of the least.
         let share = limit_of(name).and_then(|limit| ratio(race, &limit, name, events));
         let percent = |Spread { min, median, max }: Spread| {

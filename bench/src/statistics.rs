@@ -16,14 +16,20 @@ impl Spread {
         let sorted = sorted(figures);
         let (min, max) = (*sorted.first()?, *sorted.last()?);
         let middle = sorted.len() / 2;
-        let median =
-            if sorted.len().is_multiple_of(2) { f64::midpoint(sorted[middle - 1], sorted[middle]) } else { sorted[middle] };
+        let median = if sorted.len().is_multiple_of(2) {
+            f64::midpoint(sorted[middle - 1], sorted[middle])
+        } else {
+            sorted[middle]
+        };
         Some(Self { min, median, max })
     }
 }
 
 /// The figures that so many percent do not exceed. Nearest rank: each answer is one of the figures.
-pub(crate) fn percentiles<const N: usize>(figures: impl IntoIterator<Item = f64>, percents: [f64; N]) -> Option<[f64; N]> {
+pub(crate) fn percentiles<const N: usize>(
+    figures: impl IntoIterator<Item = f64>,
+    percents: [f64; N],
+) -> Option<[f64; N]> {
     let sorted = sorted(figures);
     let last = sorted.len().checked_sub(1)?;
     let rank = |percent: f64| ((percent / 100.0 * sorted.len() as f64).ceil() as usize).saturating_sub(1);

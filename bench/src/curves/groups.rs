@@ -14,17 +14,8 @@ use crate::{machine, reference};
 const EVENTS: u64 = 1_000_000;
 
 /// Groups in each window, and open windows.
-const SHAPES: [(u64, u64); 9] = [
-    (20, 1),
-    (1000, 1),
-    (5000, 1),
-    (20_000, 1),
-    (50_000, 1),
-    (100_000, 1),
-    (100, 10),
-    (100, 100),
-    (100, 1000),
-];
+const SHAPES: [(u64, u64); 9] =
+    [(20, 1), (1000, 1), (5000, 1), (20_000, 1), (50_000, 1), (100_000, 1), (100, 10), (100, 100), (100, 1000)];
 
 /// One shape.
 #[derive(Clone, Debug, Serialize, Deserialize)]

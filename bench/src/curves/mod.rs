@@ -20,8 +20,7 @@ async fn consumed(session: &Client) -> Result<i64> {
 /// How many records a topic has.
 async fn sent(kafka: &KafkaConnection, topic: &str) -> Result<i64> {
     let (kafka, topic) = (kafka.clone(), topic.to_owned());
-    let ends = tokio::task::spawn_blocking(move || {
-        Cluster::new(&kafka)?.log_offsets(&topic, PARTITIONS, LogOffset::End)
-    });
+    let ends =
+        tokio::task::spawn_blocking(move || Cluster::new(&kafka)?.log_offsets(&topic, PARTITIONS, LogOffset::End));
     Ok(ends.await.expect("asking does not panic")?.iter().sum())
 }

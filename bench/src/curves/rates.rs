@@ -78,7 +78,12 @@ async fn measure(ground: &Ground, case: &Case, rate: u64, trigger: &str) -> Resu
     sleep(SETTLE).await;
     let postgres = ground.postgres().await?;
     let look = async || -> Result<_> {
-        Ok((machine::now(), processor.process.cpu()?, postgres.and_then(machine::server_cpu), processor.commits().await?))
+        Ok((
+            machine::now(),
+            processor.process.cpu()?,
+            postgres.and_then(machine::server_cpu),
+            processor.commits().await?,
+        ))
     };
     let (begun, cpu, postgres_cpu, (commits, commit_seconds)) = look().await?;
     sleep(MEASURE).await;

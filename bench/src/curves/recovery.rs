@@ -79,8 +79,11 @@ async fn measure(ground: &Ground, case: &Case, session_timeout: &str) -> Result<
 }
 
 pub(crate) fn table(rows: &[Row]) -> Table {
-    let mut table =
-        Table::new(&["Session timeout", "From kill -9 to the next commit of all partitions, s", "`retail verify` afterwards"]);
+    let mut table = Table::new(&[
+        "Session timeout",
+        "From kill -9 to the next commit of all partitions, s",
+        "`retail verify` afterwards",
+    ]);
     for row in rows {
         let verified = if row.equal { "equal" } else { "**different**" };
         table.row([row.session_timeout.clone(), spread(row.seconds, 1), verified.to_owned()]);

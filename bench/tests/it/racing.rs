@@ -33,7 +33,7 @@ fn every_contender_of_our_own_reads_all_and_is_exact() {
             let verdict = &finish["outcome"]["Compared"];
             let wrong = ["missing", "unexpected", "wrong"].map(|what| verdict[what].as_u64());
             assert_eq!(wrong, [Some(0); 3], "{finish}");
-            assert!(verdict["rows"].as_u64().unwrap() > 500, "{finish}");
+            assert!(verdict["rows"].as_u64().unwrap() > 100, "{finish}");
             assert!(finish["first_row"].as_f64().unwrap() > 0.0, "{finish}");
         }
         assert!(finish["measured"]["cpu"].as_f64().unwrap() > 0.0, "{finish}");
