@@ -86,16 +86,16 @@ impl Contender {
             let name = directory.file_name().and_then(OsStr::to_str).unwrap_or_default();
             wanted.is_none_or(|wanted| wanted.iter().any(|wanted| wanted == name))
         };
-        directories.into_iter().filter(is_wanted).flat_map(Self::peer).collect()
+        directories.into_iter().filter(is_wanted).flat_map(|directory| Self::peer(&directory)).collect()
     }
 
     /// The peer in a directory, and its variants: each a line of the file `variants`, a variable with its value and a title.
-    fn peer(directory: PathBuf) -> Vec<Self> {
+    fn peer(directory: &Path) -> Vec<Self> {
         let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let read = |file| std::fs::read_to_string(directory.join(file)).unwrap_or_default();
         let title = read("title").lines().next().map_or_else(|| name.clone(), str::to_owned);
         let of =
-            |name, title, setting| Self { name, title, kind: Kind::Peer { directory: directory.clone(), setting } };
+            |name, title, setting| Self { name, title, kind: Kind::Peer { directory: directory.to_owned(), setting } };
         let mut peers = vec![of(name.clone(), title, None)];
         for line in read("variants").lines() {
             if let Some((setting, title)) = line.split_once(' ')

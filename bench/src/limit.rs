@@ -134,12 +134,12 @@ impl Queue {
             let mut records = 0;
             let mut failed = None;
             for &message in &batch[..count] {
-                match (*message).err.into() {
-                    RDKafkaErrorCode::NoError => {
-                        records += 1;
-                        self.next = (*message).offset + 1;
-                    }
-                    error => failed = Some(error),
+                let error = RDKafkaErrorCode::from((*message).err);
+                if error == RDKafkaErrorCode::NoError {
+                    records += 1;
+                    self.next = (*message).offset + 1;
+                } else {
+                    failed = Some(error);
                 }
                 sys::rd_kafka_message_destroy(message);
             }

@@ -1,6 +1,6 @@
 //! The harness behind `make bench`: one topic, everyone on it, each measured as a process tree and held against the oracle.
 //!
-//! [`contract`] is what a contender may rely on, [`race`] lets them run in turns, [`measure`] says what each took, [`reference`]
+//! [`contract`] is what a contender may rely on, [`race`] lets them run in turns, [`measure`] says what each took, [`mod@reference`]
 //! whether its result is right, [`standings`] what that comes to. [`curves`] asks how our own processor behaves under other loads.
 //! `limit` and `naive` are contenders of this program's own.
 #![expect(clippy::print_stdout, reason = "the results of the subcommands")]

@@ -1,6 +1,7 @@
 //! The race: every contender from a cold process to the end of the same topic, again and again, in turns.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -147,12 +148,16 @@ async fn once(ground: &Ground, track: &Track, contender: &Contender, repetition:
     let postgres_cpu = before.zip(postgres_cpu()).map(|(before, after)| after - before);
     let mut first_row = first_row.stop().await;
     let outcome = if measured.exit_code == Some(0) {
-        if let Some(collect) = contender.collect(ground, &case, track.events, &scratch)? {
-            collected(ground, &collect, &name).await?;
-            let first = "SELECT extract(epoch FROM min(at))::float8 FROM first_row";
-            first_row = case.session().await?.query_one(first, &[]).await?.get(0);
-        }
-        outcome(&case, track, contender, &said).await?
+        let collected = collect(ground, track, contender, &case, &scratch).await;
+        let judged = match collected {
+            Ok(first) => {
+                first_row = first.or(first_row);
+                judge(&case, track, contender, &said).await
+            }
+            Err(error) => Err(error),
+        };
+        // One contender's bad result is not the end of the race.
+        judged.unwrap_or_else(|error| Outcome::Failed(format!("{error:#}")))
     } else if measured.timed_out {
         Outcome::Failed(format!("not at the end after {:.0} s", measured.wall))
     } else {
@@ -172,13 +177,22 @@ async fn once(ground: &Ground, track: &Track, contender: &Contender, repetition:
     })
 }
 
-async fn collected(ground: &Ground, collect: &std::process::Command, name: &str) -> Result<()> {
-    let (measured, said) = ground.measure(collect, &format!("{name}-collect"), None).await?;
+/// Has a result that is elsewhere put into the table, and says when its first row was there.
+async fn collect(
+    ground: &Ground,
+    track: &Track,
+    contender: &Contender,
+    case: &Case,
+    scratch: &Path,
+) -> Result<Option<f64>> {
+    let Some(collect) = contender.collect(ground, case, track.events, scratch)? else { return Ok(None) };
+    let (measured, said) = ground.measure(&collect, &format!("{}-collect", case.schema()), None).await?;
     ensure!(measured.exit_code == Some(0), "collecting the result failed: {}", said.last_words());
-    Ok(())
+    let first = "SELECT extract(epoch FROM min(at))::float8 FROM first_row";
+    Ok(case.session().await?.query_one(first, &[]).await?.get(0))
 }
 
-async fn outcome(case: &Case, track: &Track, contender: &Contender, said: &Said) -> Result<Outcome> {
+async fn judge(case: &Case, track: &Track, contender: &Contender, said: &Said) -> Result<Outcome> {
     let view = match contender.kind {
         Kind::Limit { .. } => {
             let read: u64 = std::fs::read_to_string(&said.output)?.trim().parse()?;
