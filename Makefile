@@ -95,7 +95,7 @@ crds: ## Write crds/, and what the chart has of it and of the roles, anew from t
 	@mv charts/retail-pipeline/files/new charts/retail-pipeline/files/rbac.yaml
 
 .PHONY: bench
-bench: ## Measure the first row, the memory and the producer, and print what was found
+bench: ## Measure the data plane beside other systems (BENCH=quick: without them, in minutes)
 	@dev/bench
 
 .PHONY: instructions

@@ -1,5 +1,5 @@
 //! What librdkafka can do and rust-rdkafka does not offer: topic ids, log ends in one request, and batches of records
-//! straight from a partition's queue. The only unsafe code of the workspace.
+//! straight from a partition's queue. The only code of the product that calls into C.
 //!
 //! What every function here relies on:
 //! - A client handle is valid as long as the `Client` (or the `Arc` of the consumer) that is borrowed or held.

@@ -1,0 +1,118 @@
+//! Purchases of a shape that the producer does not make: as many groups and windows as are asked for.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use chrono::DateTime;
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use retail_pipeline::kafka::KafkaConnection;
+
+use crate::ground::PARTITIONS;
+
+/// 2025-01-01T00:00:00Z, where the first window begins.
+const BEGIN: i64 = 1_735_689_600;
+
+/// Seconds in a window.
+const WINDOW: u64 = 300;
+
+/// What is sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    pub(crate) events: u64,
+    /// Groups in each window.
+    pub(crate) groups: u64,
+    /// Windows, all open to the end.
+    pub(crate) windows: u64,
+}
+
+impl Load {
+    /// A delay of the watermark that no purchase is later than.
+    pub(crate) fn delay(self) -> String {
+        format!("{}s", (self.windows + 1) * WINDOW)
+    }
+
+    /// Sends them, group and window by chance, and waits until the brokers have them. Blocks.
+    pub(crate) fn send(self, connection: &KafkaConnection, topic: &str) -> Result<()> {
+        let producer: BaseProducer = connection
+            .client_config()
+            .set("compression.type", "lz4")
+            .set("linger.ms", "10")
+            .set("batch.size", "524288")
+            .set("queue.buffering.max.messages", "200000")
+            .set("delivery.report.only.error", "true")
+            .create()?;
+        let mut random = Xoshiro256PlusPlus::seed_from_u64(42);
+        for number in 0..self.events {
+            let value = self.purchase(random.next_u64(), random.next_u64());
+            let mut record = BaseRecord::<(), str>::to(topic)
+                .payload(&value)
+                .partition((number % u64::from(PARTITIONS.unsigned_abs())) as i32)
+                .timestamp((BEGIN + (self.windows * WINDOW) as i64) * 1000);
+            loop {
+                match producer.send(record) {
+                    Ok(()) => break,
+                    Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                        producer.poll(Duration::from_millis(5));
+                        record = back;
+                    }
+                    Err((error, _)) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(producer.flush(Duration::from_secs(60))?)
+    }
+
+    /// As long as those of the producer, and as hard to compress.
+    fn purchase(self, high: u64, low: u64) -> String {
+        let group = high % self.groups;
+        let micros =
+            ((high >> 32) % self.windows * WINDOW + low % WINDOW) as i64 * 1_000_000 + (low % 1_000_000) as i64;
+        let time = DateTime::from_timestamp_micros(BEGIN * 1_000_000 + micros).expect("a year like ours");
+        let time = time.format("%FT%T%.6f+00:00");
+        format!(
+            "{{\"transaction_id\": \"{:08x}-{:04x}-4{:03x}-a{:03x}-{:012x}\", \"customer_id\": {}, \
+             \"category\": \"Category {group:06}\", \"brand\": \"The Body Shop\", \"product_name\": \"British Rose Shower Gel\", \
+             \"quantity\": {}, \"price\": {}.{:02}, \"payment_method\": \"COD\", \"timestamp\": \"{time}\"}}",
+            high >> 32,
+            high & 0xffff,
+            low & 0xfff,
+            high >> 16 & 0xfff,
+            low >> 16,
+            low % 1000,
+            1 + low % 10,
+            1 + low % 50,
+            high % 100,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use retail_engine::{Decoder, Span, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn purchases_are_valid_and_have_just_so_many_groups_and_windows() {
+        let load = Load { events: 5000, groups: 20, windows: 7 };
+        let mut random = Xoshiro256PlusPlus::seed_from_u64(1);
+        let (mut groups, mut windows) = (BTreeSet::new(), BTreeSet::new());
+        let (mut bytes, mut decoder) = (0, Decoder::default());
+        for _ in 0..load.events {
+            let value = load.purchase(random.next_u64(), random.next_u64());
+            bytes += value.len();
+            let event = decoder.decode(Some(value.as_bytes())).unwrap();
+            groups.insert(event.category.to_string());
+            windows.insert(event.timestamp.since(Timestamp::from_secs(BEGIN)).as_micros() / 300_000_000);
+            assert!(event.timestamp >= Timestamp::from_secs(BEGIN));
+            assert!(event.timestamp.since(Timestamp::from_secs(BEGIN)) < Span::from_secs(7 * 300));
+        }
+        assert_eq!((groups.len(), windows.len()), (20, 7));
+        assert!((240..290).contains(&(bytes / 5000)), "{}", bytes / 5000);
+    }
+}
