@@ -20,7 +20,15 @@ SELECT o.window_start, o.window_start + p."window", o.category, o.payment_method
 FROM (
     SELECT window_start, category, payment_method, sum(events)::bigint AS events, sum(price_sum) AS price_sum,
            sum(quantity)::bigint AS quantity, sum(amount) AS amount, max(updated_at) AS updated_at
-    FROM retail_open
+    FROM (
+        SELECT window_start, category, payment_method, events, price_sum, quantity, amount, updated_at FROM retail_open
+        UNION ALL
+        SELECT l.window_start, d.category, d.payment_method, d.events, d.price_sum, d.quantity, d.amount,
+               coalesce(d.updated_at, l.written_at)
+        FROM delta_log l, unnest(
+            l.categories, l.payment_methods, l.events, l.price_sums, l.quantities, l.amounts, l.updated_ats
+        ) AS d (category, payment_method, events, price_sum, quantity, amount, updated_at)
+    ) sums
     GROUP BY window_start, category, payment_method
 ) o
 CROSS JOIN pipeline p
@@ -160,11 +168,20 @@ BEGIN
             ON CONFLICT (partition, "offset") DO UPDATE SET floor = excluded.floor, max_future = excluded.max_future;
 
             WITH closed AS (
-                DELETE FROM retail_open o WHERE o.window_start + p."window" <= until RETURNING o.*
+                DELETE FROM retail_open o WHERE o.window_start <= until - p."window" RETURNING o.*
+            ), unlogged AS (
+                DELETE FROM delta_log l WHERE l.window_start <= until - p."window" RETURNING l.*
+            ), sums AS (
+                SELECT c.window_start, c.category, c.payment_method, c.events, c.price_sum, c.quantity, c.amount FROM closed c
+                UNION ALL
+                SELECT u.window_start, d.*
+                FROM unlogged u, unnest(
+                    u.categories, u.payment_methods, u.events, u.price_sums, u.quantities, u.amounts
+                ) AS d (category, payment_method, events, price_sum, quantity, amount)
             ), summed AS (
-                SELECT c.window_start, c.category, c.payment_method, sum(c.events)::bigint AS events,
-                       sum(c.price_sum) AS price_sum, sum(c.quantity)::bigint AS quantity, sum(c.amount) AS amount
-                FROM closed c GROUP BY c.window_start, c.category, c.payment_method
+                SELECT s.window_start, s.category, s.payment_method, sum(s.events)::bigint AS events,
+                       sum(s.price_sum) AS price_sum, sum(s.quantity)::bigint AS quantity, sum(s.amount) AS amount
+                FROM sums s GROUP BY s.window_start, s.category, s.payment_method
             ), final AS (
                 INSERT INTO retail_final
                 SELECT s.window_start, s.window_start + p."window", s.category, s.payment_method, s.events,
@@ -183,7 +200,72 @@ BEGIN
             closed_until := until;
         END IF;
     END IF;
-    SELECT count(DISTINCT o.window_start) INTO open_windows FROM retail_open o;
+    -- From one window to the next by the key: counting all rows would cost more than all of the above.
+    WITH RECURSIVE starts (window_start) AS (
+        SELECT min(o.window_start) FROM retail_open o
+        UNION ALL
+        SELECT (SELECT min(o.window_start) FROM retail_open o WHERE o.window_start > previous.window_start)
+        FROM starts previous WHERE previous.window_start IS NOT NULL
+    )
+    SELECT count(*) INTO open_windows FROM (
+        SELECT s.window_start FROM starts s WHERE s.window_start IS NOT NULL
+        UNION
+        SELECT l.window_start FROM delta_log l
+    ) w;
     RETURN NEXT;
+END
+$$;
+
+-- Merges the log where it holds more than four deltas for each group of a window, and says how many deltas it merged.
+--
+-- It changes no row of retail: what is taken out is put back as its sums. Whoever commits meanwhile is neither seen nor kept
+-- waiting. Windows do not close meanwhile, so a call ends with the window in which it has merged 200,000.
+CREATE OR REPLACE FUNCTION compact_log() RETURNS bigint
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    due timestamptz[];
+    merged bigint;
+BEGIN
+    PERFORM FROM pipeline FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN 0;
+    END IF;
+    SELECT array_agg(d.window_start), coalesce(sum(d.deltas), 0) INTO due, merged
+    FROM (
+        SELECT w.window_start, w.deltas, sum(w.deltas) OVER (ORDER BY w.window_start) - w.deltas AS before
+        FROM (
+            -- A commit, and a compaction, has one delta for a group: a window has at least as many groups as the largest of them.
+            SELECT c.window_start, sum(c.deltas) AS deltas
+            FROM (
+                SELECT l.window_start, sum(l.deltas) AS deltas FROM delta_log l GROUP BY l.window_start, l.written_at
+            ) c
+            GROUP BY c.window_start
+            HAVING sum(c.deltas) > 4 * max(c.deltas)
+        ) w
+    ) d
+    WHERE d.before < 200000;
+    IF merged > 0 THEN
+        WITH taken AS (
+            DELETE FROM delta_log l WHERE l.window_start = ANY (due) RETURNING l.*
+        ), summed AS (
+            SELECT t.window_start, d.category, d.payment_method, sum(d.events)::bigint AS events, sum(d.price_sum) AS price_sum,
+                   sum(d.quantity)::bigint AS quantity, sum(d.amount) AS amount,
+                   max(coalesce(d.updated_at, t.written_at)) AS updated_at
+            FROM taken t, unnest(
+                t.categories, t.payment_methods, t.events, t.price_sums, t.quantities, t.amounts, t.updated_ats
+            ) AS d (category, payment_method, events, price_sum, quantity, amount, updated_at)
+            GROUP BY t.window_start, d.category, d.payment_method
+        ), numbered AS (
+            SELECT s.*, row_number() OVER (PARTITION BY s.window_start ORDER BY s.category, s.payment_method) - 1 AS number
+            FROM summed s
+        )
+        INSERT INTO delta_log (window_start, deltas, written_at, categories, payment_methods, events, price_sums, quantities,
+                               amounts, updated_ats)
+        SELECT n.window_start, count(*), (SELECT clock_timestamp()), array_agg(n.category), array_agg(n.payment_method),
+               array_agg(n.events), array_agg(n.price_sum), array_agg(n.quantity), array_agg(n.amount),
+               array_agg(n.updated_at)
+        FROM numbered n GROUP BY n.window_start, n.number / 4096;
+    END IF;
+    RETURN merged;
 END
 $$;

@@ -246,7 +246,7 @@ impl Processor {
         scout: &Scout,
         ended: &mpsc::UnboundedSender<ProcessorError>,
     ) -> Result<(), ProcessorError> {
-        let Settings { pipeline, kafka, database } = &self.settings;
+        let Settings { pipeline, kafka, database: _ } = &self.settings;
         let name = format!("worker-{number}");
         let owner = format!("{}/{}/{number}", hostname(), std::process::id());
         let explain = |error| ClusterError::explain(&kafka.bootstrap_servers, Some(&pipeline.topic.name), &error, None);
@@ -258,19 +258,20 @@ impl Processor {
             partitions,
         )
         .map_err(explain)?;
-        let store = Store::open(database, pipeline, &owner).await?;
         let (requests, asked) = mpsc::unbounded_channel();
         let (answers, replies) = std::sync::mpsc::channel();
-        let committer = Committer {
+        let mut committer = Committer {
             settings: self.settings.clone(),
             owner,
             name: format!("{name}, postgres"),
             scout: scout.clone(),
             state: Arc::clone(&self.state),
             print: pipeline.console.then(|| Arc::clone(&self.print)),
-            store: Some(store),
+            log_from: self.options.log_from,
+            store: None,
             close_due: false,
         };
+        committer.store = Some(committer.open().await?);
         let parts = Parts {
             settings: self.settings.clone(),
             name: name.clone(),
