@@ -44,7 +44,7 @@ WITH v AS (
         quantity = t.quantity + excluded.quantity,
         amount = t.amount + excluded.amount,
         updated_at = excluded.updated_at
-), logged AS (
+), appended AS (
     -- Slices of the arrays as they came: nothing is taken apart, row by row.
     INSERT INTO delta_log (
         window_start, deltas, written_at, categories, payment_methods, events, price_sums, quantities, amounts)

@@ -20,7 +20,7 @@ WITH ours (oid) AS (
     SELECT pg_get_functiondef(p.oid)
     FROM ours JOIN pg_proc p ON p.pronamespace = ours.oid
     WHERE p.prokind = 'f' AND p.proname IN (
-        'average', 'fence', 'begin_partitions', 'claim', 'is_idle', 'watermark', 'close_windows', 'compact_log')
+        'average', 'fence', 'begin_partitions', 'claim', 'is_idle', 'watermark', 'close_windows', 'compact_delta_log')
     UNION ALL
     SELECT concat(c.relname, ' ', pg_get_viewdef(c.oid))
     FROM ours JOIN pg_class c ON c.relnamespace = ours.oid

@@ -65,8 +65,8 @@ pub(crate) struct Committer {
     pub(crate) state: Arc<State>,
     /// Where the rows of a trigger are printed, if they are.
     pub(crate) print: Option<Print>,
-    /// From how many changed groups of a window on they are appended to the log.
-    pub(crate) log_from: usize,
+    /// From how many changed groups of a window on they are appended to the delta log.
+    pub(crate) delta_log_from: usize,
     pub(crate) store: Option<Store>,
     /// Whether there may be windows to close that no other worker has seen.
     pub(crate) close_due: bool,
@@ -195,7 +195,7 @@ impl Committer {
         Ok(Reply::Committed(progress.iter().map(|row| (row.partition, row.start.floor)).collect()))
     }
 
-    /// What follows a commit: windows that may be closed, a log that may have grown long, rows that people see.
+    /// What follows a commit: windows that may be closed, a delta log that may have grown long, rows that people see.
     async fn after(&mut self, commit: &Commit) {
         self.close_due = true;
         if let Err(error) = self.tidy_and_print(commit).await {
@@ -233,10 +233,10 @@ impl Committer {
     async fn tidy_and_print(&mut self, commit: &Commit) -> Result<(), DatabaseError> {
         let closed = self.close().await?;
         let Some(store) = &self.store else { return Ok(()) };
-        // What is not done now, or left over, the next commit that appends to the log finds.
-        if store.logs(commit) {
-            let merged = store.compact_log().await?;
-            tracing::debug!(merged, "the log is compacted");
+        // What is not done now, or left over, the next commit that appends to the delta log finds.
+        if store.appends(commit) {
+            let merged = store.compact_delta_log().await?;
+            tracing::debug!(merged, "the delta log is compacted");
         }
         let Some(print) = &self.print else { return Ok(()) };
         let keys: BTreeSet<RowKey> = commit
@@ -263,7 +263,7 @@ impl Committer {
     /// A new session.
     pub(crate) async fn open(&self) -> Result<Store, DatabaseError> {
         let store = Store::open(&self.settings.database, &self.settings.pipeline, &self.owner).await?;
-        Ok(store.with_log_from(self.log_from))
+        Ok(store.with_delta_log_from(self.delta_log_from))
     }
 
     /// The session, opened again if it was lost.

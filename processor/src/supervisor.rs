@@ -267,7 +267,7 @@ impl Processor {
             scout: scout.clone(),
             state: Arc::clone(&self.state),
             print: pipeline.console.then(|| Arc::clone(&self.print)),
-            log_from: self.options.log_from,
+            delta_log_from: self.options.delta_log_from,
             store: None,
             close_due: false,
         };

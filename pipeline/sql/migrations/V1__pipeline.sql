@@ -70,8 +70,8 @@ CREATE TABLE retail_open (
     PRIMARY KEY (window_start, category, payment_method, slot)
 ) WITH (fillfactor = 60);
 
--- The log: sums of open windows too, many of one window packed into one row. It is only ever appended to, which costs a
--- commit a fraction of changing rows one by one. Readers add it to retail_open; closing empties it, compaction keeps it short.
+-- Sums of open windows too, many of one window packed into one row. A commit only ever appends to it, which costs a tenth of
+-- changing rows one by one. Readers add it to retail_open; closing empties it, compaction keeps it short.
 CREATE TABLE delta_log (
     window_start    timestamptz NOT NULL,
     id              bigint GENERATED ALWAYS AS IDENTITY,

@@ -5,7 +5,7 @@ use retail_engine::Row;
 use super::money::SqlMoney;
 use super::time::SqlTime;
 
-/// The most deltas in one row of the log: what a reader unpacks at a time.
+/// The most deltas in one row of the delta log: what a reader unpacks at a time.
 const MOST_PACKED: usize = 4096;
 
 /// Deltas, an array for each column.
@@ -20,9 +20,9 @@ pub(super) struct Deltas<'a> {
     pub(super) amounts: Vec<SqlMoney>,
 }
 
-/// Rows of the log, each a slice of the arrays. Postgres counts from one, and names the last.
+/// Rows of the delta log, each a slice of the arrays. Postgres counts from one, and names the last.
 #[derive(Default, Debug)]
-pub(super) struct Log<'a> {
+pub(super) struct DeltaLog<'a> {
     pub(super) windows: Vec<SqlTime>,
     pub(super) starts: Vec<i32>,
     pub(super) stops: Vec<i32>,
@@ -34,16 +34,17 @@ fn windows(rows: &[Row]) -> impl Iterator<Item = &[Row]> {
     rows.chunk_by(|a, b| a.window_start == b.window_start)
 }
 
-/// Whether there is a window that goes to the log.
-pub(super) fn logs(rows: &[Row], log_from: usize) -> bool {
-    windows(rows).any(|window| window.len() >= log_from)
+/// Whether there is a window that goes to the delta log.
+pub(super) fn appends(rows: &[Row], delta_log_from: usize) -> bool {
+    windows(rows).any(|window| window.len() >= delta_log_from)
 }
 
-/// What is to be added to the rows of `retail_open`, and what is to be appended to the log: windows of at least `log_from` groups.
-pub(super) fn split(rows: &[Row], log_from: usize) -> (Deltas<'_>, Log<'_>) {
-    let (mut added, mut log) = (Deltas::default(), Log::default());
+/// What is to be added to the rows of `retail_open`, and what is to be appended to the delta log: windows of at least
+/// `delta_log_from` groups.
+pub(super) fn split(rows: &[Row], delta_log_from: usize) -> (Deltas<'_>, DeltaLog<'_>) {
+    let (mut added, mut log) = (Deltas::default(), DeltaLog::default());
     for window in windows(rows) {
-        if window.len() < log_from {
+        if window.len() < delta_log_from {
             added.extend(window);
         } else {
             window.chunks(MOST_PACKED).for_each(|pack| log.append(pack));
@@ -66,7 +67,7 @@ impl<'a> Deltas<'a> {
     }
 }
 
-impl<'a> Log<'a> {
+impl<'a> DeltaLog<'a> {
     fn append(&mut self, pack: &'a [Row]) {
         let Some(first) = pack.first() else { return };
         self.windows.push(SqlTime(first.window_start));
@@ -97,23 +98,23 @@ mod tests {
             .collect()
     }
 
-    fn slices(windows: &[usize], log_from: usize) -> (usize, Vec<(i64, i32, i32)>) {
+    fn slices(windows: &[usize], delta_log_from: usize) -> (usize, Vec<(i64, i32, i32)>) {
         let rows = rows(windows);
-        let (added, log) = split(&rows, log_from);
-        assert_eq!(logs(&rows, log_from), !log.windows.is_empty());
+        let (added, log) = split(&rows, delta_log_from);
+        assert_eq!(appends(&rows, delta_log_from), !log.windows.is_empty());
         let slice = |at: usize| (log.windows[at].0.as_micros() / 1_000_000, log.starts[at], log.stops[at]);
         (added.windows.len(), (0..log.windows.len()).map(slice).collect())
     }
 
     #[test]
-    fn a_window_with_many_groups_goes_to_the_log_and_the_others_beside_it_do_not() {
+    fn a_window_with_many_groups_goes_to_the_delta_log_and_the_others_beside_it_do_not() {
         assert_eq!(slices(&[], 3), (0, vec![]));
         assert_eq!(slices(&[2, 1, 2], 3), (5, vec![]));
         assert_eq!(slices(&[2, 3, 1, 4], 3), (3, vec![(1, 1, 3), (3, 4, 7)]));
     }
 
     #[test]
-    fn a_row_of_the_log_holds_no_more_than_a_reader_should_unpack_at_once() {
+    fn a_row_of_the_delta_log_holds_no_more_than_a_reader_should_unpack_at_once() {
         assert_eq!(slices(&[1, 4097, 4096], 2), (1, vec![(1, 1, 4096), (1, 4097, 4097), (2, 4098, 8193)]));
     }
 }

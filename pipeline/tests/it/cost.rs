@@ -40,11 +40,11 @@ struct Bench {
 }
 
 impl Bench {
-    async fn new(postgres: &Postgres, log_from: usize) -> Self {
+    async fn new(postgres: &Postgres, delta_log_from: usize) -> Self {
         let case = Case::on("127.0.0.1:1", &postgres.url()).partitions(1).build();
         case.apply_schema().await;
         let store = Store::open(&case.settings.database, &case.settings.pipeline, "cost").await.unwrap();
-        let store = store.with_log_from(log_from);
+        let store = store.with_delta_log_from(delta_log_from);
         store.begin_partitions(&[0]).await.unwrap();
         let epoch = store.claim(&[0], "cost").await.unwrap()[0].epoch;
         Self { case, store, epoch, offset: 0 }
@@ -105,8 +105,8 @@ impl Bench {
                 let read = "SELECT count(*), sum(total_amount), max(running_total) FROM retail WHERE NOT final";
                 cost.read = millis(async || self.store.client().query(read, &[]).await.unwrap()).await;
             }
-            if self.store.logs(&commit) {
-                cost.compact += millis(async || self.store.compact_log().await.unwrap()).await;
+            if self.store.appends(&commit) {
+                cost.compact += millis(async || self.store.compact_delta_log().await.unwrap()).await;
             }
         }
         cost.wal = changed as f64 / again.len() as f64;
@@ -141,10 +141,11 @@ async fn commits_by_the_number_of_changed_groups() {
     println!("| changed groups | way | new | again | WAL | compacted | read | closed | all of it |");
     println!("|---|---|---|---|---|---|---|---|---|");
     for groups in [100, 300, 1000, 3000, 10_000, 20_000, 50_000, 100_000] {
-        let mut ways = [("row by row", usize::MAX), ("log", 1)].map(|(name, log_from)| (name, log_from, Vec::new()));
+        let mut ways = [("row by row", usize::MAX), ("delta log", 1)]
+            .map(|(name, delta_log_from)| (name, delta_log_from, Vec::new()));
         for _ in 0..ROUNDS {
-            for (_, log_from, costs) in &mut ways {
-                let mut bench = Bench::new(&postgres, *log_from).await;
+            for (_, delta_log_from, costs) in &mut ways {
+                let mut bench = Bench::new(&postgres, *delta_log_from).await;
                 // One window before what is measured, so that tables and statements are no news.
                 bench.window(0, groups).await;
                 let superuser = bench.case.client_at(&postgres.superuser_url()).await;

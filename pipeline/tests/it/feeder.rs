@@ -23,9 +23,9 @@ impl Feeder {
         Self { store, engine: Engine::new(pipeline.rules, true), epochs: BTreeMap::new(), name }
     }
 
-    /// Appends to the log what changes so many groups of a window.
-    pub(crate) fn logging_from(mut self, groups: usize) -> Self {
-        self.store = self.store.with_log_from(groups);
+    /// Appends to the delta log what changes so many groups of a window.
+    pub(crate) fn appending_from(mut self, groups: usize) -> Self {
+        self.store = self.store.with_delta_log_from(groups);
         self
     }
 

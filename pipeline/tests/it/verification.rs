@@ -120,8 +120,8 @@ async fn any_difference_made_by_hand_is_found_and_named() {
 }
 
 #[tokio::test]
-async fn what_is_in_the_log_verifies_and_differences_in_it_are_found() {
-    let case = consumed_by(|feeder| feeder.logging_from(1)).await;
+async fn what_is_in_the_delta_log_verifies_and_differences_in_it_are_found() {
+    let case = consumed_by(|feeder| feeder.appending_from(1)).await;
     assert_eq!(case.text("SELECT count(*) FROM retail_open").await, "0");
     case.assert_exact().await;
     let client = case.client().await;

@@ -1,4 +1,4 @@
-//! The log: what changes many groups of a window goes there, and whoever reads notices nothing of it.
+//! The delta log: what changes many groups of a window goes there, and whoever reads notices nothing of it.
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -10,12 +10,12 @@ use retail_testbed::{Case, Sent, at, purchase};
 
 use crate::feeder::Feeder;
 
-/// A feeder that appends everything to the log.
-async fn logging(case: &Case, name: &'static str) -> Feeder {
-    Feeder::new(case, name).await.logging_from(1)
+/// A feeder that appends everything to the delta log.
+async fn appending(case: &Case, name: &'static str) -> Feeder {
+    Feeder::new(case, name).await.appending_from(1)
 }
 
-/// How many deltas are in the log.
+/// How many deltas are in the delta log.
 async fn deltas(case: &Case) -> i64 {
     case.text("SELECT coalesce(sum(deltas), 0) FROM delta_log").await.parse().unwrap()
 }
@@ -34,14 +34,14 @@ const EVERYTHING: &str =
     "SELECT string_agg(r::text, ' ' ORDER BY r.window_start, r.category, r.payment_method) FROM retail r";
 
 #[tokio::test]
-async fn a_window_with_many_changed_groups_goes_to_the_log_and_the_others_do_not() {
+async fn a_window_with_many_changed_groups_goes_to_the_delta_log_and_the_others_do_not() {
     let case = Case::shared().start().await;
-    let mut feeder = Feeder::new(&case, "a").await.logging_from(3);
+    let mut feeder = Feeder::new(&case, "a").await.appending_from(3);
     feeder.claim(&[0]).await;
     feeder.groups(0, 0..2, "1", 10);
     feeder.groups(0, 0..3, "2", 310);
     let commit = feeder.cut(&[]);
-    assert!(feeder.store.logs(&commit));
+    assert!(feeder.store.appends(&commit));
     feeder.store.commit(&commit).await.unwrap();
     assert_eq!(case.text("SELECT array_agg(category) FROM retail_open").await, "{00000,00001}");
     assert_eq!(
@@ -65,13 +65,13 @@ async fn a_window_with_many_changed_groups_goes_to_the_log_and_the_others_do_not
     );
     feeder.groups(0, 0..2, "1", 310);
     let commit = feeder.cut(&[]);
-    assert!(!feeder.store.logs(&commit));
+    assert!(!feeder.store.appends(&commit));
 }
 
 #[tokio::test]
-async fn what_is_logged_moves_with_offsets_and_dead_letters() {
+async fn what_is_appended_moves_with_offsets_and_dead_letters() {
     let case = Case::shared().start().await;
-    let mut feeder = logging(&case, "a").await;
+    let mut feeder = appending(&case, "a").await;
     feeder.claim(&[0, 1]).await;
     feeder.purchases(0, "0.10", &[10, 20, 310]);
     feeder.feed(&[Sent { partition: 1, timestamp: 0, value: Some(b"{".to_vec()) }]);
@@ -83,14 +83,14 @@ async fn what_is_logged_moves_with_offsets_and_dead_letters() {
 }
 
 #[tokio::test]
-async fn a_batch_for_the_log_that_is_fenced_leaves_nothing() {
+async fn an_append_that_is_fenced_leaves_nothing() {
     let case = Case::shared().start().await;
-    let mut zombie = logging(&case, "zombie").await;
+    let mut zombie = appending(&case, "zombie").await;
     zombie.claim(&[0, 1]).await;
     zombie.groups(0, 0..50, "1", 10);
     zombie.groups(1, 0..50, "1", 10);
     zombie.feed(&[Sent { partition: 0, timestamp: 0, value: None }]);
-    let mut heir = logging(&case, "heir").await;
+    let mut heir = appending(&case, "heir").await;
     heir.claim(&[1]).await;
 
     // Partition 0 is still the zombie's; not even its part counts.
@@ -103,9 +103,9 @@ async fn a_batch_for_the_log_that_is_fenced_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_batch_for_the_log_that_does_not_fit_leaves_nothing() {
+async fn an_append_that_does_not_fit_leaves_nothing() {
     let case = Case::shared().start().await;
-    let mut feeder = logging(&case, "a").await;
+    let mut feeder = appending(&case, "a").await;
     feeder.claim(&[0]).await;
     let client = case.client().await;
     client
@@ -124,9 +124,9 @@ async fn a_batch_for_the_log_that_does_not_fit_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_batch_for_the_log_counts_once_however_often_it_is_sent() {
+async fn an_append_counts_once_however_often_it_is_sent() {
     let case = Case::shared().start().await;
-    let mut feeder = logging(&case, "a").await;
+    let mut feeder = appending(&case, "a").await;
     feeder.claim(&[0]).await;
     feeder.purchases(0, "1", &[10]);
     let commit = feeder.cut(&[]);
@@ -140,7 +140,7 @@ async fn a_batch_for_the_log_counts_once_however_often_it_is_sent() {
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_that_append_at_once_keep_nobody_waiting() {
     let case = Case::shared().start().await;
-    let (mut a, mut b) = (logging(&case, "a").await, logging(&case, "b").await);
+    let (mut a, mut b) = (appending(&case, "a").await, appending(&case, "b").await);
     a.claim(&[0]).await;
     b.claim(&[1]).await;
     for round in 0..5 {
@@ -150,7 +150,7 @@ async fn workers_that_append_at_once_keep_nobody_waiting() {
         a.store.client().batch_execute("BEGIN").await.unwrap();
         a.commit(&[]).await.unwrap();
         b.commit(&[]).await.unwrap();
-        b.store.compact_log().await.unwrap();
+        b.store.compact_delta_log().await.unwrap();
         a.store.client().batch_execute("COMMIT").await.unwrap();
     }
     assert_eq!(
@@ -162,9 +162,9 @@ async fn workers_that_append_at_once_keep_nobody_waiting() {
 }
 
 #[tokio::test]
-async fn windows_close_with_what_is_in_the_log() {
+async fn windows_close_with_what_is_in_the_delta_log() {
     let case = Case::shared().partitions(1).start().await;
-    let mut feeder = Feeder::new(&case, "a").await.logging_from(2);
+    let mut feeder = Feeder::new(&case, "a").await.appending_from(2);
     feeder.claim(&[0]).await;
     feeder.groups(0, 0..2, "1", 10);
     feeder.groups(0, 0..2, "1", 310);
@@ -175,7 +175,7 @@ async fn windows_close_with_what_is_in_the_log() {
     feeder.commit(&[]).await.unwrap();
     let closed = feeder.close().await;
     assert_eq!((closed.closed_until, closed.closed_rows), (Timestamp::from_secs(at(300)), 2));
-    // Two that have rows in the log, and one that has some in retail_open.
+    // Two that have rows in the delta log, and one that has some in retail_open.
     assert_eq!(closed.open_windows, 3);
     assert_eq!(
         case.retail().await,
@@ -198,7 +198,7 @@ async fn windows_close_with_what_is_in_the_log() {
 #[tokio::test]
 async fn compaction_changes_nothing_that_is_read() {
     let case = Case::shared().partitions(1).start().await;
-    let mut feeder = logging(&case, "a").await;
+    let mut feeder = appending(&case, "a").await;
     feeder.claim(&[0]).await;
     for round in 0..5 {
         feeder.groups(0, round..10, "0.01", 10);
@@ -207,12 +207,12 @@ async fn compaction_changes_nothing_that_is_read() {
     }
     let before = case.text(EVERYTHING).await;
     assert_eq!(deltas(&case).await, 50);
-    assert_eq!(feeder.store.compact_log().await.unwrap(), 10, "of 40 deltas for 10 groups none would be gained");
+    assert_eq!(feeder.store.compact_delta_log().await.unwrap(), 10, "of 40 deltas for 10 groups none would be gained");
     assert_eq!((deltas(&case).await, case.text(EVERYTHING).await), (42, before));
     feeder.groups(0, 0..1, "0.01", 20);
     feeder.commit(&[]).await.unwrap();
     let before = case.text(EVERYTHING).await;
-    assert_eq!(feeder.store.compact_log().await.unwrap(), 41);
+    assert_eq!(feeder.store.compact_delta_log().await.unwrap(), 41);
     assert_eq!((deltas(&case).await, case.text(EVERYTHING).await), (12, before.clone()));
     // What was merged is merged once more.
     for round in 0..31 {
@@ -220,7 +220,7 @@ async fn compaction_changes_nothing_that_is_read() {
         feeder.commit(&[]).await.unwrap();
     }
     let before = case.text(EVERYTHING).await;
-    assert_eq!(feeder.store.compact_log().await.unwrap(), 41);
+    assert_eq!(feeder.store.compact_delta_log().await.unwrap(), 41);
     assert_eq!((deltas(&case).await, case.text(EVERYTHING).await), (12, before));
     feeder.groups(0, 0..1, "1", 4000);
     feeder.commit(&[]).await.unwrap();
@@ -229,14 +229,14 @@ async fn compaction_changes_nothing_that_is_read() {
 }
 
 #[tokio::test]
-async fn the_log_never_holds_much_more_than_four_deltas_for_a_group() {
+async fn the_delta_log_holds_no_more_than_four_deltas_for_a_group() {
     let case = Case::shared().start().await;
-    let mut feeder = logging(&case, "a").await;
+    let mut feeder = appending(&case, "a").await;
     feeder.claim(&[0]).await;
     for round in 0..60 {
         feeder.groups(0, (round * 7) % 40..(round * 7) % 40 + 10, "1", 10);
         feeder.commit(&[]).await.unwrap();
-        feeder.store.compact_log().await.unwrap();
+        feeder.store.compact_delta_log().await.unwrap();
         assert!(deltas(&case).await <= 4 * 50);
     }
     assert_eq!(case.text("SELECT sum(total_quantity) FROM retail").await, "600");
@@ -245,7 +245,7 @@ async fn the_log_never_holds_much_more_than_four_deltas_for_a_group() {
 #[tokio::test]
 async fn large_windows_are_packed_in_several_rows_also_by_compaction() {
     let case = Case::shared().start().await;
-    let mut feeder = logging(&case, "a").await;
+    let mut feeder = appending(&case, "a").await;
     feeder.claim(&[0]).await;
     for _ in 0..5 {
         feeder.groups(0, 0..5000, "0.000001", 10);
@@ -253,7 +253,7 @@ async fn large_windows_are_packed_in_several_rows_also_by_compaction() {
     }
     assert_eq!(case.text("SELECT array_agg(deltas ORDER BY id) FROM delta_log WHERE id <= 2").await, "{4096,904}");
     let before = case.text(EVERYTHING).await;
-    assert_eq!(feeder.store.compact_log().await.unwrap(), 25_000);
+    assert_eq!(feeder.store.compact_delta_log().await.unwrap(), 25_000);
     assert_eq!(case.text("SELECT array_agg(deltas ORDER BY deltas) FROM delta_log").await, "{904,4096}");
     assert_eq!(case.text(EVERYTHING).await, before);
     assert_eq!(
@@ -265,7 +265,7 @@ async fn large_windows_are_packed_in_several_rows_also_by_compaction() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_at_a_time_compacts_or_closes_and_who_dies_at_it_changes_nothing() {
     let case = Case::shared().start().await;
-    let mut feeder = logging(&case, "a").await;
+    let mut feeder = appending(&case, "a").await;
     feeder.claim(&[0]).await;
     for _ in 0..5 {
         feeder.groups(0, 0..10, "1", 10);
@@ -274,8 +274,8 @@ async fn one_at_a_time_compacts_or_closes_and_who_dies_at_it_changes_nothing() {
     let before = case.text(EVERYTHING).await;
     let dies = Feeder::new(&case, "dies").await;
     dies.store.client().batch_execute("BEGIN").await.unwrap();
-    assert_eq!(dies.store.compact_log().await.unwrap(), 50);
-    assert_eq!(feeder.store.compact_log().await.unwrap(), 0);
+    assert_eq!(dies.store.compact_delta_log().await.unwrap(), 50);
+    assert_eq!(feeder.store.compact_delta_log().await.unwrap(), 0);
     assert_eq!(feeder.store.close_windows(false).await.unwrap(), None);
     // Readers and commits do not wait.
     assert_eq!(case.text(EVERYTHING).await, before);
@@ -283,8 +283,8 @@ async fn one_at_a_time_compacts_or_closes_and_who_dies_at_it_changes_nothing() {
     feeder.commit(&[]).await.unwrap();
     let before = case.text(EVERYTHING).await;
     drop(dies);
-    let merged = retail_testbed::eventually("the log can be compacted", async || {
-        Some(feeder.store.compact_log().await.unwrap()).filter(|merged| *merged > 0)
+    let merged = retail_testbed::eventually("the delta log can be compacted", async || {
+        Some(feeder.store.compact_delta_log().await.unwrap()).filter(|merged| *merged > 0)
     })
     .await;
     assert_eq!((merged, case.text(EVERYTHING).await), (60, before));
@@ -318,9 +318,9 @@ async fn whichever_way_deltas_go_the_rows_are_the_same() {
     });
     let steps = steps().new_tree(&mut runner).unwrap().current();
     let mut pipelines = Vec::new();
-    for log_from in [usize::MAX, 1, 6] {
+    for delta_log_from in [usize::MAX, 1, 6] {
         let case = Case::shared().partitions(1).spec("watermark: {delay: 15m}").start().await;
-        let mut feeder = Feeder::new(&case, "a").await.logging_from(log_from);
+        let mut feeder = Feeder::new(&case, "a").await.appending_from(delta_log_from);
         feeder.claim(&[0]).await;
         pipelines.push((case, feeder));
     }
@@ -341,7 +341,7 @@ async fn whichever_way_deltas_go_the_rows_are_the_same() {
                     feeder.commit(&[]).await.unwrap();
                 }
                 Step::Close => closed[at_] += feeder.close().await.closed_rows,
-                Step::Compact => merged[at_] += feeder.store.compact_log().await.unwrap(),
+                Step::Compact => merged[at_] += feeder.store.compact_delta_log().await.unwrap(),
             }
             seen.push(rows(case).await);
         }
