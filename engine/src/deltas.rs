@@ -39,7 +39,7 @@ impl Sums {
     }
 }
 
-/// The sums to add to one row of `retail_open`.
+/// The sums to add to one group of one window.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Row {
     /// Start of the window.
