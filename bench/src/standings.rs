@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::plot::Bar;
 use crate::race::{Finish, Outcome};
 use crate::report::{Table, grouped, spread};
 use crate::results::Race;
@@ -59,15 +60,10 @@ fn outcome(race: &Race, contender: &str, events: u64) -> String {
         .filter(|finish| finish.contender == contender && finish.events == events)
         .map(|finish| &finish.outcome)
         .collect();
-    let is_right = |outcome: &Outcome| match outcome {
-        Outcome::ReadAll => true,
-        Outcome::Compared(verdict) => verdict.is_equal(),
-        Outcome::Failed(_) => false,
-    };
-    match all.iter().find(|outcome| !is_right(outcome)) {
+    match all.iter().find(|outcome| !outcome.is_right()) {
         None => all.first().map_or_else(String::new, |outcome| outcome.in_words()),
         Some(wrong) => {
-            let right = all.iter().filter(|outcome| is_right(outcome)).count();
+            let right = all.iter().filter(|outcome| outcome.is_right()).count();
             let others = if right > 0 { format!("; right in {right} of {} runs", all.len()) } else { String::new() };
             format!("{}{others}", wrong.in_words())
         }
@@ -149,10 +145,11 @@ pub(crate) fn table(race: &Race) -> Table {
 }
 
 /// Median CPU per event in microseconds of all that finished, with their titles: for the plot.
-pub(crate) fn bars(race: &Race) -> Vec<(String, f64)> {
+pub(crate) fn bars(race: &Race) -> Vec<Bar> {
     let Some(&events) = sizes(race).first() else { return Vec::new() };
     let bar = |(name, title): &(String, String)| {
-        Some((title.replace("**", ""), cpu(race, name, events)?.median * 1e6 / events as f64))
+        let is_right = finished(race, name, events).all(|finish| finish.outcome.is_right());
+        Some((title.replace("**", ""), cpu(race, name, events)?.median * 1e6 / events as f64, is_right))
     };
     race.contenders.iter().filter_map(bar).collect()
 }
