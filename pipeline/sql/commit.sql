@@ -34,10 +34,9 @@ WITH v AS (
     RETURNING s.partition, s.floor
 ), added AS (
     INSERT INTO retail_open AS t
-    SELECT r.window_start, r.category, r.payment_method, $21, r.events, r.price_sum::numeric, r.quantity,
-           r.amount::numeric, clock_timestamp()
+    SELECT r.window_start, r.category, r.payment_method, $21, r.events, r.price_sum, r.quantity, r.amount, clock_timestamp()
     FROM unnest(
-        $14::timestamptz[], $15::text[], $16::text[], $17::bigint[], $18::text[], $19::bigint[], $20::text[]
+        $14::timestamptz[], $15::text[], $16::text[], $17::bigint[], $18::numeric[], $19::bigint[], $20::numeric[]
     ) AS r (window_start, category, payment_method, events, price_sum, quantity, amount)
     ON CONFLICT (window_start, category, payment_method, slot) DO UPDATE
     SET events = t.events + excluded.events,
@@ -45,10 +44,18 @@ WITH v AS (
         quantity = t.quantity + excluded.quantity,
         amount = t.amount + excluded.amount,
         updated_at = excluded.updated_at
+), appended AS (
+    -- Slices of the arrays as they came: nothing is taken apart, row by row.
+    INSERT INTO delta_log (
+        window_start, deltas, written_at, categories, payment_methods, events, price_sums, quantities, amounts)
+    SELECT s.window_start, s.stop - s.start + 1, (SELECT clock_timestamp()), ($25::text[])[s.start:s.stop],
+           ($26::text[])[s.start:s.stop], ($27::bigint[])[s.start:s.stop], ($28::numeric[])[s.start:s.stop],
+           ($29::bigint[])[s.start:s.stop], ($30::numeric[])[s.start:s.stop]
+    FROM unnest($22::timestamptz[], $23::integer[], $24::integer[]) AS s (window_start, start, stop)
 ), kept AS (
     INSERT INTO dead_letter
     SELECT *
-    FROM unnest($22::integer[], $23::bigint[], $24::text[], $25::timestamptz[], $26::timestamptz[], $27::bytea[])
+    FROM unnest($31::integer[], $32::bigint[], $33::text[], $34::timestamptz[], $35::timestamptz[], $36::bytea[])
     -- The fence lets no offset pass twice; a row that is there already was put there by hand.
     ON CONFLICT DO NOTHING
 )

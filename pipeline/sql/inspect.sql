@@ -7,7 +7,8 @@ WITH ours (oid) AS (
     SELECT c.oid, c.relname
     FROM ours JOIN pg_class c ON c.relnamespace = ours.oid
     WHERE c.relkind = 'r' AND c.relname IN (
-        'pipeline', 'partition_progress', 'partition_rule', 'retail_open', 'retail_final', 'running', 'dead_letter')
+        'pipeline', 'partition_progress', 'partition_rule', 'retail_open', 'delta_log', 'retail_final', 'running',
+        'dead_letter')
 ), there (line) AS (
     SELECT concat(t.relname, '.', a.attname, ' ', format_type(a.atttypid, a.atttypmod),
                   CASE WHEN a.attnotnull THEN ' not null' END, CASE WHEN a.atthasdef THEN ' default' END)
@@ -19,7 +20,7 @@ WITH ours (oid) AS (
     SELECT pg_get_functiondef(p.oid)
     FROM ours JOIN pg_proc p ON p.pronamespace = ours.oid
     WHERE p.prokind = 'f' AND p.proname IN (
-        'average', 'fence', 'begin_partitions', 'claim', 'is_idle', 'watermark', 'close_windows')
+        'average', 'fence', 'begin_partitions', 'claim', 'is_idle', 'watermark', 'close_windows', 'compact_delta_log')
     UNION ALL
     SELECT concat(c.relname, ' ', pg_get_viewdef(c.oid))
     FROM ours JOIN pg_class c ON c.relnamespace = ours.oid

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use clap::Args;
+use retail_pipeline::postgres::store::DELTA_LOG_FROM;
 
 /// After how long without a sign of life Kafka gives a worker's partitions to others.
 const SESSION_TIMEOUT: &str = "10s";
@@ -27,6 +28,10 @@ pub struct ProcessorArgs {
     /// After how long without a sign of life Kafka gives a worker's partitions to others; at least what the brokers allow
     #[arg(long, value_name = "DURATION", default_value = SESSION_TIMEOUT, env = "RETAIL_SESSION_TIMEOUT", value_parser = retail_pipeline::duration::read)]
     pub session_timeout: Duration,
+
+    /// From how many changed groups of a window on they are appended to the delta log; tests set it low
+    #[arg(long, value_name = "GROUPS", default_value_t = DELTA_LOG_FROM, env = "RETAIL_DELTA_LOG_FROM", hide = true)]
+    pub delta_log_from: usize,
 }
 
 /// What it means.
@@ -42,14 +47,17 @@ pub struct Options {
     pub until_caught_up: bool,
     /// Kafka's session timeout.
     pub session_timeout: Duration,
+    /// From how many changed groups of a window on they are appended to the delta log.
+    pub delta_log_from: usize,
 }
 
 impl ProcessorArgs {
     /// Fills in what was left out.
     pub fn options(&self, until_caught_up: bool) -> Options {
-        let Self { workers, pin, http, session_timeout } = *self;
+        let Self { workers, pin, http, session_timeout, delta_log_from } = *self;
         // Knows of cgroup limits: a pod of one core on a machine of sixty gets one worker.
         let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Options { workers: workers.map_or_else(cores, NonZeroUsize::get), pin, http, until_caught_up, session_timeout }
+        let workers = workers.map_or_else(cores, NonZeroUsize::get);
+        Options { workers, pin, http, until_caught_up, session_timeout, delta_log_from }
     }
 }

@@ -65,6 +65,8 @@ pub(crate) struct Committer {
     pub(crate) state: Arc<State>,
     /// Where the rows of a trigger are printed, if they are.
     pub(crate) print: Option<Print>,
+    /// From how many changed groups of a window on they are appended to the delta log.
+    pub(crate) delta_log_from: usize,
     pub(crate) store: Option<Store>,
     /// Whether there may be windows to close that no other worker has seen.
     pub(crate) close_due: bool,
@@ -193,12 +195,12 @@ impl Committer {
         Ok(Reply::Committed(progress.iter().map(|row| (row.partition, row.start.floor)).collect()))
     }
 
-    /// What follows a commit: windows that may be closed, rows that people see.
+    /// What follows a commit: windows that may be closed, a delta log that may have grown long, rows that people see.
     async fn after(&mut self, commit: &Commit) {
         self.close_due = true;
-        if let Err(error) = self.close_and_print(commit).await {
+        if let Err(error) = self.tidy_and_print(commit).await {
             self.store = None;
-            tracing::debug!(%error, "closing windows is tried again");
+            tracing::debug!(%error, "what follows a commit is tried again");
         }
     }
 
@@ -228,9 +230,15 @@ impl Committer {
         Ok(closed)
     }
 
-    async fn close_and_print(&mut self, commit: &Commit) -> Result<(), DatabaseError> {
+    async fn tidy_and_print(&mut self, commit: &Commit) -> Result<(), DatabaseError> {
         let closed = self.close().await?;
-        let (Some(store), Some(print)) = (&self.store, &self.print) else { return Ok(()) };
+        let Some(store) = &self.store else { return Ok(()) };
+        // What is not done now, or left over, the next commit that appends to the delta log finds.
+        if store.appends(commit) {
+            let merged = store.compact_delta_log().await?;
+            tracing::debug!(merged, "the delta log is compacted");
+        }
+        let Some(print) = &self.print else { return Ok(()) };
         let keys: BTreeSet<RowKey> = commit
             .batch
             .rows
@@ -252,11 +260,17 @@ impl Committer {
         Ok(())
     }
 
+    /// A new session.
+    pub(crate) async fn open(&self) -> Result<Store, DatabaseError> {
+        let store = Store::open(&self.settings.database, &self.settings.pipeline, &self.owner).await?;
+        Ok(store.with_delta_log_from(self.delta_log_from))
+    }
+
     /// The session, opened again if it was lost.
     async fn store(&mut self) -> Result<&Store, DatabaseError> {
         let mut pause = FIRST_PAUSE;
         while self.store.as_ref().is_none_or(Store::is_closed) {
-            match Store::open(&self.settings.database, &self.settings.pipeline, &self.owner).await {
+            match self.open().await {
                 Ok(store) => self.store = Some(store),
                 Err(error) if error.trouble.may_pass() => {
                     self.state.trouble(&self.name, &error.message);

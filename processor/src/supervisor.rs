@@ -248,7 +248,7 @@ impl Processor {
     }
 
     async fn hire(&self, crew: &mut Crew, number: usize, work: &Work) -> Result<(), ProcessorError> {
-        let Settings { pipeline, kafka, database } = &self.settings;
+        let Settings { pipeline, kafka, database: _ } = &self.settings;
         let name = format!("worker-{number}");
         let owner = format!("{}/{}/{number}", hostname(), std::process::id());
         let membership = consumer::Membership {
@@ -257,19 +257,20 @@ impl Processor {
             session_timeout: self.options.session_timeout,
         };
         let consumer = consumer::config(kafka, &membership, pipeline.trigger, work.partitions);
-        let store = Store::open(database, pipeline, &owner).await?;
         let (requests, asked) = mpsc::unbounded_channel();
         let (answers, replies) = std::sync::mpsc::channel();
-        let committer = Committer {
+        let mut committer = Committer {
             settings: self.settings.clone(),
             owner,
             name: format!("{name}, postgres"),
             scout: work.scout.clone(),
             state: Arc::clone(&self.state),
             print: pipeline.console.then(|| Arc::clone(&self.print)),
-            store: Some(store),
+            delta_log_from: self.options.delta_log_from,
+            store: None,
             close_due: false,
         };
+        committer.store = Some(committer.open().await?);
         let parts = Parts {
             settings: self.settings.clone(),
             name: name.clone(),

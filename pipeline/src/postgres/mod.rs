@@ -2,8 +2,10 @@
 //!
 //! All SQL is in `pipeline/sql`, or, where a statement is a line, in the functions here.
 
+mod deltas;
 mod error;
 mod handshake;
+mod money;
 pub mod progress;
 pub mod provision;
 pub mod store;

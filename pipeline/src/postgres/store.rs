@@ -8,7 +8,7 @@ use retail_engine::{Batch, Start, Timestamp};
 use tokio_postgres::{Client, Row, Statement};
 
 use super::time::SqlTime;
-use super::{DatabaseConnection, DatabaseError};
+use super::{DatabaseConnection, DatabaseError, deltas};
 use crate::pipeline::Pipeline;
 use crate::resource::WhenIdle;
 
@@ -18,11 +18,16 @@ const COMMIT: &str = include_str!("../../sql/commit.sql");
 /// slow disk; a server that was stopped answers never.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// From how many changed groups on a window's deltas are appended to the delta log, packed, instead of being added to
+/// rows one by one. Measured: docs/performance.md.
+pub const DELTA_LOG_FROM: usize = 1000;
+
 /// A session with the store, and its prepared statements.
 pub struct Store {
     client: Client,
     connection: DatabaseConnection,
     commit: Statement,
+    delta_log_from: usize,
     when_idle: WhenIdle,
     idle_timeout: Duration,
     max_future: Duration,
@@ -154,10 +159,22 @@ impl Store {
             client,
             connection: connection.clone(),
             commit,
+            delta_log_from: DELTA_LOG_FROM,
             when_idle: pipeline.when_idle,
             idle_timeout: pipeline.idle_timeout,
             max_future: pipeline.rules.max_future.into(),
         })
+    }
+
+    /// The same session, appending a window's deltas to the delta log from so many groups on. What is read stays the same.
+    #[must_use]
+    pub fn with_delta_log_from(self, groups: usize) -> Self {
+        Self { delta_log_from: groups, ..self }
+    }
+
+    /// Whether a commit appends to the delta log, so that [`Store::compact_delta_log`] may have something to do.
+    pub fn appends(&self, commit: &Commit) -> bool {
+        deltas::appends(&commit.batch.rows, self.delta_log_from)
     }
 
     /// Whether the session is over.
@@ -214,7 +231,7 @@ impl Store {
         let each = |value: fn(&retail_engine::Progress) -> i64| progress.iter().map(|p| value(p)).collect::<Vec<i64>>();
         let max_observed: Vec<Option<SqlTime>> = progress.iter().map(|p| p.max_observed.map(SqlTime)).collect();
         let floors: Vec<SqlTime> = progress.iter().map(|p| SqlTime(p.floor)).collect();
-        let rows = &commit.batch.rows;
+        let (added, log) = deltas::split(&commit.batch.rows, self.delta_log_from);
         let letters = &commit.batch.dead_letters;
         // Workers that own different partitions write different rows; more slots than a database has writers help nobody.
         let slot = partitions.iter().min().copied().unwrap_or_default() % 64;
@@ -235,14 +252,23 @@ impl Store {
                     &each(|p| p.counts.gaps),
                     &ago(|idle| idle.since),
                     &ago(|idle| idle.until),
-                    &rows.iter().map(|row| SqlTime(row.window_start)).collect::<Vec<_>>(),
-                    &rows.iter().map(|row| &*row.category).collect::<Vec<_>>(),
-                    &rows.iter().map(|row| &*row.payment_method).collect::<Vec<_>>(),
-                    &rows.iter().map(|row| row.sums.events).collect::<Vec<_>>(),
-                    &rows.iter().map(|row| row.sums.price.to_string()).collect::<Vec<_>>(),
-                    &rows.iter().map(|row| row.sums.quantity).collect::<Vec<_>>(),
-                    &rows.iter().map(|row| row.sums.amount.to_string()).collect::<Vec<_>>(),
+                    &added.windows,
+                    &added.categories,
+                    &added.payment_methods,
+                    &added.events,
+                    &added.price_sums,
+                    &added.quantities,
+                    &added.amounts,
                     &slot,
+                    &log.windows,
+                    &log.starts,
+                    &log.stops,
+                    &log.deltas.categories,
+                    &log.deltas.payment_methods,
+                    &log.deltas.events,
+                    &log.deltas.price_sums,
+                    &log.deltas.quantities,
+                    &log.deltas.amounts,
                     &letters.iter().map(|letter| letter.partition).collect::<Vec<_>>(),
                     &letters.iter().map(|letter| letter.offset).collect::<Vec<_>>(),
                     &letters.iter().map(|letter| letter.reason).collect::<Vec<_>>(),
@@ -277,15 +303,21 @@ impl Store {
         }))
     }
 
+    /// Merges what the delta log holds too often, a bounded piece of it, and answers how many deltas that were. What is read
+    /// stays the same. Nothing while another worker is at it, or closes windows.
+    pub async fn compact_delta_log(&self) -> Result<i64, DatabaseError> {
+        Ok(self.within(self.client.query_one("SELECT compact_delta_log()", &[])).await?.get(0))
+    }
+
     /// The rows of `retail` with these keys, as they are now.
     pub async fn rows(&self, keys: &[RowKey]) -> Result<Vec<RetailRow>, DatabaseError> {
-        // One look-up a key: a join would read all of history.
+        // The conditions keep the join from reading all of history; a look-up for each key would unpack the delta log each time.
         let select = "
-            SELECT r.window_start, r.window_end, r.category, r.payment_method, r.avg_price::text, r.total_quantity,
+            SELECT window_start, r.window_end, category, payment_method, r.avg_price::text, r.total_quantity,
                    r.total_amount::text, r.running_total::text, r.\"timestamp\", r.final
-            FROM unnest($1::timestamptz[], $2::text[], $3::text[]) AS k (window_start, category, payment_method),
-                 LATERAL (SELECT * FROM retail r WHERE r.window_start = k.window_start AND r.category = k.category
-                          AND r.payment_method = k.payment_method) r
+            FROM retail r JOIN unnest($1::timestamptz[], $2::text[], $3::text[]) AS k (window_start, category, payment_method)
+                USING (window_start, category, payment_method)
+            WHERE window_start = ANY ($1) AND category = ANY ($2) AND payment_method = ANY ($3)
             ORDER BY 1, 3, 4";
         let starts: Vec<SqlTime> = keys.iter().map(|key| SqlTime(key.window_start)).collect();
         let categories: Vec<&str> = keys.iter().map(|key| &*key.category).collect();

@@ -83,8 +83,14 @@ async fn two_first_starts_begin_once() {
 
 #[tokio::test]
 async fn extreme_values_are_exact() {
+    for delta_log_from in [usize::MAX, 1] {
+        extreme_values_are_exact_in(delta_log_from).await;
+    }
+}
+
+async fn extreme_values_are_exact_in(delta_log_from: usize) {
     let case = Case::shared().start().await;
-    let mut feeder = Feeder::new(&case, "a").await;
+    let mut feeder = Feeder::new(&case, "a").await.appending_from(delta_log_from);
     feeder.claim(&[0]).await;
     let value = |category: &str, quantity: i64, price: &str| {
         let time = at(0);

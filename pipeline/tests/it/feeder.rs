@@ -23,6 +23,12 @@ impl Feeder {
         Self { store, engine: Engine::new(pipeline.rules, true), epochs: BTreeMap::new(), name }
     }
 
+    /// Appends to the delta log what changes so many groups of a window.
+    pub(crate) fn appending_from(mut self, groups: usize) -> Self {
+        self.store = self.store.with_delta_log_from(groups);
+        self
+    }
+
     pub(crate) async fn claim(&mut self, partitions: &[i32]) {
         for claimed in self.store.claim(partitions, self.name).await.unwrap() {
             self.epochs.insert(claimed.partition, claimed.epoch);
@@ -48,6 +54,16 @@ impl Feeder {
             value: Some(retail_testbed::purchase("A", price, *seconds)),
         };
         self.feed(&seconds.iter().map(sent).collect::<Vec<_>>());
+    }
+
+    /// Feeds a purchase of each of these groups.
+    pub(crate) fn groups(&mut self, partition: i32, groups: std::ops::Range<usize>, price: &str, seconds: i64) {
+        let sent = |group: usize| Sent {
+            partition,
+            timestamp: seconds,
+            value: Some(retail_testbed::purchase(&format!("{group:05}"), price, seconds)),
+        };
+        self.feed(&groups.map(sent).collect::<Vec<_>>());
     }
 
     /// What would be committed, with these partitions idle.

@@ -7,6 +7,11 @@ use crate::feeder::Feeder;
 
 /// A case with closed and open windows, late, invalid and future records, gaps and a raised floor, all consumed.
 async fn consumed() -> Case {
+    consumed_by(|feeder| feeder).await
+}
+
+/// The same, by a feeder of one's own.
+async fn consumed_by(feeder: impl Fn(Feeder) -> Feeder) -> Case {
     let case = Case::shared().start().await;
     let sent = |partition, timestamp, value: &[u8]| Sent { partition, timestamp, value: Some(value.to_vec()) };
     let mut records = vec![
@@ -17,7 +22,7 @@ async fn consumed() -> Case {
         sent(0, 4000, &purchase("A", "0.01", 4000)),
         sent(0, 4001, &purchase("A", "1", 299)),
     ];
-    let mut feeder = Feeder::new(&case, "a").await;
+    let mut feeder = feeder(Feeder::new(&case, "a").await);
     feeder.claim(&[0, 1]).await;
     case.topic.send(&records);
     feeder.feed(&records);
@@ -103,6 +108,38 @@ async fn any_difference_made_by_hand_is_found_and_named() {
             "INSERT INTO dead_letter VALUES (0, 0, 'late')",
             "DELETE FROM dead_letter WHERE partition = 0 AND \"offset\" = 0",
             "dead_letter, partition 0, offset 0: should not be there",
+        ),
+    ] {
+        client.batch_execute(change).await.unwrap();
+        let report = case.verify().await;
+        let difference = report.difference.unwrap_or_default();
+        assert!(!report.equal && difference.contains(said), "{change}: {difference}");
+        client.batch_execute(undo).await.unwrap();
+    }
+    case.assert_exact().await;
+}
+
+#[tokio::test]
+async fn what_is_in_the_delta_log_verifies_and_differences_in_it_are_found() {
+    let case = consumed_by(|feeder| feeder.appending_from(1)).await;
+    assert_eq!(case.text("SELECT count(*) FROM retail_open").await, "0");
+    case.assert_exact().await;
+    let client = case.client().await;
+    for (change, undo, said) in [
+        (
+            "UPDATE delta_log SET events[1] = events[1] + 1 WHERE categories = '{A}'",
+            "UPDATE delta_log SET events[1] = events[1] - 1 WHERE categories = '{A}'",
+            "avg_price is 0.005000 and should be 0.010000",
+        ),
+        (
+            "UPDATE delta_log SET quantities[1] = 2 WHERE categories = '{C}'",
+            "UPDATE delta_log SET quantities[1] = 1 WHERE categories = '{C}'",
+            "total_quantity is 2 and should be 1",
+        ),
+        (
+            "CREATE TABLE taken AS SELECT * FROM delta_log WHERE categories = '{C}'; DELETE FROM delta_log WHERE categories = '{C}'",
+            "INSERT INTO delta_log OVERRIDING SYSTEM VALUE SELECT * FROM taken",
+            "C, COD: is missing",
         ),
     ] {
         client.batch_execute(change).await.unwrap();

@@ -75,8 +75,11 @@ struct Chaos {
 }
 
 impl Chaos {
-    fn hire(&self) -> Program {
-        start(&self.case, &["--workers", "1", "--session-timeout", SESSION_TIMEOUT])
+    /// Starts a processor, which adds to rows, or appends to the delta log, or does both.
+    fn hire(&mut self) {
+        let delta_log_from = ["1", "5", "1000"][self.random.next_u64() as usize % 3];
+        let arguments = ["--workers", "1", "--session-timeout", SESSION_TIMEOUT, "--delta-log-from", delta_log_from];
+        self.crew.push(start(&self.case, &arguments));
     }
 
     /// Takes a processor at random out of the crew.
@@ -89,13 +92,13 @@ impl Chaos {
         match fault {
             Fault::Kill => {
                 self.pick().kill();
-                self.crew.push(self.hire());
+                self.hire();
             }
             Fault::Leave => {
                 let mut leaves = self.pick();
                 leaves.signal("TERM");
                 assert_eq!(leaves.exit_code(LIMIT).await, 0, "{}", leaves.output());
-                self.crew.push(self.hire());
+                self.hire();
             }
             Fault::Zombie => {
                 let zombie = self.pick();
@@ -156,7 +159,7 @@ async fn a_million_purchases_are_exact_after_kills_zombies_and_restarts() {
     let (sent, sending) = sending(&case, args);
 
     let mut chaos = Chaos { case, kafka, postgres, random, crew: Vec::new() };
-    chaos.crew.extend([chaos.hire(), chaos.hire(), chaos.hire()]);
+    (0..3).for_each(|_| chaos.hire());
     for (offsets, fault) in plan {
         let reached = format!("SELECT sum(consumed) >= {offsets} FROM ledger");
         until(&chaos.case, &format!("{offsets} offsets are consumed, before {fault:?}"), &reached).await;

@@ -14,10 +14,17 @@ struct Wired {
 
 impl Wired {
     async fn start() -> Self {
+        Self::start_with("1000").await
+    }
+
+    /// The same, appending to the delta log what changes so many groups.
+    async fn start_with(delta_log_from: &str) -> Self {
         let case = Case::shared().partitions(1).start().await;
         let proxy = Proxy::to(&Postgres::shared().address());
         let through = case.with_database(&proxy.url(&Postgres::shared().url()));
-        let processor = start(&through, &["--workers", "1", "--session-timeout", "6s", "--http", "127.0.0.1:0"]);
+        let arguments =
+            ["--workers", "1", "--session-timeout", "6s", "--http", "127.0.0.1:0", "--delta-log-from", delta_log_from];
+        let processor = start(&through, &arguments);
         case.topic.purchases(0, &[("A", "1", 0)]);
         until_consumed(&case, 1).await;
         Self { case, proxy, processor }
@@ -94,17 +101,19 @@ async fn windows_that_a_killed_worker_was_about_to_close_are_closed_by_its_heir_
 
 #[tokio::test]
 async fn a_commit_whose_answer_is_lost_is_asked_for_and_not_sent_twice() {
-    let wired = Wired::start().await;
-    wired.hold(Moment::AfterTheCommit).await;
-    wired.proxy.cut();
-    // The offsets that it is told moved on, so that a second one would have been fenced.
-    wired.goes_on().await;
+    for delta_log_from in ["1000", "1"] {
+        let wired = Wired::start_with(delta_log_from).await;
+        wired.hold(Moment::AfterTheCommit).await;
+        wired.proxy.cut();
+        // The offsets that it is told moved on, so that a second one would have been fenced.
+        wired.goes_on().await;
+    }
 }
 
 #[tokio::test]
 async fn a_commit_that_never_arrived_is_sent_again() {
-    for moment in [Moment::BeforeTheCommit, Moment::HalfOfTheCommit] {
-        let wired = Wired::start().await;
+    for (moment, delta_log_from) in [(Moment::BeforeTheCommit, "1000"), (Moment::HalfOfTheCommit, "1")] {
+        let wired = Wired::start_with(delta_log_from).await;
         wired.hold(moment).await;
         wired.proxy.cut();
         until_consumed(&wired.case, 3).await;

@@ -33,6 +33,21 @@ async fn running_total_is_the_window_function_over_the_history() {
 }
 
 #[tokio::test]
+async fn purchases_that_go_to_the_delta_log_are_as_exact_and_it_does_not_grow_without_end() {
+    let case = Case::shared().partitions(4).start().await;
+    let _processor = start(&case, &["--workers", "2", "--delta-log-from", "2"]);
+    for seed in 1..6 {
+        produce(&case, 10_000, seed).await;
+        until_consumed(&case, seed as i64 * 10_000).await;
+    }
+    case.assert_exact().await;
+    let log = "
+        SELECT count(*) > 0 AND bool_or(updated_ats IS NOT NULL)
+            AND sum(deltas) < 6 * (SELECT count(*) FROM retail WHERE NOT final) FROM delta_log";
+    until(&case, "the delta log was used and compacted", log).await;
+}
+
+#[tokio::test]
 async fn values_are_exact_to_the_last_decimal() {
     let case = Case::shared().partitions(1).start().await;
     // 0.1 + 0.2, a binary 19.99, half a millionth rounded to even, and nearly a trillion.
@@ -50,7 +65,7 @@ async fn values_are_exact_to_the_last_decimal() {
 #[tokio::test]
 async fn two_processors_share_the_work() {
     let case = Case::shared().partitions(4).start().await;
-    let processors = [start(&case, &["--workers", "1"]), start(&case, &["--workers", "1"])];
+    let processors = [start(&case, &["--workers", "1"]), start(&case, &["--workers", "1", "--delta-log-from", "1"])];
     until(&case, "both have partitions", "SELECT count(DISTINCT owner) = 2 AND count(*) = 4 FROM partition_progress")
         .await;
     produce(&case, 20_000, 1).await;
