@@ -14,6 +14,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, IntoFont, RGBColor, TextStyle};
 
 use crate::curves::{groups, rates};
+use crate::report::grouped;
 use crate::results::Results;
 use crate::standings;
 
@@ -28,6 +29,11 @@ const FONT: &str = "sans-serif";
 /// Letters follow the reader's choice of light or dark; a rule wins over the attributes that plotters writes.
 const STYLE: &str =
     "<style>text { fill: #1f2328; } @media (prefers-color-scheme: dark) { text { fill: #e6edf3; } }</style>";
+
+/// A number as people write it, with no more digits than it has.
+fn plain(value: &f64) -> String {
+    if *value >= 1000.0 { grouped(value.round() as u64) } else { format!("{}", (value * 1e6).round() / 1e6) }
+}
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
@@ -89,7 +95,7 @@ fn draw_bars(area: &Area<'_>, bars: &[Bar]) -> Result<()> {
         .disable_y_axis()
         .x_desc("CPU per event, start included, in microseconds")
         .x_labels(8)
-        .x_label_formatter(&|value| format!("{value:.1}").trim_end_matches(".0").to_owned())
+        .x_label_formatter(&plain)
         .label_style(ink())
         .axis_desc_style(ink())
         .axis_style(INK)
@@ -130,6 +136,8 @@ fn draw_lines(area: &Area<'_>, x: &str, y: &str, lines: Vec<Line>) -> Result<()>
     }
     let mut chart = ChartBuilder::on(area)
         .margin(12)
+        // Half of the last number is beyond the last line.
+        .margin_right(36)
         .x_label_area_size(44)
         .y_label_area_size(64)
         .build_cartesian_2d(range(|point| point.0).log_scale(), range(|point| point.1).log_scale())
@@ -138,6 +146,8 @@ fn draw_lines(area: &Area<'_>, x: &str, y: &str, lines: Vec<Line>) -> Result<()>
         .configure_mesh()
         .x_desc(x)
         .y_desc(y)
+        .x_label_formatter(&plain)
+        .y_label_formatter(&plain)
         .label_style(ink())
         .axis_desc_style(ink())
         .axis_style(INK)

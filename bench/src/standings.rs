@@ -76,10 +76,11 @@ pub(crate) fn in_words(race: &Race) -> String {
     let rounds = race.finishes.iter().map(|finish| finish.repetition + 1).max().unwrap_or(0);
     let mut text = format!(
         "{} purchases on 8 partitions, lz4; {} rows must come out. Each contender from a cold process to the end of the log, into an \
-         empty schema, {rounds} times in turns: the median, with the least and the most. CPU is that of the process tree, start \
+         empty schema, {rounds} time{} in turns: the median, with the least and the most. CPU is that of the process tree, start \
          included, Kafka and Postgres not; RSS is the most at one moment, summed over the processes. Ratios are of runs of the same round.\n",
         grouped(sizes.first().copied().unwrap_or(0)),
-        grouped(race.rows as u64)
+        grouped(race.rows as u64),
+        if rounds == 1 { "" } else { "s" }
     );
     if let [_, small] = sizes[..] {
         text += &format!(
