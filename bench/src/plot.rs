@@ -14,6 +14,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, IntoFont, RGBColor, TextStyle};
 
 use crate::curves::{groups, rates};
+use crate::report::grouped;
 use crate::results::Results;
 use crate::standings;
 
@@ -28,6 +29,11 @@ const FONT: &str = "sans-serif";
 /// Letters follow the reader's choice of light or dark; a rule wins over the attributes that plotters writes.
 const STYLE: &str =
     "<style>text { fill: #1f2328; } @media (prefers-color-scheme: dark) { text { fill: #e6edf3; } }</style>";
+
+/// A number as people write it, with no more digits than it has.
+fn plain(value: &f64) -> String {
+    if *value >= 1000.0 { grouped(value.round() as u64) } else { format!("{}", (value * 1e6).round() / 1e6) }
+}
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
@@ -68,9 +74,12 @@ fn ink() -> TextStyle<'static> {
     (FONT, 16).into_font().color(&INK)
 }
 
+/// A bar: what it is of, the figure, and whether the result was right.
+pub(crate) type Bar = (String, f64, bool);
+
 /// CPU per event of each contender, on a line that begins at nothing, so that twice as long is twice as much.
-fn draw_bars(area: &Area<'_>, bars: &[(String, f64)]) -> Result<()> {
-    let most = bars.iter().map(|(_, value)| *value).fold(0.0, f64::max);
+fn draw_bars(area: &Area<'_>, bars: &[Bar]) -> Result<()> {
+    let most = bars.iter().map(|(_, value, _)| *value).fold(0.0, f64::max);
     if most <= 0.0 {
         return Ok(());
     }
@@ -78,7 +87,7 @@ fn draw_bars(area: &Area<'_>, bars: &[(String, f64)]) -> Result<()> {
         .margin(10)
         .x_label_area_size(40)
         // Room for the number behind the longest bar.
-        .build_cartesian_2d(0.0..most * 1.1, 0.0..bars.len() as f64)
+        .build_cartesian_2d(0.0..most * 1.2, 0.0..bars.len() as f64)
         .map_err(failed)?;
     chart
         .configure_mesh()
@@ -86,6 +95,7 @@ fn draw_bars(area: &Area<'_>, bars: &[(String, f64)]) -> Result<()> {
         .disable_y_axis()
         .x_desc("CPU per event, start included, in microseconds")
         .x_labels(8)
+        .x_label_formatter(&plain)
         .label_style(ink())
         .axis_desc_style(ink())
         .axis_style(INK)
@@ -93,13 +103,14 @@ fn draw_bars(area: &Area<'_>, bars: &[(String, f64)]) -> Result<()> {
         .light_line_style(INK.mix(0.0))
         .draw()
         .map_err(failed)?;
-    for (number, (title, value)) in bars.iter().enumerate() {
+    for (number, (title, value, is_right)) in bars.iter().enumerate() {
         let top = (bars.len() - number) as f64;
         let colour = if title.starts_with("retail-processor") { OURS } else { OTHERS };
         let bar = Rectangle::new([(0.0, top - 0.55), (*value, top - 0.95)], colour.filled());
         chart.draw_series([bar]).map_err(failed)?;
         let middle = Pos::new(HPos::Left, VPos::Center);
-        let label = Text::new(format!("{value:.2}"), (value + most * 0.008, top - 0.75), ink().pos(middle));
+        let figure = format!("{value:.2}{}", if *is_right { "" } else { ", with wrong sums" });
+        let label = Text::new(figure, (value + most * 0.008, top - 0.75), ink().pos(middle));
         let name = Text::new(title.clone(), (0.0, top - 0.3), ink().pos(middle));
         chart.draw_series([label, name]).map_err(failed)?;
     }
@@ -125,6 +136,8 @@ fn draw_lines(area: &Area<'_>, x: &str, y: &str, lines: Vec<Line>) -> Result<()>
     }
     let mut chart = ChartBuilder::on(area)
         .margin(12)
+        // Half of the last number is beyond the last line.
+        .margin_right(36)
         .x_label_area_size(44)
         .y_label_area_size(64)
         .build_cartesian_2d(range(|point| point.0).log_scale(), range(|point| point.1).log_scale())
@@ -133,6 +146,8 @@ fn draw_lines(area: &Area<'_>, x: &str, y: &str, lines: Vec<Line>) -> Result<()>
         .configure_mesh()
         .x_desc(x)
         .y_desc(y)
+        .x_label_formatter(&plain)
+        .y_label_formatter(&plain)
         .label_style(ink())
         .axis_desc_style(ink())
         .axis_style(INK)

@@ -118,6 +118,15 @@ pub(crate) async fn run(
 }
 
 impl Outcome {
+    /// Whether it is as it should be.
+    pub(crate) fn is_right(&self) -> bool {
+        match self {
+            Self::ReadAll => true,
+            Self::Compared(verdict) => verdict.is_equal(),
+            Self::Failed(_) => false,
+        }
+    }
+
     pub(crate) fn in_words(&self) -> String {
         match self {
             Self::ReadAll => "all read".to_owned(),

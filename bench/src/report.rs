@@ -58,38 +58,36 @@ pub(crate) fn spread(Spread { min, median, max }: Spread, digits: usize) -> Stri
 
 /// Everything that was measured, as Markdown.
 pub(crate) fn markdown(results: &Results) -> String {
-    let mut text = String::new();
+    let mut text = Text::default();
     let Results { race, workers, producer, rates, groups, freshness, start_up, recovery } = results;
-    section(&mut text, "On the same work", race.as_ref(), |race| {
+    text.section("On the same work", race.as_ref(), |race| {
         format!(
             "![CPU per event of each contender](performance.svg)\n\n{}\n{}",
             standings::in_words(race),
             standings::table(race)
         )
     });
-    section(&mut text, "Events per second against workers", workers.as_ref(), |race| {
-        standings::workers(race).to_string()
-    });
-    section(&mut text, "What a load costs", rates.as_ref(), |rows| {
+    text.section("Events per second against workers", workers.as_ref(), |race| standings::workers(race).to_string());
+    text.section("What a load costs", rates.as_ref(), |rows| {
         format!("![CPU against load](performance-load.svg)\n\n{}", curves::rates::table(rows))
     });
-    section(&mut text, "What groups and open windows cost", groups.as_ref(), |rows| {
+    text.section("What groups and open windows cost", groups.as_ref(), |rows| {
         format!("![Cost against groups](performance-groups.svg)\n\n{}", curves::groups::table(rows))
     });
-    section(&mut text, "Freshness", freshness.as_ref(), |rows| {
+    text.section("Freshness", freshness.as_ref(), |rows| {
         format!(
             "From before a purchase is sent until its row is seen, by a look each 4 ms; 1,000 other purchases a second beside it.\n\n{}",
             curves::freshness::table(rows)
         )
     });
-    section(&mut text, "Start", start_up.as_ref(), |figures| curves::start_up::table(figures).to_string());
-    section(&mut text, "Recovery", recovery.as_ref(), |rows| {
+    text.section("Start", start_up.as_ref(), |figures| curves::start_up::table(figures).to_string());
+    text.section("Recovery", recovery.as_ref(), |rows| {
         format!(
             "kill -9, and a new process at once; 1,000 purchases a second, trigger 1 s.\n\n{}",
             curves::recovery::table(rows)
         )
     });
-    section(&mut text, "The producer", producer.as_ref(), |loaded| {
+    text.section("The producer", producer.as_ref(), |loaded| {
         format!(
             "`retail-producer --rate max`, all of it on one core, `acks=all`, idempotent, lz4: {} purchases of {:.0} bytes in {:.1} s, \
              **{} a second**, {:.2} µs of CPU each.\n",
@@ -100,18 +98,28 @@ pub(crate) fn markdown(results: &Results) -> String {
             loaded.cpu * 1e6 / loaded.events as f64,
         )
     });
-    text
+    text.text
 }
 
-fn section<T>(text: &mut String, title: &str, figures: Option<&Dated<T>>, tell: impl FnOnce(&T) -> String) {
-    let Some(Dated { setting, figures }) = figures else { return };
-    let Setting { date, machine, load, versions, command } = setting;
-    let versions: Vec<String> = versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
-    *text += &format!(
-        "### {title}\n\n{}\n`{command}`, {date}; {machine}, which everything shares; load before: {load}. {}.\n\n",
-        tell(figures),
-        versions.join(", ")
-    );
+/// What has been told so far.
+#[derive(Default)]
+struct Text {
+    text: String,
+    /// On what it was measured; said again only where it is something else.
+    ground: String,
+}
+
+impl Text {
+    fn section<T>(&mut self, title: &str, figures: Option<&Dated<T>>, tell: impl FnOnce(&T) -> String) {
+        let Some(Dated { setting, figures }) = figures else { return };
+        let Setting { date, machine, load, versions, command } = setting;
+        let versions: Vec<String> = versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
+        let ground = format!("On a machine with {machine}, which everything shares; {}.", versions.join(", "));
+        let said = if ground == self.ground { String::new() } else { format!(" {ground}") };
+        let told = tell(figures);
+        self.text += &format!("### {title}\n\n{told}\n`{command}`, {date}; load before: {load}.{said}\n\n");
+        self.ground = ground;
+    }
 }
 
 /// The document with `text` in the place that is for it.

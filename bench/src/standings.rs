@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::plot::Bar;
 use crate::race::{Finish, Outcome};
 use crate::report::{Table, grouped, spread};
 use crate::results::Race;
@@ -59,15 +60,10 @@ fn outcome(race: &Race, contender: &str, events: u64) -> String {
         .filter(|finish| finish.contender == contender && finish.events == events)
         .map(|finish| &finish.outcome)
         .collect();
-    let is_right = |outcome: &Outcome| match outcome {
-        Outcome::ReadAll => true,
-        Outcome::Compared(verdict) => verdict.is_equal(),
-        Outcome::Failed(_) => false,
-    };
-    match all.iter().find(|outcome| !is_right(outcome)) {
+    match all.iter().find(|outcome| !outcome.is_right()) {
         None => all.first().map_or_else(String::new, |outcome| outcome.in_words()),
         Some(wrong) => {
-            let right = all.iter().filter(|outcome| is_right(outcome)).count();
+            let right = all.iter().filter(|outcome| outcome.is_right()).count();
             let others = if right > 0 { format!("; right in {right} of {} runs", all.len()) } else { String::new() };
             format!("{}{others}", wrong.in_words())
         }
@@ -80,10 +76,11 @@ pub(crate) fn in_words(race: &Race) -> String {
     let rounds = race.finishes.iter().map(|finish| finish.repetition + 1).max().unwrap_or(0);
     let mut text = format!(
         "{} purchases on 8 partitions, lz4; {} rows must come out. Each contender from a cold process to the end of the log, into an \
-         empty schema, {rounds} times in turns: the median, with the least and the most. CPU is that of the process tree, start \
+         empty schema, {rounds} time{} in turns: the median, with the least and the most. CPU is that of the process tree, start \
          included, Kafka and Postgres not; RSS is the most at one moment, summed over the processes. Ratios are of runs of the same round.\n",
         grouped(sizes.first().copied().unwrap_or(0)),
-        grouped(race.rows as u64)
+        grouped(race.rows as u64),
+        if rounds == 1 { "" } else { "s" }
     );
     if let [_, small] = sizes[..] {
         text += &format!(
@@ -149,10 +146,11 @@ pub(crate) fn table(race: &Race) -> Table {
 }
 
 /// Median CPU per event in microseconds of all that finished, with their titles: for the plot.
-pub(crate) fn bars(race: &Race) -> Vec<(String, f64)> {
+pub(crate) fn bars(race: &Race) -> Vec<Bar> {
     let Some(&events) = sizes(race).first() else { return Vec::new() };
     let bar = |(name, title): &(String, String)| {
-        Some((title.replace("**", ""), cpu(race, name, events)?.median * 1e6 / events as f64))
+        let is_right = finished(race, name, events).all(|finish| finish.outcome.is_right());
+        Some((title.replace("**", ""), cpu(race, name, events)?.median * 1e6 / events as f64, is_right))
     };
     race.contenders.iter().filter_map(bar).collect()
 }
