@@ -237,7 +237,7 @@ struct Watch(JoinHandle<Result<f64>>);
 
 fn watch(session: Client, is_processor: bool) -> Watch {
     let look = if is_processor {
-        "SELECT EXISTS (SELECT FROM retail_open) OR EXISTS (SELECT FROM retail_final)"
+        "SELECT EXISTS (SELECT FROM retail_open) OR EXISTS (SELECT FROM delta_log) OR EXISTS (SELECT FROM retail_final)"
     } else {
         "SELECT EXISTS (SELECT FROM result)"
     };
