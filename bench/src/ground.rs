@@ -78,7 +78,7 @@ impl Ground {
              producer: {{eventsPerSecond: {events_per_second}}}\n  \
              watermark: {{delay: {delay}}}\n  window: 5m\n  trigger: {trigger}\n  console: false\n"
         );
-        let file = self.directory.join(&schema).with_extension("yaml");
+        let file = self.directory.join("scratch").join(&schema).with_extension("yaml");
         std::fs::write(&file, &yaml)?;
         let pipeline = Pipeline::parse(&yaml).context(yaml)?;
         let database = DatabaseConnection::new(self.database_url.parse()?, &pipeline.schema);

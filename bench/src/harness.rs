@@ -133,7 +133,13 @@ impl Plan {
         } = args;
         let root = root.canonicalize()?;
         let directory = root.join(".dev/bench");
-        std::fs::create_dir_all(directory.join("logs"))?;
+        // Of the last run, for whoever wonders about it; this one has its own.
+        for leftovers in ["logs", "scratch"].map(|name| directory.join(name)) {
+            if leftovers.exists() {
+                std::fs::remove_dir_all(&leftovers)?;
+            }
+            std::fs::create_dir_all(&leftovers)?;
+        }
         let programs = std::env::current_exe()?.parent().context("this program is in a directory")?.to_owned();
         ensure!(
             programs.join("retail-processor").exists(),

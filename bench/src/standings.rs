@@ -134,7 +134,7 @@ pub(crate) fn table(race: &Race) -> Table {
             share.map_or_else(String::new, percent),
             times.map_or_else(String::new, |times| format!("{:.1}", times.median)),
             marginal.map_or_else(String::new, |(each, _)| format!("{:.2}", each * 1e6)),
-            marginal.map_or_else(String::new, |(_, fixed)| format!("{fixed:.1}")),
+            marginal.map_or_else(String::new, |(_, fixed)| format!("{:.1}", fixed.max(0.0))),
             show(wall, 1),
             wall.map_or_else(String::new, |wall| grouped((events as f64 / wall.median) as u64)),
             show(figures(|finish| Some(finish.measured.peak_mib)), 0),
