@@ -28,6 +28,10 @@ const FETCH_BYTES: usize = 256 << 10;
 /// What one fetch brings of all partitions: what is over the limits above when it arrives.
 const FETCH_ALL_BYTES: usize = 1 << 20;
 
+/// How often at least a consumer says that it lives, and is told who else does: until then, one that has joined waits for its
+/// partitions.
+const HEARTBEAT: Duration = Duration::from_millis(500);
+
 /// What a broker waits for, for a while.
 const FETCH_MIN_BYTES: usize = 64 << 10;
 
@@ -115,7 +119,7 @@ pub(crate) fn config(
         .set("group.id", group_id)
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("session.timeout.ms", session_timeout.as_millis().to_string())
-        .set("heartbeat.interval.ms", (session_timeout / 3).as_millis().to_string())
+        .set("heartbeat.interval.ms", (session_timeout / 3).min(HEARTBEAT).as_millis().to_string())
         // Offsets come from Postgres, and only from there.
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
