@@ -2,7 +2,7 @@
 //!
 //! `hot [EVENTS [DIFFERENT]]` reads so many purchases, as the producer writes them, over and over from so many different ones, and
 //! prints what an event took.
-#![allow(clippy::print_stdout, reason = "it is a program for people")]
+#![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "it is a program for people, and not the engine")]
 
 use std::fmt::Write;
 use std::hint::black_box;

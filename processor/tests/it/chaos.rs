@@ -96,6 +96,8 @@ impl Chaos {
             }
             Fault::Leave => {
                 let mut leaves = self.pick();
+                // One that was started a moment ago knows of no signals yet.
+                leaves.says("processing topic").await;
                 leaves.signal("TERM");
                 assert_eq!(leaves.exit_code(LIMIT).await, 0, "{}", leaves.output());
                 self.hire();
