@@ -40,15 +40,14 @@ mod tests {
 
     #[test]
     fn what_a_thread_on_a_core_starts_stays_there_too() {
-        let cores = for_workers(3).expect("cores");
-        assert_eq!(cores.len(), 3, "more workers than cores share them");
-        let (last, before) = (cores[2], for_workers(1).expect("cores"));
+        // More workers than cores share them, so that a list this long has every core that may be used.
+        let all = || for_workers(256).expect("cores");
+        let (before, last) = (all(), all()[1]);
         let on_core = std::thread::spawn(move || {
             stay_on(last).expect("a core of ours");
-            std::thread::spawn(|| for_workers(1)).join()
+            std::thread::spawn(move || for_workers(256).expect("cores")).join().expect("no panic")
         });
-        let seen = on_core.join().expect("no panic").expect("no panic").expect("cores");
-        assert_eq!(seen, [last]);
-        assert_eq!(for_workers(1).expect("cores"), before, "other threads may go where they could");
+        assert_eq!(on_core.join().expect("no panic"), [last; 256]);
+        assert_eq!(all(), before, "other threads may go where they could");
     }
 }
