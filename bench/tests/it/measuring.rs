@@ -21,14 +21,14 @@ fn number(measured: &Value, field: &str) -> f64 {
 
 #[test]
 fn the_cpu_of_a_grandchild_that_outlives_its_parent_counts() {
-    let burn = "timeout 1 sh -c 'while :; do :; done'";
-    let orphan = measure(&format!("(setsid {burn} &); exit 0"), &[]);
-    assert!(number(&orphan, "cpu") > 0.2, "{orphan}");
-    assert_eq!((&orphan["exit_code"], &orphan["left_behind"]), (&0.into(), &0.into()));
-    // The command itself was done at once.
-    assert!(number(&orphan, "wall") < 0.9, "{orphan}");
+    let count = "i=0; while [ $i -lt 300000 ]; do i=$((i + 1)); done";
+    let child = measure(count, &[]);
+    let orphan = measure(&format!("(setsid sh -c '{count}' &); exit 0"), &[]);
     let nothing = measure("exit 0", &[]);
-    assert!(number(&nothing, "cpu") < 0.1, "{nothing}");
+    assert_eq!((&orphan["exit_code"], &orphan["left_behind"]), (&0.into(), &0.into()));
+    // The same work, so nearly the same CPU, whoever does it. No time: shares of it.
+    let share = (number(&orphan, "cpu") - number(&nothing, "cpu")) / (number(&child, "cpu") - number(&nothing, "cpu"));
+    assert!(share > 0.3, "{share}: {orphan}, {child}, {nothing}");
 }
 
 #[test]
@@ -46,8 +46,14 @@ fn what_takes_too_long_is_ended_and_told() {
 
 #[test]
 fn memory_is_summed_over_the_tree() {
-    // Each `tail` keeps 60 MB until its reader wakes up.
-    let keep = "head -c 60000000 /dev/zero | tail -c 60000000 | (sleep 1.5; cat >/dev/null)";
-    let measured = measure(&format!("({keep}) & ({keep}) & wait"), &[]);
-    assert!((110.0..250.0).contains(&number(&measured, "peak_mib")), "{measured}");
+    // Each `tail` keeps 60 MB until its reader wakes up. How soon both are full and somebody looks, the machine says: on a busy
+    // one they are kept longer.
+    let peak = |seconds: u32| {
+        let keep = format!("head -c 60000000 /dev/zero | tail -c 60000000 | (sleep {seconds}; cat >/dev/null)");
+        number(&measure(&format!("({keep}) & ({keep}) & wait"), &[]), "peak_mib")
+    };
+    let peaks = std::iter::successors(Some(1), |seconds| Some(seconds * 4)).map(peak);
+    let seen: Vec<f64> =
+        peaks.take(3).scan(false, |done, peak| (!std::mem::replace(done, peak > 110.0)).then_some(peak)).collect();
+    assert!(seen.last().is_some_and(|peak| (110.0..250.0).contains(peak)), "{seen:?}");
 }
