@@ -31,11 +31,10 @@ pub struct Sums {
 
 impl Sums {
     fn add(&mut self, event: &Event<'_>) {
-        let price = i128::from(event.price);
         self.events += 1;
-        self.price += Money::from_millionths(price);
+        self.price += Money::from_millionths(event.price.into());
         self.quantity += event.quantity;
-        self.amount += Money::from_millionths(price * i128::from(event.quantity));
+        self.amount += Money::from_millionths(i128::from(event.price) * i128::from(event.quantity));
     }
 }
 
@@ -70,6 +69,7 @@ struct Group {
 }
 
 impl Deltas {
+    #[inline(always)]
     pub(crate) fn add(&mut self, window_start: Timestamp, event: &Event<'_>) {
         let group = Group {
             window_start,
@@ -88,6 +88,8 @@ impl Deltas {
     }
 
     /// Which of the groups it is, a new one if it is none.
+    #[cold]
+    #[inline(never)]
     fn find(&mut self, group: Group) -> u32 {
         let hash = self.state.hash_one(group);
         if let Some(at) = self.index.find(hash, |at| self.groups[*at as usize].0 == group) {
@@ -188,8 +190,10 @@ impl Brief {
             (u64::from_le_bytes(*first), u64::from_le_bytes(*last))
         } else if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
             (u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into())
+        } else if let (&[first, ..], [middle, ..], &[.., last]) = (bytes, &bytes[bytes.len() / 2..], bytes) {
+            (u64::from_le_bytes([first, *middle, last, 0, 0, 0, 0, 0]), 0)
         } else {
-            (bytes.iter().fold(0, |first, byte| first << 8 | u64::from(*byte)), 0)
+            (0, 0)
         };
         Self { length: name.len(), first, last }
     }
@@ -200,6 +204,7 @@ impl Brief {
 }
 
 impl Names {
+    #[inline(always)]
     fn id(&mut self, name: &str) -> u32 {
         let brief = Brief::of(name);
         let spread = brief.first ^ brief.last.rotate_left(32);
@@ -214,6 +219,8 @@ impl Names {
         }
     }
 
+    #[cold]
+    #[inline(never)]
     fn find(&mut self, name: &str, brief: Brief) -> u32 {
         let hash = self.state.hash_one(name);
         if let Some(id) = self.index.find(hash, |id| &*self.names[*id as usize].1 == name) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::decode::Decoder;
+use crate::decode::{Decoder, Find, Task};
 use crate::deltas::{Deltas, Row};
 use crate::fate::{Counts, Fate};
 use crate::lateness::Lateness;
@@ -244,13 +244,19 @@ pub struct Feed<'a> {
 
 impl Feed<'_> {
     /// Judges one record. Nothing is said of a record from before the position: it was judged already.
+    #[inline]
     pub fn record(&mut self, record: &Record<'_>) -> Option<Fate> {
+        self.decoder.way().run(Take { feed: self, record })
+    }
+
+    #[inline(always)]
+    fn take(&mut self, record: &Record<'_>, find: impl Find) -> Option<Fate> {
         if record.offset < self.state.next {
             return None;
         }
         self.skip_to(record.offset);
         self.state.next += 1;
-        let (fate, event_time) = self.judge(record);
+        let (fate, event_time) = self.judge(record, find);
         self.state.counts.count(fate);
         let keep = match fate {
             Fate::Applied => false,
@@ -271,8 +277,9 @@ impl Feed<'_> {
         }
     }
 
-    fn judge(&mut self, record: &Record<'_>) -> (Fate, Option<Timestamp>) {
-        let event = match self.decoder.decode(record.value) {
+    #[inline(always)]
+    fn judge(&mut self, record: &Record<'_>, find: impl Find) -> (Fate, Option<Timestamp>) {
+        let event = match self.decoder.decode_by(record.value, find) {
             Ok(event) => event,
             Err(reason) => return (Fate::Invalid(reason), None),
         };
@@ -291,6 +298,7 @@ impl Feed<'_> {
         (Fate::Applied, Some(time))
     }
 
+    #[cold]
     fn keep(&mut self, record: &Record<'_>, fate: Fate, event_time: Option<Timestamp>) {
         let payload = record.value.map(|value| &value[..value.len().min(MAX_DEAD_LETTER_PAYLOAD)]);
         *self.dead_letter_bytes += DEAD_LETTER_BYTES + payload.map_or(0, <[u8]>::len);
@@ -302,5 +310,20 @@ impl Feed<'_> {
             record_time: record.timestamp,
             payload: payload.map(Box::from),
         });
+    }
+}
+
+/// A record to be judged: all that is done with one is compiled for the way that its bytes are looked at.
+struct Take<'a, 'b> {
+    feed: &'a mut Feed<'b>,
+    record: &'a Record<'a>,
+}
+
+impl Task for Take<'_, '_> {
+    type Output = Option<Fate>;
+
+    #[inline(always)]
+    fn run(self, find: impl Find) -> Option<Fate> {
+        self.feed.take(self.record, find)
     }
 }

@@ -59,7 +59,9 @@ impl Timestamp {
     /// The start of the window of length `window` that this instant lies in. Windows are aligned to the epoch.
     #[must_use]
     pub const fn floor(self, window: Span) -> Self {
-        Self(self.0 - self.0.rem_euclid(window.0))
+        // Nearly all are after 1970, where dividing is simpler.
+        let into = if self.0 >= 0 { (self.0 as u64 % window.0 as u64) as i64 } else { self.0.rem_euclid(window.0) };
+        Self(self.0 - into)
     }
 }
 

@@ -21,7 +21,8 @@ use std::fmt;
 
 use crate::time::Timestamp;
 use fields::{Fields, Value};
-use quotes::{Quotes, Way};
+use quotes::Quotes;
+pub(crate) use quotes::{Find, Task, Way};
 use shape::Shape;
 use timestamp::Dates;
 
@@ -132,14 +133,24 @@ impl Default for Decoder {
 
 impl Decoder {
     /// The purchase in `value`, or why there is none.
-    #[inline(always)]
     pub fn decode<'a>(&'a mut self, value: Option<&'a [u8]>) -> Result<Event<'a>, Reason> {
+        self.way.run(Decode { decoder: self, value })
+    }
+
+    /// The faster way to look at bytes that this processor has.
+    pub(crate) fn way(&self) -> Way {
+        self.way
+    }
+
+    /// The same as [`Self::decode`], within a task of this way.
+    #[inline(always)]
+    pub(crate) fn decode_by<'a>(&'a mut self, value: Option<&'a [u8]>, find: impl Find) -> Result<Event<'a>, Reason> {
         let payload = match value {
             None | Some([]) => return Err(Reason::Empty),
             Some(payload) => payload,
         };
         if let Some(shape) = &mut self.shape
-            && let Some(event) = shape.read(payload, self.way, &mut self.quotes, &mut self.dates)
+            && let Some(event) = shape.read(payload, find, &mut self.quotes, &mut self.dates)
         {
             self.patience = PATIENCE;
             return Ok(event);
@@ -184,6 +195,21 @@ impl Decoder {
             category: read_key(fields.category, &mut self.category).ok_or(Reason::BadKey)?,
             payment_method: read_key(fields.payment_method, &mut self.payment_method).ok_or(Reason::BadKey)?,
         })
+    }
+}
+
+/// A record to be decoded.
+struct Decode<'a> {
+    decoder: &'a mut Decoder,
+    value: Option<&'a [u8]>,
+}
+
+impl<'a> Task for Decode<'a> {
+    type Output = Result<Event<'a>, Reason>;
+
+    #[inline(always)]
+    fn run(self, find: impl Find) -> Self::Output {
+        self.decoder.decode_by(self.value, find)
     }
 }
 
@@ -278,11 +304,12 @@ mod tests {
             let payload = payload.as_bytes();
             let mut decoder = Decoder::default();
             let scanned = decoder.decode(Some(payload)).ok().map(|event| format!("{event:?}"));
-            assert!(scanned.is_some());
-            let mut shape = decoder.shape.take().expect("learnt");
+            assert!(scanned.is_some() && decoder.shape.is_some());
             for way in [Way::Anywhere, Way::best()] {
-                let event = shape.read(payload, way, &mut Quotes::default(), &mut Dates::default());
-                assert_eq!(event.map(|event| format!("{event:?}")), scanned, "{way:?}");
+                (decoder.way, decoder.patience) = (way, 0);
+                let event = decoder.decode(Some(payload));
+                assert_eq!(event.ok().map(|event| format!("{event:?}")), scanned, "{way:?}");
+                assert_eq!(decoder.patience, PATIENCE, "not by its layout");
             }
             let event = decoder.event(slow::read(payload).expect("an object"));
             assert_eq!(event.ok().map(|event| format!("{event:?}")), scanned);

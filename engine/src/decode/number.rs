@@ -64,6 +64,80 @@ pub(super) fn positive(text: &[u8]) -> Option<i64> {
     rest.is_empty().then_some(value.cast_signed())
 }
 
+/// The highest bit of each byte.
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
+/// The byte that makes a digit its value, and a value its digit, eight times.
+pub(super) const ZEROS: u64 = u64::from_le_bytes([b'0'; 8]);
+
+/// Whether each byte is at most nine.
+#[inline(always)]
+pub(super) fn are_digits(values: u64) -> bool {
+    (values.wrapping_add(0x7676_7676_7676_7676) | values) & HIGH == 0
+}
+
+/// The number with these eight digits, the lowest byte first.
+#[inline(always)]
+pub(super) fn from_digits(values: u64) -> u64 {
+    // Two digits make a pair, two pairs make four digits.
+    let pairs = (values * 10 + (values >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs * 100 + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
+    (fours * 10_000 + (fours >> 32)) & 0xffff_ffff
+}
+
+/// A number of at most eight bytes, to be read without a loop, and so without a guess at its length.
+#[derive(Clone, Copy)]
+pub(super) struct Short {
+    /// The value of each digit; the last byte is the highest, and zeros stand before the first.
+    values: u64,
+    /// How many bits of it are before the first.
+    before: u32,
+}
+
+impl Short {
+    /// What stands in `text` from `start` on; nothing if that is not of one to eight bytes, or is close to the beginning of `text`.
+    #[inline(always)]
+    pub(super) fn new(text: &[u8], start: usize, end: usize) -> Option<Self> {
+        let before = 8_usize.wrapping_sub(end.wrapping_sub(start));
+        let eight = text.get(end.wrapping_sub(8)..)?.first_chunk()?;
+        if before >= 8 {
+            return None;
+        }
+        let before = 8 * before as u32;
+        Some(Self { values: (u64::from_le_bytes(*eight) ^ ZEROS) >> before << before, before })
+    }
+
+    #[inline(always)]
+    fn first(self) -> u8 {
+        (self.values >> self.before) as u8
+    }
+
+    /// The same as [`positive`].
+    #[inline(always)]
+    pub(super) fn positive(self) -> Option<i64> {
+        (self.first() != 0 && are_digits(self.values)).then(|| from_digits(self.values).cast_signed())
+    }
+
+    /// The same as [`plain`], but for numbers without decimals, which are nothing.
+    #[inline(always)]
+    pub(super) fn plain(self) -> Option<i64> {
+        /// By the place of the point: how many millionths the last digit counts.
+        const SCALES: [i64; 8] = [0, 1, 10, 100, 1_000, 10_000, 100_000, 0];
+        const POINTS: u64 = u64::from_le_bytes([b'.' ^ b'0'; 8]);
+        let differs = self.values ^ POINTS;
+        // The lowest of these bits is that of the first point. Without one it is as if it came first, where none may be.
+        let points = differs.wrapping_sub(0x0101_0101_0101_0101) & !differs & HIGH;
+        let point = points.trailing_zeros() & 0b11_1000;
+        let scale = SCALES[(point / 8) as usize];
+        let behind = self.values >> point & !0xff;
+        let ahead = self.values & ((1 << point) - 1);
+        let values = behind << point | ahead << 8;
+        let whole = point.wrapping_sub(self.before);
+        let fits = scale != 0 && are_digits(values) && (whole == 8 || (whole > 8 && self.first() != 0));
+        fits.then(|| from_digits(values).cast_signed() * scale)
+    }
+}
+
 /// What a number has below its last millionth.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Rest {
@@ -212,6 +286,48 @@ mod tests {
             }
         }
         assert_eq!(plain_ones, 6 * 5, "each integer that JSON has, with no, one, two and six decimals");
+    }
+
+    /// `text` as a short number, wherever it stands.
+    fn short(text: &str) -> Option<Short> {
+        let shorts = ["\"price\": ", "99999999", ".0.0.0.0"].map(|before| {
+            let all = format!("{before}{text}}}");
+            Short::new(all.as_bytes(), before.len(), before.len() + text.len())
+        });
+        let values = shorts.map(|short| short.map(|short| short.values));
+        assert!(values.iter().all(|value| *value == values[0]), "{text}");
+        shorts[0]
+    }
+
+    #[test]
+    fn short_numbers_are_what_longer_ones_would_be() {
+        // Every text of up to six of these characters.
+        let mut texts = vec![String::new()];
+        let mut tried = 0;
+        let longest = if cfg!(miri) { 3 } else { 6 };
+        while let Some(text) = texts.pop() {
+            if let Some(short) = short(&text) {
+                let bytes = text.as_bytes();
+                assert_eq!(short.positive(), positive(bytes), "{text}");
+                assert_eq!(short.plain(), plain(bytes).filter(|_| text.contains('.')), "{text}");
+                tried += 1;
+            }
+            if text.len() < longest {
+                texts.extend(['0', '1', '9', '.', '-', '/', ':', 'é'].map(|next| format!("{text}{next}")));
+            }
+        }
+        assert!(tried > 500, "{tried}");
+    }
+
+    #[test]
+    fn short_numbers_have_one_to_eight_bytes_with_eight_to_look_at() {
+        assert_eq!(short("12345678").and_then(Short::positive), Some(12_345_678));
+        assert_eq!(short("1.234567").and_then(Short::plain), Some(1_234_567));
+        assert_eq!(short("99999.99").and_then(Short::plain), Some(99_999_990_000));
+        assert!(short("123456789").is_none() && short("").is_none());
+        assert!(Short::new(b"1234567", 6, 7).is_none(), "the beginning of the text is too close");
+        assert!(Short::new(b"12345678", 7, 9).is_none(), "beyond its end");
+        assert!(Short::new(b"123456789", 8, 3).is_none(), "the wrong way round");
     }
 
     #[test]

@@ -3,42 +3,41 @@
 //! It is the one question that is asked of every byte, and it is asked in two ways: with AVX2 where the processor has it, and with
 //! plain arithmetic on eight bytes at a time everywhere else. Both give the same answer, which a test compares.
 
+/// How many words a map has.
+const WORDS: usize = 64;
+
 /// The longest record that is looked at, in bytes.
-const LONGEST: usize = 4096;
+const LONGEST: usize = (WORDS - 1) * 64;
 
 /// The quotes of a record, and that it has neither control characters nor backslashes.
 #[derive(Debug)]
-pub(super) struct Quotes {
-    /// A bit for each byte, and behind the last of them at least sixty-four that are zero.
-    map: [u64; LONGEST / 64 + 2],
+pub(crate) struct Quotes {
+    /// A bit for each byte, and behind the last of them a word of zeros at least.
+    map: [u64; WORDS + 1],
     /// How many words of it are of this record.
     words: usize,
 }
 
-/// What is seen in sixty-four bytes.
-pub(super) struct Block {
-    /// A bit for each quote.
-    quotes: u64,
-    /// Whether any is a control character or a backslash.
-    odd: bool,
-    /// Whether any is not ASCII.
-    wide: bool,
-}
-
 /// One of the two ways to look at bytes.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Way {
+pub(crate) enum Way {
     Anywhere,
     #[cfg(target_arch = "x86_64")]
     Avx2(avx2::Present),
 }
 
+/// A way's function: maps the quotes of a payload and returns it as text; nothing if it is none, if it has control characters or
+/// backslashes, if it is shorter than sixty-four bytes, or too long.
+pub(crate) trait Find: for<'a> Fn(&mut Quotes, &'a [u8]) -> Option<&'a str> {}
+
+impl<F: for<'a> Fn(&mut Quotes, &'a [u8]) -> Option<&'a str>> Find for F {}
+
 /// What is done with a map, compiled for each of the ways.
-pub(super) trait Task {
+pub(crate) trait Task {
     type Output;
 
     /// To be marked `#[inline(always)]`, as all that it calls and that shall have the instructions of the way.
-    fn run(self, look: impl Fn(&[u8; 64]) -> Block) -> Self::Output;
+    fn run(self, find: impl Find) -> Self::Output;
 }
 
 impl Way {
@@ -53,56 +52,64 @@ impl Way {
 
     /// Does it this way.
     #[inline]
-    pub(super) fn run<T: Task>(self, task: T) -> T::Output {
+    pub(crate) fn run<T: Task>(self, task: T) -> T::Output {
         match self {
-            Self::Anywhere => task.run(anywhere::look),
+            Self::Anywhere => task.run(anywhere::find),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(present) => avx2::run(present, task),
         }
     }
 }
 
+/// What is in a payload besides quotes.
+struct Contents {
+    /// A control character or a backslash.
+    odd: bool,
+    /// Something that is not ASCII.
+    wide: bool,
+}
+
 impl Default for Quotes {
     fn default() -> Self {
-        Self { map: [0; LONGEST / 64 + 2], words: 0 }
+        Self { map: [0; WORDS + 1], words: 0 }
     }
 }
 
 impl Quotes {
-    /// Maps the quotes of `payload` and returns it as text; nothing if it is none, if it has control characters or
-    /// backslashes, if it is shorter than sixty-four bytes, or too long.
+    /// The one loop of all ways. `look` sees sixty-four bytes, answers with a bit for each quote, and adds to what was seen before;
+    /// `contents` says what that comes to.
     #[inline(always)]
-    pub(super) fn find<'a>(&mut self, payload: &'a [u8], look: impl Fn(&[u8; 64]) -> Block) -> Option<&'a str> {
+    fn find<'a, Seen: Copy>(
+        &mut self,
+        payload: &'a [u8],
+        nothing: Seen,
+        look: impl Fn(&[u8; 64], Seen) -> (u64, Seen),
+        contents: impl Fn(Seen) -> Contents,
+    ) -> Option<&'a str> {
         let last = payload.last_chunk().filter(|_| payload.len() <= LONGEST)?;
         let (blocks, rest) = payload.as_chunks();
-        let (mut odd, mut wide) = (false, false);
-        let mut see = |bytes: &[u8; 64]| {
-            let block = look(bytes);
-            (odd, wide) = (odd | block.odd, wide | block.wide);
-            block.quotes
-        };
+        let mut seen = nothing;
         for (bytes, map) in blocks.iter().zip(&mut self.map) {
-            *map = see(bytes);
+            (*map, seen) = look(bytes, seen);
         }
         // The last sixty-four bytes, without those that the blocks have had; which may be all of them.
-        self.map[blocks.len()] = see(last).checked_shr(64 - rest.len() as u32).unwrap_or(0);
-        self.map[blocks.len() + 1] = 0;
+        let (quotes, seen) = look(last, seen);
         self.words = blocks.len() + 1;
-        match (odd, wide) {
-            (true, _) => None,
-            (false, true) => str::from_utf8(payload).ok(),
-            (false, false) => Some(ascii(payload)),
+        self.map[blocks.len()] = quotes.checked_shr(64 - rest.len() as u32).unwrap_or(0);
+        self.map[self.words] = 0;
+        match contents(seen) {
+            Contents { odd: true, .. } => None,
+            Contents { wide: true, .. } => str::from_utf8(payload).ok(),
+            Contents { .. } => Some(ascii(payload)),
         }
     }
 
-    /// The first quote at or after a place; a place far beyond the end if there is none.
+    /// The first quote at or after a place in the record, or at its end; a place far beyond the end if there is none. For a place
+    /// beyond the end, any.
     #[inline(always)]
     pub(super) fn next(&self, from: usize) -> usize {
-        let (word, bit) = (from / 64, from % 64);
-        let ahead = match self.map.get(word..).and_then(<[u64]>::first_chunk) {
-            Some([here, behind]) => here >> bit | behind << 1 << (63 - bit),
-            None => 0,
-        };
+        let (word, bit) = (from / 64 % WORDS, from % 64);
+        let ahead = self.map[word] >> bit | self.map[word + 1] << 1 << (63 - bit);
         if ahead == 0 { self.next_word(word + 1) } else { from + ahead.trailing_zeros() as usize }
     }
 
@@ -124,22 +131,35 @@ fn ascii(payload: &[u8]) -> &str {
 }
 
 /// Eight bytes at a time, in ordinary registers.
-mod anywhere {
-    use super::Block;
+pub(super) mod anywhere {
+    use super::{Contents, Quotes};
 
     /// The highest bit of each byte.
     const HIGH: u64 = each(0x80);
 
+    /// The highest bit of each byte that is odd, or wide.
+    #[derive(Clone, Copy, Default)]
+    struct Seen {
+        odd: u64,
+        wide: u64,
+    }
+
     #[inline(always)]
-    pub(super) fn look(bytes: &[u8; 64]) -> Block {
-        let (mut quotes, mut odd, mut wide) = (0, 0, 0);
+    pub(in super::super) fn find<'a>(quotes: &mut Quotes, payload: &'a [u8]) -> Option<&'a str> {
+        let contents = |seen: Seen| Contents { odd: seen.odd != 0, wide: seen.wide != 0 };
+        quotes.find(payload, Seen::default(), look, contents)
+    }
+
+    #[inline(always)]
+    fn look(bytes: &[u8; 64], mut seen: Seen) -> (u64, Seen) {
+        let mut quotes = 0;
         for (i, bytes) in bytes.as_chunks().0.iter().enumerate() {
             let bytes = u64::from_le_bytes(*bytes);
             quotes |= gather(equal(bytes, b'"')) << (8 * i);
-            odd |= equal(bytes, b'\\') | controls(bytes);
-            wide |= bytes & HIGH;
+            seen.odd |= equal(bytes, b'\\') | controls(bytes);
+            seen.wide |= bytes & HIGH;
         }
-        Block { quotes, odd: odd != 0, wide: wide != 0 }
+        (quotes, seen)
     }
 
     /// Eight times the same byte.
@@ -173,11 +193,11 @@ pub(super) mod avx2 {
         _mm256_set1_epi8,
     };
 
-    use super::{Block, Task};
+    use super::{Contents, Quotes, Task};
 
     /// Proof that this processor has the instructions: there is no other way to one of these than [`Present::here`].
     #[derive(Clone, Copy, Debug)]
-    pub(in super::super) struct Present(());
+    pub(crate) struct Present(());
 
     impl Present {
         pub(super) fn here() -> Option<Self> {
@@ -197,26 +217,51 @@ pub(super) mod avx2 {
 
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
     fn run_here<T: Task>(task: T) -> T::Output {
-        task.run(|bytes| look(bytes))
+        task.run(|quotes, payload| find(quotes, payload))
+    }
+
+    /// What was seen in each of thirty-two places.
+    #[derive(Clone, Copy)]
+    struct Seen {
+        /// The lowest byte.
+        lowest: __m256i,
+        /// All ones if there was a backslash.
+        backslashes: __m256i,
+        /// All bytes, one over the other.
+        any: __m256i,
     }
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn look(bytes: &[u8; 64]) -> Block {
-        let (first, second) = (load(&bytes[..32]), load(&bytes[32..]));
-        let quotes = |half| u64::from(mask(_mm256_cmpeq_epi8(half, _mm256_set1_epi8(b'"'.cast_signed()))));
-        let odd = _mm256_or_si256(odd(first), odd(second));
-        let wide = _mm256_or_si256(first, second);
-        Block { quotes: quotes(first) | quotes(second) << 32, odd: mask(odd) != 0, wide: mask(wide) != 0 }
+    fn find<'a>(quotes: &mut Quotes, payload: &'a [u8]) -> Option<&'a str> {
+        let nothing = Seen { lowest: all(u8::MAX), backslashes: all(0), any: all(0) };
+        quotes.find(payload, nothing, |bytes, seen| look(bytes, seen), |seen| contents(seen))
     }
 
-    /// All ones in each byte that is a backslash, or not above the last control character.
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn odd(bytes: __m256i) -> __m256i {
-        let backslash = _mm256_cmpeq_epi8(bytes, _mm256_set1_epi8(b'\\'.cast_signed()));
-        let control = _mm256_cmpeq_epi8(_mm256_min_epu8(bytes, _mm256_set1_epi8(0x1f)), bytes);
-        _mm256_or_si256(backslash, control)
+    fn look(bytes: &[u8; 64], mut seen: Seen) -> (u64, Seen) {
+        let halves = [load(&bytes[..32]), load(&bytes[32..])];
+        for half in halves {
+            seen.lowest = _mm256_min_epu8(seen.lowest, half);
+            seen.backslashes = _mm256_or_si256(seen.backslashes, _mm256_cmpeq_epi8(half, all(b'\\')));
+            seen.any = _mm256_or_si256(seen.any, half);
+        }
+        let [first, second] = halves.map(|half| u64::from(mask(_mm256_cmpeq_epi8(half, all(b'"')))));
+        (first | second << 32, seen)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn contents(seen: Seen) -> Contents {
+        let controls = _mm256_cmpeq_epi8(_mm256_min_epu8(seen.lowest, all(0x1f)), seen.lowest);
+        Contents { odd: mask(_mm256_or_si256(controls, seen.backslashes)) != 0, wide: mask(seen.any) != 0 }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn all(byte: u8) -> __m256i {
+        _mm256_set1_epi8(byte.cast_signed())
     }
 
     /// The highest bit of each byte.
@@ -247,10 +292,10 @@ mod tests {
     impl<'a> Task for FindAll<'a> {
         type Output = Found<'a>;
 
-        fn run(self, look: impl Fn(&[u8; 64]) -> Block) -> Found<'a> {
+        fn run(self, find: impl Find) -> Found<'a> {
             // As a longer record leaves it behind.
-            let mut quotes = Quotes { map: [u64::MAX; LONGEST / 64 + 2], words: LONGEST / 64 };
-            let text = quotes.find(self.0, look)?;
+            let mut quotes = Quotes { map: [u64::MAX; WORDS + 1], words: WORDS };
+            let text = find(&mut quotes, self.0)?;
             let next = |from| Some(quotes.next(from)).filter(|at| *at < text.len());
             Some((text, std::iter::successors(next(0), |at| next(at + 1)).collect()))
         }

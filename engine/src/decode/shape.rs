@@ -20,15 +20,22 @@
 //! Only good purchases are read here. Whatever else a record is, the answer is nothing, and others find out what it is.
 
 use super::fields::{Field, Value};
-use super::quotes::{Block, Quotes, Task, Way};
+use super::number::{self, Short};
+use super::quotes::{Find, Quotes, anywhere};
 use super::timestamp::{Dates, unix_seconds};
-use super::{Event, fits_key, number, price, quantity, scan};
+use super::{Event, fits_key, price, quantity, scan};
 
 /// How purchases are laid out.
 #[derive(Debug)]
 pub(super) struct Shape {
-    /// The literals, each but the last with a value behind it.
-    literals: Vec<Literal>,
+    /// What a record begins with.
+    first: Literal,
+    /// What is between two values.
+    between: Vec<Literal>,
+    /// What a record ends with.
+    tail: Literal,
+    /// What literals have behind their blocks, each with the value after which it comes; that at the beginning comes after none.
+    long: Vec<(Option<usize>, Box<[u8]>)>,
     /// Which values a purchase is made of.
     needed: Needed,
     /// Those that are not needed and have no quotes.
@@ -47,6 +54,8 @@ struct Needed {
     timestamp: usize,
     /// Whether the timestamp has quotes.
     timestamp_is_text: bool,
+    /// Whether the last value has.
+    last_is_text: bool,
 }
 
 impl Shape {
@@ -56,12 +65,23 @@ impl Shape {
         scan::walk(record, |name, value, place| {
             let quoted = matches!(value, Value::Plain(_));
             let inside = if quoted { place.start + 1..place.end - 1 } else { place };
-            literals.push(Literal::new(&record[end..inside.start]));
+            literals.push(&record[end..inside.start]);
             values.push((Field::named(name), quoted));
             end = inside.end;
             Some(())
         })?;
-        literals.push(Literal::new(&record[end..]));
+        let tail = &record[end..];
+        if tail.len() > BLOCK {
+            return None;
+        }
+        let long = literals
+            .iter()
+            .enumerate()
+            .filter_map(|(number, literal)| Some((number.checked_sub(1), literal.as_bytes().get(BLOCK..)?.into())));
+        let long = long.filter(|(_, rest): &(_, Box<[u8]>)| !rest.is_empty()).collect();
+        let (first, between) = literals.split_first()?;
+        let (first, tail) = (Literal::new(first), Literal::tail(tail));
+        let between = between.iter().map(|literal| Literal::new(literal)).collect();
         let place = |field| values.iter().position(|(other, _)| *other == Some(field));
         let text = |field| place(field).filter(|at| values[*at].1);
         let number = |field| place(field).filter(|at| !values[*at].1);
@@ -73,56 +93,64 @@ impl Shape {
             price: number(Field::Price)?,
             timestamp,
             timestamp_is_text: values[timestamp].1,
+            last_is_text: values.last()?.1,
         };
         let read_anyway = [needed.quantity, needed.price, needed.timestamp];
         let bare = (0..values.len()).filter(|at| !values[*at].1 && !read_anyway.contains(at)).collect();
         let places = vec![(0, 0); values.len()];
-        let mut shape = Self { literals, needed, bare, places };
-        let fits = shape.read(record.as_bytes(), Way::best(), &mut Quotes::default(), &mut Dates::default()).is_some();
+        let mut shape = Self { first, between, tail, long, needed, bare, places };
+        let fits =
+            shape.read(record.as_bytes(), anywhere::find, &mut Quotes::default(), &mut Dates::default()).is_some();
         fits.then_some(shape)
     }
 
     /// How many fields its records have.
     #[cfg(test)]
     pub(super) fn fields(&self) -> usize {
-        self.literals.len() - 1
+        self.places.len()
     }
 
     /// The purchase in `payload`, if it is one of this layout.
-    #[inline]
+    #[inline(always)]
     pub(super) fn read<'a>(
         &mut self,
         payload: &'a [u8],
-        way: Way,
+        find: impl Find,
         quotes: &mut Quotes,
         dates: &mut Dates,
     ) -> Option<Event<'a>> {
-        way.run(Read { shape: self, payload, quotes, dates })
+        let text = find(quotes, payload)?;
+        if self.fits(payload, quotes) { self.event(text, dates) } else { None }
     }
 
     /// Whether all literals are in their places. Afterwards `places` says where the values are.
     #[inline(always)]
     fn fits(&mut self, text: &[u8], quotes: &Quotes) -> bool {
-        let Some((tail, literals)) = self.literals.split_last() else { return false };
-        let Some(tail_start) = text.len().checked_sub(tail.bytes.len()) else { return false };
-        let mut end = literals[0].bytes.len();
-        for (place, literal) in self.places.iter_mut().zip(&literals[1..]) {
+        let Self { first, between, tail, long, places, .. } = self;
+        let Some(last) = text.last_chunk() else { return false };
+        let mut differences = Differences::default();
+        differences.note(last, tail);
+        if !first.compare(text, 0, &mut differences) {
+            return false;
+        }
+        let mut end = first.length;
+        for (place, literal) in places.iter_mut().zip(&*between) {
             let start = quotes.next(end).wrapping_sub(literal.quote);
-            *place = (end, start);
-            end = start.wrapping_add(literal.bytes.len());
-        }
-        self.places[literals.len() - 1] = (end, tail_start);
-        let ends = tail.bytes[0] != b'"' || quotes.next(end) == tail_start;
-        let starts = std::iter::once(0).chain(self.places.iter().map(|(_, end)| *end));
-        let mut differences = [0; BLOCK / 8];
-        for (literal, start) in literals.iter().zip(starts) {
-            match literal.differences(text, start) {
-                Some(more) => differences.iter_mut().zip(more).for_each(|(differences, more)| *differences |= more),
-                None if literal.is_at(text, start) => {}
-                None => return false,
+            if !literal.compare(text, start, &mut differences) {
+                return false;
             }
+            *place = (end, start);
+            end = start + literal.length;
         }
-        differences == [0; BLOCK / 8] && ends && text.ends_with(&tail.bytes)
+        let tail_start = text.len().wrapping_sub(tail.length);
+        places[between.len()] = (end, tail_start);
+        if !differences.none() || (self.needed.last_is_text && quotes.next(end) != tail_start) {
+            return false;
+        }
+        long.iter().all(|(after, rest)| {
+            let start = after.map_or(0, |value| places[value].1);
+            text.get(start + BLOCK..).is_some_and(|text| text.starts_with(rest))
+        })
     }
 
     /// The value at a place of a record that fits; nothing where the literal behind it begins too early.
@@ -132,11 +160,20 @@ impl Shape {
         text.get(start..end)
     }
 
+    /// The same as a number of a few bytes, if it may be one.
+    #[inline(always)]
+    fn short(&self, at: usize, text: &[u8]) -> Option<Short> {
+        let (start, end) = self.places[at];
+        Short::new(text, start, end)
+    }
+
     /// The same as a key.
     #[inline(always)]
     fn key<'a>(&self, at: usize, text: &'a str) -> Option<&'a str> {
         let (start, end) = self.places[at];
-        text.get(start..end).filter(|key| fits_key(key))
+        let (to_end, _) = text.split_at_checked(end)?;
+        let (_, key) = to_end.split_at_checked(start)?;
+        fits_key(key).then_some(key)
     }
 
     /// What a record that fits says, if its values are those of a purchase.
@@ -144,91 +181,116 @@ impl Shape {
     fn event<'a>(&self, text: &'a str, dates: &mut Dates) -> Option<Event<'a>> {
         let (needed, bytes) = (&self.needed, text.as_bytes());
         for &at in &self.bare {
-            if !is_bare(self.value(at, bytes)?) {
+            if self.short(at, bytes).and_then(Short::positive).is_none() && !is_bare(self.value(at, bytes)?) {
                 return None;
             }
         }
-        let (timestamp, amount) = (self.value(needed.timestamp, bytes)?, self.value(needed.price, bytes)?);
+        let timestamp = self.value(needed.timestamp, bytes)?;
         Some(Event {
             timestamp: if needed.timestamp_is_text {
                 dates.rfc3339(timestamp)?
             } else {
                 number::is_number(timestamp).then(|| unix_seconds(timestamp))??
             },
-            price: match number::plain(amount) {
+            price: match self.short(needed.price, bytes).and_then(Short::plain) {
                 Some(price) => price,
-                None => number::is_number(amount).then(|| price(amount))??,
+                None => long_price(self.value(needed.price, bytes)?)?,
             },
-            quantity: quantity(self.value(needed.quantity, bytes)?)?,
+            quantity: match self.short(needed.quantity, bytes).and_then(Short::positive) {
+                Some(quantity) => quantity,
+                None => quantity(self.value(needed.quantity, bytes)?)?,
+            },
             category: self.key(needed.category, text)?,
             payment_method: self.key(needed.payment_method, text)?,
         })
     }
 }
 
-/// A record to be read.
-struct Read<'a, 'b> {
-    shape: &'b mut Shape,
-    payload: &'a [u8],
-    quotes: &'b mut Quotes,
-    dates: &'b mut Dates,
-}
-
-impl<'a> Task for Read<'a, '_> {
-    type Output = Option<Event<'a>>;
-
-    #[inline(always)]
-    fn run(self, look: impl Fn(&[u8; 64]) -> Block) -> Option<Event<'a>> {
-        let text = self.quotes.find(self.payload, look)?;
-        if self.shape.fits(self.payload, self.quotes) { self.shape.event(text, self.dates) } else { None }
-    }
+/// The price that a text without quotes names, if any.
+#[cold]
+fn long_price(text: &[u8]) -> Option<i64> {
+    number::is_number(text).then(|| price(text))?
 }
 
 /// Whether that is a value that needs no quotes.
-#[inline]
+#[cold]
 fn is_bare(value: &[u8]) -> bool {
-    number::positive(value).is_some() || number::is_number(value) || matches!(value, b"true" | b"false" | b"null")
+    number::is_number(value) || matches!(value, b"true" | b"false" | b"null")
 }
 
 /// Bytes that are the same in each record.
 #[derive(Debug)]
 struct Literal {
-    bytes: Box<[u8]>,
-    /// The bytes in a block with zeros behind, if they are no more, and ones where there are bytes.
-    block: [u64; BLOCK / 8],
-    mask: [u64; BLOCK / 8],
-    /// Where its first quote is; a last literal may have none.
+    /// How many they are.
+    length: usize,
+    /// Where their first quote is; a tail may have none.
     quote: usize,
+    /// The first of them, with zeros behind if they are fewer; of a tail the last, with zeros before.
+    block: [u64; BLOCK / 8],
+    /// Ones where the block has bytes of theirs.
+    mask: [u64; BLOCK / 8],
 }
 
-/// So many bytes are compared at once; a longer literal is compared as any other bytes.
+/// So many bytes are compared at once.
 const BLOCK: usize = 32;
+
+/// What differed, in all literals together: looked at once, in the end.
+#[derive(Default)]
+struct Differences([u64; BLOCK / 8]);
 
 impl Literal {
     fn new(text: &str) -> Self {
-        let byte = |i: usize| text.as_bytes().get(i).copied();
+        Self::in_block(text, 0)
+    }
+
+    fn tail(text: &str) -> Self {
+        Self::in_block(text, BLOCK.saturating_sub(text.len()))
+    }
+
+    /// With so many zeros before.
+    fn in_block(text: &str, zeros: usize) -> Self {
+        let byte = |i: usize| i.checked_sub(zeros).and_then(|i| text.as_bytes().get(i)).copied();
         let words = |byte: &dyn Fn(usize) -> u8| {
             std::array::from_fn(|word| u64::from_le_bytes(std::array::from_fn(|i| byte(word * 8 + i))))
         };
         Self {
-            bytes: text.as_bytes().into(),
+            length: text.len(),
+            quote: text.find('"').unwrap_or(0),
             block: words(&|i| byte(i).unwrap_or(0)),
             mask: words(&|i| byte(i).map_or(0, |_| 0xff)),
-            quote: text.find('"').unwrap_or(0),
         }
     }
 
-    /// What differs if it does not begin there; nothing if that cannot be said of it at once.
+    /// Whether its block begins there, unless `differences` says otherwise.
     #[inline(always)]
-    fn differences(&self, text: &[u8], start: usize) -> Option<[u64; BLOCK / 8]> {
-        let here = text.get(start..)?.first_chunk::<BLOCK>().filter(|_| self.bytes.len() <= BLOCK)?;
-        let (words, _) = here.as_chunks();
-        Some(std::array::from_fn(|i| (u64::from_le_bytes(words[i]) ^ self.block[i]) & self.mask[i]))
+    fn compare(&self, text: &[u8], start: usize, differences: &mut Differences) -> bool {
+        let Some(here) = text.get(start..) else { return false };
+        match here.first_chunk() {
+            Some(here) => differences.note(here, self),
+            None => return self.is_all_of(here),
+        }
+        true
     }
 
-    /// Whether it begins there.
+    /// The same close to the end of the text: a literal has no zeros, so that those behind the end differ from it.
     #[cold]
-    fn is_at(&self, text: &[u8], start: usize) -> bool {
-        text.get(start..).is_some_and(|here| here.starts_with(&self.bytes))
+    fn is_all_of(&self, here: &[u8]) -> bool {
+        let mut differences = Differences::default();
+        differences.note(&std::array::from_fn(|i| here.get(i).copied().unwrap_or(0)), self);
+        differences.none()
+    }
+}
+
+impl Differences {
+    #[inline(always)]
+    fn note(&mut self, here: &[u8; BLOCK], literal: &Literal) {
+        for (i, word) in here.as_chunks().0.iter().enumerate() {
+            self.0[i] |= (u64::from_le_bytes(*word) ^ literal.block[i]) & literal.mask[i];
+        }
+    }
+
+    #[inline(always)]
+    fn none(&self) -> bool {
+        self.0 == [0; BLOCK / 8]
     }
 }

@@ -1,6 +1,6 @@
 //! Event timestamps: RFC 3339 strings, or JSON numbers of Unix seconds.
 
-use super::number::millionths;
+use super::number::{ZEROS, are_digits, from_digits, millionths};
 use crate::time::Timestamp;
 
 const MICROS_PER_DAY: i64 = 86_400_000_000;
@@ -29,8 +29,24 @@ impl Default for Dates {
 
 impl Dates {
     /// The instant that `text` names.
-    #[inline]
+    #[inline(always)]
     pub(super) fn rfc3339(&mut self, text: &[u8]) -> Option<Timestamp> {
+        let usual = text.try_into().ok().and_then(|text| self.usual(text));
+        in_range(usual.or_else(|| self.any(text))?)
+    }
+
+    /// The text as it is nearly always written, `YYYY-MM-DDThh:mm:ss.ffffff+00:00`, on the same day as the one before; nothing
+    /// for any other, be it good or not.
+    #[inline(always)]
+    fn usual(&self, text: &[u8; 32]) -> Option<i64> {
+        let (date, rest) = text.split_first_chunk()?;
+        let (time, rest) = rest.split_first_chunk()?;
+        let micros = self.start + time_of_day(time, 59)? + six_decimals(rest.first_chunk()?)?;
+        (*date == self.date && rest.ends_with(b"+00:00")).then_some(micros)
+    }
+
+    #[inline(never)]
+    fn any(&mut self, text: &[u8]) -> Option<i64> {
         let (date, time) = text.split_first_chunk()?;
         if *date != self.date {
             self.start = days(date)? * MICROS_PER_DAY;
@@ -38,11 +54,11 @@ impl Dates {
         }
         let (time, rest) = time.split_first_chunk()?;
         let (fraction, offset) = fraction(rest)?;
-        let whole = self.start + time_of_day(time)? - offset_micros(offset)?;
+        let whole = self.start + time_of_day(time, 60)? - offset_micros(offset)?;
         if time.ends_with(b"60") && whole.rem_euclid(MICROS_PER_DAY) != 0 {
             return None;
         }
-        in_range(whole + fraction)
+        Some(whole + fraction)
     }
 }
 
@@ -76,9 +92,9 @@ fn days(date: &[u8; 10]) -> Option<i64> {
     Some(year * 365 + leap_days + day_of_year - 719_468)
 }
 
-/// `Thh:mm:ss` in microseconds.
-#[inline]
-fn time_of_day(time: &[u8; 9]) -> Option<i64> {
+/// `Thh:mm:ss` in microseconds, with so many seconds at most.
+#[inline(always)]
+fn time_of_day(time: &[u8; 9], most_seconds: i64) -> Option<i64> {
     /// As many zeros as digits, and what is between them.
     const PATTERN: u64 = u64::from_le_bytes(*b"00:00:00");
     let (separator, time) = time.split_first()?;
@@ -91,7 +107,7 @@ fn time_of_day(time: &[u8; 9]) -> Option<i64> {
     let pairs = digits * 10 + (digits >> 8);
     let pair = |at: u32| (pairs >> (8 * at)) as i64 & 0xff;
     let (hour, minute, second) = (pair(0), pair(3), pair(6));
-    (hour <= 23 && minute <= 59 && second <= 60).then_some(((hour * 60 + minute) * 60 + second) * 1_000_000)
+    (hour <= 23 && minute <= 59 && second <= most_seconds).then_some(((hour * 60 + minute) * 60 + second) * 1_000_000)
 }
 
 /// The fraction in microseconds, cut, and what follows it.
@@ -113,19 +129,13 @@ fn fraction(text: &[u8]) -> Option<(i64, &[u8])> {
 }
 
 /// The fraction as it is nearly always written, a point and six digits, with whatever follows that is no digit.
-#[inline]
+#[inline(always)]
 fn six_decimals(text: &[u8; 8]) -> Option<i64> {
     let [point, .., after] = *text;
-    // Without the point, and with two zeros before.
-    let digits = (u64::from_le_bytes(*text) ^ u64::from_le_bytes([b'0'; 8])) << 8 >> 16 << 16;
-    let wrong = digits.wrapping_add(0x7676_7676_7676_7676) | digits;
-    if wrong & HIGH != 0 || point != b'.' || after.is_ascii_digit() {
-        return None;
-    }
-    // Two digits make a pair, two pairs make four, and these are six with two zeros before.
-    let pairs = (digits * 10 + (digits >> 8)) & 0x00ff_00ff_00ff_00ff;
-    let fours = (pairs * 100 + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
-    Some(((fours * 10_000 + (fours >> 32)) & 0xffff_ffff).cast_signed())
+    // Without the point and what follows, and with two zeros before.
+    let values = (u64::from_le_bytes(*text) ^ ZEROS) << 8 >> 16 << 16;
+    let fits = point == b'.' && !after.is_ascii_digit() && are_digits(values);
+    fits.then(|| from_digits(values).cast_signed())
 }
 
 /// The highest bit of each byte.

@@ -9,13 +9,14 @@ pub(crate) struct Mutants {
 
 /// How a purchase may be written. `C` category, `M` payment method, `Q` quantity, `P` price, `T` a time, `U` Unix seconds, `I` an
 /// id, `N` a number, `S` any text.
-const LAYOUTS: [&str; 12] = [
+const LAYOUTS: [&str; 13] = [
     r#"{"transaction_id": "I", "customer_id": N, "category": "C", "brand": "S", "product_name": "S", "quantity": Q, "price": P, "payment_method": "M", "timestamp": "T"}"#,
     r#"{"transaction_id":"I","customer_id":"N","category":"C","brand":"S","product_name":"S","quantity":Q,"price":P,"payment_method":"M","timestamp":"T"}"#,
     r#"{"category":"C","payment_method":"M","quantity":Q,"price":P,"ts":"T"}"#,
     r#"{"ts": U, "price": P, "quantity": Q, "payment_method": "M", "category": "C"}"#,
     r#"{"price": P, "gift": true, "coupon": null, "category": "C", "discount": -N.5e1, "payment_method": "M", "timestamp": U, "quantity": Q}"#,
     r#"{"timestamp": "T", "ts": "T", "category": "C", "a_field_with_a_name_of_more_than_thirty_two_bytes": "S", "payment_method": "M", "price": P, "quantity": Q}"#,
+    r#"{"the_first_field_has_a_name_of_more_than_thirty_two_bytes": N, "category": "C", "payment_method": "M", "timestamp": "T", "quantity": Q, "price": P}"#,
     r#" {"quantity":Q ,"price":P , "category" :"C", "payment_method":  "M","timestamp":"T","note":"S","note":"S" } "#,
     r#"{"category": "C", "payment_method": "M", "quantity": Q, "price": P, "timestamp": "T", "stadt": "Łódź S", "日本": "N"}"#,
     r#"{"timestamp":"T","brand":"","category":"C","quantity":Q,"customer_id":"S","price":P,"payment_method":"M"}"#,
