@@ -22,7 +22,7 @@ pub(crate) struct Contender {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
     /// librdkafka and nothing else.
-    Limit { consumers: usize, pinned: bool },
+    Limit { consumers: usize, pinned: bool, allocator: Allocator },
     /// A processor of these programs.
     Processor { programs: PathBuf, workers: usize, pinned: bool },
     /// What most people would write.
@@ -31,16 +31,29 @@ pub(crate) enum Kind {
     Peer { directory: PathBuf, setting: Option<(String, String)> },
 }
 
+/// Who allocates memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Allocator {
+    /// The C library, as for whoever chooses nothing else.
+    System,
+    /// mimalloc, as in our programs.
+    Ours,
+}
+
 impl Contender {
     /// The limit.
-    pub(crate) fn limit(consumers: usize, pinned: bool) -> Self {
+    pub(crate) fn limit(consumers: usize, pinned: bool, allocator: Allocator) -> Self {
+        let (suffix, with) = match allocator {
+            Allocator::System => ("", ""),
+            Allocator::Ours => ("-mimalloc", ", with mimalloc"),
+        };
         Self {
-            name: format!("limit-{consumers}{}", if pinned { "-pinned" } else { "" }),
+            name: format!("limit-{consumers}{}{suffix}", if pinned { "-pinned" } else { "" }),
             title: format!(
-                "librdkafka alone, no record looked at: {}",
+                "librdkafka alone{with}, no record looked at: {}",
                 units(consumers, "consumer", if pinned { "each on its core" } else { "free" })
             ),
-            kind: Kind::Limit { consumers, pinned },
+            kind: Kind::Limit { consumers, pinned, allocator },
         }
     }
 
@@ -119,8 +132,12 @@ impl Contender {
                 }
                 return Ok(command);
             }
-            Kind::Limit { consumers, pinned } => {
-                let mut command = Command::new(std::env::current_exe()?);
+            Kind::Limit { consumers, pinned, allocator } => {
+                let this = std::env::current_exe()?;
+                let mut command = Command::new(match allocator {
+                    Allocator::System => this,
+                    Allocator::Ours => this.with_file_name("retail-bench-mimalloc"),
+                });
                 command.args(["limit", "--consumers", &consumers.to_string()]);
                 if *pinned {
                     command.arg("--pin");

@@ -11,10 +11,12 @@ use crate::statistics::Spread;
 /// The contender that others are counted in.
 const OURS: &str = "processor-2-pinned";
 
-/// The limit that a contender is held against: that of as many consumers, held on cores or free.
-fn limit_of(contender: &str) -> Option<String> {
+/// The limits that a contender is held against, that of the C library's allocator and that of ours: as many consumers, held on
+/// cores or free.
+fn limits_of(contender: &str) -> Option<[String; 2]> {
     let shape = contender.strip_prefix("processor-")?;
-    Some(format!("limit-{}", shape.strip_suffix("-beside").unwrap_or(shape)))
+    let shape = shape.strip_suffix("-beside").unwrap_or(shape);
+    Some(["", "-mimalloc"].map(|allocator| format!("limit-{shape}{allocator}")))
 }
 
 /// The topics of a race, by number of events, the largest first.
@@ -100,6 +102,7 @@ pub(crate) fn table(race: &Race) -> Table {
         "Contender",
         "CPU, µs/event",
         "Share of the limit",
+        "The same, with mimalloc",
         "Times the processor's",
         "Marginal, µs/event",
         "Fixed, CPU-s",
@@ -123,15 +126,18 @@ pub(crate) fn table(race: &Race) -> Table {
             max: max * micros,
         };
         // Of the limit's CPU over ours, the greatest share is that of the least.
-        let share = limit_of(name).and_then(|limit| ratio(race, &limit, name, events));
         let percent = |Spread { min, median, max }: Spread| {
             format!("{:.0} % ({:.0} to {:.0})", median * 100.0, min * 100.0, max * 100.0)
         };
+        let share = |limit: &String| ratio(race, limit, name, events).map_or_else(String::new, percent);
+        let [share, share_with_ours] =
+            limits_of(name).map_or_else(Default::default, |limits| limits.each_ref().map(share));
         let times = (!name.starts_with("limit")).then(|| ratio(race, name, OURS, events)).flatten();
         table.row([
             title.clone(),
             show(cpu(race, name, events).map(scaled), 2),
-            share.map_or_else(String::new, percent),
+            share,
+            share_with_ours,
             times.map_or_else(String::new, |times| format!("{:.1}", times.median)),
             marginal.map_or_else(String::new, |(each, _)| format!("{:.2}", each * 1e6)),
             marginal.map_or_else(String::new, |(_, fixed)| format!("{:.1}", fixed.max(0.0))),
@@ -235,8 +241,9 @@ mod tests {
 
     #[test]
     fn each_processor_has_its_own_limit() {
-        assert_eq!(limit_of("processor-2-pinned").as_deref(), Some("limit-2-pinned"));
-        assert_eq!(limit_of("processor-1-beside").as_deref(), Some("limit-1"));
-        assert_eq!(limit_of("naive"), None);
+        let pair = |a: &str, b: &str| Some([a.to_owned(), b.to_owned()]);
+        assert_eq!(limits_of("processor-2-pinned"), pair("limit-2-pinned", "limit-2-pinned-mimalloc"));
+        assert_eq!(limits_of("processor-1-beside"), pair("limit-1", "limit-1-mimalloc"));
+        assert_eq!(limits_of("naive"), None);
     }
 }

@@ -16,6 +16,11 @@ use clap::{Parser, Subcommand};
 use retail_pipeline::args::{PipelineArgs, Settings};
 use retail_pipeline::process;
 
+/// Why not the C library's: see the workspace's Cargo.toml.
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Runs, provisions and checks a RetailPipeline without a cluster.
 ///
 /// Exit codes: 0 done, 1 failed, 2 bad usage or bad pipeline.yaml.

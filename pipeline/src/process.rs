@@ -9,11 +9,6 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing_subscriber::EnvFilter;
 
-/// musl's own allocator makes the processor take more than twice the CPU. Every program links this, and so has it.
-#[cfg(target_env = "musl")]
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Bad usage or a bad pipeline.yaml.
 pub const MISUSED: u8 = 2;
 
