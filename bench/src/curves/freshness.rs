@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use chrono::{DateTime, SecondsFormat, Utc};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -81,7 +81,9 @@ async fn measure(ground: &Ground, case: &Case, time: Duration) -> Result<Vec<f64
 type Probe = (String, f64, DateTime<Utc>);
 
 async fn send(ground: &Ground, topic: &str, time: Duration, probes: &mpsc::UnboundedSender<Probe>) -> Result<()> {
-    let producer: BaseProducer = ground.kafka.client_config().set("linger.ms", "0").set("acks", "all").create()?;
+    // Sends from a thread of its own: whoever waits for an acknowledgement here is late for the next probe, and in step with it.
+    let producer: ThreadedProducer<DefaultProducerContext> =
+        ground.kafka.client_config().set("linger.ms", "0").set("acks", "all").create()?;
     let begun = Instant::now();
     for number in 0.. {
         let due = begun + APART * number;
@@ -99,10 +101,8 @@ async fn send(ground: &Ground, topic: &str, time: Duration, probes: &mpsc::Unbou
             .send(BaseRecord::<str, str>::to(topic).key(&number.to_string()).payload(&value))
             .map_err(|(error, _)| error)?;
         probes.send((number.to_string(), sent, now))?;
-        // The send returns at once, and a flush waits for the acknowledgement: a millisecond or two.
-        producer.flush(Duration::from_secs(10))?;
     }
-    Ok(())
+    Ok(producer.flush(Duration::from_secs(10))?)
 }
 
 /// Looks for the rows of probes until all that were sent are there.
