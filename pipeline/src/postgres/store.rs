@@ -14,6 +14,8 @@ use crate::resource::WhenIdle;
 
 const COMMIT: &str = include_str!("../../sql/commit.sql");
 
+const CLOSE: &str = "SELECT * FROM close_windows($1::bigint * interval '1 microsecond', $2, $3)";
+
 /// How long a statement may take before its connection counts as lost. A commit of the largest batch takes seconds on a
 /// slow disk; a server that was stopped answers never.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -27,6 +29,7 @@ pub struct Store {
     client: Client,
     connection: DatabaseConnection,
     commit: Statement,
+    close: Statement,
     delta_log_from: usize,
     when_idle: WhenIdle,
     idle_timeout: Duration,
@@ -154,11 +157,14 @@ impl Store {
         connection: &DatabaseConnection,
         pipeline: &Pipeline,
     ) -> Result<Self, DatabaseError> {
-        let commit = client.prepare(COMMIT).await.map_err(|error| DatabaseError::explain(connection, &error))?;
+        let explain = |error| DatabaseError::explain(connection, &error);
+        let commit = client.prepare(COMMIT).await.map_err(explain)?;
+        let close = client.prepare(CLOSE).await.map_err(explain)?;
         Ok(Self {
             client,
             connection: connection.clone(),
             commit,
+            close,
             delta_log_from: DELTA_LOG_FROM,
             when_idle: pipeline.when_idle,
             idle_timeout: pipeline.idle_timeout,
@@ -291,10 +297,10 @@ impl Store {
 
     /// Closes the windows that the watermark has passed. Without `wait`, answers nothing if another worker is at it.
     pub async fn close_windows(&self, wait: bool) -> Result<Option<Closed>, DatabaseError> {
-        let close = "SELECT * FROM close_windows($1::bigint * interval '1 microsecond', $2, $3)";
         let follow_clock = self.when_idle == WhenIdle::FollowClock;
-        let row =
-            self.within(self.client.query_opt(close, &[&micros(self.idle_timeout), &follow_clock, &wait])).await?;
+        let row = self
+            .within(self.client.query_opt(&self.close, &[&micros(self.idle_timeout), &follow_clock, &wait]))
+            .await?;
         Ok(row.map(|row| Closed {
             watermark: row.get::<_, Option<SqlTime>>("watermark").map(|time| time.0),
             closed_until: row.get::<_, SqlTime>("closed_until").0,
