@@ -34,8 +34,8 @@ pub(crate) enum Part {
     Recovery,
 }
 
-/// How many times the purchases of the race are read to compare workers: a group takes a second to share a topic out, which must not
-/// be what is measured.
+/// How many times the purchases of the race are read to compare workers, beside as many as in the race: what the second topic takes
+/// more is what work takes, once a group has shared the topic out.
 const LONGER: u64 = 4;
 
 /// What was typed.
@@ -271,8 +271,8 @@ async fn measure(plan: &Plan, part: Part, results: &mut Results) -> Result<()> {
                 [limit, Contender::processor(&ground.programs, workers, pinned)]
             };
             let contenders = [of(1, true), of(2, true), of(1, false), of(2, false), of(4, false)].concat();
-            let events = plan.sizes.first().copied().unwrap_or_default() * LONGER;
-            let tracks = [Track::lay(ground, events).await?];
+            let events = plan.sizes.first().copied().unwrap_or_default();
+            let tracks = [Track::lay(ground, events * LONGER).await?, Track::lay(ground, events).await?];
             let race = enter(plan, &tracks, &contenders, &[]).await?;
             results.workers = Some(plan.dated(load, race));
         }

@@ -163,17 +163,30 @@ pub(crate) fn bars(race: &Race) -> Vec<Bar> {
 
 /// Speed by number of workers, beside that of as many consumers that look at nothing: what broker and machine leave.
 pub(crate) fn workers(race: &Race) -> Table {
-    let mut table = Table::new(&["Contender", "Events/s, median (least to most)", "CPU, µs/event", "Result"]);
-    let Some(&events) = sizes(race).first() else { return table };
+    let sizes = sizes(race);
+    let [many, few] = sizes[..] else { return Table::new(&["Contender"]) };
+    let walls = [few, many].map(|events| format!("Wall, s: {} events", grouped(events)));
+    let further = format!("Events/s beyond the first {}", grouped(few));
+    let mut table = Table::new(&["Contender", &walls[0], &walls[1], &further, "CPU, µs/event", "Result"]);
     for (name, title) in &race.contenders {
-        let speed = Spread::of(finished(race, name, events).map(|finish| events as f64 / finish.measured.wall));
+        let walls = [few, many].map(|events| -> BTreeMap<u32, f64> {
+            finished(race, name, events).map(|finish| (finish.repetition, finish.measured.wall)).collect()
+        });
+        let show = |walls: &BTreeMap<u32, f64>| {
+            Spread::of(walls.values().copied()).map_or_else(String::new, |walls| spread(walls, 1))
+        };
+        let further =
+            walls[1].iter().filter_map(|(round, wall)| Some((many - few) as f64 / (wall - walls[0].get(round)?)));
+        let further = Spread::of(further).map_or_else(String::new, |Spread { min, median, max }| {
+            format!("{} ({} to {})", grouped(median as u64), grouped(min as u64), grouped(max as u64))
+        });
         table.row([
             title.replace("**", ""),
-            speed.map_or_else(String::new, |Spread { min, median, max }| {
-                format!("{} ({} to {})", grouped(median as u64), grouped(min as u64), grouped(max as u64))
-            }),
-            cpu(race, name, events).map_or_else(String::new, |cpu| format!("{:.2}", cpu.median * 1e6 / events as f64)),
-            outcome(race, name, events),
+            show(&walls[0]),
+            show(&walls[1]),
+            further,
+            cpu(race, name, many).map_or_else(String::new, |cpu| format!("{:.2}", cpu.median * 1e6 / many as f64)),
+            outcome(race, name, many),
         ]);
     }
     table
