@@ -12,7 +12,7 @@ const LONGEST: usize = (WORDS - 1) * 64;
 /// The quotes of a record, and that it has neither control characters nor backslashes.
 #[derive(Debug)]
 pub(crate) struct Quotes {
-    /// A bit for each byte, and behind the last of them a word of zeros at least.
+    /// A bit for each byte, up to the end of the word that has the last. What is behind is of longer records.
     map: [u64; WORDS + 1],
     /// How many words of it are of this record.
     words: usize,
@@ -96,7 +96,6 @@ impl Quotes {
         let (quotes, seen) = look(last, seen);
         self.words = blocks.len() + 1;
         self.map[blocks.len()] = quotes.checked_shr(64 - rest.len() as u32).unwrap_or(0);
-        self.map[self.words] = 0;
         match contents(seen) {
             Contents { odd: true, .. } => None,
             Contents { wide: true, .. } => str::from_utf8(payload).ok(),
@@ -104,7 +103,7 @@ impl Quotes {
         }
     }
 
-    /// The first quote at or after a place in the record, or at its end; a place far beyond the end if there is none. For a place
+    /// The first quote at or after a place in the record, or at its end; a place beyond the end if there is none. For a place
     /// beyond the end, any.
     #[inline(always)]
     pub(super) fn next(&self, from: usize) -> usize {

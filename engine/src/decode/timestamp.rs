@@ -205,6 +205,23 @@ mod tests {
     }
 
     #[test]
+    fn a_day_seen_before_has_no_other_times() {
+        let mut dates = Dates::default();
+        for (text, expected) in [
+            ("2016-12-31T12:00:00.000000+00:00", Some("2016-12-31T12:00:00Z")),
+            ("2016-12-31T12:00:60.000000+00:00", None),
+            ("2016-12-31T23:59:60.500000+00:00", Some("2017-01-01T00:00:00.500Z")),
+            ("2016-12-31T24:00:00.000000+00:00", None),
+            ("2016-12-31T12:00:00.000000+01:00", Some("2016-12-31T11:00:00Z")),
+            ("2016-12-30T12:00:00.000001+00:00", Some("2016-12-30T12:00:00.000001Z")),
+            ("2016-12-32T12:00:00.000000+00:00", None),
+            ("2016-12-31T12:00:00.000000+00:00", Some("2016-12-31T12:00:00Z")),
+        ] {
+            assert_eq!(dates.rfc3339(text.as_bytes()).map(|time| time.to_string()).as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
     fn every_day_follows_the_one_before() {
         let mut expected = 0;
         for year in 1970..=9999 {
