@@ -260,7 +260,11 @@ async fn measure(plan: &Plan, part: Part, results: &mut Results) -> Result<()> {
                 tracks.push(Track::lay(ground, size).await?);
             }
             if let Some(track) = tracks.first() {
-                results.producer = Some(plan.dated(load.clone(), track.loaded));
+                let mut loaded = vec![track.loaded];
+                while loaded.len() < plan.repetitions as usize {
+                    loaded.push(race::send_again(ground, track.events).await?);
+                }
+                results.producer = Some(plan.dated(load.clone(), loaded));
             }
             let race = enter(plan, &tracks, &plan.contenders, &plan.absent).await?;
             results.race = Some(plan.dated(load, race));

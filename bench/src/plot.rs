@@ -179,8 +179,10 @@ fn draw_load(area: &Area<'_>, rows: &[rates::Row]) -> Result<()> {
         let points = rows().filter_map(|row| Some((row.rate as f64, of(row).filter(|cores| *cores > 0.0)?)));
         Line { name, colour, points: points.collect() }
     };
-    let lines =
-        vec![line("retail-processor", OURS, |row| Some(row.cores)), line("Postgres", BESIDE, |row| row.postgres_cores)];
+    let lines = vec![
+        line("retail-processor", OURS, |row| Some(row.cores.median)),
+        line("Postgres", BESIDE, |row| Some(row.postgres_cores?.median)),
+    ];
     draw_lines(area, "purchases per second, trigger 1 s", "cores", lines)
 }
 
@@ -192,7 +194,9 @@ fn draw_groups(area: &Area<'_>, rows: &[groups::Row]) -> Result<()> {
             .filter_map(|row| Some((row.groups as f64, of(row).filter(|cpu| *cpu > 0.0)? * 1e6 / row.events as f64)));
         Line { name, colour, points: points.collect() }
     };
-    let lines =
-        vec![line("retail-processor", OURS, |row| Some(row.cpu)), line("Postgres", BESIDE, |row| row.postgres_cpu)];
+    let lines = vec![
+        line("retail-processor", OURS, |row| Some(row.cpu.median)),
+        line("Postgres", BESIDE, |row| Some(row.postgres_cpu?.median)),
+    ];
     draw_lines(area, "groups in one window, 1,000,000 events", "CPU per event, microseconds", lines)
 }

@@ -86,6 +86,14 @@ impl Track {
     }
 }
 
+/// Sends as many purchases once more, to a topic that nobody reads.
+pub(crate) async fn send_again(ground: &Ground, events: u64) -> Result<Loaded> {
+    let topic = unique("unread");
+    let case = ground.case(&topic, &topic, Shape::default())?;
+    case.apply_topic().await?;
+    case.load(events).await
+}
+
 /// Lets all contenders run on all tracks, so many times. Each round begins with another contender, so that none always has the
 /// same one before it.
 pub(crate) async fn run(

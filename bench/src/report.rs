@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 
+use crate::ground::Loaded;
 use crate::results::{Dated, Results, Setting};
 use crate::statistics::Spread;
 use crate::{curves, standings};
@@ -87,15 +88,18 @@ pub(crate) fn markdown(results: &Results) -> String {
             curves::recovery::table(rows)
         )
     });
-    text.section("The producer", producer.as_ref(), |loaded| {
+    text.section("The producer", producer.as_ref(), |all| {
+        let each = |of: fn(&Loaded) -> f64, digits| {
+            Spread::of(all.iter().map(of)).map_or_else(String::new, |figures| spread(figures, digits))
+        };
         format!(
-            "`retail-producer --rate max`, all of it on one core, `acks=all`, idempotent, lz4: {} purchases of {:.0} bytes in {:.1} s, \
-             **{} a second**, {:.2} µs of CPU each.\n",
-            grouped(loaded.events),
-            loaded.bytes / loaded.events as f64,
-            loaded.seconds,
-            grouped((loaded.events as f64 / loaded.seconds) as u64),
-            loaded.cpu * 1e6 / loaded.events as f64,
+            "`retail-producer --rate max`, all of it on one core, `acks=all`, idempotent, lz4: {} purchases of {} bytes in {} s, \
+             **{} million a second**, {} µs of CPU each.\n",
+            all.first().map_or_else(String::new, |loaded| grouped(loaded.events)),
+            each(|loaded| loaded.bytes / loaded.events as f64, 0),
+            each(|loaded| loaded.seconds, 1),
+            each(|loaded| loaded.events as f64 / loaded.seconds / 1e6, 2),
+            each(|loaded| loaded.cpu * 1e6 / loaded.events as f64, 2),
         )
     });
     text.text

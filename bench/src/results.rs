@@ -15,7 +15,7 @@ use crate::race::Finish;
 pub(crate) struct Results {
     pub(crate) race: Option<Dated<Race>>,
     pub(crate) workers: Option<Dated<Race>>,
-    pub(crate) producer: Option<Dated<Loaded>>,
+    pub(crate) producer: Option<Dated<Vec<Loaded>>>,
     pub(crate) rates: Option<Dated<Vec<rates::Row>>>,
     pub(crate) groups: Option<Dated<Vec<groups::Row>>>,
     pub(crate) freshness: Option<Dated<Vec<freshness::Row>>>,

@@ -86,7 +86,7 @@ pub(crate) fn in_words(race: &Race) -> String {
     );
     if let [_, small] = sizes[..] {
         text += &format!(
-            "*Marginal* is the CPU of each event beyond {}, and *fixed* what is there without any event.\n",
+            "*Marginal* is the CPU of each event beyond {}, and *fixed* what is there without any event; both from the medians.\n",
             grouped(small)
         );
     }
@@ -120,11 +120,6 @@ pub(crate) fn table(race: &Race) -> Table {
         let wall = figures(|finish| Some(finish.measured.wall));
         let marginal = marginal(race, name);
         let micros = 1e6 / events as f64;
-        let scaled = |Spread { min, median, max }: Spread| Spread {
-            min: min * micros,
-            median: median * micros,
-            max: max * micros,
-        };
         // Of the limit's CPU over ours, the greatest share is that of the least.
         let percent = |Spread { min, median, max }: Spread| {
             format!("{:.0} % ({:.0} to {:.0})", median * 100.0, min * 100.0, max * 100.0)
@@ -135,10 +130,10 @@ pub(crate) fn table(race: &Race) -> Table {
         let times = (!name.starts_with("limit")).then(|| ratio(race, name, OURS, events)).flatten();
         table.row([
             title.clone(),
-            show(cpu(race, name, events).map(scaled), 2),
+            show(cpu(race, name, events).map(|cpu| cpu.times(micros)), 2),
             share,
             share_with_ours,
-            times.map_or_else(String::new, |times| format!("{:.1}", times.median)),
+            show(times, 1),
             marginal.map_or_else(String::new, |(each, _)| format!("{:.2}", each * 1e6)),
             marginal.map_or_else(String::new, |(_, fixed)| format!("{:.1}", fixed.max(0.0))),
             show(wall, 1),
@@ -185,7 +180,7 @@ pub(crate) fn workers(race: &Race) -> Table {
             show(&walls[0]),
             show(&walls[1]),
             further,
-            cpu(race, name, many).map_or_else(String::new, |cpu| format!("{:.2}", cpu.median * 1e6 / many as f64)),
+            cpu(race, name, many).map_or_else(String::new, |cpu| spread(cpu.times(1e6 / many as f64), 2)),
             outcome(race, name, many),
         ]);
     }
@@ -239,6 +234,19 @@ mod tests {
         let race = race(vec![of(5_000_000, 40.0), of(500_000, 22.0)]);
         let (each, fixed) = marginal(&race, "jvm").unwrap();
         assert!((each * 1e6 - 4.0).abs() < 1e-9 && (fixed - 20.0).abs() < 1e-9, "{each} {fixed}");
+    }
+
+    #[test]
+    fn workers_are_as_fast_as_what_more_purchases_take_more() {
+        let of = |events, repetition, wall| finish("workers", events, repetition, wall, Outcome::ReadAll);
+        // A second and a half before both are at work, and then four or two million a second.
+        let finishes =
+            vec![of(5_000_000, 0, 2.75), of(20_000_000, 0, 6.5), of(5_000_000, 1, 4.0), of(20_000_000, 1, 11.5)];
+        let mut race = race(finishes);
+        race.contenders = vec![("workers".to_owned(), "Workers".to_owned())];
+        let table = workers(&race).to_string();
+        let row = table.lines().last().unwrap();
+        assert!(row.contains("| 3,000,000 (2,000,000 to 4,000,000) |"), "{table}");
     }
 
     #[test]

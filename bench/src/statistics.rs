@@ -23,6 +23,11 @@ impl Spread {
         };
         Some(Self { min, median, max })
     }
+
+    /// Each of them times a positive number.
+    pub(crate) fn times(self, factor: f64) -> Self {
+        Self { min: self.min * factor, median: self.median * factor, max: self.max * factor }
+    }
 }
 
 /// The figures that so many percent do not exceed. Nearest rank: each answer is one of the figures.

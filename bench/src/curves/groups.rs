@@ -7,9 +7,14 @@ use super::consumed;
 use crate::ground::{Case, Ground, PARTITIONS, Shape, unique};
 use crate::loader::Load;
 use crate::race::totals;
-use crate::report::{Table, grouped};
+use crate::reference::Totals;
+use crate::report::{Table, grouped, spread};
 use crate::running::Processor;
+use crate::statistics::Spread;
 use crate::{machine, reference};
+
+/// How often each shape is read.
+const TIMES: usize = 3;
 
 const EVENTS: u64 = 1_000_000;
 
@@ -24,17 +29,28 @@ pub(crate) struct Row {
     pub(crate) windows: u64,
     pub(crate) events: u64,
     /// Seconds from the start of the processor until everything was committed.
-    pub(crate) seconds: f64,
+    pub(crate) seconds: Spread,
     /// CPU seconds of the processor.
-    pub(crate) cpu: f64,
+    pub(crate) cpu: Spread,
     /// CPU seconds of Postgres.
-    pub(crate) postgres_cpu: Option<f64>,
-    pub(crate) commits: f64,
-    /// Seconds of all commits together.
-    pub(crate) commit_seconds: f64,
-    pub(crate) peak_mib: f64,
-    /// What the reference says of the rows.
+    pub(crate) postgres_cpu: Option<Spread>,
+    pub(crate) commits: Spread,
+    /// Milliseconds of a commit.
+    pub(crate) commit_millis: Spread,
+    pub(crate) peak_mib: Spread,
+    /// What the reference says of the rows, of the first that were wrong if any were.
     pub(crate) verdict: String,
+}
+
+/// One reading of it.
+struct Reading {
+    seconds: f64,
+    cpu: f64,
+    postgres_cpu: Option<f64>,
+    commits: f64,
+    commit_seconds: f64,
+    peak_mib: f64,
+    verdict: reference::Verdict,
 }
 
 pub(crate) async fn run(ground: &Ground) -> Result<Vec<Row>> {
@@ -42,49 +58,62 @@ pub(crate) async fn run(ground: &Ground) -> Result<Vec<Row>> {
     for (groups, windows) in SHAPES {
         let load = Load { events: EVENTS, groups, windows };
         tracing::info!("{groups} groups in each of {windows} windows");
-        let name = unique("groups");
-        let shape = Shape { trigger: "1s", delay: &load.delay(), ..Shape::default() };
-        let case = ground.case(&name, &name, shape)?;
-        let row = measure(ground, &case, load).await;
+        let row = measure(ground, load).await;
         rows.push(row.with_context(|| format!("with {groups} groups in {windows} windows"))?);
-        ground.drop_schema(case.schema()).await?;
     }
     Ok(rows)
 }
 
-async fn measure(ground: &Ground, case: &Case, load: Load) -> Result<Row> {
-    case.apply_topic().await?;
-    case.apply_schema().await?;
-    let (kafka, topic, rules) = (ground.kafka.clone(), case.topic().to_owned(), case.rules());
+async fn measure(ground: &Ground, load: Load) -> Result<Row> {
+    let topic = unique("groups");
+    let delay = load.delay();
+    let case = |schema: &str| ground.case(&topic, schema, Shape { trigger: "1s", delay: &delay, ..Shape::default() });
+    let first = case(&topic)?;
+    first.apply_topic().await?;
+    let (kafka, name, rules) = (ground.kafka.clone(), topic.clone(), first.rules());
     let expected = tokio::task::spawn_blocking(move || {
-        load.send(&kafka, &topic)?;
-        reference::read(&kafka, &topic, PARTITIONS, rules)
+        load.send(&kafka, &name)?;
+        reference::read(&kafka, &name, PARTITIONS, rules)
     });
     let expected = expected.await.expect("sending does not panic")?;
+    let mut readings = Vec::new();
+    for _ in 0..TIMES {
+        let case = case(&unique("groups"))?;
+        readings.push(read(ground, &case, load.events, &expected).await?);
+        ground.drop_schema(case.schema()).await?;
+    }
+    let spread = |of: fn(&Reading) -> Option<f64>| Spread::of(readings.iter().filter_map(of));
+    let always = |of| spread(of).context("it was read");
+    let verdict = readings.iter().map(|reading| &reading.verdict).find(|verdict| !verdict.is_equal());
+    Ok(Row {
+        groups: load.groups,
+        windows: load.windows,
+        events: load.events,
+        seconds: always(|reading| Some(reading.seconds))?,
+        cpu: always(|reading| Some(reading.cpu))?,
+        postgres_cpu: spread(|reading| reading.postgres_cpu),
+        commits: always(|reading| Some(reading.commits))?,
+        commit_millis: always(|reading| Some(reading.commit_seconds / reading.commits.max(1.0) * 1000.0))?,
+        peak_mib: always(|reading| Some(reading.peak_mib))?,
+        verdict: verdict.unwrap_or(&readings[0].verdict).to_string(),
+    })
+}
+
+async fn read(ground: &Ground, case: &Case, events: u64, expected: &Totals) -> Result<Reading> {
+    case.apply_schema().await?;
     let session = case.session().await?;
     let postgres = ground.postgres().await?;
     let postgres_cpu = || postgres.and_then(machine::server_cpu);
     let before = postgres_cpu();
     let mut processor = Processor::start(ground, case, &["--workers", "1"])?;
-    let done = async || Ok(consumed(&session).await? == load.events as i64);
+    let done = async || Ok(consumed(&session).await? == events as i64);
     let seconds = processor.process.until("everything was committed", done).await?;
     let postgres_cpu = before.zip(postgres_cpu()).map(|(before, after)| after - before);
     let (commits, commit_seconds) = processor.commits().await?;
     let (cpu, peak_mib) = (processor.process.cpu()?, processor.process.peak_mib()?);
     processor.process.stop().await?;
-    let verdict = reference::compare(&expected, &totals(&session, "retail").await?);
-    Ok(Row {
-        groups: load.groups,
-        windows: load.windows,
-        events: load.events,
-        seconds,
-        cpu,
-        postgres_cpu,
-        commits,
-        commit_seconds,
-        peak_mib,
-        verdict: verdict.to_string(),
-    })
+    let verdict = reference::compare(expected, &totals(&session, "retail").await?);
+    Ok(Reading { seconds, cpu, postgres_cpu, commits, commit_seconds, peak_mib, verdict })
 }
 
 pub(crate) fn table(rows: &[Row]) -> Table {
@@ -100,16 +129,17 @@ pub(crate) fn table(rows: &[Row]) -> Table {
         "Result",
     ]);
     for row in rows {
-        let per_event = |seconds: f64| format!("{:.2}", seconds * 1e6 / row.events as f64);
+        let micros = 1e6 / row.events as f64;
+        let per_event = |seconds: Spread| spread(seconds.times(micros), 2);
         table.row([
             grouped(row.groups),
             grouped(row.windows),
             per_event(row.cpu),
             row.postgres_cpu.map_or_else(String::new, per_event),
-            format!("{:.1}", row.seconds),
-            format!("{:.0}", row.commits),
-            format!("{:.1}", row.commit_seconds / row.commits.max(1.0) * 1000.0),
-            format!("{:.0}", row.peak_mib),
+            spread(row.seconds, 1),
+            spread(row.commits, 0),
+            spread(row.commit_millis, 1),
+            spread(row.peak_mib, 0),
             row.verdict.clone(),
         ]);
     }

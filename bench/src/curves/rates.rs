@@ -9,8 +9,9 @@ use tokio::time::sleep;
 use super::{consumed, sent};
 use crate::ground::{Case, Ground, Shape, unique};
 use crate::machine;
-use crate::report::Table;
+use crate::report::{Table, spread};
 use crate::running::{Processor, Running};
+use crate::statistics::Spread;
 
 /// Purchases per second and the trigger.
 const LOADS: [(u64, &str); 8] = [
@@ -27,8 +28,9 @@ const LOADS: [(u64, &str); 8] = [
 /// Until what only a beginning needs is over.
 const SETTLE: Duration = Duration::from_secs(10);
 
-/// How long is measured.
-const MEASURE: Duration = Duration::from_secs(30);
+/// How often is measured, one after the other, and how long each time: two of the longer triggers.
+const TIMES: usize = 3;
+const MEASURE: Duration = Duration::from_secs(10);
 
 /// One load.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -36,15 +38,15 @@ pub(crate) struct Row {
     pub(crate) rate: u64,
     pub(crate) trigger: String,
     /// Of the processor.
-    pub(crate) cores: f64,
-    pub(crate) resident_mib: f64,
+    pub(crate) cores: Spread,
+    pub(crate) resident_mib: Spread,
     pub(crate) peak_mib: f64,
     /// Of Postgres, the harness's own question each trigger not included.
-    pub(crate) postgres_cores: Option<f64>,
+    pub(crate) postgres_cores: Option<Spread>,
     /// Commits in a second.
-    pub(crate) commits: f64,
+    pub(crate) commits: Spread,
     /// How long one took, in milliseconds; nothing if there was none.
-    pub(crate) commit_millis: Option<f64>,
+    pub(crate) commit_millis: Option<Spread>,
     /// Records that were in the log and not committed at the end.
     pub(crate) behind: i64,
 }
@@ -78,28 +80,39 @@ async fn measure(ground: &Ground, case: &Case, rate: u64, trigger: &str) -> Resu
     sleep(SETTLE).await;
     let postgres = ground.postgres().await?;
     let look = async || -> Result<_> {
-        Ok((
-            machine::now(),
-            processor.process.cpu()?,
-            postgres.and_then(machine::server_cpu),
-            processor.commits().await?,
-        ))
+        let (commits, commit_seconds) = processor.commits().await?;
+        Ok(Look {
+            at: machine::now(),
+            cpu: processor.process.cpu()?,
+            resident_mib: processor.process.resident_mib()?,
+            postgres_cpu: postgres.and_then(machine::server_cpu),
+            commits,
+            commit_seconds,
+        })
     };
-    let (begun, cpu, postgres_cpu, (commits, commit_seconds)) = look().await?;
-    sleep(MEASURE).await;
-    let (ended, cpu_after, postgres_after, (commits_after, commit_seconds_after)) = look().await?;
-    let seconds = ended - begun;
+    let mut looks = vec![look().await?];
+    for _ in 0..TIMES {
+        sleep(MEASURE).await;
+        looks.push(look().await?);
+    }
     let behind = sent(&ground.kafka, case.topic()).await? - consumed(&session).await?;
+    let each =
+        |of: fn(&Look, &Look) -> Option<f64>| Spread::of(looks.windows(2).filter_map(|pair| of(&pair[0], &pair[1])));
+    let always = |of| each(of).context("it was measured");
     let row = Row {
         rate,
         trigger: trigger.to_owned(),
-        cores: (cpu_after - cpu) / seconds,
-        resident_mib: processor.process.resident_mib()?,
+        cores: always(|before, after| Some((after.cpu - before.cpu) / (after.at - before.at)))?,
+        resident_mib: always(|_, after| Some(after.resident_mib))?,
         peak_mib: processor.process.peak_mib()?,
-        postgres_cores: postgres_cpu.zip(postgres_after).map(|(before, after)| (after - before) / seconds),
-        commits: (commits_after - commits) / seconds,
-        commit_millis: (commits_after > commits)
-            .then(|| (commit_seconds_after - commit_seconds) / (commits_after - commits) * 1000.0),
+        postgres_cores: each(|before, after| {
+            Some((after.postgres_cpu? - before.postgres_cpu?) / (after.at - before.at))
+        }),
+        commits: always(|before, after| Some((after.commits - before.commits) / (after.at - before.at)))?,
+        commit_millis: each(|before, after| {
+            let commits = after.commits - before.commits;
+            (commits > 0.0).then(|| (after.commit_seconds - before.commit_seconds) / commits * 1000.0)
+        }),
         behind,
     };
     if let Some(producer) = producer {
@@ -107,6 +120,16 @@ async fn measure(ground: &Ground, case: &Case, rate: u64, trigger: &str) -> Resu
     }
     processor.process.stop().await?;
     Ok(row)
+}
+
+/// What was there at one moment; seconds of CPU and of commits since the start.
+struct Look {
+    at: f64,
+    cpu: f64,
+    resident_mib: f64,
+    postgres_cpu: Option<f64>,
+    commits: f64,
+    commit_seconds: f64,
 }
 
 pub(crate) fn table(rows: &[Row]) -> Table {
@@ -125,12 +148,12 @@ pub(crate) fn table(rows: &[Row]) -> Table {
         table.row([
             table_number(row.rate),
             row.trigger.clone(),
-            format!("{:.4}", row.cores),
-            format!("{:.0}", row.resident_mib),
+            spread(row.cores, 4),
+            spread(row.resident_mib, 0),
             format!("{:.0}", row.peak_mib),
-            row.postgres_cores.map_or_else(String::new, |cores| format!("{cores:.3}")),
-            format!("{:.1}", row.commits),
-            row.commit_millis.map_or_else(String::new, |millis| format!("{millis:.1}")),
+            row.postgres_cores.map_or_else(String::new, |cores| spread(cores, 3)),
+            spread(row.commits, 1),
+            row.commit_millis.map_or_else(String::new, |millis| spread(millis, 1)),
             row.behind.to_string(),
         ]);
     }

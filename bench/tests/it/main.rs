@@ -1,5 +1,7 @@
 //! `retail-bench`, as it is started.
 #![allow(clippy::unwrap_used, missing_docs, reason = "this is test code")]
 
+#[cfg(target_os = "linux")]
+mod allocating;
 mod measuring;
 mod racing;
