@@ -65,7 +65,7 @@ pub(super) fn positive(text: &[u8]) -> Option<i64> {
 }
 
 /// The highest bit of each byte.
-const HIGH: u64 = 0x8080_8080_8080_8080;
+pub(super) const HIGH: u64 = 0x8080_8080_8080_8080;
 
 /// The byte that makes a digit its value, and a value its digit, eight times.
 pub(super) const ZEROS: u64 = u64::from_le_bytes([b'0'; 8]);

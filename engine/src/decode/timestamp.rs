@@ -1,6 +1,6 @@
 //! Event timestamps: RFC 3339 strings, or JSON numbers of Unix seconds.
 
-use super::number::{ZEROS, are_digits, from_digits, millionths};
+use super::number::{HIGH, ZEROS, are_digits, from_digits, millionths};
 use crate::time::Timestamp;
 
 const MICROS_PER_DAY: i64 = 86_400_000_000;
@@ -137,9 +137,6 @@ fn six_decimals(text: &[u8; 8]) -> Option<i64> {
     let fits = point == b'.' && !after.is_ascii_digit() && are_digits(values);
     fits.then(|| from_digits(values).cast_signed())
 }
-
-/// The highest bit of each byte.
-const HIGH: u64 = 0x8080_8080_8080_8080;
 
 /// `Z` or `±hh:mm` in microseconds.
 #[inline]
