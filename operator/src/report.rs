@@ -39,15 +39,7 @@ pub async fn report(
     acts: Vec<Note>,
 ) -> Result<(), kube::Error> {
     if *status != subject.recorded {
-        let declared = json!({
-            "apiVersion": RetailPipeline::api_version(&()),
-            "kind": RetailPipeline::kind(&()),
-            "metadata": {"name": subject.name, "namespace": subject.namespace},
-            "status": status,
-        });
-        let pipelines = Api::<Raw>::namespaced(client.clone(), &subject.namespace);
-        let as_us = PatchParams::apply(STATUS_MANAGER).force();
-        pipelines.patch_status(&subject.name, &as_us, &Patch::Apply(declared)).await?;
+        write(client, subject, status).await?;
     }
     let before = memory.conditions(&subject.uid).unwrap_or_else(|| subject.recorded.conditions.clone());
     memory.reported(&subject.uid, &status.conditions);
@@ -55,6 +47,34 @@ pub async fn report(
         say(recorder, raw, note).await;
     }
     Ok(())
+}
+
+/// Writes the status, unless the resource of this name is another one by now: passes take a while, and watches may be behind.
+/// The API server holds nobody to a uid where a status is written, but to a version it does.
+async fn write(client: &Client, subject: &Subject, status: &RetailPipelineStatus) -> Result<(), kube::Error> {
+    let Subject { name, namespace, uid, resource_version, .. } = subject;
+    let pipelines = Api::<Raw>::namespaced(client.clone(), namespace);
+    let as_us = PatchParams::apply(STATUS_MANAGER).force();
+    let mut version = Some(resource_version.clone());
+    loop {
+        let declared = json!({
+            "apiVersion": RetailPipeline::api_version(&()),
+            "kind": RetailPipeline::kind(&()),
+            "metadata": {"name": name, "namespace": namespace, "resourceVersion": version},
+            "status": status,
+        });
+        match pipelines.patch_status(name, &as_us, &Patch::Apply(declared)).await {
+            Err(kube::Error::Api(refusal)) if refusal.is_conflict() => {
+                let there = pipelines.get_metadata_opt(name).await?.map(|there| there.metadata);
+                match there.filter(|there| there.uid.as_ref() == Some(uid)) {
+                    // Somebody edited it meanwhile, or we have.
+                    Some(there) if there.resource_version != version => version = there.resource_version,
+                    _ => return Err(kube::Error::Api(refusal)),
+                }
+            }
+            answer => return answer.map(drop),
+        }
+    }
 }
 
 /// Says what happened, to those who look at the resource. That it cannot be said stops nothing.

@@ -41,7 +41,7 @@ pub struct Subject {
     pub namespace: String,
     /// Its uid.
     pub uid: String,
-    /// Its resource version, which a change to its finalizers must name.
+    /// Its resource version, which a change to its finalizers must name, and to its status.
     pub resource_version: String,
     /// Generation of the spec.
     pub generation: Option<i64>,

@@ -212,3 +212,22 @@ async fn while_the_watch_lags_no_topic_is_made_for_a_pipeline_that_is_gone() {
     stage.eventually("a few passes", || stage.outside.state().looks > before + 6).await;
     assert!(stage.outside.state().topics.is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn while_the_watch_lags_a_pipeline_of_the_same_name_does_not_get_the_status_of_the_one_before() {
+    let stage = Stage::start();
+    stage.declare("retail", json!({}));
+    stage.until_ready("retail").await;
+    watches_lag(&stage);
+    delete(&stage, "retail");
+    stage.declare("retail", json!({"topic": {"name": "another"}}));
+    stage.outside.state().schemas.clear();
+    // What there is to say of the old one changes.
+    stage.outside.state().postgres = Some(postgres_away());
+    let before = stage.outside.state().looks;
+    stage.eventually("a few passes", || stage.outside.state().looks > before + 6).await;
+    assert!(stage.object("retailpipelines", "retail").unwrap()["status"].is_null());
+    stage.outside.state().postgres = None;
+    stage.api.be_kind();
+    stage.until_ready("retail").await;
+}

@@ -124,6 +124,10 @@ impl Store {
         if is.is_none() && !subresource.is_empty() {
             return Err(Refused(404));
         }
+        let named = &declared["metadata"]["resourceVersion"];
+        if !named.is_null() && is.as_ref().is_none_or(|is| *named != is["metadata"]["resourceVersion"]) {
+            return Err(Refused(409));
+        }
         let mut object = is.unwrap_or_else(|| json!({}));
         let before = self.declared.insert((key.clone(), manager.to_owned()), declared.clone());
         if let Some(before) = before {
