@@ -4,6 +4,7 @@
 use proptest::prelude::ProptestConfig;
 use proptest::test_runner::RngSeed;
 
+mod allocations;
 mod conformance;
 mod differential;
 mod judge;
