@@ -50,7 +50,7 @@ pub async fn report(
 }
 
 /// Writes the status, unless the resource of this name is another one by now: passes take a while, and watches may be behind.
-/// The API server holds nobody to a uid where a status is written, but to a version it does.
+/// The API server holds nobody to a uid where a status is written, but to a version it does. Whoever calls has a deadline.
 async fn write(client: &Client, subject: &Subject, status: &RetailPipelineStatus) -> Result<(), kube::Error> {
     let Subject { name, namespace, uid, resource_version, .. } = subject;
     let pipelines = Api::<Raw>::namespaced(client.clone(), namespace);

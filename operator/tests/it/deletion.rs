@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::api::{Fault, Key, Store};
+use crate::api::{Fault, Key};
 use crate::outside::{kafka_away, postgres_away};
 use crate::stage::{Stage, pipeline_key};
 
@@ -165,12 +165,6 @@ async fn a_topic_that_was_made_is_known_to_be_ours_although_saying_so_failed_at_
     assert_eq!(stage.object("retailpipelines", "retail").unwrap()["status"]["topic"]["created"], true);
 }
 
-/// From now on the operator does not learn what happens to pipelines.
-fn watches_lag(stage: &Stage) {
-    stage.api.fail("watch", "retailpipelines", 1_000_000, Fault::Code(503));
-    stage.api.change(Store::close_watches);
-}
-
 #[tokio::test(start_paused = true)]
 async fn while_the_watch_lags_nothing_is_made_for_a_pipeline_that_is_gone_or_goes() {
     let stage = Stage::start();
@@ -179,7 +173,7 @@ async fn while_the_watch_lags_nothing_is_made_for_a_pipeline_that_is_gone_or_goe
         stage.declare(name, both());
         stage.until_ready(name).await;
     }
-    watches_lag(&stage);
+    stage.watches_lag();
     for name in ["gone", "goes", "replaced"] {
         delete(&stage, name);
     }
@@ -205,7 +199,7 @@ async fn while_the_watch_lags_no_topic_is_made_for_a_pipeline_that_is_gone() {
     stage.outside.state().kafka = Some(kafka_away());
     stage.declare("retail", json!({}));
     stage.until("retail", "Ready", "False", "KafkaUnreachable").await;
-    watches_lag(&stage);
+    stage.watches_lag();
     delete(&stage, "retail");
     stage.outside.state().kafka = None;
     let before = stage.outside.state().looks;
@@ -218,7 +212,7 @@ async fn while_the_watch_lags_a_pipeline_of_the_same_name_does_not_get_the_statu
     let stage = Stage::start();
     stage.declare("retail", json!({}));
     stage.until_ready("retail").await;
-    watches_lag(&stage);
+    stage.watches_lag();
     delete(&stage, "retail");
     stage.declare("retail", json!({"topic": {"name": "another"}}));
     stage.outside.state().schemas.clear();

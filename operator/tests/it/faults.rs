@@ -258,3 +258,18 @@ async fn without_the_crd_the_operator_waits_for_it_and_says_so() {
     stage.until_ready("retail").await;
     stage.until_unready(None).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn while_the_watch_lags_what_is_wrong_is_said_and_that_it_is_over() {
+    let stage = Stage::start();
+    stage.declare("retail", json!({}));
+    stage.until_ready("retail").await;
+    stage.watches_lag();
+    // Each time the resource has a version that the watch does not bring.
+    for _ in 0..2 {
+        stage.outside.state().postgres = Some(postgres_away());
+        stage.until("retail", "SchemaReady", "False", "DatabaseUnreachable").await;
+        stage.outside.state().postgres = None;
+        stage.until_ready("retail").await;
+    }
+}

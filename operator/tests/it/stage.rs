@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use crate::api::{Api, Key, PATIENCE, Store};
+use crate::api::{Api, Fault, Key, PATIENCE, Store};
 use crate::outside::Fakes;
 
 /// The clock of a test: begins at the same time each time, and goes as virtual time does.
@@ -56,6 +56,12 @@ impl Stage {
         self.operator.abort();
         self.surroundings.readiness = Arc::default();
         self.operator = operate(&self.surroundings);
+    }
+
+    /// From now on the operator does not learn what happens to pipelines.
+    pub(crate) fn watches_lag(&self) {
+        self.api.fail("watch", "retailpipelines", 1_000_000, Fault::Code(503));
+        self.api.change(Store::close_watches);
     }
 
     /// Declares a pipeline. `spec` is put over what every pipeline has.

@@ -1,7 +1,7 @@
 //! An API server in memory: enough of one for our objects, and as unkind as a real one can be.
 //!
 //! Modelled: resource versions, generations, watches from a version, label selectors, server-side apply with owned fields and
-//! lists by key, merge patches that name a version, the status subresource, finalizers, garbage collection by owner.
+//! lists by key, patches of both kinds that name a version, the status subresource, finalizers, garbage collection by owner.
 //! Not modelled: schemas and defaults (but one, so that live objects differ from what was declared), conflicts between
 //! appliers (ours forces them), pods.
 
