@@ -41,7 +41,7 @@ spec:
   trigger: 100ms
   database: {{host: postgres, name: retail}}
   producer: {{eventsPerSecond: 10}}
-  console: false
+  printRows: false
 """
 
 

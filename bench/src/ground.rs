@@ -5,11 +5,11 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
+use retail_api::Pipeline;
 use retail_engine::Rules;
-use retail_pipeline::Pipeline;
-use retail_pipeline::args::Settings;
-use retail_pipeline::kafka::{KafkaConnection, topic};
-use retail_pipeline::postgres::{DatabaseConnection, provision};
+use retail_kafka::{KafkaConnection, topic};
+use retail_runtime::args::Settings;
+use retail_store::{DatabaseConnection, provision};
 use tokio_postgres::{Client, NoTls};
 
 use crate::machine;
@@ -76,7 +76,7 @@ impl Ground {
              topic: {{name: {topic}, partitions: {PARTITIONS}, config: {{retention.ms: \"-1\"}}}}\n  \
              database: {{host: 127.0.0.1, name: retail, schema: {schema}}}\n  \
              producer: {{eventsPerSecond: {events_per_second}}}\n  \
-             watermark: {{delay: {delay}}}\n  window: 5m\n  trigger: {trigger}\n  console: false\n"
+             watermark: {{delay: {delay}}}\n  window: 5m\n  trigger: {trigger}\n  printRows: false\n"
         );
         let file = self.directory.join("scratch").join(&schema).with_extension("yaml");
         std::fs::write(&file, &yaml)?;

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use chrono::Utc;
 use clap::{Args, ValueEnum};
-use retail_pipeline::kafka::KafkaConnection;
+use retail_kafka::KafkaConnection;
 
 use crate::contenders::{Allocator, Contender, Kind};
 use crate::curves::{freshness, groups, rates, recovery, start_up};
@@ -315,5 +315,5 @@ pub(crate) fn report(args: &ReportArgs) -> Result<()> {
 }
 
 fn print(text: &str) {
-    retail_pipeline::process::print_text(text);
+    retail_runtime::process::print_text(text);
 }

@@ -26,7 +26,7 @@ mod statistics;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use retail_pipeline::process;
+use retail_runtime::process;
 
 /// Measures the data plane beside what one would use instead. Start it by `make bench`, which brings the servers.
 #[derive(Parser, Debug)]

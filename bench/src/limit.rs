@@ -17,7 +17,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 use rdkafka_sys as sys;
-use retail_pipeline::kafka::{Cluster, KafkaConnection, LogOffset};
+use retail_kafka::{KafkaAdmin, KafkaConnection, LogOffset};
 
 use crate::contract::Source;
 use crate::machine;
@@ -47,7 +47,7 @@ pub(crate) struct LimitArgs {
 pub(crate) fn run(args: &LimitArgs) -> Result<u64> {
     let LimitArgs { source, consumers, pin } = args;
     let connection = KafkaConnection::plain(&source.bootstrap_servers);
-    let ends = Cluster::new(&connection)?.log_offsets(&source.topic, source.partitions, LogOffset::End)?;
+    let ends = KafkaAdmin::new(&connection)?.log_offsets(&source.topic, source.partitions, LogOffset::End)?;
     let shares = (0..*consumers).map(|number| -> Vec<(i32, i64)> {
         let all = (0..).zip(ends.iter().copied());
         all.filter(|(partition, end)| *partition as usize % consumers == number && *end > 0).collect()

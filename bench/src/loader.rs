@@ -6,9 +6,9 @@ use anyhow::Result;
 use chrono::DateTime;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use retail_pipeline::kafka::KafkaConnection;
+use retail_kafka::KafkaConnection;
 
 use crate::ground::PARTITIONS;
 
@@ -54,7 +54,7 @@ impl Load {
             loop {
                 match producer.send(record) {
                     Ok(()) => break,
-                    Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                    Err((RdKafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
                         producer.poll(Duration::from_millis(5));
                         record = back;
                     }

@@ -48,7 +48,7 @@ pub(crate) struct MeasureArgs {
     core: Option<usize>,
 
     /// After how long it is killed
-    #[arg(long, value_parser = retail_pipeline::duration::read, default_value = "15m")]
+    #[arg(long, value_parser = retail_api::duration::read, default_value = "15m")]
     timeout: Duration,
 
     /// The command and its arguments

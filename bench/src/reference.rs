@@ -8,9 +8,9 @@ use bigdecimal::{BigDecimal, ToPrimitive};
 use chrono::{DateTime, Utc};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Message, Offset, TopicPartitionList};
-use retail_engine::oracle::{Oracle, OracleRecord};
 use retail_engine::{Rules, Span};
-use retail_pipeline::kafka::{Cluster, KafkaConnection, LogOffset};
+use retail_kafka::{KafkaAdmin, KafkaConnection, LogOffset};
+use retail_oracle::{Oracle, OracleRecord};
 use serde::{Deserialize, Serialize};
 
 /// After how long without a record reading has failed.
@@ -35,7 +35,7 @@ pub(crate) struct Sums {
 pub(crate) fn read(connection: &KafkaConnection, topic: &str, partitions: i32, rules: Rules) -> Result<Totals> {
     let micros = |span: Span| chrono::Duration::microseconds(span.as_micros());
     let mut oracle = Oracle::new(micros(rules.window), micros(rules.delay));
-    let ends = Cluster::new(connection)?.log_offsets(topic, partitions, LogOffset::End)?;
+    let ends = KafkaAdmin::new(connection)?.log_offsets(topic, partitions, LogOffset::End)?;
     let consumer: BaseConsumer =
         connection.client_config().set("group.id", "bench-reference").set("fetch.queue.backoff.ms", "2").create()?;
     let mut start = TopicPartitionList::new();

@@ -6,9 +6,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
-use retail_pipeline::args::PipelineArgs;
-use retail_pipeline::verify::Report;
-use retail_pipeline::{Pipeline, crd as definition, process, verify as verification};
+use retail_api::{Pipeline, crd as definition};
+use retail_runtime::args::PipelineArgs;
+use retail_runtime::process;
+use retail_verify::{self as verification, Report};
 
 #[derive(Args, Debug)]
 pub(crate) struct VerifyArgs {

@@ -85,7 +85,7 @@ impl Write for Stderr {
 /// A printer for rows, above the live lines.
 pub(crate) fn printer(screen: &Screen) -> Arc<dyn Fn(&str) + Send + Sync> {
     let screen = screen.clone();
-    Arc::new(move |text| screen.above(|| retail_pipeline::process::print_text(text)))
+    Arc::new(move |text| screen.above(|| retail_runtime::process::print_text(text)))
 }
 
 /// How many a second, over the last few seconds.

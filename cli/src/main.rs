@@ -13,8 +13,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use retail_pipeline::args::{PipelineArgs, Settings};
-use retail_pipeline::process;
+use retail_runtime::args::{PipelineArgs, Settings};
+use retail_runtime::process;
 
 /// Why not the C library's: see the workspace's Cargo.toml.
 #[cfg(target_os = "linux")]

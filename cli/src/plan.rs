@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use retail_api::ReadError;
+use retail_api::validate::check_update;
 use retail_operator::offline;
 use retail_operator::settings::Settings;
 use retail_operator::validate::{Invalid, Valid, parse};
-use retail_pipeline::validate::check_update;
-use retail_pipeline::{ReadError, process};
+use retail_runtime::process;
 
 #[derive(Args, Debug)]
 pub(crate) struct PlanArgs {
@@ -57,7 +58,7 @@ fn in_words(args: &PlanArgs) -> Result<String, PlanError> {
     if name(&old) != name(&new) {
         return Err(PlanError::Different(name(&old), name(&new)));
     }
-    let resource = |text: &str| retail_pipeline::validate::read(text).expect("it was valid a moment ago");
+    let resource = |text: &str| retail_api::validate::read(text).expect("it was valid a moment ago");
     check_update(&resource(&new_text), &resource(&old_text))
         .map_err(|problems| PlanError::Immutable(problems.join("\n")))?;
     Ok(offline::from_declared(&old, &new, &settings).to_string())
@@ -65,8 +66,8 @@ fn in_words(args: &PlanArgs) -> Result<String, PlanError> {
 
 /// Reads a file, and says what is wrong with it as every other command does.
 fn read(path: &Path) -> Result<(String, Valid), PlanError> {
-    let text = retail_pipeline::Pipeline::read_text(path)?;
-    retail_pipeline::Pipeline::parse_named(&text, path)?;
+    let text = retail_api::Pipeline::read_text(path)?;
+    retail_api::Pipeline::parse_named(&text, path)?;
     let unusable = |Invalid { reason: _, message }| PlanError::Unusable { path: path.display().to_string(), message };
     let valid = parse(&text).map_err(unusable)?;
     Ok((text, valid))

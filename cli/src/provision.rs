@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-use retail_pipeline::args::Settings;
-use retail_pipeline::kafka::ClusterError;
-use retail_pipeline::kafka::topic::{self, Action, Ensured};
-use retail_pipeline::postgres::DatabaseError;
-use retail_pipeline::postgres::provision;
-use retail_pipeline::process;
+use retail_kafka::KafkaError;
+use retail_kafka::topic::{self, Action, Ensured};
+use retail_runtime::args::Settings;
+use retail_runtime::process;
+use retail_store::DatabaseError;
+use retail_store::provision;
 
 pub(crate) async fn apply_topic(settings: &Settings) -> ExitCode {
     match ensure_topic(settings).await {
@@ -24,7 +24,7 @@ pub(crate) async fn apply_schema(settings: &Settings) -> ExitCode {
 }
 
 /// Makes the topic and says so in words.
-pub(crate) async fn ensure_topic(settings: &Settings) -> Result<String, ClusterError> {
+pub(crate) async fn ensure_topic(settings: &Settings) -> Result<String, KafkaError> {
     let name = &settings.pipeline.topic.name;
     let Ensured { description, actions, differences } =
         topic::ensure(&settings.kafka, &settings.pipeline.topic).await?;

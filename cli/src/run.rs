@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
-use retail_pipeline::args::{PipelineArgs, Settings};
-use retail_pipeline::kafka::ClusterError;
-use retail_pipeline::postgres::DatabaseError;
-use retail_pipeline::process;
+use retail_kafka::KafkaError;
 use retail_processor::args::ProcessorArgs;
 use retail_processor::state::State;
 use retail_processor::supervisor::{Processor, ProcessorError};
 use retail_producer::plan::{Plan, PlanArgs};
 use retail_producer::run::{ProducerError, Sent, Summary, clock, run as produce};
+use retail_runtime::args::{PipelineArgs, Settings};
+use retail_runtime::process;
+use retail_store::DatabaseError;
 use tokio::sync::watch;
 
 use crate::live::{Screen, Stderr, printer};
@@ -30,7 +30,7 @@ pub(crate) struct RunArgs {
 #[derive(Debug, thiserror::Error)]
 enum RunError {
     #[error(transparent)]
-    Topic(#[from] ClusterError),
+    Topic(#[from] KafkaError),
     #[error(transparent)]
     Schema(#[from] DatabaseError),
     #[error(transparent)]

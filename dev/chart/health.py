@@ -25,7 +25,7 @@ def resource(status):
     }
 
 
-def status(ready, reconciling="False", stalled="False", reason="AsDeclared", observed=1):
+def status(ready, reconciling="False", stalled="False", reason="UpToDate", observed=1):
     states = {"Ready": ready, "Reconciling": reconciling, "Stalled": stalled}
     conditions = [
         {"type": name, "status": state, "reason": reason, "message": f"about {name}"} for name, state in states.items()

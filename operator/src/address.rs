@@ -1,6 +1,6 @@
 //! What the names of a pipeline's servers mean to the operator, whose pod is in another namespace than theirs.
 
-use retail_pipeline::Pipeline;
+use retail_api::Pipeline;
 
 /// The pipeline with the addresses of its Kafka and its Postgres as the operator must ask for them.
 ///

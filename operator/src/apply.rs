@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::{Api, Client};
-use retail_pipeline::Pipeline;
-use retail_pipeline::kafka::ClusterError;
-use retail_pipeline::kafka::topic::{Action, Ensured};
-use retail_pipeline::postgres::DatabaseError;
-use retail_pipeline::postgres::provision::Removal;
+use retail_api::Pipeline;
+use retail_connection::Removal;
+use retail_kafka::KafkaError;
+use retail_kafka::topic::{Action, Ensured};
+use retail_store::DatabaseError;
 use serde_json::{Value, json};
 
 use crate::difference::{Live, differences};
@@ -29,7 +29,7 @@ use crate::world::{Raw, Subject};
 #[derive(Clone, PartialEq, Default, Debug)]
 pub struct Done {
     /// What became of the topic, if anything was to be done.
-    pub topic: Option<Result<Ensured, ClusterError>>,
+    pub topic: Option<Result<Ensured, KafkaError>>,
     /// The same of the schema.
     pub schema: Option<Result<(), DatabaseError>>,
     /// What the API server answered for each object that was declared.
@@ -163,7 +163,7 @@ impl<O: Outside> Hands<'_, O> {
                     "{} {name} is there and is not this pipeline's: delete it, or give the pipeline another name",
                     child.kind()
                 );
-                return Err(Refusal { reason: Reason::NameTaken, message });
+                return Err(Refusal { reason: Reason::NameConflict, message });
             }
         }
         let as_us = PatchParams::apply(FIELD_MANAGER).force();

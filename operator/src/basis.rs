@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use retail_pipeline::postgres::progress::Progress;
-use retail_pipeline::status::TopicStatus;
+use retail_api::status::TopicStatus;
+use retail_store::progress::Progress;
 
 use crate::validate::{Invalid, Valid};
 use crate::world::{Sight, Subject, World};

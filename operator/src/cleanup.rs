@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use retail_pipeline::resource::DeletionPolicy;
+use retail_api::resource::DeletionPolicy;
 
 use crate::names::{Child, RELEASE};
 use crate::plan::{Plan, Step};

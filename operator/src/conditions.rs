@@ -1,9 +1,10 @@
 //! The conditions of a pipeline, each from the facts that it is about, and the three that sum them up as kstatus wants it:
 //! Ready, Reconciling while it may become ready by itself, Stalled when somebody must do something.
 
-use retail_pipeline::kafka::topic::{self, Difference};
-use retail_pipeline::kafka::{ClusterError, Explained};
-use retail_pipeline::postgres::{DatabaseError, Trouble};
+use retail_connection::ErrorKind;
+use retail_kafka::KafkaError;
+use retail_kafka::topic::{self, Difference};
+use retail_store::DatabaseError;
 use serde_json::Value;
 
 use crate::names::Child;
@@ -91,14 +92,14 @@ fn ready(valid: &Valid, refused: Option<&Draft>, parts: &[Draft]) -> Draft {
     let bad = || refused.into_iter().chain(parts).filter(|part| part.status != Status::True);
     let worst = bad().find(|part| part.reason.kind() == Kind::Stuck).or_else(|| {
         // What waits for another part says less than that part.
-        bad().find(|part| part.reason != Reason::WaitingForOthers).or_else(|| bad().next())
+        bad().find(|part| part.reason != Reason::DependencyNotReady).or_else(|| bad().next())
     });
     match worst {
         Some(worst) => Draft::new(Aspect::Ready, Status::False, worst.reason, worst.message.clone()),
         None if valid.suspend => {
             Draft::new(Aspect::Ready, Status::True, Reason::Suspended, "stopped, because spec.suspend says so")
         }
-        None => Draft::new(Aspect::Ready, Status::True, Reason::AsDeclared, "everything is as declared"),
+        None => Draft::new(Aspect::Ready, Status::True, Reason::UpToDate, "everything is as declared"),
     }
 }
 
@@ -107,7 +108,7 @@ fn summed_up(ready: Draft, parts: Vec<Draft>) -> Vec<Draft> {
     let kind = ready.reason.kind();
     let follows = |aspect, is: bool| {
         let (reason, message) =
-            if is { (ready.reason, ready.message.clone()) } else { (Reason::AsDeclared, String::new()) };
+            if is { (ready.reason, ready.message.clone()) } else { (Reason::UpToDate, String::new()) };
         Draft::new(aspect, if is { Status::True } else { Status::False }, reason, message)
     };
     let reconciling = follows(Aspect::Reconciling, kind == Kind::Waiting);
@@ -158,7 +159,7 @@ fn credentials(pass: &Pass<'_>) -> Draft {
         None if logins.iter().all(|login| **login == Credentials::NotNamed) => {
             (Reason::NoSecretNamed, "no Secret is named".to_owned())
         }
-        None => (Reason::AsDeclared, "the Secrets that are named are there".to_owned()),
+        None => (Reason::UpToDate, "the Secrets that are named are there".to_owned()),
     };
     Draft::good_or_not(Aspect::CredentialsReady, reason, message)
 }
@@ -190,7 +191,7 @@ fn topic(pass: &Pass<'_>, valid: &Valid) -> Draft {
     let there = |partitions: i32, differences: &[Difference]| {
         let mut message = format!("topic \"{}\" is there, with {partitions} partitions", declared.name);
         if differences.is_empty() {
-            return Draft::new(aspect, Status::True, Reason::AsDeclared, message);
+            return Draft::new(aspect, Status::True, Reason::UpToDate, message);
         }
         let differences: Vec<String> = differences.iter().map(ToString::to_string).collect();
         message += &format!("; left alone: {}", differences.join("; "));
@@ -203,20 +204,29 @@ fn topic(pass: &Pass<'_>, valid: &Valid) -> Draft {
             let (_, differences) = topic::plan(declared, Some(&seen.topic));
             there(seen.topic.description.partitions, &differences)
         }
-        (None, Sight::NotAsked) => Draft::new(aspect, Status::Unknown, Reason::WaitingForOthers, WITHOUT_CREDENTIALS),
-        (None, Sight::Seen(None)) => Draft::new(aspect, Status::Unknown, Reason::WaitingForOthers, "not looked at yet"),
+        (None, Sight::NotAsked) => Draft::new(aspect, Status::Unknown, Reason::DependencyNotReady, WITHOUT_CREDENTIALS),
+        (None, Sight::Seen(None)) => {
+            Draft::new(aspect, Status::Unknown, Reason::DependencyNotReady, "not looked at yet")
+        }
     }
 }
 
-fn failed_topic(error: &ClusterError) -> Draft {
+fn failed_topic(error: &KafkaError) -> Draft {
     let reason = match error.kind {
-        Explained::Unreachable => Reason::KafkaUnreachable,
-        Explained::WrongCredentials => Reason::KafkaCredentialsRefused,
-        Explained::NoTls => Reason::KafkaTlsFailed,
-        Explained::Forbidden => Reason::KafkaForbidden,
+        ErrorKind::Unreachable => Reason::KafkaUnreachable,
+        ErrorKind::WrongCredentials => Reason::KafkaCredentialsRefused,
+        ErrorKind::NoTls => Reason::KafkaTlsFailed,
+        ErrorKind::Forbidden => Reason::KafkaForbidden,
         // It was made, and is not there for every broker yet.
-        Explained::MissingTopic => Reason::KafkaUnreachable,
-        Explained::Other => Reason::TopicRefused,
+        ErrorKind::MissingTopic => Reason::KafkaUnreachable,
+        // Only the last of these comes from Kafka.
+        ErrorKind::Busy
+        | ErrorKind::MissingDatabase
+        | ErrorKind::MissingSchema
+        | ErrorKind::Changed
+        | ErrorKind::Foreign
+        | ErrorKind::Fenced
+        | ErrorKind::Other => Reason::TopicRefused,
     };
     Draft::good_or_not(Aspect::TopicReady, reason, error.message.clone())
 }
@@ -226,26 +236,28 @@ fn schema(pass: &Pass<'_>, valid: &Valid) -> Draft {
     match (&pass.done.schema, &pass.world.schema) {
         (Some(Ok(())), _) | (None, Sight::Seen(Some(_))) => {
             let message = format!("schema \"{}\" is there and up to date", valid.pipeline.schema);
-            Draft::new(aspect, Status::True, Reason::AsDeclared, message)
+            Draft::new(aspect, Status::True, Reason::UpToDate, message)
         }
         (Some(Err(error)), _) | (None, Sight::Failed(error)) => failed_schema(error),
         (None, Sight::NotAsked | Sight::Seen(None)) => {
-            Draft::new(aspect, Status::Unknown, Reason::WaitingForOthers, WITHOUT_CREDENTIALS)
+            Draft::new(aspect, Status::Unknown, Reason::DependencyNotReady, WITHOUT_CREDENTIALS)
         }
     }
 }
 
 fn failed_schema(error: &DatabaseError) -> Draft {
-    let reason = match error.trouble {
-        Trouble::Unreachable => Reason::DatabaseUnreachable,
-        Trouble::Busy => Reason::DatabaseBusy,
-        Trouble::WrongCredentials => Reason::DatabaseCredentialsRefused,
-        Trouble::NoTls => Reason::DatabaseTlsFailed,
-        Trouble::MissingDatabase => Reason::DatabaseMissing,
-        Trouble::Forbidden => Reason::DatabaseForbidden,
-        Trouble::Foreign => Reason::SchemaForeign,
-        Trouble::Changed => Reason::SchemaChanged,
-        Trouble::MissingSchema | Trouble::Fenced | Trouble::Other => Reason::SchemaFailed,
+    let reason = match error.kind {
+        ErrorKind::Unreachable => Reason::DatabaseUnreachable,
+        ErrorKind::Busy => Reason::DatabaseBusy,
+        ErrorKind::WrongCredentials => Reason::DatabaseCredentialsRefused,
+        ErrorKind::NoTls => Reason::DatabaseTlsFailed,
+        ErrorKind::MissingDatabase => Reason::DatabaseMissing,
+        ErrorKind::Forbidden => Reason::DatabaseForbidden,
+        ErrorKind::Foreign => Reason::SchemaForeign,
+        ErrorKind::Changed => Reason::SchemaChanged,
+        ErrorKind::MissingTopic | ErrorKind::MissingSchema | ErrorKind::Fenced | ErrorKind::Other => {
+            Reason::SchemaFailed
+        }
     };
     Draft::good_or_not(Aspect::SchemaReady, reason, error.message.clone())
 }
@@ -263,7 +275,7 @@ fn deployment(pass: &Pass<'_>, valid: &Valid, aspect: Aspect, child: Child) -> D
     }
     let Some(object) = pass.child(child) else {
         let why = pass.plan.held.get(&child).map_or("topic or schema could not be made", String::as_str);
-        return Draft::new(aspect, Status::False, Reason::WaitingForOthers, why);
+        return Draft::new(aspect, Status::False, Reason::DependencyNotReady, why);
     };
     let (spec, status) = (&object["spec"], &object["status"]);
     let number = |value: &Value| value.as_i64().unwrap_or(0);
@@ -273,7 +285,7 @@ fn deployment(pass: &Pass<'_>, valid: &Valid, aspect: Aspect, child: Child) -> D
     let seen = number(&status["observedGeneration"]) >= number(&object["metadata"]["generation"]);
     let message = format!("{ready} of {wanted} pods are ready");
     if seen && ready >= wanted && updated >= wanted && all == wanted {
-        let reason = if valid.suspend { Reason::Suspended } else { Reason::AsDeclared };
+        let reason = if valid.suspend { Reason::Suspended } else { Reason::UpToDate };
         return Draft::new(aspect, Status::True, reason, message);
     }
     let condition = |type_: &str| {
@@ -297,5 +309,5 @@ fn scaling(processors: Count) -> Draft {
         let message = format!("{asked} processors are asked for and {running} run: the topic has {useful} partitions");
         return Draft::new(aspect, Status::True, Reason::FewerPartitions, message);
     }
-    Draft::new(aspect, Status::False, Reason::AsDeclared, "")
+    Draft::new(aspect, Status::False, Reason::UpToDate, "")
 }

@@ -21,7 +21,6 @@ pub mod conditions;
 pub mod controller;
 pub mod difference;
 mod hash;
-pub mod http;
 pub mod leader;
 pub mod lease;
 pub mod memory;

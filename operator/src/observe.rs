@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::api::ApiResource;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client};
-use retail_pipeline::Pipeline;
+use retail_api::Pipeline;
 
 use crate::address::seen_from_elsewhere;
 use crate::difference::Live;

@@ -3,9 +3,9 @@
 
 use k8s_openapi::jiff::Timestamp;
 use kube::api::ObjectMeta;
-use retail_pipeline::kafka::TopicDescription;
-use retail_pipeline::kafka::topic::Observed;
-use retail_pipeline::postgres::progress::Progress;
+use retail_kafka::TopicDescription;
+use retail_kafka::topic::Observed;
+use retail_store::progress::Progress;
 
 use crate::difference::Live;
 use crate::plan::{Plan, Step, plan};

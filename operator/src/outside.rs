@@ -4,13 +4,14 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use retail_pipeline::Pipeline;
-use retail_pipeline::kafka::topic::{self, Ensured};
-use retail_pipeline::kafka::{Cluster, ClusterError, KafkaConnection, LogOffset};
-use retail_pipeline::postgres::progress::{self, Progress};
-use retail_pipeline::postgres::provision::{self, Removal};
-use retail_pipeline::postgres::{Client, DatabaseConnection, DatabaseError};
-use retail_pipeline::resource::Topic;
+use retail_api::Pipeline;
+use retail_api::resource::Topic;
+use retail_connection::Removal;
+use retail_kafka::topic::{self, Ensured};
+use retail_kafka::{KafkaAdmin, KafkaConnection, KafkaError, LogOffset};
+use retail_store::progress::{self, Progress};
+use retail_store::provision;
+use retail_store::{Client, DatabaseConnection, DatabaseError};
 
 use crate::shared::{self, Shared};
 use crate::world::SeenTopic;
@@ -22,14 +23,14 @@ pub trait Outside: Clone + Send + Sync + 'static {
         &self,
         kafka: &KafkaConnection,
         topic: &Topic,
-    ) -> impl Future<Output = Result<Option<SeenTopic>, ClusterError>> + Send;
+    ) -> impl Future<Output = Result<Option<SeenTopic>, KafkaError>> + Send;
 
     /// Makes the topic, or adds the partitions that it lacks.
     fn ensure_topic(
         &self,
         kafka: &KafkaConnection,
         topic: &Topic,
-    ) -> impl Future<Output = Result<Ensured, ClusterError>> + Send;
+    ) -> impl Future<Output = Result<Ensured, KafkaError>> + Send;
 
     /// Deletes the topic, if it has that id.
     fn delete_topic(
@@ -37,7 +38,7 @@ pub trait Outside: Clone + Send + Sync + 'static {
         kafka: &KafkaConnection,
         name: &str,
         id: &str,
-    ) -> impl Future<Output = Result<Removal, ClusterError>> + Send;
+    ) -> impl Future<Output = Result<Removal, KafkaError>> + Send;
 
     /// Looks at a schema and how far it is; nothing if it is not there, not up to date, or changed so that it can be put back.
     fn schema(
@@ -64,7 +65,7 @@ pub trait Outside: Clone + Send + Sync + 'static {
 /// The real ones. Looks share clients; what changes something has one of its own.
 #[derive(Clone)]
 pub struct Servers {
-    brokers: Arc<Shared<KafkaConnection, Cluster>>,
+    brokers: Arc<Shared<KafkaConnection, KafkaAdmin>>,
     databases: Arc<Shared<DatabaseConnection, Client>>,
 }
 
@@ -82,25 +83,25 @@ impl Servers {
 }
 
 impl Outside for Servers {
-    async fn topic(&self, kafka: &KafkaConnection, topic: &Topic) -> Result<Option<SeenTopic>, ClusterError> {
-        let make = || async { Cluster::new(kafka) };
-        let look = |cluster: Cluster| {
+    async fn topic(&self, kafka: &KafkaConnection, topic: &Topic) -> Result<Option<SeenTopic>, KafkaError> {
+        let make = || async { KafkaAdmin::new(kafka) };
+        let look = |admin: KafkaAdmin| {
             let topic = topic.clone();
             // It waits for the answer on a thread that may.
             let waiting = tokio::task::spawn_blocking(move || {
-                let seen = look_at_topic(&cluster, &topic);
-                (cluster, seen)
+                let seen = look_at_topic(&admin, &topic);
+                (admin, seen)
             });
             async { waiting.await.expect("a question does not panic") }
         };
         self.brokers.ask(kafka, PartialEq::eq, make, look).await
     }
 
-    async fn ensure_topic(&self, kafka: &KafkaConnection, topic: &Topic) -> Result<Ensured, ClusterError> {
+    async fn ensure_topic(&self, kafka: &KafkaConnection, topic: &Topic) -> Result<Ensured, KafkaError> {
         topic::ensure(kafka, topic).await
     }
 
-    async fn delete_topic(&self, kafka: &KafkaConnection, name: &str, id: &str) -> Result<Removal, ClusterError> {
+    async fn delete_topic(&self, kafka: &KafkaConnection, name: &str, id: &str) -> Result<Removal, KafkaError> {
         topic::delete(kafka, name, id).await
     }
 
@@ -126,8 +127,8 @@ impl Outside for Servers {
     }
 }
 
-fn look_at_topic(cluster: &Cluster, topic: &Topic) -> Result<Option<SeenTopic>, ClusterError> {
-    let Some(seen) = cluster.observe(topic)? else { return Ok(None) };
-    let log_ends = cluster.log_offsets(&topic.name, seen.description.partitions, LogOffset::End)?;
+fn look_at_topic(admin: &KafkaAdmin, topic: &Topic) -> Result<Option<SeenTopic>, KafkaError> {
+    let Some(seen) = admin.observe(topic)? else { return Ok(None) };
+    let log_ends = admin.log_offsets(&topic.name, seen.description.partitions, LogOffset::End)?;
     Ok(Some(SeenTopic { topic: seen, log_ends }))
 }

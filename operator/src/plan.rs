@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use retail_pipeline::kafka::topic;
-use retail_pipeline::resource::DeletionPolicy;
+use retail_api::resource::DeletionPolicy;
+use retail_kafka::topic;
 use serde_json::Value;
 
 use crate::children::Blueprint;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use retail_pipeline::kafka::topic;
+use retail_kafka::topic;
 
 use crate::names::DECLARED_HASH;
 use crate::plan::{Count, Plan, Step};

@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use retail_pipeline::{crd, process};
+use retail_api::crd;
+use retail_runtime::process;
 use tokio::sync::watch;
 
 use crate::rbac;

@@ -73,7 +73,7 @@ macro_rules! reasons {
 
 reasons! {
     /// Everything is as declared.
-    AsDeclared: Good,
+    UpToDate: Good,
     /// Producer and processor are stopped, because spec.suspend says so.
     Suspended: Good,
     /// The producer is not declared, or not enabled.
@@ -87,7 +87,7 @@ reasons! {
     /// Pods do not become ready; they or their log say why.
     PodsNotReady: Waiting,
     /// It is not begun, because something else is not there yet.
-    WaitingForOthers: Waiting,
+    DependencyNotReady: Waiting,
     /// No broker answers.
     KafkaUnreachable: Waiting,
     /// Postgres does not answer.
@@ -135,7 +135,7 @@ reasons! {
     /// The schema cannot be made or brought up to date.
     SchemaFailed: Stuck,
     /// An object with a name that the pipeline needs belongs to somebody else.
-    NameTaken: Stuck,
+    NameConflict: Stuck,
     /// The pipeline is being deleted, and with it what deletionPolicy says.
     Deleting: Waiting,
     /// What deletionPolicy asks to delete cannot be deleted.

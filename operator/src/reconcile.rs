@@ -12,7 +12,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::runtime::controller::Action;
 use kube::runtime::events::Recorder;
-use retail_pipeline::status::RetailPipelineStatus;
+use retail_api::status::RetailPipelineStatus;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 

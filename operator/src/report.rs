@@ -4,10 +4,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Api, Client, Resource};
-use retail_pipeline::kafka::topic::Action;
-use retail_pipeline::postgres::provision::Removal;
-use retail_pipeline::resource::RetailPipeline;
-use retail_pipeline::status::RetailPipelineStatus;
+use retail_api::resource::RetailPipeline;
+use retail_api::status::RetailPipelineStatus;
+use retail_connection::Removal;
+use retail_kafka::topic::Action;
 use serde_json::json;
 
 use crate::apply::Done;
@@ -178,7 +178,7 @@ fn is_bad(condition: &Condition) -> bool {
     let reason = Reason::ALL.iter().find(|reason| reason.to_string() == condition.reason);
     match reason {
         Some(Reason::FewerPartitions) => true,
-        Some(Reason::PodsStarting | Reason::WaitingForOthers | Reason::Deleting) => false,
+        Some(Reason::PodsStarting | Reason::DependencyNotReady | Reason::Deleting) => false,
         Some(reason) => condition.status != "True" && reason.kind() != Kind::Good,
         None => true,
     }

@@ -7,12 +7,11 @@ use std::time::Duration;
 use clap::Args;
 use k8s_openapi::jiff::Timestamp;
 use kube::{Api, Client, Config};
+use retail_runtime::http;
 use ring::rand::{SecureRandom, SystemRandom};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::controller::{self, Surroundings};
-use crate::http;
 use crate::leader::Candidate;
 use crate::lease::Times;
 use crate::metrics::Metrics;
@@ -103,10 +102,26 @@ pub async fn run(args: RunArgs, stop: watch::Receiver<bool>) -> Result<(), RunEr
     };
     let Some(address) = http else { return lead(candidate, surroundings, stop).await };
     let failed = |error| RunError::Http(address, error);
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let server = http::serve(address, Arc::new(Observed { metrics, readiness })).await.map_err(failed)?;
     tokio::select! {
         result = lead(candidate, surroundings, stop) => result,
-        result = http::serve(listener, metrics, readiness) => Err(result.map_or_else(failed, |()| RunError::Ended)),
+        result = server => Err(result.map_or_else(failed, |()| RunError::Ended)),
+    }
+}
+
+/// What the HTTP server shows of the operator.
+struct Observed {
+    metrics: Arc<Metrics>,
+    readiness: Arc<Readiness>,
+}
+
+impl http::Probes for Observed {
+    fn unready(&self) -> Option<String> {
+        self.readiness.unready().map(|missing| format!("waiting for {missing}"))
+    }
+
+    fn metrics(&self) -> String {
+        self.metrics.render()
     }
 }
 

@@ -7,14 +7,14 @@ use std::time::Duration;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
-use retail_pipeline::Pipeline;
-use retail_pipeline::certificates::Pem;
-use retail_pipeline::kafka::KafkaConnection;
-use retail_pipeline::login::{
+use retail_api::Pipeline;
+use retail_api::resource::{Database, Kafka, SecretKey, SecretName};
+use retail_connection::Pem;
+use retail_kafka::KafkaConnection;
+use retail_runtime::login::{
     DATABASE_CLIENT_KEYS, DatabaseLogin, JAAS_KEY, KAFKA_CLIENT_KEYS, KafkaLogin, LoginError, login_keys,
 };
-use retail_pipeline::postgres::DatabaseConnection;
-use retail_pipeline::resource::{Database, Kafka, SecretKey, SecretName};
+use retail_store::DatabaseConnection;
 use tokio::time::Instant;
 
 use crate::hash;

@@ -2,8 +2,8 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
-use retail_pipeline::postgres::progress::Progress;
-use retail_pipeline::status::{ProgressStatus, RetailPipelineStatus, TopicStatus};
+use retail_api::status::{ProgressStatus, RetailPipelineStatus, TopicStatus};
+use retail_store::progress::Progress;
 use serde_json::Value;
 
 use crate::apply::Done;

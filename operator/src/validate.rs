@@ -4,8 +4,8 @@
 //! rule, and because what breaks a rule must stop nobody but itself.
 
 use kube::Resource;
-use retail_pipeline::Pipeline;
-use retail_pipeline::resource::{DeletionPolicies, RetailPipeline};
+use retail_api::Pipeline;
+use retail_api::resource::{DeletionPolicies, RetailPipeline};
 use serde_json::json;
 
 use crate::reason::Reason;

@@ -6,12 +6,12 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use kube::Resource;
-use retail_pipeline::kafka::ClusterError;
-use retail_pipeline::kafka::topic;
-use retail_pipeline::postgres::DatabaseError;
-use retail_pipeline::postgres::progress::Progress;
-use retail_pipeline::resource::RetailPipeline;
-use retail_pipeline::status::RetailPipelineStatus;
+use retail_api::resource::RetailPipeline;
+use retail_api::status::RetailPipelineStatus;
+use retail_kafka::KafkaError;
+use retail_kafka::topic;
+use retail_store::DatabaseError;
+use retail_store::progress::Progress;
 use serde::Deserialize;
 
 use crate::difference::Live;
@@ -150,7 +150,7 @@ pub struct World {
     /// The Secrets for Postgres.
     pub database_login: Credentials,
     /// The topic, or that there is none.
-    pub topic: Sight<Option<SeenTopic>, ClusterError>,
+    pub topic: Sight<Option<SeenTopic>, KafkaError>,
     /// How far the schema is, or that there is none.
     pub schema: Sight<Option<Progress>, DatabaseError>,
     /// The objects that there are.

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use clap::Args;
-use retail_pipeline::postgres::store::DELTA_LOG_FROM;
+use retail_store::DELTA_LOG_FROM;
 
 /// After how long without a sign of life Kafka gives a worker's partitions to others.
 const SESSION_TIMEOUT: &str = "10s";
@@ -26,7 +26,7 @@ pub struct ProcessorArgs {
     pub http: Option<SocketAddr>,
 
     /// After how long without a sign of life Kafka gives a worker's partitions to others; at least what the brokers allow
-    #[arg(long, value_name = "DURATION", default_value = SESSION_TIMEOUT, env = "RETAIL_SESSION_TIMEOUT", value_parser = retail_pipeline::duration::read)]
+    #[arg(long, value_name = "DURATION", default_value = SESSION_TIMEOUT, env = "RETAIL_SESSION_TIMEOUT", value_parser = retail_api::duration::read)]
     pub session_timeout: Duration,
 
     /// From how many changed groups of a window on they are appended to the delta log; tests set it low

@@ -9,10 +9,11 @@ use std::sync::mpsc::Sender;
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
+use retail_connection::ErrorKind;
 use retail_engine::Timestamp;
-use retail_pipeline::args::Settings;
-use retail_pipeline::postgres::store::{Claimed, Closed, Commit, Outcome, RowKey, Store};
-use retail_pipeline::postgres::{DatabaseError, Trouble};
+use retail_runtime::args::Settings;
+use retail_store::DatabaseError;
+use retail_store::{Claimed, Closed, Commit, Outcome, RowKey, Store};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::scout::Scout;
@@ -165,7 +166,7 @@ impl Committer {
                     return Ok(Reply::Committed(floors));
                 }
                 // The earlier attempt may have reached the server late, and this one have met its own traces.
-                Err(error) if error.trouble == Trouble::Fenced && uncertain => {
+                Err(error) if error.kind == ErrorKind::Fenced && uncertain => {
                     let result = self.store().await?.outcome(commit).await;
                     match self.settle(result).await? {
                         None => {}
@@ -173,7 +174,7 @@ impl Committer {
                         Some(Outcome::NotCommitted | Outcome::Fenced) => return Ok(self.fenced()),
                     }
                 }
-                Err(error) if error.trouble == Trouble::Fenced => return Ok(self.fenced()),
+                Err(error) if error.kind == ErrorKind::Fenced => return Ok(self.fenced()),
                 Err(error) => {
                     uncertain = true;
                     self.state.not_committed("failed");
@@ -213,7 +214,7 @@ impl Committer {
         if let Err(error) = result {
             self.store = None;
             // What does not pass by itself, the next commit meets, and says.
-            self.close_due = error.trouble.may_pass();
+            self.close_due = error.kind.may_pass();
             tracing::debug!(%error, "closing windows failed");
         }
     }
@@ -272,7 +273,7 @@ impl Committer {
         while self.store.as_ref().is_none_or(Store::is_closed) {
             match self.open().await {
                 Ok(store) => self.store = Some(store),
-                Err(error) if error.trouble.may_pass() => {
+                Err(error) if error.kind.may_pass() => {
                     self.state.trouble(&self.name, &error.message);
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
@@ -290,7 +291,7 @@ impl Committer {
                 self.state.fine(&self.name);
                 Ok(Some(answer))
             }
-            Err(error) if error.trouble.may_pass() => {
+            Err(error) if error.kind.may_pass() => {
                 self.state.trouble(&self.name, &error.message);
                 self.store = None;
                 tokio::time::sleep(LONGEST_PAUSE / 10).await;

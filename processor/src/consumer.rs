@@ -10,10 +10,10 @@ use std::time::Duration;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
-use retail_pipeline::kafka::{KafkaConnection, Listener};
+use retail_kafka::{KafkaConnection, Listener};
 
 /// What one worker may hold of records that were fetched and not read yet, over all partitions, in KiB. librdkafka spends twice
 /// as much again on the book-keeping of small records: this is most of a worker's memory at full speed.
@@ -58,7 +58,7 @@ impl ClientContext for Notes {
         self.listener.log(level, facility, message);
     }
 
-    fn error(&self, error: KafkaError, reason: &str) {
+    fn error(&self, error: RdKafkaError, reason: &str) {
         self.listener.error(error, reason);
     }
 }

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use retail_pipeline::postgres::store::Idle;
+use retail_store::Idle;
 
 /// An answer to the question where a log ends. It was true at some moment between question and answer.
 #[derive(Clone, Copy, Debug)]

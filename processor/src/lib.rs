@@ -14,7 +14,6 @@ pub mod args;
 mod committer;
 mod consumer;
 mod cores;
-mod http;
 mod idle;
 mod metrics;
 mod pace;

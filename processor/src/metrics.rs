@@ -134,7 +134,7 @@ mod tests {
     use std::time::Duration;
 
     use retail_engine::{Batch, Counts, Progress, Timestamp};
-    use retail_pipeline::postgres::store::{Closed, Commit};
+    use retail_store::{Closed, Commit};
 
     use super::*;
 

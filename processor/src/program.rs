@@ -4,8 +4,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use retail_pipeline::args::PipelineArgs;
-use retail_pipeline::process;
+use retail_runtime::args::PipelineArgs;
+use retail_runtime::process;
 use tokio::sync::watch;
 
 use crate::args::ProcessorArgs;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use retail_pipeline::kafka::{Cluster, ClusterError, LogOffset, TopicDescription};
+use retail_kafka::{KafkaAdmin, KafkaError, LogOffset, TopicDescription};
 use tokio::sync::oneshot;
 
 use crate::idle::Sighting;
@@ -80,7 +80,7 @@ impl Scout {
 
 /// Starts the thread. `ended` hears, once, that the topic is not the same any more.
 pub(crate) fn start(
-    cluster: Cluster,
+    admin: KafkaAdmin,
     topic: String,
     description: TopicDescription,
     idle_timeout: Duration,
@@ -91,13 +91,13 @@ pub(crate) fn start(
     let latest = Arc::new(Mutex::new(None));
     let scout = Scout { latest: Arc::clone(&latest), questions };
     let run =
-        move || Thread { cluster, topic, description, state, latest }.run(&asked, EVERY.min(idle_timeout / 4), ended);
+        move || Thread { admin, topic, description, state, latest }.run(&asked, EVERY.min(idle_timeout / 4), ended);
     let thread = std::thread::Builder::new().name("scout".to_owned()).spawn(run).expect("a thread can be started");
     (scout, thread)
 }
 
 struct Thread {
-    cluster: Cluster,
+    admin: KafkaAdmin,
     topic: String,
     description: TopicDescription,
     state: Arc<State>,
@@ -136,17 +136,17 @@ impl Thread {
     }
 
     /// Whether the topic is still the same; with `everything`, also where its logs end.
-    fn look(&mut self, everything: bool) -> Result<bool, ClusterError> {
+    fn look(&mut self, everything: bool) -> Result<bool, KafkaError> {
         let asked = Instant::now();
-        let Some(description) = self.cluster.describe_topic(&self.topic)? else { return Ok(false) };
+        let Some(description) = self.admin.describe_topic(&self.topic)? else { return Ok(false) };
         if description.id != self.description.id {
             return Ok(false);
         }
         self.description = description;
         if everything {
-            let log_ends = self.cluster.log_offsets(&self.topic, self.description.partitions, LogOffset::End)?;
+            let log_ends = self.admin.log_offsets(&self.topic, self.description.partitions, LogOffset::End)?;
             let answered = Instant::now();
-            let stable = self.cluster.log_offsets(&self.topic, self.description.partitions, LogOffset::StableEnd)?;
+            let stable = self.admin.log_offsets(&self.topic, self.description.partitions, LogOffset::StableEnd)?;
             self.state.log_ends(&log_ends);
             let sightings = Sightings { asked, answered, log_ends, stable_ends: stable };
             *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(sightings));

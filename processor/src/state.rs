@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use retail_engine::{Counts, Lateness, Timestamp};
-use retail_pipeline::postgres::store::{Closed, Commit};
+use retail_store::{Closed, Commit};
 
 use crate::metrics::CommitSeconds;
 

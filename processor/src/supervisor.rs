@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use retail_pipeline::args::Settings;
-use retail_pipeline::kafka::{Cluster, ClusterError, LogOffset, TopicDescription};
-use retail_pipeline::postgres::DatabaseError;
-use retail_pipeline::postgres::provision;
-use retail_pipeline::postgres::store::{Claimed, Store};
+use retail_kafka::{KafkaAdmin, KafkaError, LogOffset, TopicDescription};
+use retail_runtime::args::Settings;
+use retail_runtime::http;
+use retail_store::DatabaseError;
+use retail_store::provision;
+use retail_store::{Claimed, Store};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -19,7 +20,7 @@ pub use crate::committer::Print;
 use crate::scout::{self, Scout};
 use crate::state::State;
 use crate::worker::{Orders, Parts, Worker, WorkerError};
-use crate::{consumer, cores, http};
+use crate::{consumer, cores, metrics};
 
 /// The pauses before everything is looked at again; they double.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -42,7 +43,7 @@ pub enum ProcessorError {
     Database(#[from] DatabaseError),
     /// Kafka.
     #[error(transparent)]
-    Cluster(#[from] ClusterError),
+    Kafka(#[from] KafkaError),
     /// The topic is another one of the same name.
     #[error(
         "topic \"{topic}\" was deleted and made again: what schema \"{schema}\" holds came from the topic that is gone. Nothing was \
@@ -101,7 +102,7 @@ pub enum ProcessorError {
 impl From<WorkerError> for ProcessorError {
     fn from(error: WorkerError) -> Self {
         match error {
-            WorkerError::Cluster(error) => Self::Cluster(error),
+            WorkerError::Kafka(error) => Self::Kafka(error),
             // What is behind these, a new look at everything finds out.
             WorkerError::OutOfRange(_)
             | WorkerError::Stuck(_)
@@ -128,10 +129,26 @@ pub struct Processor {
 /// Everything a worker needs to begin.
 struct Ready {
     group_id: String,
-    cluster: Cluster,
+    admin: KafkaAdmin,
     topic: TopicDescription,
     store: Store,
     targets: Option<Arc<[i64]>>,
+}
+
+/// What the HTTP server shows of the processor.
+struct Observed(Arc<State>);
+
+impl http::Probes for Observed {
+    fn unready(&self) -> Option<String> {
+        let problems = self.0.view().troubles;
+        let lines: Vec<String> =
+            problems.iter().map(|(component, problem)| format!("{component}: {problem}")).collect();
+        (!lines.is_empty()).then(|| lines.join("\n"))
+    }
+
+    fn metrics(&self) -> String {
+        metrics::render(&self.0)
+    }
 }
 
 impl Processor {
@@ -139,9 +156,11 @@ impl Processor {
     /// it was: then it is an error.
     pub async fn run(&self, stop: watch::Receiver<bool>) -> Result<(), ProcessorError> {
         let Some(address) = self.options.http else { return self.work(stop).await };
+        let server = http::serve(address, Arc::new(Observed(Arc::clone(&self.state)))).await;
+        let server = server.map_err(ProcessorError::Http)?;
         tokio::select! {
             result = self.work(stop) => result,
-            Err(error) = http::serve(address, Arc::clone(&self.state)) => Err(ProcessorError::Http(error)),
+            Err(error) = server => Err(ProcessorError::Http(error)),
         }
     }
 
@@ -173,13 +192,13 @@ impl Processor {
             ready = self.prepare() => ready?,
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
         };
-        let Ready { group_id, cluster, topic, store, targets } = ready;
+        let Ready { group_id, admin, topic, store, targets } = ready;
         let (another_topic, topic_ended) = oneshot::channel();
         let pipeline = &self.settings.pipeline;
         let partitions = topic.partitions.unsigned_abs() as usize;
         let state = Arc::clone(&self.state);
         let (scout, _thread) =
-            scout::start(cluster, pipeline.topic.name.clone(), topic, pipeline.idle_timeout, state, another_topic);
+            scout::start(admin, pipeline.topic.name.clone(), topic, pipeline.idle_timeout, state, another_topic);
         let orders = Orders { stop: Arc::default(), targets: targets.clone() };
         let mut crew = Crew { orders, threads: Vec::new(), committers: Vec::new() };
         let (ended, mut endings) = mpsc::unbounded_channel();
@@ -228,12 +247,12 @@ impl Processor {
         let identity = provision::check(database, &client, pipeline).await?;
         let store = Store::on(client, database, pipeline).await?;
         let (name, kafka) = (pipeline.topic.name.clone(), kafka.clone());
-        let (cluster, topic, starts, ends, stable_ends) = tokio::task::spawn_blocking(move || {
-            let cluster = Cluster::new(&kafka)?;
-            let topic = cluster.describe_topic(&name)?.ok_or_else(|| ClusterError::missing_topic(&name))?;
-            let ends = |which| cluster.log_offsets(&name, topic.partitions, which);
+        let (admin, topic, starts, ends, stable_ends) = tokio::task::spawn_blocking(move || {
+            let admin = KafkaAdmin::new(&kafka)?;
+            let topic = admin.describe_topic(&name)?.ok_or_else(|| KafkaError::missing_topic(&name))?;
+            let ends = |which| admin.log_offsets(&name, topic.partitions, which);
             let (start, end, stable) = (ends(LogOffset::Start)?, ends(LogOffset::End)?, ends(LogOffset::StableEnd)?);
-            Ok::<_, ClusterError>((cluster, topic, start, end, stable))
+            Ok::<_, KafkaError>((admin, topic, start, end, stable))
         })
         .await
         .expect("asking does not panic")?;
@@ -244,7 +263,7 @@ impl Processor {
         store.begin_partitions(&starts).await?;
         compare(&pipeline.topic.name, &store.progress().await?, &starts, &ends)?;
         let targets = self.options.until_caught_up.then(|| stable_ends.into());
-        Ok(Ready { group_id: identity.group_id, cluster, topic, store, targets })
+        Ok(Ready { group_id: identity.group_id, admin, topic, store, targets })
     }
 
     async fn hire(&self, crew: &mut Crew, number: usize, work: &Work) -> Result<(), ProcessorError> {
@@ -265,7 +284,7 @@ impl Processor {
             name: format!("{name}, postgres"),
             scout: work.scout.clone(),
             state: Arc::clone(&self.state),
-            print: pipeline.console.then(|| Arc::clone(&self.print)),
+            print: pipeline.print_rows.then(|| Arc::clone(&self.print)),
             delta_log_from: self.options.delta_log_from,
             store: None,
             close_due: false,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use retail_pipeline::postgres::store::RetailRow;
+use retail_store::RetailRow;
 
 /// The most rows that are shown of one trigger: a screen.
 pub(crate) const MAX_ROWS: usize = 20;

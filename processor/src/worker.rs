@@ -15,13 +15,13 @@ use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::KafkaError as RdKafkaError;
+use retail_api::resource::LateEvents;
 use retail_engine::{Batch, Counts, Engine, Progress, Timestamp};
-use retail_pipeline::args::Settings;
-use retail_pipeline::kafka::ClusterError;
-use retail_pipeline::kafka::native::{Fetched, PartitionQueue};
-use retail_pipeline::postgres::store::{Claimed, Commit, Idle};
-use retail_pipeline::resource::LateEvents;
+use retail_kafka::KafkaError;
+use retail_kafka::native::{Fetched, PartitionQueue};
+use retail_runtime::args::Settings;
+use retail_store::{Claimed, Commit, Idle};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::committer::{Reply, Request};
@@ -56,9 +56,9 @@ pub(crate) enum WorkerError {
     #[error("{0}")]
     Committer(String),
     #[error(transparent)]
-    Cluster(#[from] ClusterError),
+    Kafka(#[from] KafkaError),
     #[error("the consumer failed: {0}")]
-    Consumer(#[from] KafkaError),
+    Consumer(#[from] RdKafkaError),
     #[error("cannot stay on a core: {0}")]
     Core(std::io::Error),
 }
@@ -137,7 +137,7 @@ impl Worker {
         // After that: its threads stay where the one is that makes it.
         let consumer = consumer.create_with_context(Notes::default()).map_err(|error| {
             let pipeline = &settings.pipeline;
-            ClusterError::explain(&settings.kafka.bootstrap_servers, Some(&pipeline.topic.name), &error, None)
+            KafkaError::explain(&settings.kafka.bootstrap_servers, Some(&pipeline.topic.name), &error, None)
         })?;
         let pipeline = &settings.pipeline;
         Ok(Self {
@@ -220,7 +220,7 @@ impl Worker {
                 ) => {
                     let words = self.consumer.context().last_words();
                     let topic = Some(&*self.settings.pipeline.topic.name);
-                    Err(ClusterError::explain(&self.settings.kafka.bootstrap_servers, topic, &error, words.as_deref())
+                    Err(KafkaError::explain(&self.settings.kafka.bootstrap_servers, topic, &error, words.as_deref())
                         .into())
                 }
                 // Brokers come and go; the scout says so to whoever asks.
@@ -379,7 +379,7 @@ impl Worker {
 
     /// Forgets everything since the last commit.
     fn drop_everything(&mut self) {
-        self.engine.abandon();
+        self.engine.reset();
         self.dropped = true;
         self.pace.cut(Instant::now());
     }
@@ -425,7 +425,7 @@ impl Worker {
 
     fn commit(&mut self, now: Instant) {
         let idle = self.idle(|_| true);
-        let batch = self.engine.cut();
+        let batch = self.engine.take_batch();
         self.pace.cut(now);
         if !idle.is_empty() {
             self.pace.confirmed(now);
@@ -486,7 +486,7 @@ impl Worker {
         let mut total = 0;
         for (&partition, queue) in &mut self.queues {
             let mut failed = None;
-            let mut feed = self.engine.feed(partition);
+            let mut feed = self.engine.partition(partition);
             let taken = queue.take(|fetched| match (fetched, &mut feed) {
                 (Fetched::Error(code), _) => failed = failed.or(Some(code)),
                 (Fetched::Record(record), Some(feed)) => {

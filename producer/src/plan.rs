@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::Args;
+use retail_api::Pipeline;
+use retail_api::resource::Producer;
 use retail_engine::{Span, Timestamp};
-use retail_pipeline::Pipeline;
-use retail_pipeline::resource::Producer;
 
 use crate::purchases::{Faults, Habits};
 
@@ -39,7 +39,7 @@ pub struct PlanArgs {
     pub speed: Option<u32>,
 
     /// The longest that a purchase arrives after it was made, all delays up to it as likely [default: 1h]
-    #[arg(long, value_name = "DURATION", value_parser = retail_pipeline::duration::read)]
+    #[arg(long, value_name = "DURATION", value_parser = retail_api::duration::read)]
     pub max_delay: Option<Duration>,
 
     /// Percent that arrive later than the watermark's delay allows; instead of producer.faults.tooLate

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
-use retail_pipeline::args::PipelineArgs;
-use retail_pipeline::process;
+use retail_runtime::args::PipelineArgs;
+use retail_runtime::process;
 
 use crate::plan::{Plan, PlanArgs};
 use crate::run::{self, Sent};

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::{ClientContext, config::RDKafkaLogLevel};
 use retail_engine::Timestamp;
-use retail_pipeline::kafka::{Cluster, ClusterError, KafkaConnection};
+use retail_kafka::{KafkaAdmin, KafkaConnection, KafkaError};
 use serde::Serialize;
 
 use crate::plan::{Plan, Rate};
@@ -55,10 +55,10 @@ impl Sent {
 pub enum ProducerError {
     /// The topic cannot be written to.
     #[error(transparent)]
-    Cluster(#[from] ClusterError),
+    Kafka(#[from] KafkaError),
     /// The client gave up for good.
     #[error("sending to Kafka failed: {0}")]
-    Send(#[from] KafkaError),
+    Send(#[from] RdKafkaError),
 }
 
 struct Deliveries(Arc<Sent>);
@@ -68,7 +68,7 @@ impl ClientContext for Deliveries {
         tracing::debug!(?level, facility, "{message}");
     }
 
-    fn error(&self, error: KafkaError, reason: &str) {
+    fn error(&self, error: RdKafkaError, reason: &str) {
         tracing::warn!(%error, "{reason}");
     }
 }
@@ -94,8 +94,8 @@ pub fn run(
     stop: &AtomicBool,
     sent: &Arc<Sent>,
 ) -> Result<Summary, ProducerError> {
-    if Cluster::new(connection)?.describe_topic(topic)?.is_none() {
-        return Err(ClusterError::missing_topic(topic).into());
+    if KafkaAdmin::new(connection)?.describe_topic(topic)?.is_none() {
+        return Err(KafkaError::missing_topic(topic).into());
     }
     let producer: BaseProducer<Deliveries> = connection
         .client_config()
@@ -171,12 +171,12 @@ fn send(
     producer: &BaseProducer<Deliveries>,
     record: BaseRecord<'_, [u8], [u8]>,
     stop: &AtomicBool,
-) -> Result<bool, KafkaError> {
+) -> Result<bool, RdKafkaError> {
     let mut record = record;
     loop {
         match producer.send(record) {
             Ok(()) => return Ok(true),
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+            Err((RdKafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
                 if stop.load(Ordering::Relaxed) {
                     return Ok(false);
                 }

@@ -7,7 +7,7 @@ pub(crate) mod recovery;
 pub(crate) mod start_up;
 
 use anyhow::Result;
-use retail_pipeline::kafka::{Cluster, KafkaConnection, LogOffset};
+use retail_kafka::{KafkaAdmin, KafkaConnection, LogOffset};
 use tokio_postgres::Client;
 
 use crate::ground::PARTITIONS;
@@ -21,6 +21,6 @@ async fn consumed(session: &Client) -> Result<i64> {
 async fn sent(kafka: &KafkaConnection, topic: &str) -> Result<i64> {
     let (kafka, topic) = (kafka.clone(), topic.to_owned());
     let ends =
-        tokio::task::spawn_blocking(move || Cluster::new(&kafka)?.log_offsets(&topic, PARTITIONS, LogOffset::End));
+        tokio::task::spawn_blocking(move || KafkaAdmin::new(&kafka)?.log_offsets(&topic, PARTITIONS, LogOffset::End));
     Ok(ends.await.expect("asking does not panic")?.iter().sum())
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use retail_pipeline::verify::verify;
+use retail_verify::verify;
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 

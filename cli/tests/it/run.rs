@@ -11,7 +11,7 @@ const PRODUCER: &str =
 
 #[tokio::test]
 async fn one_command_makes_everything_and_a_signal_drains_it() {
-    let case = Case::shared().spec(PRODUCER).spec("console: true").build();
+    let case = Case::shared().spec(PRODUCER).spec("printRows: true").build();
     let mut run = Program::start(RETAIL, &case, &["run"]);
     run.says("window  ").await;
     eventually("five windows are closed", async || {

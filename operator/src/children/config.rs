@@ -2,8 +2,8 @@
 //! exactly when the program would do something else, and only then are its pods replaced.
 
 use kube::Resource;
-use retail_pipeline::Pipeline;
-use retail_pipeline::resource::{LateEvents, Producer, RetailPipeline, WhenIdle};
+use retail_api::Pipeline;
+use retail_api::resource::{LateEvents, Producer, RetailPipeline, WhenIdle};
 use serde_json::{Map, Value, json};
 
 /// The key of the processor's file.
@@ -23,7 +23,7 @@ pub(super) fn config_map(pipeline: &Pipeline) -> Value {
 
 /// What the processor reads.
 pub fn processor_file(pipeline: &Pipeline) -> String {
-    let Pipeline { kafka, topic, idle_timeout, when_idle, trigger, late_events, schema, console, .. } = pipeline;
+    let Pipeline { kafka, topic, idle_timeout, when_idle, trigger, late_events, schema, print_rows, .. } = pipeline;
     let rules = pipeline.rules;
     let mut spec = json!({
         "kafka": kafka,
@@ -36,7 +36,7 @@ pub fn processor_file(pipeline: &Pipeline) -> String {
         },
         "trigger": duration(micros(*trigger)),
         "database": database(pipeline, schema),
-        "console": console,
+        "printRows": print_rows,
     });
     if let Some(tls) = &pipeline.database.tls {
         spec["database"]["tls"] = json!(tls);

@@ -6,12 +6,11 @@ mod network;
 mod secrets;
 mod workload;
 
-use kube::Resource;
-use retail_pipeline::Pipeline;
-use retail_pipeline::resource::RetailPipeline;
-use serde_json::{Value, json};
-
 pub use config::{processor_file, producer_file};
+use kube::Resource;
+use retail_api::Pipeline;
+use retail_api::resource::RetailPipeline;
+use serde_json::{Value, json};
 
 use crate::hash;
 use crate::names::{Child, DECLARED_HASH, MANAGED_BY, selector};

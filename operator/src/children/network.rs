@@ -1,6 +1,6 @@
 //! The metrics Service.
 
-use retail_pipeline::Pipeline;
+use retail_api::Pipeline;
 use serde_json::{Value, json};
 
 use super::PORT;

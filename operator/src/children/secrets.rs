@@ -1,8 +1,8 @@
 //! How pods get what is in the Secrets: passwords as environment variables, which is how the programs read them everywhere,
 //! certificates and keys as files; of each Secret only the keys that are needed.
 
-use retail_pipeline::login::{DATABASE_CLIENT_KEYS, JAAS_KEY, KAFKA_CLIENT_KEYS, login_keys};
-use retail_pipeline::resource::{Database, Kafka, SecretKey, SecretName};
+use retail_api::resource::{Database, Kafka, SecretKey, SecretName};
+use retail_runtime::login::{DATABASE_CLIENT_KEYS, JAAS_KEY, KAFKA_CLIENT_KEYS, login_keys};
 use serde_json::{Value, json};
 
 use super::workload::DIRECTORY;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use retail_pipeline::resource::Resources;
+use retail_api::resource::Resources;
 use serde_json::{Map, Value, json};
 
 use super::config::{PROCESSOR_FILE, PRODUCER_FILE, processor_file, producer_file};

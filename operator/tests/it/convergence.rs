@@ -1,6 +1,7 @@
 //! From any state to the declared one, and no further.
 
-use retail_pipeline::kafka::{ClusterError, Explained};
+use retail_connection::ErrorKind;
+use retail_kafka::KafkaError;
 use serde_json::json;
 
 use crate::api::{Fault, Key};
@@ -129,7 +130,7 @@ async fn drift_of_the_topics_settings_is_repaired_unless_that_would_delete_recor
     stage.eventually("it is repaired", || settings() == repaired).await;
     stage.passes(60).await;
     assert_eq!(settings(), repaired);
-    assert_eq!(stage.condition("retail", "TopicReady"), ("True".to_owned(), "AsDeclared".to_owned()));
+    assert_eq!(stage.condition("retail", "TopicReady"), ("True".to_owned(), "UpToDate".to_owned()));
     let altered = |stage: &Stage| stage.events("retail").iter().filter(|reason| *reason == "TopicAltered").count();
     assert_eq!(altered(&stage), 1, "{:?}", stage.events("retail"));
     // More kept than declared is not taken away.
@@ -140,7 +141,7 @@ async fn drift_of_the_topics_settings_is_repaired_unless_that_would_delete_recor
     stage.until_ready("retail").await;
     // An edit is no other thing.
     stage.edit("retail", |spec| spec["topic"]["config"] = json!({"retention.ms": "3000", "max.message.bytes": "100"}));
-    stage.until("retail", "TopicReady", "True", "AsDeclared").await;
+    stage.until("retail", "TopicReady", "True", "UpToDate").await;
     assert_eq!((is("max.message.bytes"), is("retention.ms")), ("100".into(), "3000".into()));
 }
 
@@ -150,7 +151,7 @@ async fn settings_that_may_not_be_changed_are_said_and_leave_the_pods_alone() {
     stage.declare("retail", json!({"topic": {"name": "retail", "config": {"max.message.bytes": "200000"}}}));
     stage.until_ready("retail").await;
     let before = stage.object("deployments", "retail-processor").unwrap();
-    let forbidden = ClusterError { kind: Explained::Forbidden, message: "it needs AlterConfigs".to_owned() };
+    let forbidden = KafkaError { kind: ErrorKind::Forbidden, message: "it needs AlterConfigs".to_owned() };
     stage.outside.state().forbids_alter = Some(forbidden);
     let drift = |stage: &Stage| {
         let mut outside = stage.outside.state();
@@ -261,7 +262,7 @@ async fn a_changed_secret_for_kafka_replaces_processors_and_producers() {
     let kept = stage.object("secrets", "kafka-user").unwrap();
     stage.api.change(|store| store.delete(&key).unwrap());
     stage.until("retail", "Stalled", "True", "SecretMissing").await;
-    stage.until("retail", "TopicReady", "Unknown", "WaitingForOthers").await;
+    stage.until("retail", "TopicReady", "Unknown", "DependencyNotReady").await;
     assert_eq!(names.map(template), before);
     stage.api.change(|store| store.create(&key, kept).unwrap());
     stage.until_ready("retail").await;
@@ -297,7 +298,7 @@ async fn no_more_processors_run_than_there_are_partitions_and_it_is_said() {
     stage.until_ready("retail").await;
     assert_eq!(stage.object("deployments", "retail-processor").unwrap()["spec"]["replicas"], 4);
     stage.edit("retail", |spec| spec["topic"]["partitions"] = json!(12));
-    stage.until("retail", "ScalingLimited", "False", "AsDeclared").await;
+    stage.until("retail", "ScalingLimited", "False", "UpToDate").await;
     stage.until_ready("retail").await;
     assert_eq!(stage.object("deployments", "retail-processor").unwrap()["spec"]["replicas"], 9);
     assert_eq!(stage.object("retailpipelines", "retail").unwrap()["status"]["topic"]["partitions"], 12);

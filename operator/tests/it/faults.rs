@@ -44,7 +44,7 @@ async fn without_a_secret_no_processor_is_begun_and_with_it_one_is() {
     stage.api.change(|store| store.delete(&key).unwrap());
     stage.declare("retail", json!({}));
     stage.until("retail", "Ready", "False", "SecretMissing").await;
-    stage.until("retail", "ProcessorReady", "False", "WaitingForOthers").await;
+    stage.until("retail", "ProcessorReady", "False", "DependencyNotReady").await;
     assert!(stage.object("deployments", "retail-processor").is_none());
     assert!(stage.object("deployments", "retail-producer").is_some());
     let mut keyless = secret("x");
@@ -137,11 +137,11 @@ async fn what_belongs_to_somebody_else_is_left_alone() {
     stage.api.change(|store| store.create(&key, theirs).unwrap());
     let before = stage.object("deployments", "retail-processor").unwrap();
     stage.declare("retail", json!({}));
-    stage.until("retail", "ProcessorReady", "False", "NameTaken").await;
-    stage.until("retail", "Stalled", "True", "NameTaken").await;
+    stage.until("retail", "ProcessorReady", "False", "NameConflict").await;
+    stage.until("retail", "Stalled", "True", "NameConflict").await;
     assert_eq!(stage.object("deployments", "retail-processor").unwrap(), before);
     // The same of a schema.
-    let progress = retail_pipeline::postgres::progress::Progress::default();
+    let progress = retail_store::progress::Progress::default();
     stage.outside.state().schemas.insert("other".to_owned(), ("somebody".to_owned(), progress));
     stage.declare("other", json!({}));
     stage.until("other", "SchemaReady", "False", "SchemaForeign").await;

@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use retail_api::Pipeline;
+use retail_api::resource::Topic;
+use retail_connection::ErrorKind;
+use retail_connection::Removal;
 use retail_engine::Timestamp;
+use retail_kafka::topic::{self, Action, Ensured, Observed};
+use retail_kafka::{KafkaConnection, KafkaError, TopicDescription};
 use retail_operator::outside::Outside;
 use retail_operator::world::SeenTopic;
-use retail_pipeline::Pipeline;
-use retail_pipeline::kafka::topic::{self, Action, Ensured, Observed};
-use retail_pipeline::kafka::{ClusterError, Explained, KafkaConnection, TopicDescription};
-use retail_pipeline::postgres::progress::Progress;
-use retail_pipeline::postgres::provision::Removal;
-use retail_pipeline::postgres::{DatabaseConnection, DatabaseError, Trouble};
-use retail_pipeline::resource::Topic;
+use retail_store::progress::Progress;
+use retail_store::{DatabaseConnection, DatabaseError};
 
 /// What there is, and what was asked for.
 #[derive(Default)]
@@ -22,9 +23,9 @@ pub(crate) struct State {
     /// The owner and how far it is, by name.
     pub(crate) schemas: BTreeMap<String, (String, Progress)>,
     /// What Kafka answers to everything.
-    pub(crate) kafka: Option<ClusterError>,
+    pub(crate) kafka: Option<KafkaError>,
     /// What Kafka answers to a change of settings.
-    pub(crate) forbids_alter: Option<ClusterError>,
+    pub(crate) forbids_alter: Option<KafkaError>,
     /// What Postgres answers to everything.
     pub(crate) postgres: Option<DatabaseError>,
     /// A look at this topic panics.
@@ -48,12 +49,12 @@ impl Fakes {
     }
 }
 
-pub(crate) fn kafka_away() -> ClusterError {
-    ClusterError { kind: Explained::Unreachable, message: "cannot reach Kafka at kafka:9092".to_owned() }
+pub(crate) fn kafka_away() -> KafkaError {
+    KafkaError { kind: ErrorKind::Unreachable, message: "cannot reach Kafka at kafka:9092".to_owned() }
 }
 
 pub(crate) fn postgres_away() -> DatabaseError {
-    DatabaseError { trouble: Trouble::Unreachable, message: "cannot reach postgres at postgres:5432/retail".to_owned() }
+    DatabaseError { kind: ErrorKind::Unreachable, message: "cannot reach postgres at postgres:5432/retail".to_owned() }
 }
 
 /// What a processor would have come to.
@@ -68,7 +69,7 @@ pub(crate) fn some_progress() -> Progress {
 }
 
 impl Outside for Fakes {
-    async fn topic(&self, _: &KafkaConnection, topic: &Topic) -> Result<Option<SeenTopic>, ClusterError> {
+    async fn topic(&self, _: &KafkaConnection, topic: &Topic) -> Result<Option<SeenTopic>, KafkaError> {
         let name = topic.name.as_str();
         let hangs = {
             let mut state = self.state();
@@ -83,7 +84,7 @@ impl Outside for Fakes {
         state.kafka.clone().map_or_else(|| Ok(state.topics.get(name).cloned()), Err)
     }
 
-    async fn ensure_topic(&self, _: &KafkaConnection, declared: &Topic) -> Result<Ensured, ClusterError> {
+    async fn ensure_topic(&self, _: &KafkaConnection, declared: &Topic) -> Result<Ensured, KafkaError> {
         let mut state = self.state();
         state.changes += 1;
         if let Some(error) = &state.kafka {
@@ -117,7 +118,7 @@ impl Outside for Fakes {
         Ok(Ensured { description: seen.topic.description.clone(), actions, differences })
     }
 
-    async fn delete_topic(&self, _: &KafkaConnection, name: &str, id: &str) -> Result<Removal, ClusterError> {
+    async fn delete_topic(&self, _: &KafkaConnection, name: &str, id: &str) -> Result<Removal, KafkaError> {
         let mut state = self.state();
         state.changes += 1;
         match (&state.kafka, state.topics.get(name)) {
@@ -139,7 +140,7 @@ impl Outside for Fakes {
         }
         match state.schemas.get(&pipeline.schema) {
             Some((owner, _)) if *owner != pipeline.uid => {
-                Err(DatabaseError { trouble: Trouble::Foreign, message: format!("belongs to pipeline {owner}") })
+                Err(DatabaseError { kind: ErrorKind::Foreign, message: format!("belongs to pipeline {owner}") })
             }
             seen => Ok(seen.map(|(_, progress)| progress.clone())),
         }

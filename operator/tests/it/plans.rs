@@ -131,17 +131,16 @@ fn every_object_is_what_its_type_says() {
 #[test]
 fn the_programs_read_their_files_as_what_was_declared() {
     let spec = json!({
-        "window": "90s", "trigger": "1500ms", "lateEvents": "Drop", "console": false,
+        "window": "90s", "trigger": "1500ms", "lateEvents": "Drop", "printRows": false,
         "watermark": {"delay": "90m", "idleTimeout": "1m30s", "maxFuture": "0s", "whenIdle": "FollowClock"},
         "producer": {"eventsPerSecond": 7, "seed": 8, "speed": 9, "faults": {"tooLate": 1}},
     });
     let declared = valid(spec).pipeline;
     let plan = from_nothing(&valid(json!({})), &settings());
     assert!(objects(&plan)[0].1["data"]["processor.yaml"].as_str().unwrap().contains("uid: uid-1"));
-    let read =
-        |file: &str| retail_pipeline::Pipeline::parse(file).unwrap_or_else(|problems| panic!("{problems}\n{file}"));
+    let read = |file: &str| retail_api::Pipeline::parse(file).unwrap_or_else(|problems| panic!("{problems}\n{file}"));
     let processor = read(&retail_operator::children::processor_file(&declared));
-    let expected = retail_pipeline::Pipeline {
+    let expected = retail_api::Pipeline {
         topic: processor.topic.clone(),
         producer: None,
         processor: processor.processor.clone(),

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
+use retail_kafka::topic;
 use retail_operator::controller::{self, Surroundings};
 use retail_operator::outside::Servers;
-use retail_pipeline::kafka::topic;
 use retail_testbed::{Case, Kafka, Postgres};
 use serde_json::{Value, json};
 

@@ -30,7 +30,7 @@ async fn asks_for_what_its_roles_allow(namespaces: &'static [&'static str]) {
     // The same event twice is one that is counted.
     for replicas in [9, 1, 9, 1] {
         stage.edit("retail", |spec| spec["processor"]["replicas"] = json!(replicas));
-        let limited = if replicas == 9 { ("True", "FewerPartitions") } else { ("False", "AsDeclared") };
+        let limited = if replicas == 9 { ("True", "FewerPartitions") } else { ("False", "UpToDate") };
         stage.until("retail", "ScalingLimited", limited.0, limited.1).await;
     }
     let budget = Key::new("poddisruptionbudgets", "retail-processor");

@@ -186,7 +186,7 @@ async fn the_secrets_of_cloudnativepg_and_strimzi_work_as_they_are() {
     let client = database(&json!({"name": "certified-login"}), "db-ca", Some("client"));
     real.declare("mtls", Some(certified(Some("certified"))), Some(client));
     for name in ["scram", "keys", "mtls"] {
-        real.until(name, "Ready", "True", "AsDeclared").await;
+        real.until(name, "Ready", "True", "UpToDate").await;
     }
     for name in ["scram", "keys", "mtls"] {
         real.delete(name).await;
@@ -255,7 +255,7 @@ async fn each_wrong_credential_gives_its_condition() {
         real.until(name, aspect, "False", reason).await;
         real.until(name, "Stalled", "True", reason).await;
         let other = if name.starts_with("kafka") { "SchemaReady" } else { "TopicReady" };
-        real.until(name, other, "True", "AsDeclared").await;
+        real.until(name, other, "True", "UpToDate").await;
     }
     let written =
         format!("{:?}", real.api.store().all().iter().filter(|(key, _)| key.resource != "secrets").collect::<Vec<_>>());

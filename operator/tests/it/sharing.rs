@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use retail_connection::ErrorKind;
+use retail_kafka::KafkaError;
 use retail_operator::outside::{Outside, Servers};
 use retail_operator::shared::{AGE, IDLE};
 use retail_operator::world::SeenTopic;
-use retail_pipeline::kafka::{ClusterError, Explained};
-use retail_pipeline::postgres::progress::Progress;
-use retail_pipeline::postgres::{DatabaseConnection, DatabaseError, Trouble};
+use retail_store::progress::Progress;
+use retail_store::{DatabaseConnection, DatabaseError};
 use retail_testbed::{Case, Kafka, Postgres, eventually};
 use tokio_postgres::NoTls;
 
@@ -18,7 +19,7 @@ async fn schema(servers: &Servers, case: &Case) -> Result<Option<Progress>, Data
 }
 
 /// A look at its topic.
-async fn topic(servers: &Servers, case: &Case) -> Result<Option<SeenTopic>, ClusterError> {
+async fn topic(servers: &Servers, case: &Case) -> Result<Option<SeenTopic>, KafkaError> {
     servers.topic(&case.settings.kafka, &case.settings.pipeline.topic).await
 }
 
@@ -71,7 +72,7 @@ async fn a_second_look_opens_no_connection_whichever_pipeline_it_is_about() {
     let mut foreign = one.settings.pipeline.clone();
     foreign.uid = "somebody".to_owned();
     let error = servers.schema(&one.settings.database, &foreign).await.unwrap_err();
-    assert_eq!(error.trouble, Trouble::Foreign, "{error}");
+    assert_eq!(error.kind, ErrorKind::Foreign, "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,9 +130,9 @@ async fn a_server_that_is_away_is_said_to_be_and_found_when_it_is_back() {
     postgres.stop();
     kafka.stop();
     for _ in 0..2 {
-        assert_eq!(schema(&servers, &case).await.unwrap_err().trouble, Trouble::Unreachable);
+        assert_eq!(schema(&servers, &case).await.unwrap_err().kind, ErrorKind::Unreachable);
         let error = topic(&servers, &case).await.unwrap_err();
-        assert_eq!(error.kind, Explained::Unreachable);
+        assert_eq!(error.kind, ErrorKind::Unreachable);
         assert!(error.message.contains("Connection refused"), "{error}");
     }
     postgres.start();
@@ -152,7 +153,7 @@ async fn a_password_that_was_changed_is_noticed_and_each_login_has_a_session_of_
     let (client, connection) = tokio_postgres::connect(&postgres.superuser_url(), NoTls).await.unwrap();
     tokio::spawn(connection);
     client.batch_execute("ALTER ROLE retail PASSWORD 'changed'").await.unwrap();
-    assert_eq!(schema(&forgetful, &case).await.unwrap_err().trouble, Trouble::WrongCredentials);
+    assert_eq!(schema(&forgetful, &case).await.unwrap_err().kind, ErrorKind::WrongCredentials);
     // The Secret is corrected: whoever has the new password does not get the session of the old one.
     let before = sessions(&postgres).await;
     let url = postgres.url().replace("retail:retail@", "retail:changed@");
@@ -164,7 +165,7 @@ async fn a_password_that_was_changed_is_noticed_and_each_login_has_a_session_of_
     let wrong =
         DatabaseConnection::new(url.replace("changed", "wrong").parse().unwrap(), &case.settings.pipeline.schema);
     let error = servers.schema(&wrong, &case.settings.pipeline).await.unwrap_err();
-    assert_eq!(error.trouble, Trouble::WrongCredentials, "{error}");
+    assert_eq!(error.kind, ErrorKind::WrongCredentials, "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

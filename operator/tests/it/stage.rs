@@ -88,7 +88,7 @@ impl Stage {
 
     /// Waits for a pipeline to be ready.
     pub(crate) async fn until_ready(&self, name: &str) {
-        self.until(name, "Ready", "True", "AsDeclared").await;
+        self.until(name, "Ready", "True", "UpToDate").await;
     }
 
     /// Lets virtual time pass. Nothing waits for anything else meanwhile, so it takes no time at all.

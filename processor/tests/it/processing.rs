@@ -76,7 +76,7 @@ async fn two_processors_share_the_work() {
 
 #[tokio::test]
 async fn rows_are_printed_at_each_trigger_as_a_table() {
-    let case = Case::shared().spec("console: true").start().await;
+    let case = Case::shared().spec("printRows: true").start().await;
     let processor = start(&case, &[]);
     case.topic.purchases(0, &[("Skincare", "1.50", 0)]);
     processor.says("1 rows changed by 1 events").await;

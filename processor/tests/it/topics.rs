@@ -41,7 +41,7 @@ async fn a_topic_that_was_made_again_while_nobody_ran_is_refused_and_nothing_is_
     let before = (case.retail().await, case.ledger().await);
     case.topic.delete().await;
     eventually("the topic can be made again", async || {
-        retail_pipeline::kafka::topic::ensure(&case.settings.kafka, &case.settings.pipeline.topic).await.ok()
+        retail_kafka::topic::ensure(&case.settings.kafka, &case.settings.pipeline.topic).await.ok()
     })
     .await;
     case.topic.purchases(0, &[("B", "1", 0), ("B", "1", 1), ("B", "1", 2)]);
@@ -58,7 +58,7 @@ async fn a_topic_that_is_made_again_while_we_run_is_noticed_before_anything_is_c
     let before = (case.retail().await, case.ledger().await);
     case.topic.delete().await;
     eventually("the topic can be made again", async || {
-        retail_pipeline::kafka::topic::ensure(&case.settings.kafka, &case.settings.pipeline.topic).await.ok()
+        retail_kafka::topic::ensure(&case.settings.kafka, &case.settings.pipeline.topic).await.ok()
     })
     .await;
     // More records than the old one had: offsets alone would not tell.

@@ -20,13 +20,12 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use kube::Client;
 use kube::client::Body;
+pub(crate) use request::Asked;
 use retail_operator::run::{ANSWER, SILENCE};
 use serde_json::{Value, json};
+pub(crate) use store::{Key, Refused, Store};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
-
-pub(crate) use request::Asked;
-pub(crate) use store::{Key, Refused, Store};
 
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 

@@ -1,0 +1,245 @@
+//! Every rule of the CRD has examples: what it takes, and what it refuses in its own words.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kube::CustomResourceExt;
+use retail_api::resource::RetailPipeline;
+use retail_api::validate;
+use serde_json::{Value, json};
+
+/// A valid pipeline that has every field of the schema, so that each can be made another.
+pub(crate) fn whole() -> Value {
+    let tls = json!({"caSecret": {"name": "ca", "key": "ca.crt"}, "clientSecret": {"name": "client"}});
+    let login = json!({"name": "login", "usernameKey": "user", "passwordKey": "pass"});
+    let resources = json!({"requests": {"cpu": 1, "memory": "1Gi"}, "limits": {"memory": "1Gi"}});
+    json!({
+        "apiVersion": "retailpipeline.dev/v1alpha1",
+        "kind": "RetailPipeline",
+        "metadata": {"name": "shop"},
+        "spec": {
+            "kafka": {
+                "bootstrapServers": "kafka:9092", "tls": tls, "sasl": {"mechanism": "PLAIN", "secret": login},
+            },
+            "topic": {"name": "events", "partitions": 4, "replicationFactor": 1, "config": {"retention": "1000"}},
+            "window": "5m",
+            "watermark": {"delay": "1h", "idleTimeout": "1m", "maxFuture": "1h", "whenIdle": "Hold"},
+            "trigger": "5m",
+            "lateEvents": "Drop",
+            "database": {
+                "host": "postgres", "port": 5432, "name": "retail", "schema": "shop",
+                "secret": {"name": "login", "usernameKey": "user", "passwordKey": "pass"},
+                "tls": {"mode": "require", "caSecret": tls["caSecret"], "clientSecret": tls["clientSecret"]},
+            },
+            "producer": {
+                "enabled": true, "replicas": 1, "eventsPerSecond": 100, "seed": 42, "speed": 1,
+                "faults": {"tooLate": 0, "malformed": 0, "future": 0, "duplicated": 0}, "resources": resources,
+            },
+            "processor": {"replicas": 1, "resources": resources},
+            "printRows": true,
+            "suspend": false,
+            "deletionPolicy": {"topic": "Retain", "database": "Retain"},
+        },
+    })
+}
+
+/// The same, in which this field is: one takes the place of two others.
+fn whole_with(path: &str) -> Value {
+    let mut pipeline = whole();
+    if path == "spec.database.secret.uriKey" {
+        pipeline["spec"]["database"]["secret"] = json!({"name": "login", "uriKey": "uri"});
+    }
+    pipeline
+}
+
+/// The same with another value somewhere; null takes what is there away.
+pub(crate) fn with(path: &str, value: &Value) -> Value {
+    let mut pipeline = whole_with(path);
+    let (parent, name) = path.rsplit_once('.').unwrap_or(("", path));
+    let parent = pipeline.pointer_mut(&pointer(parent)).unwrap().as_object_mut().unwrap();
+    let _before = if value.is_null() { parent.remove(name) } else { parent.insert(name.to_owned(), value.clone()) };
+    pipeline
+}
+
+fn pointer(path: &str) -> String {
+    if path.is_empty() { String::new() } else { format!("/{}", path.replace('.', "/")) }
+}
+
+/// What is said of it, each with its path.
+pub(crate) fn problems(pipeline: &Value) -> Vec<(String, String)> {
+    validate::read(&pipeline.to_string()).map_or_else(
+        |problems| problems.0.into_iter().map(|problem| (problem.path, problem.message)).collect(),
+        |_| Vec::new(),
+    )
+}
+
+fn refusals(new: &Value, old: &Value) -> Vec<String> {
+    let read = |pipeline: &Value| validate::read(&pipeline.to_string()).unwrap_or_else(|error| panic!("{error}"));
+    validate::check_update(&read(new), &read(old)).err().unwrap_or_default()
+}
+
+/// The schema as the CRD has it. The parts of it that Kubernetes knows by itself are empty.
+pub(crate) fn schema() -> Value {
+    let crd = serde_json::to_value(RetailPipeline::crd()).unwrap();
+    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
+}
+
+/// Calls `look` with the schema of each field, and with its path.
+pub(crate) fn visit(path: &str, schema: &Value, look: &mut impl FnMut(&str, &Value)) {
+    look(path, schema);
+    for (name, child) in schema["properties"].as_object().into_iter().flatten() {
+        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        visit(&path, child, look);
+    }
+    for children in
+        ["items", "additionalProperties"].map(|keyword| &schema[keyword]).into_iter().filter(|c| c.is_object())
+    {
+        visit(&format!("{path}[]"), children, look);
+    }
+}
+
+/// What a rule judges, the path at which it is tried, and what it takes and refuses there.
+type Example = (&'static str, &'static str, Value, Value);
+
+/// For each rule that judges a pipeline by itself. What a rule refuses here, no other rule does.
+fn examples() -> Vec<Example> {
+    let faults = |too_late: i32, malformed: i32, future: i32, duplicated: i32| json!({"tooLate": too_late, "malformed": malformed, "future": future, "duplicated": duplicated});
+    let letters = |count: usize| json!("x".repeat(count));
+    vec![
+        (
+            "name must have at most 40 characters: other names are made from it",
+            "metadata.name",
+            letters(40),
+            letters(41),
+        ),
+        (
+            "name must be lower-case letters, digits and '-', beginning and ending with a letter or digit",
+            "metadata.name",
+            json!("9-shops"),
+            json!("shop-"),
+        ),
+        ("name must not be '.' or '..'", "spec.topic.name", json!("..."), json!(".")),
+        ("name must not be '.' or '..'", "spec.topic.name", json!(".a"), json!("..")),
+        ("window must be 1s to 24h", "spec.window", json!("1s"), json!("0s")),
+        ("window must be 1s to 24h", "spec.window", json!("24h"), json!("0h0m0s")),
+        (
+            "a day must be a whole number of windows: 5m, 1h or 24h, but not 7m",
+            "spec.window",
+            json!("1h30m"),
+            json!("7m"),
+        ),
+        ("delay must be at most 168h", "spec.watermark.delay", json!("168h"), json!("168h1ms")),
+        ("idleTimeout must be 1s to 24h", "spec.watermark.idleTimeout", json!("1s"), json!("999ms")),
+        ("idleTimeout must be 1s to 24h", "spec.watermark.idleTimeout", json!("24h"), json!("24h1ms")),
+        ("maxFuture must be at most 168h", "spec.watermark.maxFuture", json!("168h"), json!("168h1ms")),
+        ("trigger must be 100ms to 1h", "spec.trigger", json!("100ms"), json!("99ms")),
+        ("trigger must be 100ms to 1h", "spec.trigger", json!("1h"), json!("1h1s")),
+        (
+            "schema must not begin with pg_, which Postgres keeps for itself",
+            "spec.database.schema",
+            json!("pg"),
+            json!("pg_shop"),
+        ),
+        (
+            "give either uriKey, or usernameKey and passwordKey",
+            "spec.database.secret",
+            json!({"name": "login", "uriKey": "uri"}),
+            json!({"name": "login", "uriKey": "uri", "usernameKey": "user"}),
+        ),
+        (
+            "give either uriKey, or usernameKey and passwordKey",
+            "spec.database.secret",
+            json!({"name": "login"}),
+            json!({"name": "login", "uriKey": "uri", "passwordKey": "pass"}),
+        ),
+        ("faults must add up to at most 100", "spec.producer.faults", faults(25, 25, 25, 25), faults(26, 25, 25, 25)),
+        ("faults must add up to at most 100", "spec.producer.faults", faults(0, 0, 0, 100), faults(0, 0, 1, 100)),
+    ]
+}
+
+/// For each rule that judges a change of the whole pipeline above: what a value may become, and what not.
+fn changes() -> Vec<Example> {
+    vec![
+        ("topic.name cannot be changed: make a new pipeline", "spec.topic.name", json!("events"), json!("other")),
+        ("topic.partitions can only grow", "spec.topic.partitions", json!(5), json!(3)),
+        ("window cannot be changed: make a new pipeline", "spec.window", json!("300s"), json!("1h")),
+        ("watermark.delay cannot be changed: make a new pipeline", "spec.watermark.delay", json!("60m"), json!("2h")),
+        (
+            "database.host cannot be changed: make a new pipeline",
+            "spec.database.host",
+            json!("postgres"),
+            json!("other"),
+        ),
+        ("database.port cannot be changed: make a new pipeline", "spec.database.port", json!(5432), json!(5433)),
+        ("database.name cannot be changed: make a new pipeline", "spec.database.name", json!("retail"), json!("other")),
+        (
+            "database.schema cannot be changed: make a new pipeline",
+            "spec.database.schema",
+            json!("shop"),
+            json!("other"),
+        ),
+        ("database.schema cannot be changed: make a new pipeline", "spec.database.schema", json!("shop"), Value::Null),
+    ]
+}
+
+#[test]
+fn every_rule_takes_and_refuses_by_example() {
+    // Where each is, by what it says.
+    let (mut of_values, mut of_changes) = (BTreeMap::new(), BTreeMap::new());
+    visit("", &schema(), &mut |path, schema| {
+        for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
+            let message = rule["message"].as_str().unwrap_or_else(|| panic!("a rule of {path} has no message"));
+            let is_of_change = rule["rule"].as_str().unwrap().contains("oldSelf");
+            let rules = if is_of_change { &mut of_changes } else { &mut of_values };
+            // The schema has no place for rules on the name but the root.
+            let path = if path.is_empty() { "metadata.name" } else { path };
+            let other = rules.insert(message.to_owned(), path.to_owned());
+            assert_eq!(other, None, "two rules say: {message}");
+        }
+    });
+    let all = |rules: &BTreeMap<String, String>| rules.keys().cloned().collect();
+    let exemplified = |examples: &[Example]| -> BTreeSet<String> {
+        examples.iter().map(|(message, ..)| (*message).to_owned()).collect()
+    };
+    assert_eq!(exemplified(&examples()), all(&of_values));
+    assert_eq!(exemplified(&changes()), all(&of_changes));
+    for (message, path, taken, refused) in examples() {
+        assert_eq!(problems(&with(path, &taken)), [], "{path}: {taken}");
+        let said = problems(&with(path, &refused));
+        assert_eq!(said, [(of_values[message].clone(), message.to_owned())], "{path}: {refused}");
+    }
+    for (message, path, taken, refused) in changes() {
+        assert_eq!(refusals(&with(path, &taken), &whole()), [""; 0], "{path}: {taken}");
+        assert_eq!(refusals(&with(path, &refused), &whole()), [message], "{path}: {refused}");
+    }
+}
+
+#[test]
+fn a_schema_that_was_left_out_cannot_be_named_later() {
+    let without = with("spec.database.schema", &Value::Null);
+    assert_eq!(refusals(&whole(), &without), ["database.schema cannot be changed: make a new pipeline"]);
+}
+
+#[test]
+fn what_no_rule_keeps_may_change() {
+    let mut rules = schema();
+    let kept: BTreeSet<String> = changes().into_iter().map(|(_, path, ..)| path.to_owned()).collect();
+    let mut others = Vec::new();
+    visit("spec", &rules["properties"]["spec"].take(), &mut |path, schema| {
+        let other = match (schema["type"].as_str(), schema["enum"].as_array()) {
+            (_, Some(values)) => values.last().cloned(),
+            (Some("boolean"), _) => Some(json!(!value_at(path).as_bool().unwrap())),
+            (Some("integer"), _) => Some(json!(7)),
+            _ => None,
+        };
+        others.extend(other.filter(|_| !kept.contains(path)).map(|other| (path.to_owned(), other)));
+    });
+    assert!(others.len() > 15, "{others:?}");
+    others.push(("spec.kafka.bootstrapServers".to_owned(), json!("other:9092")));
+    for (path, other) in others {
+        assert_eq!(refusals(&with(&path, &other), &whole()), [""; 0], "{path}");
+    }
+}
+
+pub(crate) fn value_at(path: &str) -> Value {
+    whole_with(path).pointer(&pointer(path)).unwrap_or_else(|| panic!("the whole pipeline lacks {path}")).clone()
+}

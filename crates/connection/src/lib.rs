@@ -1,0 +1,9 @@
+//! What the clients of Kafka and of Postgres share: certificates, kinds of error, and results of a removal.
+
+mod certificates;
+mod error;
+mod removal;
+
+pub use certificates::{CertificateError, Certificates, Pem};
+pub use error::ErrorKind;
+pub use removal::Removal;

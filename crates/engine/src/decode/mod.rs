@@ -1,0 +1,323 @@
+//! From the bytes of a Kafka record to a purchase, or to the reason why it is none.
+//!
+//! A record goes the shortest of three ways that it can go, and all of them say the same of it:
+//!
+//! - `shape`: it is a good purchase laid out like one before, and the places of its quotes (`quotes`) say where all values are;
+//! - `scan`: it is a flat object without escapes, read from the first byte to the last;
+//! - `slow`: it is anything else, and serde_json has the final word.
+//!
+//! This file says what each field must be; `number` and `timestamp` read it exactly. Nothing here allocates for an event
+//! without escapes.
+
+mod fields;
+mod number;
+mod quotes;
+mod scan;
+mod shape;
+mod slow;
+mod timestamp;
+
+use std::fmt;
+
+use fields::{Fields, Value};
+use quotes::Quotes;
+pub(crate) use quotes::{FindQuotes, SimdBackend, SimdTask};
+use shape::Shape;
+use timestamp::Dates;
+
+use crate::time::Timestamp;
+
+/// The longest category or payment method, in bytes after JSON unescaping.
+pub const MAX_KEY_BYTES: usize = 128;
+
+/// The largest quantity: what a Postgres `integer` holds.
+pub const MAX_QUANTITY: i64 = i32::MAX as i64;
+
+/// What the aggregation needs of one purchase.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Event<'a> {
+    /// Grouping key, 1..=128 bytes, byte for byte as sent.
+    pub category: &'a str,
+    /// Grouping key, 1..=128 bytes, byte for byte as sent.
+    pub payment_method: &'a str,
+    /// Pieces, 1..=[`MAX_QUANTITY`].
+    pub quantity: i64,
+    /// Price of one piece in millionths, 0..=10^18.
+    pub price: i64,
+    /// Event time, years 1970..=9999.
+    pub timestamp: Timestamp,
+}
+
+/// Why a record is not a purchase. Tried in the order of the variants.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Reason {
+    /// The record has no value, or one of zero bytes.
+    Empty,
+    /// Not one JSON object in UTF-8, or one that repeats a known field.
+    MalformedJson,
+    /// category, payment_method, quantity, price or timestamp is not there.
+    MissingField,
+    /// The timestamp is neither an RFC 3339 string with offset nor Unix seconds, or not in the years 1970..=9999.
+    BadTimestamp,
+    /// The price is not a number, below zero, or 10^12 or more.
+    BadPrice,
+    /// The quantity is not an integer of 1..=2^31-1.
+    BadQuantity,
+    /// A grouping key is not a string of 1..=128 bytes, or contains U+0000, which Postgres text cannot hold.
+    BadKey,
+}
+
+impl Reason {
+    /// Every reason, in the order in which they are tried.
+    pub const ALL: [Self; 7] = [
+        Self::Empty,
+        Self::MalformedJson,
+        Self::MissingField,
+        Self::BadTimestamp,
+        Self::BadPrice,
+        Self::BadQuantity,
+        Self::BadKey,
+    ];
+
+    /// The name in `dead_letter`, in metrics and in logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::MalformedJson => "malformed_json",
+            Self::MissingField => "missing_field",
+            Self::BadTimestamp => "bad_timestamp",
+            Self::BadPrice => "bad_price",
+            Self::BadQuantity => "bad_quantity",
+            Self::BadKey => "bad_key",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// After how many records that did not fit another layout is learnt. Two producers that take turns do not make us learn each
+/// time.
+const PATIENCE: u32 = 8;
+
+/// Decodes one record after another, remembering how the last ones were laid out. What it remembers makes it faster, and
+/// changes no answer.
+#[derive(Debug)]
+pub struct Decoder {
+    simd: SimdBackend,
+    shape: Option<Shape>,
+    /// So many records more may not have the shape, until another is learnt.
+    patience: u32,
+    quotes: Quotes,
+    dates: Dates,
+    /// Room for the rare key that has escapes.
+    category: String,
+    payment_method: String,
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self {
+            simd: SimdBackend::best(),
+            shape: None,
+            patience: 0,
+            quotes: Quotes::default(),
+            dates: Dates::default(),
+            category: String::new(),
+            payment_method: String::new(),
+        }
+    }
+}
+
+impl Decoder {
+    /// The purchase in `value`, or why there is none.
+    pub fn decode<'a>(&'a mut self, value: Option<&'a [u8]>) -> Result<Event<'a>, Reason> {
+        self.simd.run(Decode { decoder: self, value })
+    }
+
+    /// The faster way to look at bytes that this processor has.
+    pub(crate) fn simd(&self) -> SimdBackend {
+        self.simd
+    }
+
+    /// The same as [`Self::decode`], within a task of this way.
+    #[inline(always)]
+    pub(crate) fn decode_by<'a>(
+        &'a mut self,
+        value: Option<&'a [u8]>,
+        find: impl FindQuotes,
+    ) -> Result<Event<'a>, Reason> {
+        let payload = match value {
+            None | Some([]) => return Err(Reason::Empty),
+            Some(payload) => payload,
+        };
+        if let Some(shape) = &mut self.shape
+            && let Some(event) = shape.read(payload, find, &mut self.quotes, &mut self.dates)
+        {
+            self.patience = PATIENCE;
+            return Ok(event);
+        }
+        self.read(payload)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn read<'a>(&'a mut self, payload: &'a [u8]) -> Result<Event<'a>, Reason> {
+        // The whole value must be UTF-8, fields that nobody reads included, so it is checked at once and before all else.
+        let text = std::str::from_utf8(payload).map_err(|_| Reason::MalformedJson)?;
+        let Some(fields) = scan::scan(text) else {
+            let fields = slow::read(payload).ok_or(Reason::MalformedJson)?;
+            return self.event(fields);
+        };
+        match self.patience.checked_sub(1) {
+            Some(less) => self.patience = less,
+            None => {
+                self.patience = PATIENCE;
+                if let Some(shape) = Shape::learn(text) {
+                    self.shape = Some(shape);
+                }
+            }
+        }
+        self.event(fields)
+    }
+
+    fn event<'a>(&'a mut self, fields: Fields<'a>) -> Result<Event<'a>, Reason> {
+        let timestamp = match fields.timestamp {
+            Value::Missing => fields.ts,
+            Value::Plain(_) | Value::Escaped(_) | Value::Number(_) | Value::Other => fields.timestamp,
+        };
+        let required = [fields.category, fields.payment_method, fields.quantity, fields.price, timestamp];
+        if required.contains(&Value::Missing) {
+            return Err(Reason::MissingField);
+        }
+        Ok(Event {
+            timestamp: read_timestamp(timestamp, &mut self.dates).ok_or(Reason::BadTimestamp)?,
+            price: read_price(fields.price).ok_or(Reason::BadPrice)?,
+            quantity: read_quantity(fields.quantity).ok_or(Reason::BadQuantity)?,
+            category: read_key(fields.category, &mut self.category).ok_or(Reason::BadKey)?,
+            payment_method: read_key(fields.payment_method, &mut self.payment_method).ok_or(Reason::BadKey)?,
+        })
+    }
+}
+
+/// A record to be decoded.
+struct Decode<'a> {
+    decoder: &'a mut Decoder,
+    value: Option<&'a [u8]>,
+}
+
+impl<'a> SimdTask for Decode<'a> {
+    type Output = Result<Event<'a>, Reason>;
+
+    #[inline(always)]
+    fn run(self, find: impl FindQuotes) -> Self::Output {
+        self.decoder.decode_by(self.value, find)
+    }
+}
+
+fn read_timestamp(value: Value<'_>, dates: &mut Dates) -> Option<Timestamp> {
+    match value {
+        Value::Plain(text) => dates.rfc3339(text.as_bytes()),
+        Value::Escaped(literal) => dates.rfc3339(unescape(literal)?.as_bytes()),
+        Value::Number(text) => timestamp::unix_seconds(text.as_bytes()),
+        Value::Missing | Value::Other => None,
+    }
+}
+
+fn read_price(value: Value<'_>) -> Option<i64> {
+    match value {
+        Value::Number(text) => price(text.as_bytes()),
+        Value::Missing | Value::Plain(_) | Value::Escaped(_) | Value::Other => None,
+    }
+}
+
+fn read_quantity(value: Value<'_>) -> Option<i64> {
+    match value {
+        Value::Number(text) => quantity(text.as_bytes()),
+        Value::Missing | Value::Plain(_) | Value::Escaped(_) | Value::Other => None,
+    }
+}
+
+fn read_key<'a>(value: Value<'a>, scratch: &'a mut String) -> Option<&'a str> {
+    let key = match value {
+        Value::Plain(text) => text,
+        Value::Escaped(literal) => {
+            *scratch = unescape(literal)?;
+            scratch
+        }
+        Value::Missing | Value::Number(_) | Value::Other => return None,
+    };
+    (fits_key(key) && !key.contains('\0')).then_some(key)
+}
+
+/// Whether a key is as long as it may be.
+fn fits_key(key: &str) -> bool {
+    (1..=MAX_KEY_BYTES).contains(&key.len())
+}
+
+/// The price that a JSON number names.
+fn price(text: &[u8]) -> Option<i64> {
+    number::plain(text).or_else(|| number::millionths(text)?.rounded())
+}
+
+/// The quantity that a JSON number names. Digits alone: neither `3.0` nor `3e0` is an integer as producers of integers write
+/// them.
+fn quantity(text: &[u8]) -> Option<i64> {
+    number::positive(text).filter(|&quantity| quantity <= MAX_QUANTITY)
+}
+
+/// The string that a JSON literal stands for, or nothing if it is none: `"\ud800"` names half a character.
+fn unescape(literal: &str) -> Option<String> {
+    serde_json::from_str(literal).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DETAILED: &str = r#"{"transaction_id": "fb797f4d-139c-43dd-92c2-b9fdd9c111ed", "customer_id": 964, "category": "Hair Care", "quantity": 5, "price": 44.38, "payment_method": "Debit Card", "timestamp": "2024-12-31T23:49:40.382924+00:00"}"#;
+    const COMPACT: &str =
+        r#"{"category":"Hair Care","payment_method":"Debit Card","quantity":5,"price":44.38,"ts":1735688980.382924}"#;
+
+    /// How many times the layout was another one than before.
+    fn relearnt(decoder: &mut Decoder, payloads: &[&str]) -> usize {
+        let fields = |decoder: &Decoder| decoder.shape.as_ref().map(Shape::fields);
+        let mut times = 0;
+        for payload in payloads {
+            let before = fields(decoder);
+            assert!(decoder.decode(Some(payload.as_bytes())).is_ok(), "{payload}");
+            times += usize::from(fields(decoder) != before);
+        }
+        times
+    }
+
+    #[test]
+    fn a_layout_is_learnt_at_once_and_another_one_when_it_stays() {
+        let mut decoder = Decoder::default();
+        assert_eq!(relearnt(&mut decoder, &[DETAILED]), 1);
+        assert_eq!(relearnt(&mut decoder, &[COMPACT, DETAILED].repeat(20)), 0, "two producers that take turns");
+        assert_eq!(relearnt(&mut decoder, &[COMPACT; PATIENCE as usize]), 0);
+        assert_eq!(relearnt(&mut decoder, &[COMPACT; 2]), 1);
+    }
+
+    #[test]
+    fn all_ways_say_the_same() {
+        for payload in [DETAILED, COMPACT] {
+            let payload = payload.as_bytes();
+            let mut decoder = Decoder::default();
+            let scanned = decoder.decode(Some(payload)).ok().map(|event| format!("{event:?}"));
+            assert!(scanned.is_some() && decoder.shape.is_some());
+            for simd in [SimdBackend::Portable, SimdBackend::best()] {
+                (decoder.simd, decoder.patience) = (simd, 0);
+                let event = decoder.decode(Some(payload));
+                assert_eq!(event.ok().map(|event| format!("{event:?}")), scanned, "{simd:?}");
+                assert_eq!(decoder.patience, PATIENCE, "not by its layout");
+            }
+            let event = decoder.event(slow::read(payload).expect("an object"));
+            assert_eq!(event.ok().map(|event| format!("{event:?}")), scanned);
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! What one worker added since its last cut: sums by window and group. Window state itself is never in memory.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+
+use crate::decode::Event;
+use crate::money::Money;
+use crate::time::Timestamp;
+
+/// About what one group costs in memory, its table entry and its part of a commit included.
+const GROUP_BYTES: usize = 256;
+
+/// Names kept from one cut to the next; a topic with more keys than this interns them anew for each batch.
+const MAX_KEPT_NAMES: usize = 4096;
+
+/// Additive sums of one group in one window.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Sums {
+    /// Number of events.
+    pub events: i64,
+    /// Sum of prices.
+    pub price: Money,
+    /// Sum of quantities.
+    pub quantity: i64,
+    /// Sum of quantity × price.
+    pub amount: Money,
+}
+
+impl Sums {
+    fn add(&mut self, event: &Event<'_>) {
+        self.events += 1;
+        self.price += Money::from_millionths(event.price.into());
+        self.quantity += event.quantity;
+        self.amount += Money::from_millionths(i128::from(event.price) * i128::from(event.quantity));
+    }
+}
+
+/// The sums to add to one group of one window.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Row {
+    /// Start of the window.
+    pub window_start: Timestamp,
+    /// Grouping key.
+    pub category: Arc<str>,
+    /// Grouping key.
+    pub payment_method: Arc<str>,
+    /// What to add.
+    pub sums: Sums,
+}
+
+/// Sums since the last cut, by window and group. An event costs three look-ups and no allocation.
+#[derive(Default, Debug)]
+pub(crate) struct Deltas {
+    names: Names,
+    groups: Vec<(Group, Sums)>,
+    index: HashTable<u32>,
+    state: RandomState,
+    recent: Recent,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Group {
+    window_start: Timestamp,
+    category: u32,
+    payment_method: u32,
+}
+
+impl Deltas {
+    #[inline(always)]
+    pub(crate) fn add(&mut self, window_start: Timestamp, event: &Event<'_>) {
+        let group = Group {
+            window_start,
+            category: self.names.id(event.category),
+            payment_method: self.names.id(event.payment_method),
+        };
+        let seen = self.recent.place(group.spread());
+        match self.groups.get_mut(*seen as usize) {
+            Some((other, sums)) if *other == group => sums.add(event),
+            _ => {
+                let at = self.find(group);
+                *self.recent.place(group.spread()) = at;
+                self.groups[at as usize].1.add(event);
+            }
+        }
+    }
+
+    /// Which of the groups it is, a new one if it is none.
+    #[cold]
+    #[inline(never)]
+    fn find(&mut self, group: Group) -> u32 {
+        let hash = self.state.hash_one(group);
+        if let Some(at) = self.index.find(hash, |at| self.groups[*at as usize].0 == group) {
+            return *at;
+        }
+        let at = self.groups.len() as u32;
+        self.groups.push((group, Sums::default()));
+        let (groups, state) = (&self.groups, &self.state);
+        self.index.insert_unique(hash, at, |at| state.hash_one(groups[*at as usize].0));
+        at
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.groups.len() * GROUP_BYTES + self.names.bytes
+    }
+
+    /// Takes all rows out, in the order of their key: workers that write the same rows then lock them in the same order.
+    pub(crate) fn take_rows(&mut self) -> Vec<Row> {
+        let mut rows: Vec<Row> = self
+            .groups
+            .drain(..)
+            .map(|(group, sums)| Row {
+                window_start: group.window_start,
+                category: self.names.name(group.category),
+                payment_method: self.names.name(group.payment_method),
+                sums,
+            })
+            .collect();
+        self.index.clear();
+        if self.names.len() > MAX_KEPT_NAMES {
+            self.names = Names::default();
+        }
+        rows.sort_unstable_by(|a, b| {
+            (a.window_start, &a.category, &a.payment_method).cmp(&(b.window_start, &b.category, &b.payment_method))
+        });
+        rows
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.groups.clear();
+        self.index.clear();
+    }
+}
+
+impl Group {
+    /// A number in which groups that are used together rarely agree.
+    fn spread(&self) -> u64 {
+        let names = u64::from(self.category) << 32 | u64::from(self.payment_method);
+        self.window_start.as_micros().cast_unsigned() ^ names.wrapping_mul(SPREAD)
+    }
+}
+
+/// An odd number without a pattern: what is multiplied by it differs in its highest bits.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Where something was found last: a guess to be checked before anyone looks it up. It saves most look-ups, and a wrong one
+/// costs one comparison.
+#[derive(Debug)]
+struct Recent(Box<[u32; Self::PLACES]>);
+
+impl Recent {
+    const PLACES: usize = 1 << 12;
+
+    /// The guess for what has this number.
+    fn place(&mut self, spread: u64) -> &mut u32 {
+        &mut self.0[(spread.wrapping_mul(SPREAD) >> (u64::BITS - Self::PLACES.ilog2())) as usize]
+    }
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self(Box::new([0; Self::PLACES]))
+    }
+}
+
+/// Each name once, with a small number for it.
+#[derive(Default, Debug)]
+struct Names {
+    names: Vec<(Brief, Arc<str>)>,
+    index: HashTable<u32>,
+    state: RandomState,
+    recent: Recent,
+    bytes: usize,
+}
+
+/// The length of a name with its first and its last bytes: all of it, if it has no more than sixteen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Brief {
+    length: usize,
+    first: u64,
+    last: u64,
+}
+
+impl Brief {
+    fn of(name: &str) -> Self {
+        let bytes = name.as_bytes();
+        let (first, last) = if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+            (u64::from_le_bytes(*first), u64::from_le_bytes(*last))
+        } else if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+            (u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into())
+        } else if let (&[first, ..], [middle, ..], &[.., last]) = (bytes, &bytes[bytes.len() / 2..], bytes) {
+            (u64::from_le_bytes([first, *middle, last, 0, 0, 0, 0, 0]), 0)
+        } else {
+            (0, 0)
+        };
+        Self { length: name.len(), first, last }
+    }
+
+    fn is_all(&self) -> bool {
+        self.length <= 16
+    }
+}
+
+impl Names {
+    #[inline(always)]
+    fn id(&mut self, name: &str) -> u32 {
+        let brief = Brief::of(name);
+        let spread = brief.first ^ brief.last.rotate_left(32);
+        let seen = *self.recent.place(spread);
+        match self.names.get(seen as usize) {
+            Some((other, text)) if *other == brief && (brief.is_all() || **text == *name) => seen,
+            _ => {
+                let id = self.find(name, brief);
+                *self.recent.place(spread) = id;
+                id
+            }
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find(&mut self, name: &str, brief: Brief) -> u32 {
+        let hash = self.state.hash_one(name);
+        if let Some(id) = self.index.find(hash, |id| &*self.names[*id as usize].1 == name) {
+            return *id;
+        }
+        let id = self.names.len() as u32;
+        self.names.push((brief, name.into()));
+        self.bytes += GROUP_BYTES + name.len();
+        let (names, state) = (&self.names, &self.state);
+        self.index.insert_unique(hash, id, |id| state.hash_one(&*names[*id as usize].1));
+        id
+    }
+
+    fn name(&self, id: u32) -> Arc<str> {
+        Arc::clone(&self.names[id as usize].1)
+    }
+
+    fn len(&self) -> usize {
+        self.names.len()
+    }
+}

@@ -1,0 +1,80 @@
+//! Engine and oracle side by side, asked about one record after another.
+
+use chrono::DateTime;
+use retail_engine::{Engine, Fate, Record, Rules, Span, Start, Timestamp};
+use retail_oracle::{Oracle, OracleRecord};
+
+const WINDOW: u32 = 300;
+const DELAY: u32 = 3600;
+const MAX_FUTURE: u32 = 3600;
+
+/// An engine that remembers how earlier records were laid out, as one does that reads a topic.
+pub(crate) struct Judge {
+    engine: Engine,
+}
+
+impl Default for Judge {
+    fn default() -> Self {
+        let rules = Rules {
+            window: Span::from_secs(WINDOW),
+            delay: Span::from_secs(DELAY),
+            max_future: Span::from_secs(MAX_FUTURE),
+        };
+        Self { engine: Engine::new(rules, true) }
+    }
+}
+
+impl Judge {
+    /// Asks both about a record.
+    ///
+    /// # Panics
+    ///
+    /// If they differ.
+    pub(crate) fn ask(&mut self, value: Option<&[u8]>, timestamp_millis: Option<i64>) -> String {
+        let (engine, oracle) = (self.engine_says(value, timestamp_millis), oracle_says(value, timestamp_millis));
+        assert_eq!(engine, oracle, "{}", value.unwrap_or_default().escape_ascii());
+        oracle
+    }
+
+    /// What the engine makes of one record: its fate or reason, and the row it adds, in words.
+    fn engine_says(&mut self, value: Option<&[u8]>, timestamp_millis: Option<i64>) -> String {
+        let engine = &mut self.engine;
+        engine.assign(0, Start { next_offset: 0, max_observed: None, floor: Timestamp::EPOCH });
+        let record = Record { offset: 0, timestamp: timestamp_millis.map(Timestamp::from_millis), value };
+        let fate = engine.partition(0).unwrap().record(&record).unwrap();
+        let batch = engine.take_batch();
+        let observed = batch.partitions[0].max_observed.map(Timestamp::as_micros);
+        match fate {
+            Fate::Applied => {
+                let row = &batch.rows[0];
+                let (start, quantity, amount) = (row.window_start.as_micros(), row.sums.quantity, row.sums.amount);
+                format!(
+                    "{start} {} {} {quantity} {} {amount} {observed:?}",
+                    row.category, row.payment_method, row.sums.price
+                )
+            }
+            Fate::Late | Fate::Future | Fate::Invalid(_) => {
+                format!("{} {observed:?}", batch.dead_letters[0].reason)
+            }
+        }
+    }
+}
+
+fn oracle_says(value: Option<&[u8]>, timestamp_millis: Option<i64>) -> String {
+    let seconds = |seconds: u32| chrono::Duration::seconds(seconds.into());
+    let mut oracle = Oracle::new(seconds(WINDOW), seconds(DELAY));
+    oracle.start(0, 0);
+    let record = OracleRecord { offset: 0, timestamp_millis, value };
+    let fate = oracle.record(0, &record, DateTime::UNIX_EPOCH, seconds(MAX_FUTURE));
+    let observed = oracle.ledgers()[&0].max_observed.map(|time| time.timestamp_micros());
+    match fate {
+        "applied" => {
+            let row = &oracle.rows()[0];
+            let (start, quantity, amount) =
+                (row.window_start.timestamp_micros(), &row.total_quantity, &row.total_amount);
+            let price = &row.avg_price;
+            format!("{start} {} {} {quantity} {price:.6} {amount:.6} {observed:?}", row.category, row.payment_method)
+        }
+        reason => format!("{reason} {observed:?}"),
+    }
+}

@@ -1,0 +1,71 @@
+//! How a connection to Kafka is encrypted, and how we prove who we are, in librdkafka's settings.
+
+use rdkafka::config::ClientConfig;
+use retail_api::resource::SaslMechanism;
+use retail_connection::Certificates;
+
+/// TLS and SASL, each if it is asked for.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Security {
+    /// Encrypt, and check that the certificate is the broker's.
+    pub tls: Option<Certificates>,
+    /// Log in with user name and password.
+    pub sasl: Option<SaslLogin>,
+}
+
+/// Who we are.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SaslLogin {
+    /// How the password is proven.
+    pub mechanism: SaslMechanism,
+    /// User name.
+    pub username: String,
+    /// Password.
+    pub password: String,
+}
+
+impl std::fmt::Debug for SaslLogin {
+    /// Without the password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SaslLogin({} as {})", mechanism(self.mechanism), self.username)
+    }
+}
+
+impl Security {
+    pub(super) fn put_into(&self, config: &mut ClientConfig) {
+        let Self { tls, sasl } = self;
+        let protocol = match (tls, sasl) {
+            (None, None) => "plaintext",
+            (Some(_), None) => "ssl",
+            (None, Some(_)) => "sasl_plaintext",
+            (Some(_), Some(_)) => "sasl_ssl",
+        };
+        config.set("security.protocol", protocol);
+        if let Some(certificates) = tls {
+            config.set("ssl.endpoint.identification.algorithm", "https");
+            match certificates.ca() {
+                Some(ca) => config.set("ssl.ca.pem", ca),
+                // The places where Linux distributions keep theirs: a static OpenSSL does not know them.
+                None => config.set("ssl.ca.location", "probe"),
+            };
+            if let Some((certificate, key)) = certificates.client() {
+                config.set("ssl.certificate.pem", certificate).set("ssl.key.pem", key);
+            }
+        }
+        if let Some(SaslLogin { mechanism: name, username, password }) = sasl {
+            config
+                .set("sasl.mechanism", mechanism(*name))
+                .set("sasl.username", username)
+                .set("sasl.password", password);
+        }
+    }
+}
+
+/// As Kafka writes it.
+const fn mechanism(mechanism: SaslMechanism) -> &'static str {
+    match mechanism {
+        SaslMechanism::Plain => "PLAIN",
+        SaslMechanism::ScramSha256 => "SCRAM-SHA-256",
+        SaslMechanism::ScramSha512 => "SCRAM-SHA-512",
+    }
+}

@@ -1,0 +1,5 @@
+//! Topics and log-ins on a real Kafka.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod tls;
+mod topic;

@@ -1,0 +1,73 @@
+//! A Kafka with TLS and log-ins: each way in, and the error for each wrong credential.
+
+use retail_api::resource::SaslMechanism;
+use retail_connection::{Certificates, ErrorKind, Pem};
+use retail_kafka::{KafkaConnection, SaslLogin, Security, topic};
+use retail_testbed::{Certificates as Files, Kafka, SecureKafka};
+
+fn pem(name: &str) -> Option<Pem> {
+    Some(Pem { text: Files::shared().text(name), origin: name.to_owned() })
+}
+
+/// Trusting one authority, as one client if any.
+fn certificates(ca: &str, client: Option<&str>) -> Option<Certificates> {
+    let file = |extension: &str| client.and_then(|client| pem(&format!("{client}.{extension}")));
+    Some(Certificates::new(pem(&format!("{ca}.crt")), file("crt"), file("key")).unwrap())
+}
+
+fn login(mechanism: SaslMechanism, password: &str) -> Option<SaslLogin> {
+    Some(SaslLogin { mechanism, username: "retail".to_owned(), password: password.to_owned() })
+}
+
+/// What a look at a Kafka comes to.
+async fn kafka(address: String, tls: Option<Certificates>, sasl: Option<SaslLogin>) -> Result<(), (ErrorKind, String)> {
+    let connection = KafkaConnection { bootstrap_servers: address, security: Security { tls, sasl } };
+    topic::observe(&connection, "none").await.map(drop).map_err(|error| (error.kind, error.message))
+}
+
+#[tokio::test]
+async fn kafka_is_reached_with_scram_with_plain_and_with_a_client_certificate() {
+    let (secure, ca) = (SecureKafka::shared(), || certificates("ca", None));
+    kafka(secure.address(), ca(), login(SaslMechanism::ScramSha512, "scram-secret")).await.unwrap();
+    kafka(secure.address(), ca(), login(SaslMechanism::Plain, "plain-secret")).await.unwrap();
+    kafka(secure.certified(), certificates("ca", Some("certified")), None).await.unwrap();
+}
+
+#[tokio::test]
+async fn each_wrong_credential_for_kafka_is_told_from_the_others() {
+    let (secure, ca) = (SecureKafka::shared(), || certificates("ca", None));
+    let (scram, plain) = (SaslMechanism::ScramSha512, SaslMechanism::Plain);
+    let good = || login(scram, "scram-secret");
+    let plaintext = Kafka::shared().address();
+    let credentials = ErrorKind::WrongCredentials;
+    let cases = [
+        (kafka(secure.address(), ca(), login(scram, "wrong")).await, credentials, "refused user name, password"),
+        (kafka(secure.address(), ca(), login(plain, "wrong")).await, credentials, "refused user name, password"),
+        (
+            kafka(secure.address(), ca(), login(SaslMechanism::ScramSha256, "scram-secret")).await,
+            credentials,
+            "supported mechanisms: SCRAM-SHA-512,PLAIN",
+        ),
+        (kafka(secure.certified(), ca(), None).await, credentials, "wants another client certificate"),
+        (
+            kafka(secure.certified(), certificates("ca", Some("forged")), None).await,
+            credentials,
+            "wants another client certificate",
+        ),
+        (
+            kafka(secure.address(), certificates("stranger", None), good()).await,
+            ErrorKind::NoTls,
+            "has a certificate that cannot be trusted",
+        ),
+        (kafka(secure.misnamed(), ca(), None).await, ErrorKind::NoTls, "or one for another host"),
+        (kafka(secure.address(), None, good()).await, ErrorKind::NoTls, "does not speak without TLS"),
+        (kafka(secure.address(), None, None).await, ErrorKind::NoTls, "does not speak without TLS"),
+        (kafka(plaintext.clone(), ca(), None).await, ErrorKind::NoTls, "speaks no TLS"),
+        (kafka(plaintext, ca(), good()).await, ErrorKind::NoTls, "speaks no TLS"),
+    ];
+    for (result, kind, said) in cases {
+        let (is, message) = result.unwrap_err();
+        assert!(is == kind && message.contains(said), "{said}: {is:?}, {message}");
+        assert!(!message.contains("scram-secret"), "{message}");
+    }
+}

@@ -1,0 +1,239 @@
+//! The topic, made and grown on a real broker.
+
+use std::collections::BTreeMap;
+
+use retail_api::resource::Topic;
+use retail_connection::{ErrorKind, Removal};
+use retail_kafka::topic::{self, Action, Difference, Observed, Setting, ensure, observe, plan};
+use retail_kafka::{KafkaAdmin, KafkaConnection, LogOffset, TopicDescription};
+use retail_testbed::{Case, Sent};
+
+fn declared(config: &[(&str, &str)]) -> Topic {
+    let config = config.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Topic { name: "t".to_owned(), partitions: 4, replication_factor: 1, config }
+}
+
+fn observed(partitions: i32, replication_factor: i32) -> Observed {
+    let description = TopicDescription { id: "id".to_owned(), partitions, replication_factor };
+    Observed { description, config: BTreeMap::from([("retention.ms".to_owned(), "5".to_owned())]) }
+}
+
+#[test]
+fn a_plan_says_what_is_done_and_what_is_only_reported() {
+    let topic = declared(&[("retention.ms", "5")]);
+    assert_eq!(plan(&topic, None), (vec![Action::Create], vec![]));
+    assert_eq!(plan(&topic, Some(&observed(4, 1))), (vec![], vec![]));
+    assert_eq!(plan(&topic, Some(&observed(3, 1))), (vec![Action::Grow { from: 3, to: 4 }], vec![]));
+    let topic = declared(&[("retention.ms", "6")]);
+    let longer = Setting { name: "retention.ms".to_owned(), is: "5".to_owned(), declared: "6".to_owned() };
+    let (actions, differences) = plan(&topic, Some(&observed(3, 1)));
+    assert_eq!(actions, [Action::Grow { from: 3, to: 4 }, Action::Alter(vec![longer])]);
+    assert_eq!(differences, []);
+    let topic = declared(&[("retention.ms", "4"), ("retention.m", "6")]);
+    let (actions, differences) = plan(&topic, Some(&observed(5, 3)));
+    assert_eq!(actions, []);
+    let differences: Vec<String> = differences.iter().map(Difference::to_string).collect();
+    assert_eq!(
+        differences,
+        [
+            "it has 5 partitions and not 4 as declared",
+            "its replication factor is 3 and not 1 as declared",
+            "retention.m, declared as 6, is no setting of a topic",
+            "retention.ms is 5 and not 4 as declared, which would delete records",
+        ]
+    );
+}
+
+#[test]
+fn a_setting_is_changed_unless_kafka_would_then_delete_records_that_it_keeps() {
+    // What it is, what was declared, and whether that is done, left alone, or the same.
+    for (name, is, wanted, what) in [
+        ("retention.ms", "5", "6", "done"),
+        ("retention.ms", "6", "-1", "done"),
+        ("retention.ms", "6", "5", "left"),
+        ("retention.ms", "-1", "5", "left"),
+        ("retention.ms", "604800000", "0604800000", "same"),
+        ("retention.ms", "604800000", "a week", "done"),
+        ("retention.bytes", "-1", "1000000", "left"),
+        ("retention.bytes", "1000000", "-1", "done"),
+        ("cleanup.policy", "delete", "compact", "left"),
+        ("cleanup.policy", "delete", "compact,delete", "left"),
+        ("cleanup.policy", "compact,delete", "delete", "done"),
+        ("cleanup.policy", "compact,delete", "compact, delete", "same"),
+        ("remote.storage.enable", "true", "false", "left"),
+        ("remote.storage.enable", "false", "true", "done"),
+        ("max.message.bytes", "1048588", "2000000", "done"),
+        ("max.message.bytes", "2000000", "1048588", "done"),
+        ("min.cleanable.dirty.ratio", "0.5", "0.50", "same"),
+        ("unclean.leader.election.enable", "false", "False", "same"),
+        ("compression.type", "producer", "zstd", "done"),
+        ("compression.type", "gzip", "GZIP", "done"),
+        ("leader.replication.throttled.replicas", "", "*", "done"),
+        ("leader.replication.throttled.replicas", "", "", "same"),
+    ] {
+        let mut observed = observed(4, 1);
+        observed.config.insert(name.to_owned(), is.to_owned());
+        let (actions, differences) = plan(&declared(&[(name, wanted)]), Some(&observed));
+        let found = match (actions.len(), differences.len()) {
+            (1, 0) => "done",
+            (0, 1) => "left",
+            (0, 0) => "same",
+            _ => "both",
+        };
+        assert_eq!(found, what, "{name}: {is} -> {wanted}");
+    }
+}
+
+#[tokio::test]
+async fn a_topic_is_created_with_its_settings_grown_and_then_left_alone() {
+    let case = Case::shared().partitions(3).build();
+    let (kafka, mut topic) = (&case.settings.kafka, case.settings.pipeline.topic.clone());
+    assert_eq!(observe(kafka, &topic.name).await.unwrap(), None);
+
+    let created = ensure(kafka, &topic).await.unwrap();
+    assert_eq!((created.actions, created.description.partitions), (vec![Action::Create], 3));
+    assert_eq!(observe(kafka, &topic.name).await.unwrap().unwrap().config["retention.ms"], "-1");
+    assert_eq!(ensure(kafka, &topic).await.unwrap().actions, []);
+
+    topic.partitions = 5;
+    topic.config.insert("retention.ms".to_owned(), "1000".to_owned());
+    let grown = ensure(kafka, &topic).await.unwrap();
+    assert_eq!((grown.actions, grown.description.partitions), (vec![Action::Grow { from: 3, to: 5 }], 5));
+    assert_eq!(grown.description.id, created.description.id);
+    // What it keeps is never made less.
+    assert_eq!(grown.differences.len(), 1, "{:?}", grown.differences);
+    assert_eq!(observe(kafka, &topic.name).await.unwrap().unwrap().config["retention.ms"], "-1");
+}
+
+/// Makes the topic, and waits until a look at it finds nothing more to do.
+async fn settle(kafka: &KafkaConnection, topic: &Topic) -> Observed {
+    ensure(kafka, topic).await.unwrap();
+    retail_testbed::eventually("the topic is as declared", async || {
+        let observed = observe(kafka, &topic.name).await.unwrap()?;
+        plan(topic, Some(&observed)).0.is_empty().then_some(observed)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn declared_settings_are_set_again_and_others_are_left_alone() {
+    let case = Case::shared().partitions(1).build();
+    let (kafka, mut topic) = (&case.settings.kafka, case.settings.pipeline.topic.clone());
+    topic.config = declared(&[("retention.ms", "86400000"), ("max.message.bytes", "200000")]).config;
+    settle(kafka, &topic).await;
+
+    // Somebody changes both, and a third that nobody has declared.
+    let mut drifted = topic.clone();
+    drifted.config =
+        declared(&[("retention.ms", "90000000"), ("max.message.bytes", "100000"), ("segment.ms", "777777")]).config;
+    settle(kafka, &drifted).await;
+
+    let ensured = ensure(kafka, &topic).await.unwrap();
+    let smaller =
+        Setting { name: "max.message.bytes".to_owned(), is: "100000".to_owned(), declared: "200000".to_owned() };
+    assert_eq!(ensured.actions, [Action::Alter(vec![smaller])]);
+    assert_eq!(ensured.differences.len(), 1, "{:?}", ensured.differences);
+    let is = settle(kafka, &topic).await.config;
+    let is = ["max.message.bytes", "retention.ms", "segment.ms"].map(|name| is[name].as_str());
+    assert_eq!(is, ["200000", "90000000", "777777"]);
+}
+
+#[tokio::test]
+async fn a_setting_that_kafka_understands_in_another_way_is_not_set_again_and_again() {
+    let case = Case::shared().partitions(1).build();
+    let (kafka, mut topic) = (&case.settings.kafka, case.settings.pipeline.topic.clone());
+    settle(kafka, &topic).await;
+    topic.config = declared(&[
+        ("max.message.bytes", " 0200000 "),
+        ("min.cleanable.dirty.ratio", "0.250"),
+        ("unclean.leader.election.enable", "TRUE"),
+        ("leader.replication.throttled.replicas", "0:0 , 0:1"),
+        ("message.timestamp.type", "LogAppendTime"),
+    ])
+    .config;
+    settle(kafka, &topic).await;
+    assert_eq!(ensure(kafka, &topic).await.unwrap().actions, []);
+}
+
+#[tokio::test]
+async fn a_setting_that_kafka_refuses_says_why() {
+    let case = Case::shared().partitions(1).build();
+    let (kafka, mut topic) = (&case.settings.kafka, case.settings.pipeline.topic.clone());
+    settle(kafka, &topic).await;
+    topic.config.insert("max.message.bytes".to_owned(), "-7".to_owned());
+    let error = ensure(kafka, &topic).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Other);
+    assert!(error.message.contains("cannot be given its settings") && error.message.contains("-7"), "{error}");
+}
+
+#[tokio::test]
+async fn a_topic_made_again_has_another_id() {
+    let case = Case::shared().build();
+    let (kafka, topic) = (&case.settings.kafka, &case.settings.pipeline.topic);
+    let before = ensure(kafka, topic).await.unwrap().description.id;
+    case.topic.delete().await;
+    retail_testbed::eventually("the topic is gone", async || {
+        observe(kafka, &topic.name).await.unwrap().is_none().then_some(())
+    })
+    .await;
+    assert_ne!(ensure(kafka, topic).await.unwrap().description.id, before);
+}
+
+#[tokio::test]
+async fn log_ends_tell_what_is_there_what_is_committed_and_what_is_gone() {
+    let case = Case::shared().partitions(3).build();
+    case.apply_topic().await;
+    let send = |partition, n| case.topic.send(&vec![Sent { partition, timestamp: 0, value: Some(b"x".to_vec()) }; n]);
+    send(0, 5);
+    send(1, 3);
+    case.topic.truncate(0, 2).await;
+    let commit = case.topic.open_transaction(&[Sent { partition: 1, timestamp: 0, value: None }]);
+    let (kafka, name) = (case.settings.kafka.clone(), case.topic.name.clone());
+    let ask = move || {
+        let admin = KafkaAdmin::new(&kafka).unwrap();
+        [LogOffset::Start, LogOffset::End, LogOffset::StableEnd]
+            .map(|which| admin.log_offsets(&name, 3, which).unwrap())
+    };
+    let open = tokio::task::spawn_blocking(ask.clone()).await.unwrap();
+    assert_eq!(open, [vec![2, 0, 0], vec![5, 4, 0], vec![5, 3, 0]]);
+    tokio::task::spawn_blocking(commit).await.unwrap();
+    // The coordinator writes the marker of a committed transaction after it has answered.
+    retail_testbed::eventually("the marker is there", async || {
+        let ends = tokio::task::spawn_blocking(ask.clone()).await.unwrap();
+        (ends == [vec![2, 0, 0], vec![5, 5, 0], vec![5, 5, 0]]).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_kafka_that_is_not_there_is_said_in_one_sentence() {
+    let kafka = KafkaConnection::plain("127.0.0.1:1");
+    let error = ensure(&kafka, &declared(&[])).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unreachable, "{error}");
+    assert!(error.message.starts_with("cannot reach Kafka at 127.0.0.1:1: is it running"), "{error}");
+    assert!(error.message.contains("Connection refused"), "{error}");
+}
+
+#[tokio::test]
+async fn a_topic_that_cannot_be_made_says_why() {
+    let case = Case::shared().build();
+    let mut topic = case.settings.pipeline.topic.clone();
+    topic.replication_factor = 3;
+    let error = ensure(&case.settings.kafka, &topic).await.unwrap_err();
+    assert!(error.message.contains("fewer brokers than topic.replicationFactor 3"), "{error}");
+    topic.replication_factor = 1;
+    topic.config.insert("no.such.setting".to_owned(), "1".to_owned());
+    let error = ensure(&case.settings.kafka, &topic).await.unwrap_err();
+    assert!(error.message.contains("no.such.setting"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_is_deleted_by_its_id_and_by_nothing_else() {
+    let case = Case::shared().build();
+    let (kafka, declared) = (&case.settings.kafka, &case.settings.pipeline.topic);
+    let id = topic::ensure(kafka, declared).await.unwrap().description.id;
+    assert_eq!(topic::delete(kafka, &declared.name, "another").await, Ok(Removal::NotOurs));
+    assert!(topic::observe(kafka, &declared.name).await.unwrap().is_some());
+    assert_eq!(topic::delete(kafka, &declared.name, &id).await, Ok(Removal::Removed));
+    assert_eq!(topic::delete(kafka, &declared.name, &id).await, Ok(Removal::Absent));
+}

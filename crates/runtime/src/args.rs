@@ -1,0 +1,216 @@
+//! The flags that say which pipeline, which Kafka and which Postgres: the same for every program.
+
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::Args;
+use retail_api::{Pipeline, ReadError};
+use retail_connection::Pem;
+use retail_kafka::KafkaConnection;
+use retail_store::DatabaseConnection;
+
+use crate::login::{DatabaseLogin, KAFKA_CLIENT_KEYS, KafkaLogin, LoginError};
+
+/// What was typed.
+#[derive(Args, Clone, Debug)]
+pub struct PipelineArgs {
+    /// The pipeline.yaml; - reads standard input
+    #[arg(short = 'f', long = "file", value_name = "FILE", env = "RETAIL_PIPELINE")]
+    pub file: PathBuf,
+
+    #[command(flatten)]
+    kafka: KafkaArgs,
+
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
+/// Where Kafka is, and who we are there.
+#[derive(Args, Clone, Debug)]
+struct KafkaArgs {
+    /// Brokers to ask first, as host:port,host:port; instead of kafka.bootstrapServers
+    #[arg(long, value_name = "HOST:PORT", env = "RETAIL_BOOTSTRAP_SERVERS")]
+    bootstrap_servers: Option<String>,
+
+    /// Certificate authorities (PEM) to trust with kafka.tls; the system's if left out
+    #[arg(long, value_name = "FILE", env = "RETAIL_KAFKA_CA")]
+    kafka_ca: Option<PathBuf>,
+
+    /// Client certificate (PEM) for kafka.tls, or a directory with user.crt or tls.crt
+    #[arg(long, value_name = "FILE", env = "RETAIL_KAFKA_CERTIFICATE")]
+    kafka_certificate: Option<PathBuf>,
+
+    /// Private key (PEM) of the client certificate for kafka.tls, or a directory with user.key or tls.key
+    #[arg(long, value_name = "FILE", env = "RETAIL_KAFKA_KEY")]
+    kafka_key: Option<PathBuf>,
+
+    #[arg(long, env = "RETAIL_KAFKA_USERNAME", hide = true)]
+    kafka_username: Option<String>,
+
+    #[arg(long, env = "RETAIL_KAFKA_PASSWORD", hide = true, hide_env_values = true)]
+    kafka_password: Option<Hidden>,
+
+    #[arg(long, env = "RETAIL_KAFKA_JAAS_CONFIG", hide = true, hide_env_values = true)]
+    kafka_jaas_config: Option<Hidden>,
+}
+
+/// Where Postgres is, and who we are there; what can be, by the names of libpq.
+#[derive(Args, Clone, Debug)]
+struct DatabaseArgs {
+    /// postgres://user:password@host:port/database; instead of host, port and name in the file
+    #[arg(long, value_name = "URL", env = "RETAIL_DATABASE_URL", hide_env_values = true)]
+    database_url: Option<Hidden>,
+
+    #[arg(long, env = "PGUSER", hide = true)]
+    pguser: Option<String>,
+
+    #[arg(long, env = "PGPASSWORD", hide = true, hide_env_values = true)]
+    pgpassword: Option<Hidden>,
+
+    /// Certificate authorities (PEM) to trust with database.tls; the system's if left out
+    #[arg(long, value_name = "FILE", env = "PGSSLROOTCERT")]
+    database_ca: Option<PathBuf>,
+
+    /// Client certificate (PEM) for database.tls
+    #[arg(long, value_name = "FILE", env = "PGSSLCERT")]
+    database_certificate: Option<PathBuf>,
+
+    /// Private key (PEM) of the client certificate for database.tls
+    #[arg(long, value_name = "FILE", env = "PGSSLKEY")]
+    database_key: Option<PathBuf>,
+}
+
+/// What must not be printed.
+#[derive(Clone)]
+struct Hidden(String);
+
+impl FromStr for Hidden {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl std::fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(hidden)")
+    }
+}
+
+/// What it means.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The pipeline.
+    pub pipeline: Pipeline,
+    /// Its Kafka.
+    pub kafka: KafkaConnection,
+    /// Its Postgres.
+    pub database: DatabaseConnection,
+}
+
+/// Why what was typed means nothing. Exit code 2.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// No pipeline.
+    #[error(transparent)]
+    Pipeline(#[from] ReadError),
+    /// What is there does not suffice for what the pipeline declares.
+    #[error(transparent)]
+    Login(#[from] LoginError),
+    /// A certificate or key cannot be read.
+    #[error("cannot read {0}: {1}")]
+    File(String, #[source] std::io::Error),
+}
+
+impl PipelineArgs {
+    /// Reads and checks the pipeline, and puts what was typed in its place.
+    pub fn load(self) -> Result<Settings, SettingsError> {
+        let Self { file, kafka, database } = self;
+        let pipeline = Pipeline::read(&file)?;
+        let kafka = kafka.connection(&pipeline)?;
+        let database = database.connection(&pipeline)?;
+        Ok(Settings { pipeline, kafka, database })
+    }
+
+    /// The same for whoever has nothing to do with Postgres.
+    pub fn load_kafka(self) -> Result<(Pipeline, KafkaConnection), SettingsError> {
+        let Self { file, kafka, database: _ } = self;
+        let pipeline = Pipeline::read(&file)?;
+        let kafka = kafka.connection(&pipeline)?;
+        Ok((pipeline, kafka))
+    }
+}
+
+impl KafkaArgs {
+    /// Files are read only if the pipeline asks for TLS.
+    fn connection(self, pipeline: &Pipeline) -> Result<KafkaConnection, SettingsError> {
+        let mut login = KafkaLogin {
+            username: self.kafka_username,
+            password: self.kafka_password.map(|Hidden(text)| text),
+            jaas: self.kafka_jaas_config.map(|Hidden(text)| text),
+            ..KafkaLogin::default()
+        };
+        if let Some(tls) = &pipeline.kafka.tls {
+            login.ca = read(self.kafka_ca.as_deref(), "RETAIL_KAFKA_CA")?;
+            let [certificates, keys] =
+                [KAFKA_CLIENT_KEYS.map(|(name, _)| name), KAFKA_CLIENT_KEYS.map(|(_, name)| name)];
+            let certificate = self.kafka_certificate.map(|place| in_directory(place, &certificates));
+            login.certificate = read(certificate.as_deref(), "RETAIL_KAFKA_CERTIFICATE")?;
+            let key = self.kafka_key.map(|place| in_directory(place, &keys));
+            login.key = read(key.as_deref(), "RETAIL_KAFKA_KEY")?;
+            if tls.ca_secret.is_some() && login.ca.is_none() {
+                system_roots("kafka.tls.caSecret", "RETAIL_KAFKA_CA");
+            }
+        }
+        let mut kafka = pipeline.kafka.clone();
+        kafka.bootstrap_servers = self.bootstrap_servers.unwrap_or(kafka.bootstrap_servers);
+        Ok(login.connection(&kafka)?)
+    }
+}
+
+impl DatabaseArgs {
+    /// As with libpq, the system's user name is the last resort.
+    fn connection(self, pipeline: &Pipeline) -> Result<DatabaseConnection, SettingsError> {
+        let mut login = DatabaseLogin {
+            url: self.database_url.map(|Hidden(text)| text),
+            user: self.pguser,
+            password: self.pgpassword.map(|Hidden(text)| text),
+            ..DatabaseLogin::default()
+        };
+        if let Some(tls) = &pipeline.database.tls {
+            // As with libpq, this word means the system's own.
+            let ca = self.database_ca.filter(|file| file.as_os_str() != "system");
+            login.ca = read(ca.as_deref(), "PGSSLROOTCERT")?;
+            login.certificate = read(self.database_certificate.as_deref(), "PGSSLCERT")?;
+            login.key = read(self.database_key.as_deref(), "PGSSLKEY")?;
+            if tls.ca_secret.is_some() && login.ca.is_none() {
+                system_roots("database.tls.caSecret", "PGSSLROOTCERT");
+            }
+        }
+        Ok(login.connection(pipeline)?)
+    }
+}
+
+/// A file itself, or the first of these that is in a directory: so a Secret is mounted.
+fn in_directory(place: PathBuf, names: &[&str]) -> PathBuf {
+    let files = names.iter().map(|name| place.join(name));
+    let found = files.into_iter().find(|file| file.exists());
+    found.unwrap_or(place)
+}
+
+fn read(file: Option<&Path>, variable: &str) -> Result<Option<Pem>, SettingsError> {
+    let Some(file) = file else { return Ok(None) };
+    let origin = format!("{variable} ({})", file.display());
+    match std::fs::read_to_string(file) {
+        Ok(text) => Ok(Some(Pem { text, origin })),
+        Err(error) => Err(SettingsError::File(origin, error)),
+    }
+}
+
+fn system_roots(field: &str, variable: &str) {
+    tracing::info!(
+        "{field} is not looked up here: trusting the certificate authorities of this system, as {variable} is not set"
+    );
+}

@@ -1,0 +1,93 @@
+//! How far a pipeline is, in one look.
+
+use std::collections::BTreeMap;
+
+use retail_api::Pipeline;
+use retail_api::resource::WhenIdle;
+use retail_connection::ErrorKind;
+use retail_engine::{Counts, Timestamp};
+use tokio_postgres::Client;
+use tokio_postgres::types::Type;
+
+use super::time::SqlTime;
+use super::{DatabaseConnection, DatabaseError, provision};
+
+/// How far a pipeline is.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Progress {
+    /// How far event time is complete.
+    pub watermark: Option<Timestamp>,
+    /// Windows that end at or before it are closed.
+    pub complete_through: Option<Timestamp>,
+    /// Where each partition continues.
+    pub next_offsets: BTreeMap<i32, i64>,
+    /// Fates of all offsets so far.
+    pub counts: Counts,
+    /// When a worker committed last.
+    pub last_commit: Option<Timestamp>,
+}
+
+/// While the watermark is held, or cannot be told, event time is complete at least as far as windows are closed.
+const SELECT: &str = "
+    SELECT greatest(watermark($1::bigint * interval '1 microsecond', $2), nullif(p.closed_until, 'epoch')) AS watermark,
+           nullif(p.closed_until, 'epoch') AS closed_until,
+           coalesce(sum(s.applied), 0)::bigint AS applied, coalesce(sum(s.late), 0)::bigint AS late,
+           coalesce(sum(s.invalid), 0)::bigint AS invalid, coalesce(sum(s.future), 0)::bigint AS future,
+           coalesce(sum(s.gaps), 0)::bigint AS gaps, max(s.committed_at) AS committed_at,
+           array_remove(array_agg(s.partition ORDER BY s.partition), NULL) AS partitions,
+           array_remove(array_agg(s.next_offset ORDER BY s.partition), NULL) AS next_offsets
+    FROM pipeline p LEFT JOIN partition_progress s ON true
+    GROUP BY p.closed_until";
+
+/// Looks at the schema and how far it is; nothing if it is not there, not up to date, or changed so that it can be put back.
+///
+/// In any session that [`DatabaseConnection::has_session_of`]: everything is sent at once, and the server takes it in this
+/// order. What it says of progress counts only if the schema is what it should be.
+pub async fn look(
+    connection: &DatabaseConnection,
+    client: &Client,
+    pipeline: &Pipeline,
+) -> Result<Option<Progress>, DatabaseError> {
+    let (entered, as_made, progress) = tokio::join!(
+        biased;
+        connection.enter(client),
+        provision::check_as_made(connection, client, pipeline),
+        read(connection, client, pipeline),
+    );
+    entered?;
+    match as_made {
+        Ok(true) => progress.map(Some),
+        Ok(false) => Ok(None),
+        Err(error) if error.kind == ErrorKind::MissingSchema => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn read(
+    connection: &DatabaseConnection,
+    client: &Client,
+    pipeline: &Pipeline,
+) -> Result<Progress, DatabaseError> {
+    let idle_timeout = i64::try_from(pipeline.idle_timeout.as_micros()).unwrap_or(i64::MAX);
+    let follow_clock = pipeline.when_idle == WhenIdle::FollowClock;
+    let row = client
+        .query_typed_one(SELECT, &[(&idle_timeout, Type::INT8), (&follow_clock, Type::BOOL)])
+        .await
+        .map_err(|error| DatabaseError::explain(connection, &error))?;
+    let time = |name: &str| row.get::<_, Option<SqlTime>>(name).map(|SqlTime(time)| time);
+    let partitions: Vec<i32> = row.get("partitions");
+    let next_offsets: Vec<i64> = row.get("next_offsets");
+    Ok(Progress {
+        watermark: time("watermark"),
+        complete_through: time("closed_until"),
+        next_offsets: partitions.into_iter().zip(next_offsets).collect(),
+        counts: Counts {
+            applied: row.get("applied"),
+            late: row.get("late"),
+            invalid: row.get("invalid"),
+            future: row.get("future"),
+            gaps: row.get("gaps"),
+        },
+        last_commit: time("committed_at"),
+    })
+}

@@ -1,0 +1,337 @@
+//! The Postgres schema of a pipeline: made, brought up to date, and held to its owner.
+
+use std::sync::LazyLock;
+
+use retail_api::Pipeline;
+use retail_connection::{ErrorKind, Removal};
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, GenericClient, Row};
+
+use super::{DatabaseConnection, DatabaseError, quoted};
+
+mod migrations {
+    refinery::embed_migrations!("sql/migrations");
+}
+
+/// Views and functions, made again whenever they are not as they are here.
+const DEFINITIONS: &str = include_str!("../sql/definitions.sql");
+
+const INSPECT: &str = include_str!("../sql/inspect.sql");
+
+/// What all tables have: each column and each primary key.
+const TABLES: &str = include_str!("../sql/tables.txt");
+
+/// Where the applied migrations are listed, beside the pipeline's own tables.
+const HISTORY: &str = "schema_history";
+
+/// What the schema says of its pipeline.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// Consumer group of all workers that write to this schema. It is random: two schemas never share one, or each would
+    /// get half of the partitions.
+    pub group_id: String,
+    /// Id of the topic that the offsets belong to, once a processor has seen it.
+    pub topic_id: Option<String>,
+}
+
+/// Makes the schema, or brings it up to date. Idempotent, and safe to be run by several at once.
+pub async fn apply(connection: &DatabaseConnection, pipeline: &Pipeline) -> Result<Identity, DatabaseError> {
+    let mut client = connection.connect("retail apply-schema").await?;
+    let explain = |error: tokio_postgres::Error| DatabaseError::explain(connection, &error);
+    if encoding(&client).await.map_err(explain)? != "UTF8" {
+        let message = format!("database {} is not encoded in UTF8: names could not be kept", connection.address());
+        return Err(DatabaseError::new(ErrorKind::Other, message));
+    }
+    client.execute(LOCK, &[&connection.schema]).await.map_err(explain)?;
+    make_schema(connection, &client, pipeline).await?;
+    migrations::migrations::runner()
+        .set_migration_table_name(HISTORY)
+        .run_async(&mut client)
+        .await
+        .map_err(|error| explain_migration(connection, &error))?;
+    inspect(connection, &client).await?;
+    client
+        .execute(
+            INSERT_IDENTITY,
+            &[
+                &pipeline.uid,
+                &pipeline.name,
+                &pipeline.topic.name,
+                &pipeline.rules.window.as_micros(),
+                &pipeline.rules.delay.as_micros(),
+            ],
+        )
+        .await
+        .map_err(explain)?;
+    let identity = check(connection, &client, pipeline).await?;
+    if !is_as_made(connection, &client).await? {
+        define(connection, &mut client).await?;
+    }
+    Ok(identity)
+}
+
+/// Makes the views and functions, and records what they are then: Postgres writes them in words of its own.
+async fn define(connection: &DatabaseConnection, client: &mut Client) -> Result<(), DatabaseError> {
+    let explain = |error: tokio_postgres::Error| DatabaseError::explain(connection, &error);
+    let transaction = client.transaction().await.map_err(explain)?;
+    transaction.batch_execute(DEFINITIONS).await.map_err(|error| {
+        let mut explained = explain(error);
+        if explained.kind == ErrorKind::Other {
+            explained.kind = ErrorKind::Changed;
+            explained.message += ": drop the view or function that stands in the way, and it is made again";
+        }
+        explained
+    })?;
+    let fingerprint = inspect(connection, &transaction).await?;
+    transaction.execute("UPDATE pipeline SET definitions = $1", &[&fingerprint]).await.map_err(explain)?;
+    transaction.commit().await.map_err(explain)
+}
+
+/// Whether views and functions are as [`apply`] made them; if not, it makes them again. What tables lack cannot be brought
+/// back without losing data, and is an error.
+pub async fn is_as_made(connection: &DatabaseConnection, client: &impl GenericClient) -> Result<bool, DatabaseError> {
+    let is = inspect(connection, client).await?;
+    let recorded = client.query_opt("SELECT definitions FROM pipeline", &[]).await;
+    let recorded = recorded.map_err(|error| DatabaseError::explain(connection, &error))?;
+    Ok(recorded.is_some_and(|row| row.get::<_, Option<String>>(0).as_ref() == Some(&is)))
+}
+
+/// The fingerprint of the views and functions that are there, and of the text that they come from.
+async fn inspect(connection: &DatabaseConnection, client: &impl GenericClient) -> Result<String, DatabaseError> {
+    let expected: Vec<&str> = TABLES.lines().collect();
+    let row = client
+        .query_one(INSPECT, &[&connection.schema, &expected])
+        .await
+        .map_err(|error| DatabaseError::explain(connection, &error))?;
+    fingerprint(connection, &row)
+}
+
+/// The fingerprint from the answer to [`INSPECT`].
+fn fingerprint(connection: &DatabaseConnection, row: &Row) -> Result<String, DatabaseError> {
+    static SOURCE: LazyLock<u64> = LazyLock::new(|| {
+        refinery::Migration::unapplied("V1__definitions", DEFINITIONS).expect("the name is one").checksum()
+    });
+    if let Some(lacks) = row.get::<_, Option<Vec<String>>>("lacks") {
+        let message = format!(
+            "schema \"{}\" in postgres at {} was changed: its tables lack {}; bring that back, from a backup if rows are gone, or \
+             make a new pipeline with another database.schema",
+            connection.schema,
+            connection.address(),
+            shortened(&lacks),
+        );
+        return Err(DatabaseError::new(ErrorKind::Changed, message));
+    }
+    Ok(format!("{:016x} {}", *SOURCE, row.get::<_, Option<&str>>("definitions").unwrap_or("nothing")))
+}
+
+fn shortened(lacks: &[String]) -> String {
+    const MOST: usize = 3;
+    match lacks.len().checked_sub(MOST) {
+        Some(more @ 1..) => format!("{} and {more} more", lacks[..MOST].join(", ")),
+        _ => lacks.join(", "),
+    }
+}
+
+/// Released when the session ends, whatever happens.
+const LOCK: &str = "SELECT pg_advisory_lock(hashtextextended('retail-pipeline ' || $1, 0))";
+
+const INSERT_IDENTITY: &str = "
+    INSERT INTO pipeline (uid, group_id, topic, \"window\", delay)
+    VALUES ($1, 'retail.' || $2 || '.' || left(gen_random_uuid()::text, 8), $3,
+            $4::bigint * interval '1 microsecond', $5::bigint * interval '1 microsecond')
+    ON CONFLICT DO NOTHING";
+
+/// Whether the schema is there, up to date, and this pipeline's own.
+pub async fn check(
+    connection: &DatabaseConnection,
+    client: &impl GenericClient,
+    pipeline: &Pipeline,
+) -> Result<Identity, DatabaseError> {
+    let (uid, identity) = check_rules(connection, client, pipeline).await?;
+    is_owned(connection, &uid, pipeline)?;
+    Ok(identity)
+}
+
+/// Whether the schema is there, up to date, and holds what this pipeline describes, whoever owns it: enough for reading.
+/// Answers the owner's uid too.
+pub async fn check_rules(
+    connection: &DatabaseConnection,
+    client: &impl GenericClient,
+    pipeline: &Pipeline,
+) -> Result<(String, Identity), DatabaseError> {
+    let explain = |error: tokio_postgres::Error| DatabaseError::explain(connection, &error);
+    is_known(connection, client.query_one(SELECT_VERSION, &[]).await.map_err(explain)?.get(0))?;
+    let row = client.query_opt(SELECT_IDENTITY, &[]).await.map_err(explain)?;
+    has_rules(connection, row.as_ref(), pipeline)
+}
+
+/// [`check`] and [`is_as_made`] in one question.
+pub(super) async fn check_as_made(
+    connection: &DatabaseConnection,
+    client: &Client,
+    pipeline: &Pipeline,
+) -> Result<bool, DatabaseError> {
+    static SELECT: LazyLock<String> = LazyLock::new(|| {
+        format!(
+            "WITH inspected AS ({INSPECT})
+             SELECT identity.*, inspected.*, ({SELECT_VERSION}) AS version, (SELECT p.definitions FROM pipeline p) AS recorded
+             FROM inspected CROSS JOIN ({SELECT_IDENTITY}) identity"
+        )
+    });
+    let expected: Vec<&str> = TABLES.lines().collect();
+    let row = client
+        .query_typed_opt(&SELECT, &[(&connection.schema, Type::TEXT), (&expected, Type::TEXT_ARRAY)])
+        .await
+        .map_err(|error| DatabaseError::explain(connection, &error))?;
+    let Some(row) = row else { return Err(DatabaseError::missing_schema(connection)) };
+    is_known(connection, row.get("version"))?;
+    let (uid, _) = has_rules(connection, Some(&row), pipeline)?;
+    is_owned(connection, &uid, pipeline)?;
+    let is = fingerprint(connection, &row)?;
+    Ok(row.get::<_, Option<&str>>("recorded") == Some(&is))
+}
+
+/// Whether the answer to [`SELECT_IDENTITY`] is what this pipeline describes.
+fn has_rules(
+    connection: &DatabaseConnection,
+    row: Option<&Row>,
+    pipeline: &Pipeline,
+) -> Result<(String, Identity), DatabaseError> {
+    let Some(row) = row else { return Err(DatabaseError::missing_schema(connection)) };
+    let topic: String = row.get("topic");
+    if topic != pipeline.topic.name {
+        let what = format!("holds topic \"{topic}\", and this pipeline reads \"{}\"", pipeline.topic.name);
+        return Err(foreign(connection, &what));
+    }
+    let (window, delay): (i64, i64) = (row.get("window"), row.get("delay"));
+    let rules = [("window", window, pipeline.rules.window), ("watermark.delay", delay, pipeline.rules.delay)];
+    for (name, stored, declared) in rules {
+        if stored != declared.as_micros() {
+            let stored = std::time::Duration::from_micros(stored.unsigned_abs());
+            let what = format!("was made with {name} {stored:?}, and this pipeline has {declared:?}");
+            return Err(foreign(connection, &what));
+        }
+    }
+    Ok((row.get("uid"), Identity { group_id: row.get("group_id"), topic_id: row.get("topic_id") }))
+}
+
+fn is_owned(connection: &DatabaseConnection, uid: &str, pipeline: &Pipeline) -> Result<(), DatabaseError> {
+    if uid == pipeline.uid {
+        return Ok(());
+    }
+    Err(foreign(connection, &format!("belongs to pipeline {uid}, and this is {}", pipeline.uid)))
+}
+
+/// Drops the schema with all rows, if the comment that [`apply`] wrote on it says that it is `uid`'s.
+pub async fn drop(connection: &DatabaseConnection, uid: &str) -> Result<Removal, DatabaseError> {
+    let client = connection.connect("retail drop-schema").await?;
+    let explain = |error: tokio_postgres::Error| DatabaseError::explain(connection, &error);
+    client.execute(LOCK, &[&connection.schema]).await.map_err(explain)?;
+    let select = "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = $1";
+    let Some(row) = client.query_opt(select, &[&connection.schema]).await.map_err(explain)? else {
+        return Ok(Removal::Absent);
+    };
+    if row.get::<_, Option<String>>(0) != Some(owner(uid)) {
+        return Ok(Removal::NotOurs);
+    }
+    // A worker that is in the middle of a commit is waited for, and one that hangs is not.
+    let drop = format!("SET lock_timeout = '10s'; DROP SCHEMA {} CASCADE", quoted(&connection.schema));
+    client.batch_execute(&drop).await.map_err(explain)?;
+    Ok(Removal::Removed)
+}
+
+fn owner(uid: &str) -> String {
+    format!("RetailPipeline {uid}")
+}
+
+/// Whether a schema at this version is one for this program.
+fn is_known(connection: &DatabaseConnection, stored: i64) -> Result<(), DatabaseError> {
+    static KNOWN: LazyLock<i64> = LazyLock::new(|| {
+        let runner = migrations::migrations::runner();
+        runner.get_migrations().iter().map(|migration| i64::from(migration.version())).max().unwrap_or_default()
+    });
+    let known = *KNOWN;
+    if stored == known {
+        return Ok(());
+    }
+    let (schema, address) = (&connection.schema, connection.address());
+    let fix = if stored < known { "run `retail apply-schema`" } else { "use a newer program" };
+    let message = format!(
+        "schema \"{schema}\" in postgres at {address} is at version {stored}, and this program knows {known}: {fix}"
+    );
+    Err(DatabaseError::new(ErrorKind::MissingSchema, message))
+}
+
+fn foreign(connection: &DatabaseConnection, what: &str) -> DatabaseError {
+    let (schema, address) = (&connection.schema, connection.address());
+    let message = format!(
+        "schema \"{schema}\" in postgres at {address} {what}: choose another database.schema, or drop that one"
+    );
+    DatabaseError::new(ErrorKind::Foreign, message)
+}
+
+/// From refinery's list of applied migrations, [`HISTORY`].
+const SELECT_VERSION: &str = "SELECT coalesce(max(version), 0)::bigint FROM schema_history";
+
+const SELECT_IDENTITY: &str = "
+    SELECT uid, group_id, topic, topic_id,
+           (extract(epoch FROM \"window\") * 1000000)::bigint AS \"window\",
+           (extract(epoch FROM delay) * 1000000)::bigint AS delay
+    FROM pipeline";
+
+async fn encoding(client: &impl GenericClient) -> Result<String, tokio_postgres::Error> {
+    Ok(client.query_one("SHOW server_encoding", &[]).await?.get(0))
+}
+
+/// Makes the schema if it is not there, and writes on it whose it is: only one that we made may we ever delete.
+async fn make_schema(
+    connection: &DatabaseConnection,
+    client: &Client,
+    pipeline: &Pipeline,
+) -> Result<(), DatabaseError> {
+    let explain = |error: tokio_postgres::Error| DatabaseError::explain(connection, &error);
+    let exists = "SELECT FROM pg_namespace WHERE nspname = $1";
+    if client.query_opt(exists, &[&connection.schema]).await.map_err(explain)?.is_some() {
+        return refuse_strangers(connection, client).await;
+    }
+    let schema = quoted(&connection.schema);
+    let owner = owner(&pipeline.uid).replace('\'', "''");
+    let make = format!("CREATE SCHEMA {schema}; COMMENT ON SCHEMA {schema} IS '{owner}'");
+    client.batch_execute(&make).await.map_err(explain)
+}
+
+/// A schema with tables of somebody else's is left alone: their names could be ours.
+async fn refuse_strangers(connection: &DatabaseConnection, client: &Client) -> Result<(), DatabaseError> {
+    let tables = "
+        SELECT string_agg(c.relname, ', ' ORDER BY c.relname), coalesce(bool_or(c.relname = $2), false)
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = $1 AND c.relkind IN ('r', 'v', 'm', 'p', 'f')";
+    let row = client
+        .query_one(tables, &[&connection.schema, &HISTORY])
+        .await
+        .map_err(|error| DatabaseError::explain(connection, &error))?;
+    match row.get(0) {
+        Some(tables) if !row.get::<_, bool>(1) => {
+            let tables: String = tables;
+            let message = format!(
+                "schema \"{}\" in postgres at {} has tables that are not ours ({tables}): choose another database.schema",
+                connection.schema,
+                connection.address()
+            );
+            Err(DatabaseError::new(ErrorKind::Foreign, message))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn explain_migration(connection: &DatabaseConnection, error: &refinery::Error) -> DatabaseError {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(error) = cause.downcast_ref::<tokio_postgres::Error>() {
+            return DatabaseError::explain(connection, error);
+        }
+        source = cause.source();
+    }
+    let message = format!("schema \"{}\" cannot be brought up to date: {error}", connection.schema);
+    DatabaseError::new(ErrorKind::Other, message)
+}

@@ -1,0 +1,250 @@
+//! The closing of windows: when, what, and exactly once.
+
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{RngSeed, TestRunner};
+use retail_connection::ErrorKind;
+use retail_engine::{Mark, Span, Timestamp, watermark};
+use retail_store::Idle;
+use retail_testbed::Feeder;
+use retail_testbed::{Case, at};
+
+#[tokio::test]
+async fn a_window_closes_when_every_partition_has_passed_it() {
+    let case = Case::shared().start().await;
+    let mut feeder = Feeder::new(&case, "a").await;
+    feeder.claim(&[0, 1]).await;
+    feeder.purchases(0, "1", &[10, 4000]);
+    feeder.commit(&[]).await.unwrap();
+    assert_eq!(feeder.close().await.watermark, None, "partition 1 has shown nothing yet");
+    feeder.purchases(1, "2", &[20, 3899]);
+    feeder.commit(&[]).await.unwrap();
+    let closed = feeder.close().await;
+    assert_eq!(
+        (closed.watermark, closed.closed_rows, closed.open_windows),
+        (Some(Timestamp::from_secs(at(299))), 0, 3)
+    );
+    feeder.purchases(1, "2", &[3900]);
+    feeder.commit(&[]).await.unwrap();
+    let closed = feeder.close().await;
+    assert_eq!((closed.closed_until, closed.closed_rows, closed.open_windows), (Timestamp::from_secs(at(300)), 1, 2));
+    assert_eq!(case.retail().await[0], "0 300 A 2 3 3 final");
+    assert_eq!(feeder.close().await.closed_rows, 0);
+}
+
+#[tokio::test]
+async fn an_idle_partition_is_passed_and_its_late_comers_are_late_one_by_one() {
+    let case = Case::shared().start().await;
+    let mut feeder = Feeder::new(&case, "a").await;
+    feeder.claim(&[0, 1]).await;
+    feeder.purchases(0, "1", &[10, 4000]);
+    assert_eq!(feeder.commit(&[1]).await.unwrap().len(), 2);
+    assert_eq!(feeder.close().await.closed_until, Timestamp::from_secs(at(300)));
+    assert_eq!(case.text("SELECT floor FROM partition_progress WHERE partition = 1").await, "2025-01-01 00:05:00+00");
+    // The next confirmation brings the floor along; from then on events are judged by it.
+    for (partition, floor) in feeder.commit(&[1]).await.unwrap() {
+        feeder.engine.raise_floor(partition, floor);
+    }
+    feeder.purchases(1, "1", &[299, 300]);
+    feeder.commit(&[]).await.unwrap();
+    assert_eq!(case.ledger().await[1], "2 = 1 applied + 1 late + 0 invalid + 0 future + 0 gaps");
+    assert_eq!(case.text("SELECT array_agg((\"offset\", extract(epoch FROM floor)::bigint - 1735689600)) FROM partition_rule WHERE partition = 1").await, r#"{"(0,300)"}"#);
+}
+
+#[tokio::test]
+async fn idle_floor_race_the_closing_comes_first_and_the_commit_is_refused() {
+    let case = Case::shared().start().await;
+    let mut feeder = Feeder::new(&case, "a").await;
+    feeder.claim(&[0, 1]).await;
+    feeder.purchases(0, "1", &[10, 4000]);
+    feeder.commit(&[1]).await.unwrap();
+    // Partition 1 wakes up; its worker has judged without the floor that is being raised.
+    feeder.purchases(1, "1", &[20]);
+    let judged_too_early = feeder.take_commit(&[]);
+    assert_eq!(feeder.close().await.closed_rows, 1);
+    let error = feeder.store.commit(&judged_too_early).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Fenced);
+    feeder.engine.reset();
+    feeder.claim(&[0, 1]).await;
+    feeder.purchases(1, "1", &[20]);
+    feeder.commit(&[]).await.unwrap();
+    assert_eq!(case.ledger().await[1], "1 = 0 applied + 1 late + 0 invalid + 0 future + 0 gaps");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_floor_race_the_commit_comes_first_and_the_closing_waits_and_gives_up() {
+    let case = Case::shared().start().await;
+    let mut feeder = Feeder::new(&case, "a").await;
+    feeder.claim(&[0, 1]).await;
+    feeder.purchases(0, "1", &[10, 4000]);
+    feeder.commit(&[1]).await.unwrap();
+    feeder.purchases(1, "1", &[20]);
+    feeder.store.client().batch_execute("BEGIN").await.unwrap();
+    feeder.commit(&[]).await.unwrap();
+
+    let closer = Feeder::new(&case, "closer").await;
+    let closing = tokio::spawn(async move { closer.close().await });
+    retail_testbed::eventually("the closing waits for the commit", async || {
+        let waiting =
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'closer' AND wait_event_type = 'Lock'";
+        (case.text(waiting).await != "0").then_some(())
+    })
+    .await;
+    feeder.store.client().batch_execute("COMMIT").await.unwrap();
+    assert_eq!(closing.await.unwrap().closed_rows, 0, "the partition has woken up");
+    assert_eq!(case.retail().await[0], "0 300 A 2 2 2 open");
+}
+
+#[tokio::test]
+async fn a_partition_added_later_finds_closed_what_is_closed() {
+    let case = Case::shared().start().await;
+    let mut feeder = Feeder::new(&case, "a").await;
+    feeder.claim(&[0, 1]).await;
+    feeder.purchases(0, "1", &[10, 4000]);
+    feeder.purchases(1, "1", &[10, 4000]);
+    feeder.commit(&[]).await.unwrap();
+    feeder.close().await;
+    feeder.claim(&[2]).await;
+    feeder.purchases(2, "1", &[10, 310]);
+    feeder.commit(&[]).await.unwrap();
+    assert_eq!(case.ledger().await[2], "2 = 1 applied + 1 late + 0 invalid + 0 future + 0 gaps");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_closes_closes_once() {
+    let case = Case::shared().partitions(1).start().await;
+    let mut feeder = Feeder::new(&case, "a").await;
+    feeder.claim(&[0]).await;
+    feeder.purchases(0, "1", &(0..50).map(|window| window * 300).collect::<Vec<_>>());
+    feeder.commit(&[]).await.unwrap();
+    let mut closings = Vec::new();
+    for _ in 0..8 {
+        let closer = Feeder::new(&case, "closer").await;
+        closings.push(tokio::spawn(async move { closer.store.close_windows(false).await.unwrap() }));
+    }
+    let mut rows = 0;
+    for closing in closings {
+        rows += closing.await.unwrap().map_or(0, |closed| closed.closed_rows);
+    }
+    assert_eq!(rows, 37);
+    assert_eq!(case.text("SELECT count(*) FROM retail_final").await, "37");
+}
+
+#[tokio::test]
+async fn running_totals_are_those_of_a_window_function_over_the_history() {
+    let case = Case::shared().partitions(1).start().await;
+    let mut feeder = Feeder::new(&case, "a").await;
+    feeder.claim(&[0]).await;
+    for round in 0..40_i64 {
+        let seconds: Vec<i64> = (0..30).map(|i| round * 400 + (i * 7919 + round * 104_729) % 3600).collect();
+        feeder.purchases(0, &format!("{}.{:02}", round % 7, round), &seconds);
+        feeder.commit(&[]).await.unwrap();
+        feeder.close().await;
+        let wrong = "
+            SELECT count(*) FROM (
+                SELECT running_total <> sum(total_amount) OVER (PARTITION BY category, payment_method ORDER BY window_start) AS wrong
+                FROM retail) r WHERE wrong";
+        assert_eq!(case.text(wrong).await, "0", "round {round}");
+    }
+    assert!(
+        case.text("SELECT count(*) FILTER (WHERE final) > 20 AND count(*) FILTER (WHERE NOT final) > 5 FROM retail")
+            .await
+            == "true"
+    );
+}
+
+#[tokio::test]
+async fn when_all_are_idle_the_watermark_holds_or_follows_the_clock() {
+    for (when_idle, closes) in [("Hold", false), ("FollowClock", true)] {
+        let case = Case::shared().spec(&format!("watermark: {{whenIdle: {when_idle}}}")).start().await;
+        let mut feeder = Feeder::new(&case, "a").await;
+        feeder.claim(&[0, 1]).await;
+        feeder.purchases(0, "1", &[10, 20]);
+        feeder.commit(&[0, 1]).await.unwrap();
+        let closed = feeder.close().await;
+        assert_eq!((closed.watermark.is_some(), closed.closed_rows), (closes, i64::from(closes)), "{when_idle}");
+    }
+}
+
+#[tokio::test]
+async fn a_jump_of_the_clock_ends_no_wait() {
+    // Idleness was proven by a clock that cannot jump; the store only wants to know that the proof is fresh. If its own
+    // clock jumps, either way, the proof looks stale, and windows stay open until it is given again.
+    for jump in ["- interval '1 year'", "+ interval '1 year'"] {
+        let case = Case::shared().start().await;
+        let mut feeder = Feeder::new(&case, "a").await;
+        feeder.claim(&[0, 1]).await;
+        feeder.purchases(0, "1", &[10, 4000]);
+        feeder.commit(&[1]).await.unwrap();
+        let jumped = format!("UPDATE partition_progress SET idle_confirmed = idle_confirmed {jump}");
+        case.client().await.batch_execute(&jumped).await.unwrap();
+        assert_eq!(feeder.close().await.watermark, None, "{jump}");
+        feeder.commit(&[1]).await.unwrap();
+        assert_eq!(feeder.close().await.closed_rows, 1, "{jump}");
+    }
+}
+
+#[tokio::test]
+async fn a_proof_of_idleness_grows_old_on_its_way() {
+    let case = Case::shared().start().await;
+    let mut feeder = Feeder::new(&case, "a").await;
+    feeder.claim(&[0, 1]).await;
+    feeder.purchases(0, "1", &[10, 4000]);
+    // Cut, and then Postgres was away for longer than idleTimeout: nobody knows what partition 1 has got meanwhile.
+    let ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
+    let commit = feeder.take_commit_proven(&[1], Idle { since: ago(200), until: ago(100) });
+    feeder.store.commit(&commit).await.unwrap();
+    assert_eq!(feeder.close().await.watermark, None);
+    assert_eq!(case.text("SELECT floor = 'epoch' FROM partition_progress WHERE partition = 1").await, "true");
+}
+
+/// The same rule twice, in SQL and as a function: they must agree on any state.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_watermark_in_sql_is_the_engines() {
+    let case = Case::shared().start().await;
+    let client = case.client().await;
+    let mut runner = TestRunner::new(ProptestConfig {
+        rng_seed: RngSeed::Fixed(1),
+        failure_persistence: None,
+        ..Default::default()
+    });
+    let partition = (prop::option::of(0..100_000_i64), prop::option::of(-200..100_i64));
+    let states = prop::collection::vec(partition, 1..6);
+    for _ in 0..300 {
+        let state = states.new_tree(&mut runner).unwrap().current();
+        client.batch_execute("DELETE FROM partition_progress").await.unwrap();
+        let mut marks = Vec::new();
+        for (partition, (max_observed, confirmed)) in state.iter().enumerate() {
+            let insert = "
+                INSERT INTO partition_progress (partition, start_offset, next_offset, floor, max_future, max_observed_time, idle_confirmed)
+                VALUES ($1, 0, 0, 'epoch', '1h', to_timestamp($2::bigint), clock_timestamp() + $3::bigint * interval '1 second')";
+            client.execute(insert, &[&(partition as i32), &max_observed.map(at), confirmed]).await.unwrap();
+            // The timeout is a minute; what was confirmed ten seconds around it would depend on the speed of the test.
+            let idle = confirmed.is_some_and(|seconds| (-60..=0).contains(&seconds));
+            marks.push(Mark { max_observed: max_observed.map(|seconds| Timestamp::from_secs(at(seconds))), idle });
+        }
+        if state.iter().any(|(_, confirmed)| confirmed.is_some_and(|s| (-70..-50).contains(&s) || (0..10).contains(&s)))
+        {
+            continue;
+        }
+        for follow_clock in [false, true] {
+            let row = client.query_one("SELECT (extract(epoch FROM watermark('1 min', $1)) * 1000000)::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint", &[&follow_clock]).await.unwrap();
+            let (sql, now): (Option<i64>, i64) = (row.get(0), row.get(1));
+            let now = follow_clock.then_some(Timestamp::from_micros(now));
+            let expected = watermark(&marks, Span::from_secs(3600), now).map(Timestamp::as_micros);
+            let near = match (sql, expected) {
+                (Some(sql), Some(expected)) => {
+                    (expected - sql).unsigned_abs() < Duration::from_secs(5).as_micros() as u64
+                }
+                (sql, expected) => sql == expected,
+            };
+            let all_idle = marks.iter().all(|mark| mark.idle);
+            assert!(
+                if all_idle { near } else { sql == expected },
+                "{state:?} {follow_clock}: {sql:?} and not {expected:?}"
+            );
+        }
+    }
+}

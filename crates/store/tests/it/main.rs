@@ -1,0 +1,10 @@
+//! The schema, claims, commits and the closing of windows on a real Postgres.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod close;
+mod commit;
+mod cost;
+mod delta_log;
+mod progress;
+mod schema;
+mod tls;

@@ -1,0 +1,54 @@
+//! How far a pipeline is, and what goes with it.
+
+use std::collections::BTreeMap;
+
+use retail_connection::Removal;
+use retail_engine::{Counts, Timestamp};
+use retail_store::progress::{self, Progress};
+use retail_store::provision;
+use retail_testbed::Feeder;
+use retail_testbed::{Case, Sent, at};
+
+async fn progress(case: &Case) -> Progress {
+    let database = &case.settings.database;
+    let client = database.connect("test").await.unwrap();
+    progress::look(database, &client, &case.settings.pipeline).await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn progress_is_watermark_closed_windows_offsets_and_fates() {
+    let case = Case::shared().start().await;
+    assert_eq!(progress(&case).await, Progress::default());
+    let mut feeder = Feeder::new(&case, "a").await;
+    feeder.claim(&[0, 1]).await;
+    feeder.purchases(0, "1", &[10, 4000]);
+    feeder.feed(&[Sent { partition: 1, timestamp: 0, value: Some(b"{".to_vec()) }]);
+    feeder.commit(&[]).await.unwrap();
+    let before = progress(&case).await;
+    assert_eq!((before.watermark, before.complete_through), (None, None), "partition 1 has shown no event");
+    assert!(before.last_commit.is_some());
+    feeder.purchases(1, "1", &[3950]);
+    feeder.commit(&[]).await.unwrap();
+    feeder.close().await;
+    let after = progress(&case).await;
+    assert_eq!(after.watermark, Some(Timestamp::from_secs(at(350))));
+    assert_eq!(after.complete_through, Some(Timestamp::from_secs(at(300))));
+    assert_eq!(after.next_offsets, BTreeMap::from([(0, 2), (1, 2)]));
+    assert_eq!(after.counts, Counts { applied: 3, invalid: 1, ..Counts::default() });
+}
+
+#[tokio::test]
+async fn a_schema_is_dropped_for_its_owner_and_for_nobody_else() {
+    let case = Case::shared().start().await;
+    let (database, uid) = (&case.settings.database, &case.settings.pipeline.uid);
+    assert_eq!(provision::drop(database, "somebody").await, Ok(Removal::NotOurs));
+    assert_eq!(case.text("SELECT count(*) FROM pipeline").await, "1");
+    assert_eq!(provision::drop(database, uid).await, Ok(Removal::Removed));
+    assert_eq!(case.try_text("SELECT current_schema() IS NULL").await.as_deref(), Some("true"));
+    assert_eq!(provision::drop(database, uid).await, Ok(Removal::Absent));
+    // One that was there before, and that we only use, says nothing of us.
+    let client = case.client().await;
+    client.batch_execute(&format!("CREATE SCHEMA \"{}\"", case.settings.pipeline.schema)).await.unwrap();
+    provision::apply(database, &case.settings.pipeline).await.unwrap();
+    assert_eq!(provision::drop(database, uid).await, Ok(Removal::NotOurs));
+}

@@ -1,0 +1,259 @@
+//! The schema, made on a real Postgres and held to its owner.
+
+use retail_connection::{ErrorKind, Removal};
+use retail_store::{DatabaseConnection, provision};
+use retail_testbed::{Case, Postgres};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn applying_the_schema_is_idempotent_and_safe_at_once() {
+    let case = Case::shared().build();
+    let (database, pipeline) = (&case.settings.database, &case.settings.pipeline);
+    let (a, b, c, d) = tokio::join!(
+        provision::apply(database, pipeline),
+        provision::apply(database, pipeline),
+        provision::apply(database, pipeline),
+        provision::apply(database, pipeline),
+    );
+    let identity = a.unwrap();
+    assert_eq!([b.unwrap(), c.unwrap(), d.unwrap()], [identity.clone(), identity.clone(), identity.clone()]);
+    assert_eq!(provision::apply(database, pipeline).await.unwrap(), identity);
+    assert!(identity.group_id.starts_with(&format!("retail.{}.", pipeline.name)), "{}", identity.group_id);
+    let comment = "SELECT obj_description(to_regnamespace(current_schema()), 'pg_namespace')";
+    assert_eq!(case.text(comment).await, format!("RetailPipeline {}", pipeline.uid));
+}
+
+#[tokio::test]
+async fn a_schema_refuses_another_pipeline_and_another_meaning() {
+    let case = Case::shared().start().await;
+    let before = case.text("SELECT row(p.*) FROM pipeline p").await;
+    let apply = async |change: fn(&mut retail_api::Pipeline)| {
+        let mut pipeline = case.settings.pipeline.clone();
+        change(&mut pipeline);
+        provision::apply(&case.settings.database, &pipeline).await.map_err(|error| (error.kind, error.message))
+    };
+    assert!(apply(|_| ()).await.is_ok());
+    assert!(apply(|pipeline| pipeline.trigger *= 2).await.is_ok());
+    for (change, said) in [
+        ((|p| p.uid = "other".into()) as fn(&mut retail_api::Pipeline), "belongs to pipeline local:default/"),
+        (|p| p.topic.name = "other".into(), "and this pipeline reads \"other\""),
+        (
+            |p| p.rules.window = retail_engine::Span::from_secs(60),
+            "was made with window 300s, and this pipeline has 60s",
+        ),
+        (|p| p.rules.delay = retail_engine::Span::ZERO, "was made with watermark.delay 3600s"),
+    ] {
+        let (kind, message) = apply(change).await.unwrap_err();
+        assert_eq!(kind, ErrorKind::Foreign);
+        assert!(message.contains(said) && message.contains("choose another database.schema"), "{message}");
+    }
+    assert_eq!(case.text("SELECT row(p.*) FROM pipeline p").await, before);
+}
+
+#[tokio::test]
+async fn a_schema_can_be_told_that_it_belongs_to_another_resource_now() {
+    let case = Case::shared().start().await;
+    let schema = &case.settings.pipeline.schema;
+    let mut pipeline = case.settings.pipeline.clone();
+    pipeline.uid = "another".to_owned();
+    let error = provision::apply(&case.settings.database, &pipeline).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Foreign);
+    // As docs/how-to/take-over-a-schema.md says it.
+    let take_over = format!(
+        "UPDATE \"{schema}\".pipeline SET uid = 'another'; COMMENT ON SCHEMA \"{schema}\" IS 'RetailPipeline another'"
+    );
+    case.client().await.batch_execute(&take_over).await.unwrap();
+    provision::apply(&case.settings.database, &pipeline).await.unwrap();
+    assert_eq!(provision::drop(&case.settings.database, "another").await.unwrap(), Removal::Removed);
+}
+
+#[tokio::test]
+async fn a_schema_with_tables_of_others_is_left_alone() {
+    let case = Case::shared().build();
+    let schema = &case.settings.pipeline.schema;
+    let client = case.client().await;
+    client.batch_execute(&format!("CREATE SCHEMA \"{schema}\"; CREATE TABLE retail (category text)")).await.unwrap();
+    let error = provision::apply(&case.settings.database, &case.settings.pipeline).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Foreign);
+    assert!(error.message.contains("has tables that are not ours (retail)"), "{error}");
+    assert_eq!(
+        case.text(
+            "SELECT count(*) FROM pg_class WHERE relnamespace = to_regnamespace(current_schema()) AND relkind = 'r'"
+        )
+        .await,
+        "1"
+    );
+    // An empty one is as good as none.
+    client.batch_execute("DROP TABLE retail").await.unwrap();
+    provision::apply(&case.settings.database, &case.settings.pipeline).await.unwrap();
+}
+
+/// The kind and the message of the error that a connection with this URL ends with.
+async fn says(case: &Case, url: &str) -> (ErrorKind, String) {
+    let database = DatabaseConnection::new(url.parse().unwrap(), &case.settings.pipeline.schema);
+    let error = provision::apply(&database, &case.settings.pipeline).await.unwrap_err();
+    (error.kind, error.message)
+}
+
+#[tokio::test]
+async fn each_trouble_with_postgres_is_one_sentence_with_the_fix() {
+    let case = Case::shared().build();
+    let url = Postgres::shared().url();
+    let superuser = case.client_at(&Postgres::shared().superuser_url()).await;
+    let role = format!("intern_{}", case.settings.pipeline.schema);
+    superuser.batch_execute(&format!("CREATE ROLE {role} LOGIN PASSWORD 'intern'")).await.unwrap();
+
+    for (url, expected, said) in [
+        (
+            "postgres://retail@127.0.0.1:1/retail".to_owned(),
+            ErrorKind::Unreachable,
+            "cannot reach postgres at 127.0.0.1:1/retail: is it running",
+        ),
+        (url.replace(":retail@", ":wrong@"), ErrorKind::WrongCredentials, "check RETAIL_DATABASE_URL"),
+        (url.replace(":retail@", "@"), ErrorKind::WrongCredentials, "check RETAIL_DATABASE_URL"),
+        (
+            url.replace("/retail", "/nowhere").replacen("//nowhere", "//retail", 1),
+            ErrorKind::MissingDatabase,
+            "CREATE DATABASE \"nowhere\"",
+        ),
+        (url.replace("retail:retail", &format!("{role}:intern")), ErrorKind::Forbidden, "GRANT"),
+    ] {
+        let (kind, message) = says(&case, &url).await;
+        assert_eq!(kind, expected, "{message}");
+        assert!(message.contains(said), "{message}");
+        assert!(!message.contains("wrong@") && !message.contains('\n'), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn a_schema_that_is_not_there_says_what_makes_it() {
+    let case = Case::shared().build();
+    let client = case.settings.database.connect("test").await.unwrap();
+    let error = provision::check(&case.settings.database, &client, &case.settings.pipeline).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::MissingSchema);
+    assert!(error.message.contains("run `retail apply-schema`"), "{error}");
+}
+
+#[tokio::test]
+async fn views_and_functions_that_somebody_changed_are_made_again() {
+    let case = Case::shared().start().await;
+    let (database, pipeline) = (&case.settings.database, &case.settings.pipeline);
+    let client = case.settings.database.connect("test").await.unwrap();
+    let as_made = async || provision::is_as_made(database, &client).await.unwrap();
+    assert!(as_made().await);
+    let definitions = "
+        SELECT 'FUNCTION ' || oid::regprocedure FROM pg_proc WHERE pronamespace = to_regnamespace(current_schema())
+        UNION ALL
+        SELECT 'VIEW ' || oid::regclass FROM pg_class WHERE relnamespace = to_regnamespace(current_schema()) AND relkind = 'v'";
+    let before: Vec<String> = case.query(definitions).await.iter().map(|row| row.get(0)).collect();
+    assert_eq!(before.len(), 10, "{before:?}");
+    for definition in &before {
+        client.batch_execute(&format!("DROP {definition} CASCADE")).await.unwrap();
+        assert!(!as_made().await, "{definition}");
+        provision::apply(database, pipeline).await.unwrap();
+        assert!(as_made().await, "{definition}");
+    }
+    for change in [
+        "CREATE OR REPLACE VIEW ledger AS SELECT partition, 1::bigint AS consumed, applied, late, invalid, future, gaps, true AS balanced FROM partition_progress",
+        "CREATE OR REPLACE FUNCTION fence(matched bigint, expected bigint) RETURNS void LANGUAGE sql AS ''",
+        "ALTER FUNCTION watermark(interval, boolean) SET search_path TO public",
+        // As if another program had made them.
+        "UPDATE pipeline SET definitions = replace(definitions, substr(definitions, 1, 16), repeat('0', 16))",
+    ] {
+        client.batch_execute(change).await.unwrap();
+        assert!(!as_made().await, "{change}");
+        provision::apply(database, pipeline).await.unwrap();
+        assert!(as_made().await, "{change}");
+    }
+    let mut after: Vec<String> = case.query(definitions).await.iter().map(|row| row.get(0)).collect();
+    after.sort();
+    assert_eq!(after, {
+        let mut before = before;
+        before.sort();
+        before
+    });
+    // What others add is theirs.
+    client
+        .batch_execute("CREATE VIEW mine AS SELECT * FROM retail; ALTER TABLE dead_letter ADD COLUMN note text")
+        .await
+        .unwrap();
+    assert!(as_made().await);
+}
+
+#[tokio::test]
+async fn a_view_that_cannot_be_made_again_says_what_to_do() {
+    let case = Case::shared().start().await;
+    let (database, pipeline) = (&case.settings.database, &case.settings.pipeline);
+    let client = case.settings.database.connect("test").await.unwrap();
+    client.batch_execute("DROP VIEW ledger; CREATE VIEW ledger AS SELECT 'nothing' AS partition").await.unwrap();
+    let error = provision::apply(database, pipeline).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Changed);
+    assert!(
+        error.message.ends_with("drop the view or function that stands in the way, and it is made again"),
+        "{error}"
+    );
+    client.batch_execute("DROP VIEW ledger").await.unwrap();
+    provision::apply(database, pipeline).await.unwrap();
+    assert!(provision::is_as_made(database, &client).await.unwrap());
+}
+
+#[tokio::test]
+async fn tables_that_somebody_changed_are_named_and_nothing_is_made_over_them() {
+    let case = Case::shared().start().await;
+    let (database, pipeline) = (&case.settings.database, &case.settings.pipeline);
+    let mut client = case.settings.database.connect("test").await.unwrap();
+    let columns = "
+        SELECT table_name::text, column_name::text FROM information_schema.columns
+        WHERE table_schema = current_schema() AND table_name <> 'schema_history'
+            AND table_name NOT IN (SELECT table_name FROM information_schema.views WHERE table_schema = current_schema())";
+    let columns = case.query(columns).await;
+    assert!(columns.len() > 50, "{}", columns.len());
+    for column in columns {
+        let (table, column): (String, String) = (column.get(0), column.get(1));
+        let transaction = client.transaction().await.unwrap();
+        let change = format!("ALTER TABLE {table} DROP COLUMN \"{column}\" CASCADE");
+        transaction.batch_execute(&change).await.unwrap();
+        let error = provision::is_as_made(database, &transaction).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Changed, "{table}.{column}: {error}");
+        transaction.rollback().await.unwrap();
+    }
+    for (change, lacks) in [
+        (
+            "DROP TABLE dead_letter",
+            "dead_letter PRIMARY KEY (partition, \"offset\"), dead_letter.event_time timestamp with time zone, dead_letter.offset bigint not null and 4 more;",
+        ),
+        ("ALTER TABLE running DROP CONSTRAINT running_pkey", "running PRIMARY KEY (category, payment_method);"),
+        (
+            "ALTER TABLE partition_progress ALTER epoch DROP DEFAULT",
+            "partition_progress.epoch bigint not null default;",
+        ),
+        (
+            "ALTER TABLE partition_rule ALTER floor DROP NOT NULL",
+            "partition_rule.floor timestamp with time zone not null;",
+        ),
+        ("ALTER TABLE partition_progress ALTER owner TYPE varchar(9)", "partition_progress.owner text;"),
+    ] {
+        let transaction = client.transaction().await.unwrap();
+        transaction.batch_execute(change).await.unwrap();
+        let error = provision::is_as_made(database, &transaction).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Changed, "{change}");
+        assert!(error.message.contains(&format!("its tables lack {lacks}")), "{change}: {error}");
+        transaction.rollback().await.unwrap();
+    }
+    client.batch_execute("DROP TABLE pipeline CASCADE").await.unwrap();
+    let error = provision::apply(database, pipeline).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Changed, "{error}");
+    assert_eq!(case.text("SELECT to_regclass('pipeline')").await, "NULL");
+}
+
+#[tokio::test]
+async fn a_schema_of_a_newer_program_is_not_touched() {
+    let case = Case::shared().start().await;
+    case.client()
+        .await
+        .batch_execute("INSERT INTO schema_history VALUES (999, 'future', now()::text, '0')")
+        .await
+        .unwrap();
+    let client = case.settings.database.connect("test").await.unwrap();
+    let error = provision::check(&case.settings.database, &client, &case.settings.pipeline).await.unwrap_err();
+    assert!(error.message.contains("is at version 999") && error.message.contains("use a newer program"), "{error}");
+}

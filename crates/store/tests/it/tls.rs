@@ -1,0 +1,74 @@
+//! A Postgres with TLS and log-ins: each way in, and the error for each wrong credential.
+
+use retail_api::resource::TlsMode;
+use retail_connection::{Certificates, ErrorKind, Pem};
+use retail_store::DatabaseConnection;
+use retail_testbed::{Certificates as Files, Postgres, SecurePostgres};
+
+fn pem(name: &str) -> Option<Pem> {
+    Some(Pem { text: Files::shared().text(name), origin: name.to_owned() })
+}
+
+/// Trusting one authority, as one client if any.
+fn certificates(ca: &str, client: Option<&str>) -> Option<Certificates> {
+    let file = |extension: &str| client.and_then(|client| pem(&format!("{client}.{extension}")));
+    Some(Certificates::new(pem(&format!("{ca}.crt")), file("crt"), file("key")).unwrap())
+}
+
+/// What a connection to a Postgres comes to.
+async fn postgres(url: &str, mode: TlsMode, tls: Option<Certificates>) -> Result<(), (ErrorKind, String)> {
+    let mut connection = DatabaseConnection::new(url.parse().unwrap(), "public");
+    if let Some(certificates) = tls {
+        connection = connection.with_tls(mode, &certificates).unwrap();
+    }
+    connection.connect("test").await.map(drop).map_err(|error| (error.kind, error.message))
+}
+
+#[tokio::test]
+async fn postgres_is_reached_with_verified_tls_and_with_a_client_certificate() {
+    let (secure, full) = (SecurePostgres::shared(), TlsMode::VerifyFull);
+    let by_name = secure.url("retail", "retail", "localhost");
+    postgres(&by_name, full, certificates("ca", None)).await.unwrap();
+    let certified = secure.url("certified", "certified", "localhost");
+    postgres(&certified, full, certificates("ca", Some("certified"))).await.unwrap();
+    // Mode require asks for no name, and for no authority that is not given.
+    let by_address = secure.url("retail", "retail", "127.0.0.1");
+    postgres(&by_address, TlsMode::Require, certificates("ca", None)).await.unwrap();
+    postgres(&by_address, TlsMode::Require, Some(Certificates::default())).await.unwrap();
+    postgres(&format!("{by_address}?sslmode=require"), TlsMode::Require, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn each_wrong_credential_for_postgres_is_told_from_the_others() {
+    let (secure, full) = (SecurePostgres::shared(), TlsMode::VerifyFull);
+    let url = |user: &str, password: &str| secure.url(user, password, "localhost");
+    let good = url("retail", "retail");
+    let ca = || certificates("ca", None);
+    let credentials = ErrorKind::WrongCredentials;
+    let cases = [
+        (postgres(&url("retail", "wrong"), full, ca()).await, credentials, "refused user \"retail\""),
+        (postgres(&url("certified", "certified"), full, ca()).await, credentials, "wants a client certificate"),
+        (
+            postgres(&url("certified", "certified"), full, certificates("ca", Some("forged"))).await,
+            credentials,
+            "refused our client certificate",
+        ),
+        (postgres(&good, full, certificates("stranger", None)).await, ErrorKind::NoTls, "cannot be trusted"),
+        (
+            postgres(&good, TlsMode::Require, certificates("stranger", None)).await,
+            ErrorKind::NoTls,
+            "cannot be trusted",
+        ),
+        (
+            postgres(&secure.url("retail", "retail", "127.0.0.1"), full, ca()).await,
+            ErrorKind::NoTls,
+            "has a certificate for another host",
+        ),
+        (postgres(&good, full, None).await, ErrorKind::NoTls, "lets nobody in without encryption"),
+        (postgres(&Postgres::shared().url(), full, ca()).await, ErrorKind::NoTls, "speaks no TLS"),
+    ];
+    for (result, kind, said) in cases {
+        let (is, message) = result.unwrap_err();
+        assert!(is == kind && message.contains(said), "{said}: {is:?}, {message}");
+    }
+}

@@ -1,0 +1,129 @@
+//! What the oracle says against what the store has.
+
+use std::cmp::Ordering;
+use std::fmt::Display;
+
+use bigdecimal::num_bigint::BigInt;
+use retail_oracle::{Oracle, OracleRow};
+
+use super::Report;
+use super::snapshot::{Row, Snapshot};
+
+pub(super) fn compare(snapshot: &Snapshot, oracle: &Oracle) -> Report {
+    let mut differences = Differences::default();
+    compare_ledger(snapshot, oracle, &mut differences);
+    compare_rows(snapshot, &oracle.rows(), &mut differences);
+    let dead_letters_missing = compare_dead_letters(snapshot, oracle, &mut differences);
+    Report {
+        equal: differences.count == 0,
+        difference: differences.first,
+        differences: differences.count,
+        partitions: snapshot.partitions.len(),
+        offsets: snapshot.partitions.iter().map(|p| p.next_offset - p.start_offset).sum(),
+        rows: snapshot.rows.len(),
+        dead_letters: snapshot.dead_letters.len(),
+        dead_letters_missing,
+    }
+}
+
+#[derive(Default)]
+struct Differences {
+    count: usize,
+    first: Option<String>,
+}
+
+impl Differences {
+    fn add(&mut self, difference: impl FnOnce() -> String) {
+        self.count += 1;
+        self.first.get_or_insert_with(difference);
+    }
+
+    /// Notes that `what` of `place` is not what it should be.
+    fn check<T: PartialEq + Display>(&mut self, place: &str, what: &str, is: &T, should_be: &T) {
+        if is != should_be {
+            self.add(|| format!("{place}: {what} is {is} and should be {should_be}"));
+        }
+    }
+}
+
+fn compare_ledger(snapshot: &Snapshot, oracle: &Oracle, differences: &mut Differences) {
+    for partition in &snapshot.partitions {
+        let place = format!("ledger, partition {}", partition.partition);
+        let Some(expected) = oracle.ledgers().get(&partition.partition) else {
+            differences.add(|| format!("{place}: there is no such partition"));
+            continue;
+        };
+        let names = ["applied", "late", "invalid", "future", "gaps"];
+        let expected_counts = [expected.applied, expected.late, expected.invalid, expected.future, expected.gaps];
+        for ((name, is), should_be) in names.into_iter().zip(partition.counts).zip(expected_counts) {
+            differences.check(&place, name, &is, &should_be);
+        }
+        differences.check(&place, "balanced", &partition.balanced, &true);
+        let time = |time: Option<chrono::DateTime<_>>| time.map_or_else(|| "none".to_owned(), |time| time.to_rfc3339());
+        differences.check(&place, "max_observed_time", &time(partition.max_observed), &time(expected.max_observed));
+        // A window is closed only when no partition can bring anything for it: by what it has shown, or by its floor.
+        let delay = oracle.delay();
+        let shown = expected.max_observed.map(|time| time - delay);
+        if shown.max(Some(partition.floor)) < Some(snapshot.closed_until) {
+            differences
+                .add(|| format!("{place}: windows were closed that this partition could still bring events for"));
+        }
+    }
+}
+
+fn compare_rows(snapshot: &Snapshot, expected: &[OracleRow], differences: &mut Differences) {
+    let (mut are, mut should_be) = (snapshot.rows.iter().peekable(), expected.iter().peekable());
+    loop {
+        let order = match (are.peek(), should_be.peek()) {
+            (None, None) => return,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(is), Some(expected)) => key(is).cmp(&expected_key(expected)),
+        };
+        let is = (order != Ordering::Greater).then(|| are.next()).flatten();
+        let expected = (order != Ordering::Less).then(|| should_be.next()).flatten();
+        match (is, expected) {
+            (Some(is), None) => differences.add(|| format!("{}: should not be there", place(key(is)))),
+            (None, Some(expected)) => differences.add(|| format!("{}: is missing", place(expected_key(expected)))),
+            (Some(is), Some(expected)) => compare_row(snapshot, is, expected, differences),
+            (None, None) => return,
+        }
+    }
+}
+
+fn compare_row(snapshot: &Snapshot, is: &Row, expected: &OracleRow, differences: &mut Differences) {
+    let place = place(key(is));
+    differences.check(&place, "window_end", &is.window_end, &expected.window_end);
+    differences.check(&place, "avg_price", &is.avg_price, &expected.avg_price);
+    differences.check(&place, "total_quantity", &BigInt::from(is.total_quantity), &expected.total_quantity);
+    differences.check(&place, "total_amount", &is.total_amount, &expected.total_amount);
+    differences.check(&place, "running_total", &is.running_total, &expected.running_total);
+    differences.check(&place, "final", &is.is_final, &(expected.window_end <= snapshot.closed_until));
+}
+
+/// Dead letters may be deleted, so only those that are there are held to the oracle; the others are counted.
+fn compare_dead_letters(snapshot: &Snapshot, oracle: &Oracle, differences: &mut Differences) -> usize {
+    let expected = oracle.dead_letters();
+    for (partition, offset, reason) in &snapshot.dead_letters {
+        let place = format!("dead_letter, partition {partition}, offset {offset}");
+        match expected.get(&(*partition, *offset)) {
+            Some(should_be) => differences.check(&place, "reason", reason, should_be),
+            None => differences.add(|| format!("{place}: should not be there")),
+        }
+    }
+    expected.len().saturating_sub(snapshot.dead_letters.len())
+}
+
+type Key<'a> = (chrono::DateTime<chrono::Utc>, &'a str, &'a str);
+
+fn key(row: &Row) -> Key<'_> {
+    (row.window_start, &row.category, &row.payment_method)
+}
+
+fn expected_key(row: &OracleRow) -> Key<'_> {
+    (row.window_start, &row.category, &row.payment_method)
+}
+
+fn place((window_start, category, payment_method): Key<'_>) -> String {
+    format!("retail, window {}, {category}, {payment_method}", window_start.format("%F %T"))
+}

@@ -1,0 +1,123 @@
+//! The store at one moment, as verification needs it.
+
+use bigdecimal::BigDecimal;
+use chrono::{DateTime, Duration, Utc};
+use retail_runtime::args::Settings;
+use retail_store::{DatabaseError, provision};
+use tokio_postgres::{IsolationLevel, Transaction};
+
+/// Everything that one transaction saw.
+pub(super) struct Snapshot {
+    pub(super) topic_id: Option<String>,
+    pub(super) closed_until: DateTime<Utc>,
+    pub(super) partitions: Vec<Partition>,
+    pub(super) rows: Vec<Row>,
+    /// Partition, offset, reason; in order.
+    pub(super) dead_letters: Vec<(i32, i64, String)>,
+}
+
+pub(super) struct Partition {
+    pub(super) partition: i32,
+    pub(super) start_offset: i64,
+    pub(super) next_offset: i64,
+    pub(super) max_observed: Option<DateTime<Utc>>,
+    pub(super) floor: DateTime<Utc>,
+    /// applied, late, invalid, future, gaps, as the ledger has them.
+    pub(super) counts: [i64; 5],
+    pub(super) balanced: bool,
+    /// From which offset on which rule holds, in order.
+    pub(super) rules: Vec<Rule>,
+}
+
+pub(super) struct Rule {
+    pub(super) offset: i64,
+    pub(super) floor: DateTime<Utc>,
+    pub(super) max_future: Duration,
+}
+
+pub(super) struct Row {
+    pub(super) window_start: DateTime<Utc>,
+    pub(super) window_end: DateTime<Utc>,
+    pub(super) category: String,
+    pub(super) payment_method: String,
+    pub(super) avg_price: BigDecimal,
+    pub(super) total_quantity: i64,
+    pub(super) total_amount: BigDecimal,
+    pub(super) running_total: BigDecimal,
+    pub(super) is_final: bool,
+}
+
+pub(super) async fn take(settings: &Settings) -> Result<Snapshot, DatabaseError> {
+    let connection = &settings.database;
+    let mut client = connection.connect("retail verify").await?;
+    let explain = |error: tokio_postgres::Error| DatabaseError::explain(connection, &error);
+    let transaction = client
+        .build_transaction()
+        .isolation_level(IsolationLevel::RepeatableRead)
+        .read_only(true)
+        .start()
+        .await
+        .map_err(explain)?;
+    let (_, identity) = provision::check_rules(connection, &transaction, &settings.pipeline).await?;
+    read(&transaction, identity.topic_id).await.map_err(explain)
+}
+
+async fn read(transaction: &Transaction<'_>, topic_id: Option<String>) -> Result<Snapshot, tokio_postgres::Error> {
+    let closed_until = transaction.query_one("SELECT closed_until FROM pipeline", &[]).await?.get(0);
+    let partitions = "
+        SELECT partition, start_offset, next_offset, max_observed_time, floor,
+               ARRAY[l.applied, l.late, l.invalid, l.future, l.gaps] AS counts, l.balanced
+        FROM partition_progress JOIN ledger l USING (partition) ORDER BY partition";
+    let mut partitions: Vec<Partition> = transaction.query(partitions, &[]).await?.iter().map(partition).collect();
+    let rules = "
+        SELECT partition, \"offset\", floor, (extract(epoch FROM max_future) * 1000000)::bigint AS max_future
+        FROM partition_rule ORDER BY partition, \"offset\"";
+    for row in transaction.query(rules, &[]).await? {
+        let rule = Rule {
+            offset: row.get("offset"),
+            floor: row.get("floor"),
+            max_future: Duration::microseconds(row.get("max_future")),
+        };
+        if let Some(partition) = partitions.iter_mut().find(|p| p.partition == row.get::<_, i32>("partition")) {
+            partition.rules.push(rule);
+        }
+    }
+    let rows = "
+        SELECT window_start, window_end, category, payment_method, avg_price::text, total_quantity, total_amount::text,
+               running_total::text, final
+        FROM retail ORDER BY window_start, category COLLATE \"C\", payment_method COLLATE \"C\"";
+    let rows = transaction.query(rows, &[]).await?.iter().map(retail_row).collect();
+    let dead_letters = "SELECT partition, \"offset\", reason FROM dead_letter ORDER BY partition, \"offset\"";
+    let dead_letters =
+        transaction.query(dead_letters, &[]).await?.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
+    Ok(Snapshot { topic_id, closed_until, partitions, rows, dead_letters })
+}
+
+fn partition(row: &tokio_postgres::Row) -> Partition {
+    let counts: Vec<i64> = row.get("counts");
+    Partition {
+        partition: row.get("partition"),
+        start_offset: row.get("start_offset"),
+        next_offset: row.get("next_offset"),
+        max_observed: row.get("max_observed_time"),
+        floor: row.get("floor"),
+        counts: counts.try_into().expect("the query makes an array of five"),
+        balanced: row.get("balanced"),
+        rules: Vec::new(),
+    }
+}
+
+fn retail_row(row: &tokio_postgres::Row) -> Row {
+    let decimal = |column: &str| row.get::<_, &str>(column).parse().expect("NUMERIC prints a decimal");
+    Row {
+        window_start: row.get("window_start"),
+        window_end: row.get("window_end"),
+        category: row.get("category"),
+        payment_method: row.get("payment_method"),
+        avg_price: decimal("avg_price"),
+        total_quantity: row.get("total_quantity"),
+        total_amount: decimal("total_amount"),
+        running_total: decimal("running_total"),
+        is_final: row.get("final"),
+    }
+}

@@ -1,0 +1,4 @@
+//! Verification against a real Kafka and a real Postgres.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod verification;

@@ -1,0 +1,193 @@
+//! Verification finds what was done by hand, down to one offset.
+
+use retail_testbed::Feeder;
+use retail_testbed::{Case, Sent, purchase};
+use retail_verify::VerifyError;
+
+/// A case with closed and open windows, late, invalid and future records, gaps and a raised floor, all consumed.
+async fn consumed() -> Case {
+    consumed_by(|feeder| feeder).await
+}
+
+/// The same, by a feeder of one's own.
+async fn consumed_by(feeder: impl Fn(Feeder) -> Feeder) -> Case {
+    let case = Case::shared().start().await;
+    let sent = |partition, timestamp, value: &[u8]| Sent { partition, timestamp, value: Some(value.to_vec()) };
+    let mut records = vec![
+        sent(0, 10, &purchase("A", "1.10", 10)),
+        sent(0, 20, &purchase("B", "2.20", 20)),
+        sent(0, 30, b"not a purchase"),
+        sent(0, 40, &purchase("A", "1", 100_000)),
+        sent(0, 4000, &purchase("A", "0.01", 4000)),
+        sent(0, 4001, &purchase("A", "1", 299)),
+    ];
+    let mut feeder = feeder(Feeder::new(&case, "a").await);
+    feeder.claim(&[0, 1]).await;
+    case.topic.send(&records);
+    feeder.feed(&records);
+    feeder.commit(&[1]).await.unwrap();
+    assert_eq!(feeder.close().await.closed_rows, 2);
+    feeder.claim(&[1]).await;
+    records = vec![sent(1, 4002, &purchase("A", "1", 250)), sent(1, 4003, &purchase("C", "3", 4003))];
+    case.topic.send(&records);
+    feeder.feed(&records);
+    feeder.commit(&[]).await.unwrap();
+    feeder.close().await;
+    case
+}
+
+#[tokio::test]
+async fn what_was_processed_verifies() {
+    let case = consumed().await;
+    let report = case.assert_exact().await;
+    assert_eq!((report.partitions, report.offsets, report.rows, report.dead_letters), (2, 8, 4, 4));
+}
+
+#[tokio::test]
+async fn any_difference_made_by_hand_is_found_and_named() {
+    let case = consumed().await;
+    let client = case.client().await;
+    for (change, undo, said) in [
+        (
+            "UPDATE retail_final SET total_amount = total_amount + 0.000001 WHERE category = 'A'",
+            "UPDATE retail_final SET total_amount = total_amount - 0.000001 WHERE category = 'A'",
+            "retail, window 2025-01-01 00:00:00, A, COD: total_amount is 1.100001 and should be 1.100000",
+        ),
+        (
+            "UPDATE retail_final SET total_quantity = total_quantity + 1 WHERE category = 'B'",
+            "UPDATE retail_final SET total_quantity = total_quantity - 1 WHERE category = 'B'",
+            "total_quantity is 2 and should be 1",
+        ),
+        (
+            "UPDATE retail_open SET events = events + 1 WHERE category = 'A'",
+            "UPDATE retail_open SET events = events - 1 WHERE category = 'A'",
+            "avg_price is 0.005000 and should be 0.010000",
+        ),
+        (
+            "UPDATE running SET total = total + 1 WHERE category = 'A'",
+            "UPDATE running SET total = total - 1 WHERE category = 'A'",
+            "running_total is 2.110000 and should be 1.110000",
+        ),
+        (
+            "INSERT INTO retail_final SELECT window_start, window_end, 'Z', payment_method, 1, 1, 1, 1, 1, now() FROM retail_final WHERE category = 'B'",
+            "DELETE FROM retail_final WHERE category = 'Z'",
+            "Z, COD: should not be there",
+        ),
+        (
+            "UPDATE retail_final SET category = 'BB' WHERE category = 'B'",
+            "UPDATE retail_final SET category = 'B' WHERE category = 'BB'",
+            "B, COD: is missing",
+        ),
+        (
+            "UPDATE partition_progress SET applied = applied + 1 WHERE partition = 0",
+            "UPDATE partition_progress SET applied = applied - 1 WHERE partition = 0",
+            "ledger, partition 0: applied is 4 and should be 3",
+        ),
+        (
+            "UPDATE partition_progress SET late = late - 1, applied = applied + 1 WHERE partition = 1",
+            "UPDATE partition_progress SET late = late + 1, applied = applied - 1 WHERE partition = 1",
+            "ledger, partition 1: applied is 2 and should be 1",
+        ),
+        (
+            "UPDATE partition_progress SET next_offset = next_offset - 1 WHERE partition = 1",
+            "UPDATE partition_progress SET next_offset = next_offset + 1 WHERE partition = 1",
+            "ledger, partition 1: applied is 1 and should be 0",
+        ),
+        (
+            "UPDATE pipeline SET closed_until = closed_until + interval '5 minutes'",
+            "UPDATE pipeline SET closed_until = closed_until - interval '5 minutes'",
+            "windows were closed that this partition could still bring events for",
+        ),
+        (
+            "UPDATE dead_letter SET reason = 'late' WHERE reason = 'future'",
+            "UPDATE dead_letter SET reason = 'future' WHERE partition = 0 AND \"offset\" = 3",
+            "dead_letter, partition 0, offset 3: reason is late and should be future",
+        ),
+        (
+            "INSERT INTO dead_letter VALUES (0, 0, 'late')",
+            "DELETE FROM dead_letter WHERE partition = 0 AND \"offset\" = 0",
+            "dead_letter, partition 0, offset 0: should not be there",
+        ),
+    ] {
+        client.batch_execute(change).await.unwrap();
+        let report = case.verify().await;
+        let difference = report.difference.unwrap_or_default();
+        assert!(!report.equal && difference.contains(said), "{change}: {difference}");
+        client.batch_execute(undo).await.unwrap();
+    }
+    case.assert_exact().await;
+}
+
+#[tokio::test]
+async fn what_is_in_the_delta_log_verifies_and_differences_in_it_are_found() {
+    let case = consumed_by(|feeder| feeder.appending_from(1)).await;
+    assert_eq!(case.text("SELECT count(*) FROM retail_open").await, "0");
+    case.assert_exact().await;
+    let client = case.client().await;
+    for (change, undo, said) in [
+        (
+            "UPDATE delta_log SET events[1] = events[1] + 1 WHERE categories = '{A}'",
+            "UPDATE delta_log SET events[1] = events[1] - 1 WHERE categories = '{A}'",
+            "avg_price is 0.005000 and should be 0.010000",
+        ),
+        (
+            "UPDATE delta_log SET quantities[1] = 2 WHERE categories = '{C}'",
+            "UPDATE delta_log SET quantities[1] = 1 WHERE categories = '{C}'",
+            "total_quantity is 2 and should be 1",
+        ),
+        (
+            "CREATE TABLE taken AS SELECT * FROM delta_log WHERE categories = '{C}'; DELETE FROM delta_log WHERE categories = '{C}'",
+            "INSERT INTO delta_log OVERRIDING SYSTEM VALUE SELECT * FROM taken",
+            "C, COD: is missing",
+        ),
+    ] {
+        client.batch_execute(change).await.unwrap();
+        let report = case.verify().await;
+        let difference = report.difference.unwrap_or_default();
+        assert!(!report.equal && difference.contains(said), "{change}: {difference}");
+        client.batch_execute(undo).await.unwrap();
+    }
+    case.assert_exact().await;
+}
+
+#[tokio::test]
+async fn dead_letters_may_be_deleted() {
+    let case = consumed().await;
+    case.client().await.batch_execute("DELETE FROM dead_letter WHERE reason = 'late'").await.unwrap();
+    let report = case.verify().await;
+    assert_eq!((report.equal, report.dead_letters, report.dead_letters_missing), (true, 2, 2));
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_again_is_said_and_not_guessed() {
+    let case = consumed().await;
+    case.topic.truncate(0, 2).await;
+    let error = retail_verify::verify(&case.settings, |_, _| {}).await.unwrap_err();
+    assert!(matches!(error, VerifyError::Truncated { partition: 0, log_start: 2, .. }), "{error}");
+
+    case.client().await.batch_execute("UPDATE pipeline SET topic_id = 'another'").await.unwrap();
+    let error = retail_verify::verify(&case.settings, |_, _| {}).await.unwrap_err();
+    assert!(matches!(error, VerifyError::AnotherTopic { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn transactions_and_their_gaps_verify() {
+    let case = Case::shared().partitions(1).start().await;
+    let record = |seconds| Sent { partition: 0, timestamp: seconds, value: Some(purchase("A", "1", seconds)) };
+    case.topic.transactions(&[
+        (true, vec![record(1), record(2)]),
+        (false, vec![record(3)]),
+        (true, vec![record(4)]),
+        (false, vec![record(5)]),
+    ]);
+    // 0 1 m 3 m 5 m 7 m: two records, a marker, an aborted record, a marker, a record, a marker, an aborted record, a marker.
+    let mut feeder = Feeder::new(&case, "a").await;
+    feeder.claim(&[0]).await;
+    feeder.feed(&[record(1), record(2)]);
+    feeder.engine.partition(0).unwrap().skip_to(5);
+    feeder.feed(&[record(4)]);
+    feeder.engine.partition(0).unwrap().skip_to(9);
+    feeder.commit(&[]).await.unwrap();
+    case.assert_exact().await;
+    assert_eq!(case.ledger().await, ["9 = 3 applied + 0 late + 0 invalid + 0 future + 6 gaps"]);
+}

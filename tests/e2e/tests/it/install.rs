@@ -1,0 +1,45 @@
+//! From nothing to rows.
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::PostParams;
+use retail_api::resource::RetailPipeline;
+use retail_e2e::{Case, Cluster};
+use serde_json::json;
+
+#[tokio::test]
+async fn the_example_is_ready_on_servers_whose_names_only_its_namespace_knows() {
+    let cluster = Cluster::connect().await;
+    let pipeline =
+        Api::<RetailPipeline>::namespaced(cluster.client, "default").get("retail").await.expect("it is there");
+    assert_eq!(pipeline.spec.kafka.bootstrap_servers, "kafka:9092");
+    let conditions = pipeline.status.expect("it has a status").conditions;
+    assert!(
+        conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"),
+        "{conditions:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_pipeline_that_is_declared_becomes_ready_and_its_rows_are_exact() {
+    let cluster = Cluster::connect().await;
+    let case = Case::ready(&cluster, "declared", json!({})).await;
+    case.is_exact().await;
+    case.end().await;
+}
+
+#[tokio::test]
+async fn a_restricted_namespace_admits_every_pod_of_a_pipeline() {
+    let cluster = Cluster::connect().await;
+    let case = Case::ready(&cluster, "restricted", json!({"processor": {"replicas": 2}})).await;
+    assert_eq!((case.pods("processor").await.len(), case.pods("producer").await.len()), (2, 1));
+    // It does refuse: a pod that says nothing of its rights.
+    let careless = serde_json::from_value(json!({
+        "metadata": {"name": "careless"}, "spec": {"containers": [{"name": "careless", "image": "careless"}]},
+    }));
+    let pods = Api::<Pod>::namespaced(cluster.client.clone(), &case.namespace);
+    let refused =
+        pods.create(&PostParams::default(), &careless.expect("it is a pod")).await.expect_err("it is refused");
+    assert!(refused.to_string().contains("violates PodSecurity"), "{refused}");
+    case.end().await;
+}

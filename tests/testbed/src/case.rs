@@ -1,0 +1,226 @@
+//! A pipeline of a test's own: topic, schema, and a pipeline.yaml.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use retail_api::Pipeline;
+use retail_kafka::{KafkaConnection, topic};
+use retail_runtime::args::Settings;
+use retail_store::{DatabaseConnection, provision};
+use retail_verify::{Report, verify};
+use tokio_postgres::{Client, NoTls, Row};
+
+use crate::process::unique;
+use crate::records::Topic;
+use crate::servers::{Kafka, Postgres, directory};
+
+/// A pipeline of a test's own.
+#[derive(Debug)]
+pub struct Case {
+    /// What the programs make of its pipeline.yaml.
+    pub settings: Settings,
+    /// Its pipeline.yaml.
+    pub file: PathBuf,
+    /// Its topic.
+    pub topic: Topic,
+    database_url: String,
+}
+
+/// What a case's pipeline.yaml says.
+#[derive(Clone, Debug)]
+pub struct CaseBuilder {
+    partitions: i32,
+    topic_config: String,
+    spec: Vec<String>,
+    kafka: String,
+    database_url: String,
+}
+
+impl Case {
+    /// A case on the shared servers: two partitions, windows of five minutes, one hour of lateness, a trigger of 100 ms.
+    pub fn shared() -> CaseBuilder {
+        Self::on(&Kafka::shared().address(), &Postgres::shared().url())
+    }
+
+    /// A case on these servers.
+    pub fn on(kafka: &str, database_url: &str) -> CaseBuilder {
+        CaseBuilder {
+            partitions: 2,
+            topic_config: "retention.ms: \"-1\"".to_owned(),
+            spec: Vec::new(),
+            kafka: kafka.to_owned(),
+            database_url: database_url.to_owned(),
+        }
+    }
+
+    /// A command that runs a program on this pipeline.
+    pub fn command(&self, program: impl AsRef<Path>) -> Command {
+        let mut command = Command::new(program.as_ref());
+        command
+            .env("RETAIL_PIPELINE", &self.file)
+            .env("RETAIL_BOOTSTRAP_SERVERS", &self.settings.kafka.bootstrap_servers)
+            .env("RETAIL_DATABASE_URL", &self.database_url);
+        command
+    }
+
+    /// The same case behind another address of the same server, a proxy's for example.
+    #[must_use]
+    pub fn with_database(&self, database_url: &str) -> Self {
+        let mut settings = self.settings.clone();
+        settings.database = DatabaseConnection::new(database_url.parse().unwrap(), &settings.pipeline.schema);
+        Self { settings, file: self.file.clone(), topic: self.topic.clone(), database_url: database_url.to_owned() }
+    }
+
+    /// The same topic into another schema.
+    ///
+    /// # Panics
+    ///
+    /// If the case's own pipeline.yaml has a schema already.
+    #[must_use]
+    pub fn with_schema(&self, schema: &str) -> Self {
+        let yaml = std::fs::read_to_string(&self.file).unwrap();
+        let other = yaml.replace("name: retail}", &format!("name: retail, schema: {schema}}}"));
+        assert_ne!(yaml, other);
+        let file = self.file.with_file_name(schema).with_extension("yaml");
+        std::fs::write(&file, &other).unwrap();
+        let pipeline = Pipeline::parse(&other).unwrap_or_else(|problems| panic!("{problems}"));
+        let database = DatabaseConnection::new(self.database_url.parse().unwrap(), schema);
+        let settings = Settings { pipeline, kafka: self.settings.kafka.clone(), database };
+        Self { settings, file, topic: self.topic.clone(), database_url: self.database_url.clone() }
+    }
+
+    /// Makes the topic.
+    pub async fn apply_topic(&self) {
+        topic::ensure(&self.settings.kafka, &self.settings.pipeline.topic).await.unwrap();
+    }
+
+    /// Makes the schema.
+    pub async fn apply_schema(&self) {
+        provision::apply(&self.settings.database, &self.settings.pipeline).await.unwrap();
+    }
+
+    /// A session in which the case's tables have their plain names.
+    pub async fn client(&self) -> Client {
+        self.client_at(&self.database_url).await
+    }
+
+    /// Such a session at another URL, as another user for example.
+    pub async fn client_at(&self, url: &str) -> Client {
+        let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+        tokio::spawn(connection);
+        let session = format!("SET search_path TO \"{}\"; SET TIME ZONE 'UTC'", self.settings.pipeline.schema);
+        client.batch_execute(&session).await.unwrap();
+        client
+    }
+
+    /// The rows of a query.
+    pub async fn query(&self, sql: &str) -> Vec<Row> {
+        self.client().await.query(sql, &[]).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"))
+    }
+
+    /// The one value of a query, as text; an error, of a server that is away or a table that is not there, is nothing.
+    pub async fn try_text(&self, sql: &str) -> Option<String> {
+        let (client, connection) = tokio_postgres::connect(&self.database_url, NoTls).await.ok()?;
+        tokio::spawn(connection);
+        client.batch_execute(&format!("SET search_path TO \"{}\"", self.settings.pipeline.schema)).await.ok()?;
+        client.query_one(&format!("SELECT ({sql})::text"), &[]).await.ok()?.get(0)
+    }
+
+    /// The one value of a query, as text.
+    pub async fn text(&self, sql: &str) -> String {
+        let rows = self.query(&format!("SELECT coalesce(({sql})::text, 'NULL')")).await;
+        rows[0].get(0)
+    }
+
+    /// The rows of `retail` in short: start and end in seconds after the beginning of 2025, category, quantity, amount,
+    /// running total, and `final` or `open`.
+    pub async fn retail(&self) -> Vec<String> {
+        let rows = "
+            SELECT concat_ws(' ', extract(epoch FROM window_start)::bigint - 1735689600,
+                             extract(epoch FROM window_end)::bigint - 1735689600, category, total_quantity,
+                             trim_scale(total_amount), trim_scale(running_total), CASE WHEN final THEN 'final' ELSE 'open' END)
+            FROM retail ORDER BY window_start, category, payment_method";
+        self.query(rows).await.iter().map(|row| row.get(0)).collect()
+    }
+
+    /// The ledger in short: per partition consumed = applied + late + invalid + future + gaps.
+    pub async fn ledger(&self) -> Vec<String> {
+        let rows = "
+            SELECT format('%s = %s applied + %s late + %s invalid + %s future + %s gaps%s', consumed, applied, late, invalid,
+                          future, gaps, CASE WHEN balanced THEN '' ELSE ', NOT BALANCED' END)
+            FROM ledger ORDER BY partition";
+        self.query(rows).await.iter().map(|row| row.get(0)).collect()
+    }
+
+    /// Computes everything again and compares.
+    pub async fn verify(&self) -> Report {
+        verify(&self.settings, |_, _| {}).await.unwrap()
+    }
+
+    /// # Panics
+    ///
+    /// If rows, ledger or dead letters are not what the oracle says of the topic, or a dead letter is missing.
+    pub async fn assert_exact(&self) -> Report {
+        let report = self.verify().await;
+        assert!(report.equal, "{report:?}");
+        assert_eq!(report.dead_letters_missing, 0, "{report:?}");
+        report
+    }
+}
+
+impl CaseBuilder {
+    /// How many partitions the topic has.
+    #[must_use]
+    pub fn partitions(mut self, partitions: i32) -> Self {
+        self.partitions = partitions;
+        self
+    }
+
+    /// Settings of the topic, like `cleanup.policy: compact`; without them nothing is ever deleted.
+    #[must_use]
+    pub fn topic_config(mut self, config: &str) -> Self {
+        self.topic_config = config.to_owned();
+        self
+    }
+
+    /// A line under `spec`, like `trigger: 1s`.
+    #[must_use]
+    pub fn spec(mut self, line: &str) -> Self {
+        self.spec.push(line.to_owned());
+        self
+    }
+
+    /// The case, and nothing else: neither topic nor schema.
+    pub fn build(self) -> Case {
+        let Self { partitions, topic_config, mut spec, kafka, database_url } = self;
+        let name = unique("case");
+        for (field, line) in
+            [("window", "window: 5m"), ("trigger", "trigger: 100ms"), ("printRows", "printRows: false")]
+        {
+            if !spec.iter().any(|line| line.starts_with(&format!("{field}:"))) {
+                spec.push(line.to_owned());
+            }
+        }
+        let yaml = format!(
+            "apiVersion: retailpipeline.dev/v1alpha1\nkind: RetailPipeline\nmetadata: {{name: {name}}}\nspec:\n  \
+             kafka: {{bootstrapServers: \"{kafka}\"}}\n  topic: {{name: {name}, partitions: {partitions}, config: {{{topic_config}}}}}\n  \
+             database: {{host: 127.0.0.1, name: retail}}\n  {}\n",
+            spec.join("\n  ")
+        );
+        let file = directory().join(&name).with_extension("yaml");
+        std::fs::write(&file, &yaml).unwrap();
+        let pipeline = Pipeline::parse(&yaml).unwrap_or_else(|problems| panic!("{problems}"));
+        let topic = Topic { bootstrap_servers: kafka.clone(), name };
+        let database = DatabaseConnection::new(database_url.parse().unwrap(), &pipeline.schema);
+        let settings = Settings { pipeline, kafka: KafkaConnection::plain(kafka), database };
+        Case { settings, file, topic, database_url }
+    }
+
+    /// The case with topic and schema.
+    pub async fn start(self) -> Case {
+        let case = self.build();
+        case.apply_topic().await;
+        case.apply_schema().await;
+        case
+    }
+}

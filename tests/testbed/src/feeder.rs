@@ -1,0 +1,97 @@
+//! A processor of a few lines: engine and store without a consumer.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use retail_engine::{Engine, Record, Timestamp};
+use retail_store::{Closed, Commit, DatabaseError, Idle, Store};
+
+use crate::case::Case;
+use crate::records::{Sent, at};
+
+/// A processor of a few lines: it owns partitions of a case, and commits what a test feeds it.
+pub struct Feeder {
+    /// The session with the database.
+    pub store: Store,
+    /// The engine.
+    pub engine: Engine,
+    epochs: BTreeMap<i32, i64>,
+    name: &'static str,
+}
+
+impl Feeder {
+    /// A feeder that owns no partition yet. `name` is its owner name in the database.
+    pub async fn new(case: &Case, name: &'static str) -> Self {
+        let pipeline = &case.settings.pipeline;
+        let store = Store::open(&case.settings.database, pipeline, name).await.unwrap();
+        store.begin_partitions(&vec![0; pipeline.topic.partitions as usize]).await.unwrap();
+        Self { store, engine: Engine::new(pipeline.rules, true), epochs: BTreeMap::new(), name }
+    }
+
+    /// Appends to the delta log what changes so many groups of a window.
+    pub fn appending_from(mut self, groups: usize) -> Self {
+        self.store = self.store.with_delta_log_from(groups);
+        self
+    }
+
+    /// Claims partitions, and starts where the database says.
+    pub async fn claim(&mut self, partitions: &[i32]) {
+        for claimed in self.store.claim(partitions, self.name).await.unwrap() {
+            self.epochs.insert(claimed.partition, claimed.epoch);
+            self.engine.assign(claimed.partition, claimed.start);
+        }
+    }
+
+    /// Feeds records as if they came next in their partitions.
+    pub fn feed(&mut self, records: &[Sent]) {
+        for record in records {
+            let offset = self.engine.position(record.partition).unwrap();
+            let timestamp = Some(Timestamp::from_secs(at(record.timestamp)));
+            let record_ = Record { offset, timestamp, value: record.value.as_deref() };
+            self.engine.partition(record.partition).unwrap().record(&record_);
+        }
+    }
+
+    /// Feeds purchases of one price, at seconds after the beginning of 2025.
+    pub fn purchases(&mut self, partition: i32, price: &str, seconds: &[i64]) {
+        let sent = |seconds: &i64| Sent {
+            partition,
+            timestamp: *seconds,
+            value: Some(crate::records::purchase("A", price, *seconds)),
+        };
+        self.feed(&seconds.iter().map(sent).collect::<Vec<_>>());
+    }
+
+    /// Feeds a purchase of each of these groups.
+    pub fn groups(&mut self, partition: i32, groups: std::ops::Range<usize>, price: &str, seconds: i64) {
+        let sent = |group: usize| Sent {
+            partition,
+            timestamp: seconds,
+            value: Some(crate::records::purchase(&format!("{group:05}"), price, seconds)),
+        };
+        self.feed(&groups.map(sent).collect::<Vec<_>>());
+    }
+
+    /// What would be committed, with these partitions idle.
+    pub fn take_commit(&mut self, idle: &[i32]) -> Commit {
+        let now = Instant::now();
+        self.take_commit_proven(idle, Idle { since: now.checked_sub(Duration::from_secs(60)).unwrap(), until: now })
+    }
+
+    /// The same with a proof of its own.
+    pub fn take_commit_proven(&mut self, idle: &[i32], proof: Idle) -> Commit {
+        let idle = idle.iter().map(|partition| (*partition, proof)).collect();
+        Commit { batch: self.engine.take_batch(), epochs: self.epochs.clone(), idle }
+    }
+
+    /// Commits everything since the last commit, with these partitions idle. Returns their floors.
+    pub async fn commit(&mut self, idle: &[i32]) -> Result<Vec<(i32, Timestamp)>, DatabaseError> {
+        let commit = self.take_commit(idle);
+        self.store.commit(&commit).await
+    }
+
+    /// Closes the windows that can be closed.
+    pub async fn close(&self) -> Closed {
+        self.store.close_windows(true).await.unwrap().unwrap()
+    }
+}

@@ -1,0 +1,192 @@
+//! Records, put where and when a test wants them.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError as RdKafkaError;
+use rdkafka::message::Message;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+/// The year 2025 begins here, in Unix seconds: tests count from it.
+const BASE: i64 = 1_735_689_600;
+
+/// How long a broker may take for anything.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The instant `seconds` after the beginning of 2025, in Unix seconds.
+pub const fn at(seconds: i64) -> i64 {
+    BASE + seconds
+}
+
+/// A purchase of one piece, at [`at`]`(seconds)`.
+pub fn purchase(category: &str, price: &str, seconds: i64) -> Vec<u8> {
+    let time = at(seconds);
+    format!(r#"{{"category":"{category}","payment_method":"COD","quantity":1,"price":{price},"timestamp":{time}}}"#)
+        .into_bytes()
+}
+
+/// A record to send.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// To which partition.
+    pub partition: i32,
+    /// The record's own timestamp, seconds after the beginning of 2025.
+    pub timestamp: i64,
+    /// Its value; none for a tombstone.
+    pub value: Option<Vec<u8>>,
+}
+
+/// A topic as a test handles it.
+#[derive(Clone, Debug)]
+pub struct Topic {
+    /// Where it is.
+    pub bootstrap_servers: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl Topic {
+    fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.bootstrap_servers).set("linger.ms", "1");
+        config
+    }
+
+    /// Appends records, and waits until the broker has them.
+    pub fn send(&self, records: &[Sent]) {
+        let producer: BaseProducer = self.config().set("enable.idempotence", "true").create().unwrap();
+        self.enqueue(&producer, records);
+        producer.flush(PATIENCE).unwrap();
+    }
+
+    /// Appends purchases to one partition: category, price, seconds after the beginning of 2025. The record timestamps are
+    /// the event times.
+    pub fn purchases(&self, partition: i32, purchases: &[(&str, &str, i64)]) {
+        let records: Vec<Sent> = purchases
+            .iter()
+            .map(|(category, price, seconds)| Sent {
+                partition,
+                timestamp: *seconds,
+                value: Some(purchase(category, price, *seconds)),
+            })
+            .collect();
+        self.send(&records);
+    }
+
+    /// Appends one record with a key, which compaction knows it by.
+    pub fn keyed(&self, partition: i32, key: &str, value: &[u8]) {
+        let producer: BaseProducer = self.config().create().unwrap();
+        producer.send(BaseRecord::to(&self.name).partition(partition).key(key).payload(value)).unwrap();
+        producer.flush(PATIENCE).unwrap();
+    }
+
+    /// Appends records in one transaction each, committed or aborted.
+    pub fn transactions(&self, transactions: &[(bool, Vec<Sent>)]) {
+        let id = crate::process::unique("transaction");
+        let producer: BaseProducer = self.config().set("transactional.id", &id).create().unwrap();
+        producer.init_transactions(PATIENCE).unwrap();
+        for (commit, records) in transactions {
+            producer.begin_transaction().unwrap();
+            self.enqueue(&producer, records);
+            producer.flush(PATIENCE).unwrap();
+            if *commit { producer.commit_transaction(PATIENCE) } else { producer.abort_transaction(PATIENCE) }.unwrap();
+        }
+    }
+
+    /// Begins a transaction with these records and leaves it open; the answer must be kept, and commits it when called.
+    pub fn open_transaction(&self, records: &[Sent]) -> impl FnOnce() + use<> {
+        let id = crate::process::unique("transaction");
+        let producer: BaseProducer = self.config().set("transactional.id", &id).create().unwrap();
+        producer.init_transactions(PATIENCE).unwrap();
+        producer.begin_transaction().unwrap();
+        self.enqueue(&producer, records);
+        producer.flush(PATIENCE).unwrap();
+        move || producer.commit_transaction(PATIENCE).unwrap()
+    }
+
+    fn enqueue(&self, producer: &BaseProducer, records: &[Sent]) {
+        for record in records {
+            let mut message = BaseRecord::<(), [u8]>::to(&self.name)
+                .partition(record.partition)
+                .timestamp(at(record.timestamp) * 1000);
+            if let Some(value) = &record.value {
+                message = message.payload(value);
+            }
+            let mut message = Some(message);
+            while let Some(full) = message.take() {
+                if let Err((_, back)) = producer.send(full) {
+                    producer.poll(Duration::from_millis(10));
+                    message = Some(back);
+                }
+            }
+            producer.poll(Duration::ZERO);
+        }
+    }
+
+    /// Where the log of a partition ends.
+    pub fn end(&self, partition: i32) -> i64 {
+        let client: BaseConsumer = self.config().create().unwrap();
+        client.fetch_watermarks(&self.name, partition, PATIENCE).unwrap().1
+    }
+
+    /// Key and value of everything in partitions `0..partitions`, by partition.
+    pub fn read(&self, partitions: i32) -> Vec<Vec<(Vec<u8>, Vec<u8>)>> {
+        let mut config = self.config();
+        config.set("group.id", "reader").set("enable.partition.eof", "true").set("isolation.level", "read_committed");
+        (0..partitions)
+            .map(|partition| {
+                let consumer: BaseConsumer = config.create().unwrap();
+                let mut start = TopicPartitionList::new();
+                start.add_partition_offset(&self.name, partition, Offset::Beginning).unwrap();
+                consumer.assign(&start).unwrap();
+                let mut records = Vec::new();
+                let begun = Instant::now();
+                loop {
+                    match consumer.poll(Duration::from_millis(100)) {
+                        None => assert!(begun.elapsed() < PATIENCE, "the broker does not answer"),
+                        Some(Ok(record)) => records.push((
+                            record.key().unwrap_or_default().to_vec(),
+                            record.payload().unwrap_or_default().to_vec(),
+                        )),
+                        Some(Err(RdKafkaError::PartitionEOF(_))) => break records,
+                        Some(Err(error)) => panic!("{error}"),
+                    }
+                }
+            })
+            .collect()
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        self.config().create().unwrap()
+    }
+
+    fn options() -> AdminOptions {
+        AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE))
+    }
+
+    /// Adds partitions, up to `partitions`.
+    pub async fn grow(&self, partitions: usize) {
+        let results =
+            self.admin().create_partitions(&[NewPartitions::new(&self.name, partitions)], &Self::options()).await;
+        results.unwrap().into_iter().next().unwrap().unwrap();
+    }
+
+    /// Deletes the topic.
+    pub async fn delete(&self) {
+        let results = self.admin().delete_topics(&[&self.name], &Self::options()).await;
+        results.unwrap().into_iter().next().unwrap().unwrap();
+    }
+
+    /// Deletes all records of a partition before an offset, as retention does.
+    pub async fn truncate(&self, partition: i32, before: i64) {
+        let mut offsets = TopicPartitionList::new();
+        offsets.add_partition_offset(&self.name, partition, Offset::Offset(before)).unwrap();
+        let results = self.admin().delete_records(&offsets, &Self::options()).await.unwrap();
+        for partition in results.elements() {
+            partition.error().unwrap();
+        }
+    }
+}
