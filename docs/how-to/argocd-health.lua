@@ -1,5 +1,5 @@
--- The health of a RetailPipeline for Argo CD, from the conditions that the operator writes. docs/operations.md says where it
--- goes; dev/check-chart runs it.
+-- The health of a RetailPipeline for Argo CD, computed from the conditions of the operator. docs/how-to/gitops.md shows the
+-- installation; dev/check-chart runs the script.
 local function say(status, message)
   return { status = status, message = message }
 end
@@ -17,7 +17,7 @@ end
 if status.observedGeneration ~= obj.metadata.generation then
   return say("Progressing", "the operator has not looked at the newest spec yet")
 end
--- Stalled: somebody must do something, and the message says what.
+-- Stalled: the pipeline needs an action of the user, and the message describes it.
 if conditions.Stalled ~= nil and conditions.Stalled.status == "True" then
   return say("Degraded", conditions.Stalled.message)
 end
