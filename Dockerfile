@@ -16,7 +16,7 @@ COPY . .
 # OpenSSL writes the time of its build into itself unless it is given one. Line tables are left out: they treble the size.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     SOURCE_DATE_EPOCH=0 CARGO_PROFILE_RELEASE_DEBUG=false CARGO_PROFILE_RELEASE_STRIP=symbols \
-    cargo build --locked --release --bin retail --target "$(uname -m)-unknown-linux-musl" --target-dir /target \
+    cargo build --locked --release -p retail-cli --features vendored-openssl --bin retail --target "$(uname -m)-unknown-linux-musl" --target-dir /target \
  && cp "/target/$(uname -m)-unknown-linux-musl/release/retail" /image/ \
  && rm -r /target \
  && for program in retail-producer retail-processor retail-operator; do ln -s retail "/image/$program" || exit; done
