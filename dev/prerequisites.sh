@@ -48,13 +48,15 @@ java_version() { "$1" -version 2>&1 | sed -nE 's/^(openjdk version |java version
 
 # The directory of initdb and postgres: from the PATH, or the newest of the versions that packages install side by side.
 postgres_directory() {
-  local initdb newest
+  local initdb candidate
   if initdb=$(command -v initdb); then
-    dirname "$(readlink -f "$initdb")"
+    initdb=$(readlink -f "$initdb")
   else
-    newest=$(printf '%s\n' /usr/lib/postgresql/*/bin/initdb /usr/pgsql-*/bin/initdb | sort -V | tail -1)
-    [ -x "$newest" ] && dirname "$newest"
+    initdb=$(for candidate in /usr/lib/postgresql/*/bin/initdb /usr/pgsql-*/bin/initdb; do
+      [ ! -x "$candidate" ] || echo "$candidate"
+    done | sort -V | tail -1)
   fi
+  [ -n "$initdb" ] && dirname "$initdb"
 }
 
 openssl_headers() {
@@ -141,7 +143,7 @@ need() {
   manager=$(package_manager) || die "missing: ${missing[*]}. There is no apt-get, dnf or Homebrew here: install them, then run this again"
   if [ "$manager" = apt-get ] && can_install; then
     say "updating the package lists of apt-get"
-    as_root apt-get update -qq >&2 || die "apt-get update failed: see above"
+    as_root apt-get update -q >&2 || die "apt-get update failed: see above"
   fi
   for name in "${missing[@]}"; do
     local found=()
@@ -177,19 +179,19 @@ need() {
   done
 }
 
-# Everything that `cargo build` needs. Rust itself comes from rustup, at the version of rust-toolchain.toml.
+# need_build [NAME...]: everything that `cargo build` needs, and these tools. Rust itself comes from rustup, at the version of
+# rust-toolchain.toml.
 need_build() {
   have cargo || die "missing: Rust. Install it from https://rustup.rs, then run this again"
-  need cc c++ pkg-config openssl-headers
+  need cc c++ pkg-config openssl-headers "$@"
 }
 
-# Everything that dev/kafka and dev/postgres need. Without Java or PostgreSQL they use Docker where it runs.
-need_servers() {
-  local wanted=(ps)
-  docker_runs || wanted+=(java17 mvn)
-  # Without root, dev/postgres has a package from PyPI.
-  docker_runs || ! can_install || wanted+=(postgres-server)
-  need "${wanted[@]}"
+# Prints the tools that dev/kafka and dev/postgres need. Without Java or PostgreSQL they use Docker where it runs, and without
+# root dev/postgres uses a package from PyPI.
+server_tools() {
+  echo ps
+  docker_runs || printf '%s\n' java17 mvn
+  docker_runs || ! can_install || echo postgres-server
 }
 
 # Go programs are built from source; distributions have versions that are too old for them.
