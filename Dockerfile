@@ -1,22 +1,26 @@
-# One image with all four programs, which are one file with four names: static, without a shell, as user 65532, on a root that
-# may be read-only.
+# One image with all four programs, which are one static file with four names. It has no shell, runs as user 65532, and works
+# with a read-only root.
 #
-# dev/image builds it with docker, podman or buildah, and gives what makes it the same from the same commit.
-FROM rust:1.95.0-slim-bookworm AS build
+# dev/image builds it with docker, podman or buildah, and passes the arguments that make the build reproducible.
+#
+# A tag can move. A release pins the base image by the digest that its registry reports for the tag below:
+#   RUST_IMAGE=docker.io/library/rust:1.95.0-slim-bookworm@sha256:... dev/image build
+ARG RUST_IMAGE=rust:1.95.0-slim-bookworm
+FROM ${RUST_IMAGE} AS build
 
 RUN apt-get update \
  && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ca-certificates g++ make musl-tools perl \
  && rustup target add "$(uname -m)-unknown-linux-musl"
 
-# Debian's authorities as Debian has them, without those that the machine that builds may have added.
+# Only Debian's certificate authorities, without any that the building machine adds.
 RUN mkdir -p /image/etc/ssl/certs && cat /usr/share/ca-certificates/mozilla/*.crt >/image/etc/ssl/certs/ca-certificates.crt
 
 WORKDIR /source
 COPY . .
-# OpenSSL writes the time of its build into itself unless it is given one. Line tables are left out: they treble the size.
+# OpenSSL embeds the time of its build unless SOURCE_DATE_EPOCH is set. Line tables would triple the size.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     SOURCE_DATE_EPOCH=0 CARGO_PROFILE_RELEASE_DEBUG=false CARGO_PROFILE_RELEASE_STRIP=symbols \
-    cargo build --locked --release --bin retail --target "$(uname -m)-unknown-linux-musl" --target-dir /target \
+    cargo build --locked --release -p retail-cli --features vendored-openssl --bin retail --target "$(uname -m)-unknown-linux-musl" --target-dir /target \
  && cp "/target/$(uname -m)-unknown-linux-musl/release/retail" /image/ \
  && rm -r /target \
  && for program in retail-producer retail-processor retail-operator; do ln -s retail "/image/$program" || exit; done

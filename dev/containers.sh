@@ -1,7 +1,8 @@
-# Sourced, after lib.sh, by what builds images: which tool does, and the images to start from where no registry is reached.
-# shellcheck shell=bash disable=SC2034 # what is set here is used there
+# Sourced, after lib.sh, by the scripts that build images: chooses the tool, and builds base images where no registry can be
+# reached.
+# shellcheck shell=bash disable=SC2034 # other scripts use these variables
 
-# Sets TOOL: what CONTAINER_TOOL says, else the first that works; where there is none, Debian's buildah is installed.
+# Sets TOOL to CONTAINER_TOOL, or to the first tool that works. Installs buildah if there is no tool.
 find_tool() {
   TOOL=${CONTAINER_TOOL:-}
   if [ -z "$TOOL" ]; then
@@ -14,24 +15,17 @@ find_tool() {
     fi
   fi
   case $TOOL in
-    docker | podman) have "$TOOL" || die "CONTAINER_TOOL is $TOOL, and there is no $TOOL" ;;
-    buildah) have buildah || install buildah ;;
-    *) die "CONTAINER_TOOL is docker, podman or buildah, not $TOOL" ;;
+    docker | podman) have "$TOOL" || die "CONTAINER_TOOL=$TOOL, but $TOOL is not installed" ;;
+    buildah) need buildah ;;
+    *) die "CONTAINER_TOOL=$TOOL: expected docker, podman or buildah" ;;
   esac
 }
 
-# install PACKAGE...: with apt-get as root; else says what to install.
-install() {
-  { [ "$(id -u)" = 0 ] && have apt-get; } || die "install first: $*, or a running Docker"
-  say "installing $*"
-  apt-get update -qq >&2
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
-}
-
-# buildah, with its images outside the checkout and apart from any others.
+# buildah with its own image store, outside the checkout.
 local_buildah() { buildah --root "$CACHE/containers" --runroot "$CACHE/containers-run" "$@"; }
 
-# build_with OPTION...: a build by buildah or podman. In the OCI format: the other one has the names of the build's containers in it.
+# build_with OPTION...: builds with buildah or podman. In the OCI format, because Docker's format contains the names of the
+# build's containers and would differ between builds.
 build_with() {
   case $TOOL in
     buildah) local_buildah build --isolation chroot --format oci "$@" ;;
@@ -39,7 +33,7 @@ build_with() {
   esac
 }
 
-# save_image NAME FILE: as a docker archive.
+# save_image NAME FILE: writes a docker archive.
 save_image() {
   rm -f "$2"
   case $TOOL in
@@ -49,12 +43,12 @@ save_image() {
   esac
 }
 
-# local_debian PACKAGE...: sets DEBIAN to the name of an image of Debian bookworm with these packages.
+# local_debian PACKAGE...: builds an image of Debian bookworm with these packages, and sets DEBIAN to its name.
 local_debian() {
   DEBIAN=localhost/debian-$(name_of "$*")
   ! local_buildah inspect --type image "$DEBIAN" >/dev/null 2>&1 || return 0
-  have mmdebstrap || install mmdebstrap
-  say "making an image of Debian with $*"
+  need mmdebstrap
+  say "building an image of Debian with $*"
   local made container
   mkdir -p "$CACHE"
   made=$(mktemp -d "$CACHE/debian.XXXXXX")
@@ -62,7 +56,7 @@ local_debian() {
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
     bookworm "$made/root.tar" /etc/apt/sources.list.d/debian.sources >&2 || {
     rm -rf "$made"
-    die "mmdebstrap made no Debian with $*"
+    die "mmdebstrap could not build Debian with $*: see above"
   }
   container=$(local_buildah from scratch)
   local_buildah add -q "$container" "$made/root.tar" / >/dev/null
@@ -71,17 +65,17 @@ local_debian() {
   rm -rf "$made"
 }
 
-# Makes the image that the Dockerfile starts from, with the packages that it would install; sets LOCAL_OPTIONS. The
-# toolchain is this machine's, mounted where the official image has it, and so are the authorities that it trusts.
+# Builds the Dockerfile's base image, with the packages that the Dockerfile installs, and sets LOCAL_OPTIONS. This machine's
+# toolchain and its trusted certificates are mounted at the paths of the official image.
 local_rust() {
-  have rustup || die "no registry is asked, and there is no rustup here to build with: see https://rustup.rs"
+  have rustup || die "missing: rustup, to build the image without a registry. Install it from https://rustup.rs, then run this again"
   local base version toolchain sysroot
-  base=$(sed -n 's/^FROM \(rust:[^ ]*\).*/\1/p' Dockerfile)
+  base=$(sed -n 's/^ARG RUST_IMAGE=//p' Dockerfile)
   version=${base#rust:}
   version=${version%%-*}
   toolchain=$version-$(rustc -vV | sed -n 's/^host: //p')
   sysroot=$(rustc --print sysroot)
-  rustc --version | grep -qF "rustc $version " || die "the Dockerfile builds with Rust $version, and here is $(rustc --version)"
+  rustc --version | grep -qF "rustc $version " || die "the Dockerfile builds with Rust $version, but this machine has $(rustc --version)"
   rustup target list --installed | grep -qx "$(uname -m)-unknown-linux-musl" || rustup -q target add "$(uname -m)-unknown-linux-musl" >&2
   local_debian ca-certificates g++ make musl-tools perl
   if ! local_buildah inspect --type image "localhost/$base" 2>/dev/null | grep -qF "$DEBIAN"; then

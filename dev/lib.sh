@@ -1,5 +1,5 @@
-# Sourced by the scripts beside it. State lives under .dev/ in the checkout, downloads under $CACHE outside it.
-# shellcheck shell=bash disable=SC2034 # what is set here is used there
+# Sourced by the scripts in this directory. State is under .dev/ in the checkout, downloads are under $CACHE outside it.
+# shellcheck shell=bash disable=SC2034 # other scripts use these variables
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -16,35 +16,49 @@ have() { command -v "$1" >/dev/null 2>&1; }
 
 docker_runs() { have docker && docker info >/dev/null 2>&1; }
 
-# The absolute path of a directory, made if it is not there.
+# shellcheck source=dev/prerequisites.sh
+. "$ROOT/dev/prerequisites.sh"
+
+# The absolute path of a directory, which is created if missing.
 directory() { mkdir -p "$1" && (cd "$1" && pwd -P); }
 
-# Holds the lock of DIR until the script ends: two of us never start or stop the same server at once.
+# lock DIR: holds the lock of DIR until the script ends. Two scripts never start or stop the same server at once.
 lock() {
   if have flock; then
     exec 9>"$1/lock"
-    flock -w 120 9 || die "another start or stop in $1 did not end within two minutes"
+    flock -w 120 9 || die "another script has held $1/lock for two minutes: end it, then try again"
   fi
 }
 
-# keep MADE PLACE: moves a finished directory to its place, unless somebody else was first.
+# keep MADE PLACE: moves a finished directory to PLACE, unless another script did so first.
 keep() { if [ -e "$2" ]; then rm -rf "$1"; else mv "$1" "$2"; fi; }
 
-# go_cached PLACE COMMAND...: runs a go command that fills $NEW, unless PLACE is there. One package at a time: linking takes
-# a gigabyte.
+# go_cached PLACE COMMAND...: runs a go command that fills $NEW, unless PLACE exists. Builds one package at a time, because
+# a link takes a gigabyte.
 go_cached() {
   local place=$1
   shift
   [ ! -e "$place" ] || return 0
-  have go || die "this needs Go, to build $(basename "$place") once"
-  say "making $(basename "$place"), once"
+  need_go "$(basename "$place")"
+  say "building $(basename "$place"), once for all checkouts"
   NEW=$place.$$
   mkdir -p "$NEW"
   CGO_ENABLED=0 GOFLAGS="-p=1 -buildvcs=false" GOBIN=$NEW nice -n 10 "$@" >&2
   keep "$NEW" "$place"
 }
 
-# The Helm that installs the chart. dev/check-chart tries Helm 4, too.
+# cargo_tool NAME VERSION: installs a cargo program once for all checkouts, and prints its directory.
+cargo_tool() {
+  local tools=$CACHE/$1-$2
+  if [ ! -x "$tools/bin/$1" ]; then
+    say "building $1 $2, once for all checkouts (minutes)"
+    CARGO_TARGET_DIR=$CACHE/$1-build cargo install --locked --root "$tools" --version "$2" "$1" >&2
+    rm -rf "$CACHE/$1-build"
+  fi
+  echo "$tools/bin"
+}
+
+# Installs the chart. dev/check-chart also tries Helm 4.
 HELM3=v3.22.0
 
 helm_cached() { go_cached "$CACHE/helm-$1" go install -trimpath -ldflags "-s -w" "helm.sh/helm/${1%%.*}/cmd/helm@$1"; }
@@ -54,7 +68,7 @@ name_of() { printf '%s' "$1" | cksum | cut -d' ' -f1; }
 
 listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# A loopback port nobody listens on; the preferred ones first.
+# free_port PREFERRED...: the first free loopback port of these, else a random one.
 free_port() {
   local port
   for port in "$@"; do
@@ -66,13 +80,13 @@ free_port() {
   done
 }
 
-# running PIDFILE WORD: whether the process of PIDFILE lives, and is the one we started: its command line has WORD.
+# running PIDFILE WORD: whether the process in PIDFILE runs and its command line contains WORD, so that it is the same one.
 running() {
   local pid
   pid=$(head -1 "$1" 2>/dev/null) && [ -n "$pid" ] && ps -p "$pid" -o args= 2>/dev/null | grep -qF -- "$2"
 }
 
-# wait_for SECONDS COMMAND...: polls until COMMAND succeeds; false when the time is over.
+# wait_for SECONDS COMMAND...: polls until COMMAND succeeds. Fails after SECONDS.
 wait_for() {
   local end=$((SECONDS + $1))
   shift
@@ -82,10 +96,37 @@ wait_for() {
   done
 }
 
-# Runs a server in a session of its own, where a Ctrl-C at the terminal does not reach it. To be used with &.
+# Runs a server in its own session, which a Ctrl-C at the terminal does not reach. Call it with &.
 detached() { if have setsid; then exec setsid "$@"; else exec "$@"; fi; }
 
 not() { ! "$@"; }
 
-# Where cargo put the programs: those for looking and testing, or those of another profile.
+# programs [PROFILE]: the directory of the built programs, of the profile debug unless another is given.
 programs() { echo "${CARGO_TARGET_DIR:-$ROOT/target}/${1:-debug}"; }
+
+# cargo_build ARGUMENT...: cargo build with a visible sign of progress. On a terminal cargo draws its own progress bar. Elsewhere
+# it prints one line for each crate, and this function prints the time when a crate takes longer.
+cargo_build() {
+  if [ -t 2 ]; then
+    cargo build "$@"
+  else
+    cargo build "$@" 2>&1 | with_time >&2
+  fi
+}
+
+# Copies its input line by line, and prints the elapsed time after each 4 seconds without a line.
+with_time() {
+  local line code
+  while :; do
+    code=0
+    IFS= read -r -t 4 line || code=$?
+    if [ $code = 0 ]; then
+      printf '%s\n' "$line"
+    elif [ $code -gt 128 ]; then
+      printf '     still building, %s s so far\n' "$SECONDS"
+    else
+      printf '%s' "$line"
+      return
+    fi
+  done
+}

@@ -97,7 +97,7 @@ pub(crate) struct ReportArgs {
     #[arg(long)]
     quick: bool,
 
-    /// Put it into docs/performance.md, with the plots beside it, instead of printing it
+    /// Put it into docs/explanation/performance.md, with the plots beside it, instead of printing it
     #[arg(long)]
     write: bool,
 }
@@ -309,9 +309,9 @@ pub(crate) fn report(args: &ReportArgs) -> Result<()> {
         print(&text);
         return Ok(());
     }
-    let document = root.join("docs/performance.md");
+    let document = root.join("docs/explanation/performance.md");
     std::fs::write(&document, report::put(&std::fs::read_to_string(&document)?, &text)?)?;
-    plot::write(&results, &root.join("docs"))
+    plot::write(&results, &root.join("docs/explanation"))
 }
 
 fn print(text: &str) {

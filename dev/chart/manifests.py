@@ -133,7 +133,7 @@ def metric_names(root):
     """The documented names as they are exposed, and held to the sources that register them."""
     sources = [(root / crate / "src/metrics.rs").read_text().split("#[cfg(test)]")[0] for crate in ("processor", "operator")]
     registered = {name for source in sources for name in re.findall(r'"(retail_[a-z_]+)"', source)}
-    documents = "".join((root / file).read_text() for file in ("README.md", "docs/operations.md"))
+    documents = (root / "docs/reference/metrics.md").read_text()
     documented, names = set(), set()
     for name, text in re.findall(r"^\| `(retail_[a-z_]+)(?:\{[a-z]+\})?` \| (.*)$", documents, re.MULTILINE):
         # A counter and an info metric are registered without their endings.
@@ -159,7 +159,7 @@ def check_rules(where, manifest, names, document):
             here = f"{where}: alert {rule['alert']}"
             check_expression(here, rule["expr"], names)
             if f"`{rule['alert']}`" not in document:
-                wrong(f"{here} is not in docs/operations.md")
+                wrong(f"{here} is not in docs/reference/alerts.md")
             if rule["labels"].get("severity") not in ("warning", "critical"):
                 wrong(f"{here} has no severity")
 
@@ -216,7 +216,7 @@ def check_manifests(chart, kubernetes, prometheus, files):
     custom, names = custom_schemas(prometheus), metric_names(root)
     rbac = list(yaml.safe_load_all((chart / "files/rbac.yaml").read_text()))
     crd = yaml.safe_load((chart / "files/crd.yaml").read_text())
-    document = (root / "docs/operations.md").read_text()
+    document = (root / "docs/reference/alerts.md").read_text()
     for file in map(Path, files):
         manifests = load(file)
         check_whole(file.name, manifests)

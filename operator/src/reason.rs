@@ -72,73 +72,73 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// Everything is as declared.
+    /// The pipeline is in the declared state.
     UpToDate: Good,
-    /// Producer and processor are stopped, because spec.suspend says so.
+    /// Producer and processor are stopped because spec.suspend is true.
     Suspended: Good,
-    /// The producer is not declared, or not enabled.
+    /// The producer is not declared or not enabled.
     NotDeclared: Good,
-    /// The topic is there, and differs from the declaration in what cannot be changed, or not without deleting records.
+    /// The topic differs from its declaration in a setting that the operator cannot change, or only by deleting records.
     TopicDiffers: Good,
-    /// No Secret is named.
+    /// The spec names no Secret.
     NoSecretNamed: Good,
     /// Pods are being started, stopped or replaced.
     PodsStarting: Waiting,
-    /// Pods do not become ready; they or their log say why.
+    /// Pods do not become ready.
     PodsNotReady: Waiting,
-    /// It is not begun, because something else is not there yet.
+    /// The operator waits for another part of the pipeline.
     DependencyNotReady: Waiting,
-    /// No broker answers.
+    /// No Kafka broker answers.
     KafkaUnreachable: Waiting,
     /// Postgres does not answer.
     DatabaseUnreachable: Waiting,
-    /// Postgres answers, and cannot do it now.
+    /// Postgres answers but cannot execute the request at the moment.
     DatabaseBusy: Waiting,
-    /// The API server refused a change, or did not answer.
+    /// The API server refused a change or did not answer.
     ApplyFailed: Waiting,
-    /// The operator failed at it without knowing why; its log says more. It goes on trying.
+    /// The operator failed for an unknown reason and retries; its log contains details.
     InternalError: Waiting,
-    /// More processors are asked for than the topic has partitions; the others would have nothing to do.
+    /// The spec requests more processors than the topic has partitions.
     FewerPartitions: Good,
-    /// The spec breaks a rule.
+    /// The spec violates a validation rule.
     InvalidSpec: Stuck,
-    /// A Secret that is named is not there. Pods that run are left alone.
+    /// A Secret named in the spec does not exist. Running pods stay.
     SecretMissing: Stuck,
-    /// The operator may not read the Secret that is named. Pods that run are left alone.
+    /// The operator lacks permission to read a Secret named in the spec. Running pods stay.
     SecretForbidden: Stuck,
-    /// A Secret is there and lacks the key that is named. Pods that run are left alone.
+    /// A Secret lacks a key named in the spec. Running pods stay.
     SecretKeyMissing: Stuck,
-    /// What is in a Secret is not what it should be: no connection URI, no certificate, or a key of another certificate. Pods that run are left alone.
+    /// A Secret contains an invalid connection URI, certificate or private key. Running pods stay.
     SecretInvalid: Stuck,
-    /// Kafka refused user name, password or client certificate.
+    /// Kafka refused the user name, the password or the client certificate.
     KafkaCredentialsRefused: Stuck,
-    /// There is no encryption that we and Kafka agree on: its certificate cannot be trusted, or one side speaks no TLS.
+    /// The TLS connection to Kafka failed: the certificate is not trusted, or one side does not use TLS.
     KafkaTlsFailed: Stuck,
-    /// Kafka forbids the user something that is needed.
+    /// The Kafka user lacks a permission.
     KafkaForbidden: Stuck,
-    /// Kafka refuses the topic as it is declared.
+    /// Kafka refused to create or change the topic as declared.
     TopicRefused: Stuck,
-    /// The topic was deleted, or deleted and made again: the offsets in Postgres are not about it.
+    /// The topic was deleted or recreated, so the offsets in Postgres do not match it.
     TopicReplaced: Stuck,
-    /// Postgres refused user name, password or client certificate.
+    /// Postgres refused the user name, the password or the client certificate.
     DatabaseCredentialsRefused: Stuck,
-    /// There is no encryption that we and Postgres agree on: its certificate cannot be trusted, or one side speaks no TLS.
+    /// The TLS connection to Postgres failed: the certificate is not trusted, or one side does not use TLS.
     DatabaseTlsFailed: Stuck,
-    /// There is no such database.
+    /// The database does not exist.
     DatabaseMissing: Stuck,
-    /// The user lacks a right in Postgres.
+    /// The Postgres user lacks a permission.
     DatabaseForbidden: Stuck,
-    /// The schema is another pipeline's, or holds tables of somebody else.
+    /// The schema belongs to another pipeline or contains foreign tables.
     SchemaForeign: Stuck,
-    /// Somebody changed the schema, and it cannot be put back without losing data.
+    /// The schema was changed outside the pipeline and cannot be repaired without losing data.
     SchemaChanged: Stuck,
-    /// The schema cannot be made or brought up to date.
+    /// The schema cannot be created or migrated.
     SchemaFailed: Stuck,
-    /// An object with a name that the pipeline needs belongs to somebody else.
+    /// An object with a name required by the pipeline belongs to another owner.
     NameConflict: Stuck,
-    /// The pipeline is being deleted, and with it what deletionPolicy says.
+    /// The pipeline and the data selected by deletionPolicy are being deleted.
     Deleting: Waiting,
-    /// What deletionPolicy asks to delete cannot be deleted.
+    /// The data selected by deletionPolicy cannot be deleted.
     CleanupBlocked: Stuck,
 }
 

@@ -21,7 +21,7 @@ const CLOSE: &str = "SELECT * FROM close_windows($1::bigint * interval '1 micros
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// From how many changed groups on a window's deltas are appended to the delta log, packed, instead of being added to
-/// rows one by one. Measured: docs/performance.md.
+/// rows one by one. Measured: docs/explanation/commit-cost.md.
 pub const DELTA_LOG_FROM: usize = 1000;
 
 /// A session with the store, and its prepared statements.

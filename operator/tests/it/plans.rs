@@ -194,7 +194,7 @@ async fn a_ready_pipeline_says_this_of_itself() {
 
 #[test]
 fn every_reason_has_a_meaning_and_an_advice_in_the_documentation() {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md");
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/conditions.md");
     let document = std::fs::read_to_string(file).unwrap();
     let (_, rest) = document.split_once("<!-- reasons -->").unwrap();
     let (table, _) = rest.split_once("<!-- /reasons -->").unwrap();
@@ -203,7 +203,7 @@ fn every_reason_has_a_meaning_and_an_advice_in_the_documentation() {
         let row = rows.next().unwrap_or_default();
         let wanted = format!("| `{reason}` | {} | ", reason.meaning());
         let advice =
-            row.strip_prefix(&wanted).unwrap_or_else(|| panic!("docs/operations.md has no {wanted}…, but {row}"));
+            row.strip_prefix(&wanted).unwrap_or_else(|| panic!("docs/reference/conditions.md has no {wanted}…, but {row}"));
         assert!(advice.len() > " |".len(), "{reason}: no advice");
     }
     assert_eq!(rows.next(), None);
