@@ -48,7 +48,7 @@ async fn an_outage_of_postgres_loses_nothing_fills_no_memory_and_costs_no_member
     until_consumed(&case, sent).await;
     until_ready(&processor, 200, "ready").await;
     let said = processor.output();
-    assert!(!said.contains("gave up partitions") && !said.contains("fenced"), "{said}");
+    assert!(!said.contains("released partitions") && !said.contains("fenced"), "{said}");
     // Four batches of 16 MiB at the worst (one filled, one on its way, that one encoded in a buffer that doubles), as much
     // that was fetched, and the program with what its allocator keeps: half of what was sent at most.
     let memory = processor.peak_memory_mib();
@@ -263,7 +263,7 @@ async fn a_last_batch_that_cannot_be_committed_is_not_called_done() {
     until_ready(&processor, 503, "cannot reach postgres").await;
     processor.signal("TERM");
     assert_eq!(processor.exit_code(LIMIT).await, 1);
-    assert!(processor.output().contains("could not be committed in time"), "{}", processor.output());
+    assert!(processor.output().contains("was not committed in time"), "{}", processor.output());
     postgres.start();
     catch_up(&case).await;
     case.assert_exact().await;

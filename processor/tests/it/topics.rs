@@ -45,7 +45,7 @@ async fn a_topic_that_was_made_again_while_nobody_ran_is_refused_and_nothing_is_
     })
     .await;
     case.topic.purchases(0, &[("B", "1", 0), ("B", "1", 1), ("B", "1", 2)]);
-    refuses(&case, &["was deleted and made again", "Nothing was touched", "give the pipeline another schema"]).await;
+    refuses(&case, &["was deleted and recreated", "Nothing was changed", "give the pipeline another schema"]).await;
     assert_eq!((case.retail().await, case.ledger().await), before);
 }
 
@@ -63,7 +63,7 @@ async fn a_topic_that_is_made_again_while_we_run_is_noticed_before_anything_is_c
     .await;
     // More records than the old one had: offsets alone would not tell.
     case.topic.purchases(0, &[("B", "1", 0), ("B", "1", 1), ("B", "1", 2), ("B", "1", 3)]);
-    processor.says("was deleted and made again").await;
+    processor.says("was deleted and recreated").await;
     assert_eq!((case.retail().await, case.ledger().await), before);
 }
 
@@ -75,7 +75,7 @@ async fn a_log_truncated_under_the_stored_offset_stops_everything_and_says_how_m
     case.topic.purchases(0, &[("A", "1", 1), ("A", "1", 2), ("A", "1", 3)]);
     case.topic.truncate(0, 3).await;
     let before = (case.retail().await, case.ledger().await);
-    refuses(&case, &["2 records of topic", "continues at offset 1, and its log begins at 3", "Nothing was touched"])
+    refuses(&case, &["2 records of topic", "continues at offset 1, but its log starts at 3", "Nothing was changed"])
         .await;
     assert_eq!((case.retail().await, case.ledger().await), before);
 }
