@@ -26,19 +26,18 @@ async fn topic_and_schema_are_made_once_and_grown_when_asked() {
         assert_eq!((code, error.as_str()), (0, ""));
         said
     };
-    assert_eq!(said("apply-topic"), format!("topic \"{name}\" created with 2 partitions\n"));
-    assert_eq!(said("apply-topic"), format!("topic \"{name}\" is there, with 2 partitions\n"));
+    assert_eq!(said("apply-topic"), format!("created topic \"{name}\" with 2 partitions\n"));
+    assert_eq!(said("apply-topic"), format!("topic \"{name}\" exists with 2 partitions\n"));
     let yaml = std::fs::read_to_string(&case.file).unwrap();
     std::fs::write(&case.file, yaml.replace("partitions: 2", "partitions: 3").replace("\"-1\"", "\"1000\"")).unwrap();
     assert_eq!(
         said("apply-topic"),
         format!(
-            "topic \"{name}\" has grown from 2 to 3 partitions\nleft alone: retention.ms is -1 and not 1000 as declared, which would delete records\n"
+            "grew topic \"{name}\" from 2 to 3 partitions\nnot changed: retention.ms is -1 and not 1000 as declared, which would delete records\n"
         )
     );
     let address = case.settings.database.address();
-    let schema =
-        format!("schema \"{}\" is there and up to date in postgres at {address}\n", case.settings.pipeline.schema);
+    let schema = format!("schema \"{}\" is up to date in Postgres at {address}\n", case.settings.pipeline.schema);
     assert_eq!(said("apply-schema"), schema);
     assert_eq!(said("apply-schema"), schema);
     assert_eq!(case.text("SELECT count(*) FROM ledger").await, "0");

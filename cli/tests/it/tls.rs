@@ -37,8 +37,8 @@ async fn everything(file: &PathBuf, environment: &[(&str, String)]) {
         assert!(output.status.success(), "{argument}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
     };
-    assert!(succeeds("apply-topic").contains("created with 2 partitions"));
-    assert!(succeeds("apply-schema").contains("is there and up to date"));
+    assert!(succeeds("apply-topic").contains("with 2 partitions"));
+    assert!(succeeds("apply-schema").contains("is up to date"));
     let mut run = Program::run(command(&["run"]));
     run.says("window  ").await;
     run.signal("INT");
