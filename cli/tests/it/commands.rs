@@ -18,7 +18,7 @@ fn ended(output: &Output) -> (i32, String, String) {
 }
 
 #[tokio::test]
-async fn topic_and_schema_are_made_once_and_grown_when_asked() {
+async fn topic_and_schema_are_created_once_and_grown() {
     let case = Case::shared().partitions(2).build();
     let name = &case.topic.name;
     let said = |command: &str| {
@@ -44,7 +44,7 @@ async fn topic_and_schema_are_made_once_and_grown_when_asked() {
 }
 
 #[tokio::test]
-async fn verify_ends_with_one_and_the_first_difference() {
+async fn verify_with_difference_exits_1() {
     let case = Case::shared().partitions(1).start().await;
     let verify = |json: &[&str]| ended(&run(&case, &[&["verify"], json].concat()));
     assert_eq!(verify(&[]).0, 0, "nothing processed is nothing wrong");
@@ -68,7 +68,7 @@ async fn verify_ends_with_one_and_the_first_difference() {
 }
 
 #[test]
-fn validate_names_every_problem_and_ends_with_two() {
+fn validate_reports_all_problems_and_exits_2() {
     let case = Case::shared().build();
     let (code, said, _) = ended(&run(&case, &["validate"]));
     assert_eq!((code, said.ends_with(" is valid\n")), (0, true));
@@ -86,21 +86,21 @@ fn validate_names_every_problem_and_ends_with_two() {
 }
 
 #[test]
-fn crd_prints_what_is_in_the_repository() {
+fn crd_prints_the_file_of_the_repository() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crds/retailpipelines.retailpipeline.dev.yaml");
     let printed = Command::new(RETAIL).arg("crd").output().unwrap().stdout;
     assert_eq!(String::from_utf8(printed).unwrap(), std::fs::read_to_string(file).unwrap());
 }
 
 #[test]
-fn bad_usage_ends_with_two() {
+fn invalid_usage_exits_2() {
     let ends = |arguments: &[&str]| Command::new(RETAIL).args(arguments).output().unwrap().status.code();
     assert_eq!((ends(&[]), ends(&["fly"]), ends(&["run", "--workers", "0"])), (Some(2), Some(2), Some(2)));
     assert_eq!((ends(&["--version"]), ends(&["--help"]), ends(&["run", "--help"])), (Some(0), Some(0), Some(0)));
 }
 
 #[test]
-fn under_the_name_of_another_program_it_is_that_program() {
+fn retail_under_other_name_runs_that_program() {
     let directory = std::env::temp_dir().join(format!("retail-names-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
     for (name, flag) in [
@@ -129,7 +129,7 @@ fn fails(case: &Case, command: &str, words: &[&str]) {
 }
 
 #[tokio::test]
-async fn servers_that_are_not_there_are_named_with_what_to_look_at() {
+async fn unreachable_servers_are_explained() {
     let url = "postgres://retail:retail@127.0.0.1:1/retail";
     let case = Case::on("127.0.0.1:1", url).build();
     fails(&case, "apply-topic", &["cannot reach Kafka at 127.0.0.1:1", "bootstrap servers", "refused"]);
@@ -139,7 +139,7 @@ async fn servers_that_are_not_there_are_named_with_what_to_look_at() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_a_missing_database_and_a_missing_right_are_named_with_the_fix() {
+async fn rejected_logins_and_permissions_are_explained() {
     let case = Case::shared().build();
     let url = retail_testbed::Postgres::shared().url();
     let wrong = case.with_database(&url.replace(":retail@", ":wrong@"));
@@ -154,7 +154,7 @@ async fn a_wrong_password_a_missing_database_and_a_missing_right_are_named_with_
 }
 
 #[tokio::test]
-async fn a_missing_topic_and_a_missing_schema_are_named_with_the_command_that_makes_them() {
+async fn missing_topic_or_schema_names_the_command() {
     let case = Case::shared().build();
     fails(&case, "verify", &["schema", "is not set up", "retail apply-schema"]);
     case.apply_schema().await;
@@ -162,7 +162,7 @@ async fn a_missing_topic_and_a_missing_schema_are_named_with_the_command_that_ma
 }
 
 #[tokio::test]
-async fn a_schema_of_another_pipeline_is_refused_and_not_touched() {
+async fn schema_of_other_pipeline_is_refused_unchanged() {
     let case = Case::shared().start().await;
     let before = case.text("SELECT uid FROM pipeline").await;
     let yaml = std::fs::read_to_string(&case.file).unwrap();
@@ -178,7 +178,7 @@ async fn a_schema_of_another_pipeline_is_refused_and_not_touched() {
 }
 
 #[test]
-fn a_plan_says_what_the_operator_would_do_and_refuses_what_the_cluster_would() {
+fn plan_shows_actions_and_refuses_immutable_changes() {
     let directory = std::env::temp_dir().join(format!("retail-plan-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
     let file = |name: &str, spec: &str| {

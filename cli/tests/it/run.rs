@@ -10,7 +10,7 @@ const PRODUCER: &str =
     "producer: {eventsPerSecond: 2000, speed: 600, faults: {tooLate: 2, malformed: 1, future: 1, duplicated: 1}}";
 
 #[tokio::test]
-async fn one_command_makes_everything_and_a_signal_drains_it() {
+async fn run_creates_everything_and_drains_on_signal() {
     let case = Case::shared().spec(PRODUCER).spec("printRows: true").build();
     let mut run = Program::start(RETAIL, &case, &["run"]);
     run.says("window  ").await;
@@ -30,7 +30,7 @@ async fn one_command_makes_everything_and_a_signal_drains_it() {
 }
 
 #[tokio::test]
-async fn without_a_producer_it_processes_what_others_send() {
+async fn run_without_producer_processes_records() {
     let case = Case::shared().build();
     let mut run = Program::start(RETAIL, &case, &["run"]);
     run.says("processing topic").await;

@@ -47,7 +47,7 @@ async fn everything(file: &PathBuf, environment: &[(&str, String)]) {
 }
 
 #[tokio::test]
-async fn one_file_runs_with_scram_and_verified_tls_from_files_and_environment() {
+async fn file_runs_with_scram_and_verified_tls() {
     let kafka = format!(
         "bootstrapServers: \"{}\", tls: {{caSecret: {{name: a, key: a}}}}, sasl: {{mechanism: SCRAM-SHA-512, secret: {{name: a}}}}",
         SecureKafka::shared().address()
@@ -66,7 +66,7 @@ async fn one_file_runs_with_scram_and_verified_tls_from_files_and_environment() 
 }
 
 #[tokio::test]
-async fn one_file_runs_with_client_certificates_on_both_sides() {
+async fn file_runs_with_client_certificates() {
     let kafka = format!(
         "bootstrapServers: \"{}\", tls: {{caSecret: {{name: a, key: a}}, clientSecret: {{name: a}}}}",
         SecureKafka::shared().certified()

@@ -62,7 +62,7 @@ impl Wired {
 }
 
 #[tokio::test]
-async fn a_worker_killed_before_its_commit_was_sent_loses_nothing() {
+async fn worker_killed_before_commit_sent_loses_nothing() {
     let wired = Wired::start().await;
     wired.hold(Moment::BeforeTheCommit).await;
     assert_eq!(wired.consumed().await, "1");
@@ -70,7 +70,7 @@ async fn a_worker_killed_before_its_commit_was_sent_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_worker_killed_while_its_commit_is_on_its_way_counts_nothing_twice() {
+async fn worker_killed_during_commit_counts_once() {
     let wired = Wired::start().await;
     wired.hold(Moment::HalfOfTheCommit).await;
     assert_eq!(wired.consumed().await, "1");
@@ -78,7 +78,7 @@ async fn a_worker_killed_while_its_commit_is_on_its_way_counts_nothing_twice() {
 }
 
 #[tokio::test]
-async fn a_worker_killed_after_its_commit_and_before_it_heard_of_it_counts_nothing_twice() {
+async fn worker_killed_before_commit_reply_counts_once() {
     let wired = Wired::start().await;
     wired.hold(Moment::AfterTheCommit).await;
     assert_eq!(wired.consumed().await, "3");
@@ -86,7 +86,7 @@ async fn a_worker_killed_after_its_commit_and_before_it_heard_of_it_counts_nothi
 }
 
 #[tokio::test]
-async fn windows_that_a_killed_worker_was_about_to_close_are_closed_by_its_heir_although_nothing_more_comes() {
+async fn windows_of_killed_worker_are_closed_by_next_owner() {
     let wired = Wired::start().await;
     wired.proxy.stop_at(Moment::AfterTheCommit);
     wired.case.topic.purchases(0, &[("A", "1", 4000)]);
@@ -100,7 +100,7 @@ async fn windows_that_a_killed_worker_was_about_to_close_are_closed_by_its_heir_
 }
 
 #[tokio::test]
-async fn a_commit_whose_answer_is_lost_is_asked_for_and_not_sent_twice() {
+async fn commit_with_lost_reply_is_not_sent_twice() {
     for delta_log_from in ["1000", "1"] {
         let wired = Wired::start_with(delta_log_from).await;
         wired.hold(Moment::AfterTheCommit).await;
@@ -111,7 +111,7 @@ async fn a_commit_whose_answer_is_lost_is_asked_for_and_not_sent_twice() {
 }
 
 #[tokio::test]
-async fn a_commit_that_never_arrived_is_sent_again() {
+async fn commit_that_never_arrived_is_sent_again() {
     for (moment, delta_log_from) in [(Moment::BeforeTheCommit, "1000"), (Moment::HalfOfTheCommit, "1")] {
         let wired = Wired::start_with(delta_log_from).await;
         wired.hold(moment).await;
@@ -135,7 +135,7 @@ async fn until_waiting(case: &Case, superuser: &Client, processor: &Program, ses
 }
 
 #[tokio::test]
-async fn a_commit_that_arrives_after_it_was_given_up_counts_once() {
+async fn commit_that_arrives_late_counts_once() {
     let Wired { case, proxy, processor } = Wired::start().await;
     let lock = case.client().await;
     lock.batch_execute("BEGIN; SELECT FROM partition_progress FOR UPDATE").await.unwrap();
@@ -151,7 +151,7 @@ async fn a_commit_that_arrives_after_it_was_given_up_counts_once() {
 }
 
 #[tokio::test]
-async fn a_zombie_that_wakes_up_after_its_partitions_were_taken_is_fenced_and_works_on() {
+async fn zombie_is_fenced_and_continues() {
     let Wired { case, proxy, processor: zombie } = Wired::start().await;
     proxy.stop_at(Moment::BeforeTheCommit);
     case.topic.purchases(0, &[("A", "1", 1), ("A", "1", 2)]);

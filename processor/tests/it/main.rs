@@ -13,7 +13,7 @@ mod topics;
 /// and nothing else would say so.
 #[test]
 #[cfg(target_os = "linux")]
-fn the_processor_allocates_by_mimalloc() {
+fn processor_allocates_with_mimalloc() {
     let mut processor = std::process::Command::new(programs::PROCESSOR);
     let done = processor.arg("--version").env("MIMALLOC_SHOW_STATS", "1").output().unwrap();
     assert!(String::from_utf8_lossy(&done.stderr).contains("arenas"), "{done:?}");

@@ -27,7 +27,7 @@ fn garbage(count: usize) -> Vec<Sent> {
 }
 
 #[tokio::test]
-async fn an_outage_of_postgres_loses_nothing_fills_no_memory_and_costs_no_membership() {
+async fn postgres_outage_keeps_records_memory_and_membership() {
     let postgres = Postgres::private();
     let case = Case::on(&Kafka::shared().address(), &postgres.url()).start().await;
     let session = Duration::from_secs(6);
@@ -57,7 +57,7 @@ async fn an_outage_of_postgres_loses_nothing_fills_no_memory_and_costs_no_member
 }
 
 #[tokio::test]
-async fn a_full_disk_is_named_and_processing_goes_on_when_there_is_room() {
+async fn full_disk_is_reported_and_processing_resumes() {
     let postgres = Postgres::private();
     let Some(disk) = SmallDisk::mount(64, postgres.user_id()) else {
         eprintln!("skipped: a small disk can be mounted by root only");
@@ -84,7 +84,7 @@ async fn a_full_disk_is_named_and_processing_goes_on_when_there_is_room() {
 }
 
 #[tokio::test]
-async fn a_password_that_is_changed_is_named_and_processing_goes_on_when_it_is_right_again() {
+async fn changed_password_is_reported_and_processing_resumes() {
     let (case, role, superuser) = own_role(&Case::shared().build()).await;
     let processor = start(&case, &PROBES);
     case.topic.purchases(0, &[("A", "1", 0)]);
@@ -100,7 +100,7 @@ async fn a_password_that_is_changed_is_named_and_processing_goes_on_when_it_is_r
 }
 
 #[tokio::test]
-async fn a_right_that_is_taken_away_is_named_and_processing_goes_on_when_it_is_back() {
+async fn revoked_permission_is_reported_and_processing_resumes() {
     let (case, role, superuser) = own_role(&Case::shared().build()).await;
     let processor = start(&case, &PROBES);
     case.topic.purchases(0, &[("A", "1", 0)]);
@@ -114,7 +114,7 @@ async fn a_right_that_is_taken_away_is_named_and_processing_goes_on_when_it_is_b
 }
 
 #[tokio::test]
-async fn one_shot_processing_does_not_wait_for_what_is_missing() {
+async fn until_caught_up_fails_on_missing_dependencies() {
     let ends = async |case: &Case, word: &str| {
         let mut processor = start(case, &["--until-caught-up"]);
         assert_eq!(processor.exit_code(LIMIT).await, 1);
@@ -139,7 +139,7 @@ async fn one_shot_processing_does_not_wait_for_what_is_missing() {
 }
 
 #[tokio::test]
-async fn killed_sessions_cost_a_new_connection_and_nothing_else() {
+async fn killed_postgres_sessions_are_reopened() {
     let case = Case::shared().start().await;
     let mut processor = start(&case, &["--workers", "1"]);
     let superuser = case.client_at(&Postgres::shared().superuser_url()).await;
@@ -160,7 +160,7 @@ async fn killed_sessions_cost_a_new_connection_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_broker_that_is_killed_and_comes_back_is_found_again() {
+async fn killed_broker_is_reconnected_after_restart() {
     let kafka = Kafka::private();
     let case = Case::on(&kafka.address(), &Postgres::shared().url()).start().await;
     let mut processor = start(&case, &PROBES);
@@ -177,7 +177,7 @@ async fn a_broker_that_is_killed_and_comes_back_is_found_again() {
 }
 
 #[tokio::test]
-async fn brokers_that_are_not_there_at_the_start_are_waited_for() {
+async fn unreachable_brokers_at_start_are_waited_for() {
     let kafka = Kafka::private();
     let case = Case::on(&kafka.address(), &Postgres::shared().url()).start().await;
     kafka.stop();
@@ -189,7 +189,7 @@ async fn brokers_that_are_not_there_at_the_start_are_waited_for() {
 }
 
 #[tokio::test]
-async fn probes_and_metrics_have_their_documented_names() {
+async fn probes_and_metrics_have_documented_names() {
     let case = Case::shared().start().await;
     let processor = start(&case, &PROBES);
     produce(&case, 5000, 1).await;
@@ -235,7 +235,7 @@ async fn probes_and_metrics_have_their_documented_names() {
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_at_once() {
+async fn second_signal_ends_process_at_once() {
     let postgres = Postgres::private();
     let case = Case::on(&Kafka::shared().address(), &postgres.url()).start().await;
     let mut processor = start(&case, &PROBES);
@@ -253,7 +253,7 @@ async fn a_second_signal_ends_at_once() {
 }
 
 #[tokio::test]
-async fn a_last_batch_that_cannot_be_committed_is_not_called_done() {
+async fn uncommitted_last_batch_fails_the_exit_code() {
     let postgres = Postgres::private();
     let case = Case::on(&Kafka::shared().address(), &postgres.url()).start().await;
     let mut processor = start(&case, &[&["--workers", "1"], &PROBES[..]].concat());
@@ -270,7 +270,7 @@ async fn a_last_batch_that_cannot_be_committed_is_not_called_done() {
 }
 
 #[tokio::test]
-async fn a_clock_that_jumps_by_years_changes_no_fate() {
+async fn clock_jump_of_years_changes_no_fate() {
     let case = Case::shared().spec("watermark: {idleTimeout: 2s}").start().await;
     let mut command = case.command(PROCESSOR);
     command.env("LD_PRELOAD", jumping_clock()).args(PROBES);

@@ -20,7 +20,7 @@ async fn refuses(case: &Case, words: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_topic_or_schema_that_is_missing_is_waited_for_and_named() {
+async fn missing_topic_or_schema_is_reported_and_waited_for() {
     let case = Case::shared().build();
     let waits = start(&case, &[]);
     waits.says("is not set up").await;
@@ -34,7 +34,7 @@ async fn a_topic_or_schema_that_is_missing_is_waited_for_and_named() {
 }
 
 #[tokio::test]
-async fn a_topic_that_was_made_again_while_nobody_ran_is_refused_and_nothing_is_touched() {
+async fn topic_recreated_while_stopped_is_refused() {
     let case = Case::shared().partitions(1).start().await;
     case.topic.purchases(0, &[("A", "1", 0), ("A", "1", 1)]);
     catch_up(&case).await;
@@ -50,7 +50,7 @@ async fn a_topic_that_was_made_again_while_nobody_ran_is_refused_and_nothing_is_
 }
 
 #[tokio::test]
-async fn a_topic_that_is_made_again_while_we_run_is_noticed_before_anything_is_committed() {
+async fn topic_recreated_while_running_commits_nothing() {
     let case = Case::shared().partitions(1).start().await;
     let processor = start(&case, &[]);
     case.topic.purchases(0, &[("A", "1", 0), ("A", "1", 1)]);
@@ -68,7 +68,7 @@ async fn a_topic_that_is_made_again_while_we_run_is_noticed_before_anything_is_c
 }
 
 #[tokio::test]
-async fn a_log_truncated_under_the_stored_offset_stops_everything_and_says_how_much_is_lost() {
+async fn truncated_log_stops_with_number_of_lost_records() {
     let case = Case::shared().partitions(1).start().await;
     case.topic.purchases(0, &[("A", "1", 0)]);
     catch_up(&case).await;
@@ -81,7 +81,7 @@ async fn a_log_truncated_under_the_stored_offset_stops_everything_and_says_how_m
 }
 
 #[tokio::test]
-async fn a_first_start_begins_where_the_log_begins() {
+async fn first_start_reads_from_log_start() {
     let case = Case::shared().partitions(1).start().await;
     case.topic.purchases(0, &[("A", "1", 1), ("A", "1", 2), ("A", "1", 3)]);
     case.topic.truncate(0, 2).await;
@@ -91,7 +91,7 @@ async fn a_first_start_begins_where_the_log_begins() {
 }
 
 #[tokio::test]
-async fn aborted_records_and_markers_are_gaps_and_the_ledger_balances() {
+async fn aborted_records_and_markers_are_counted_as_gaps() {
     let case = Case::shared().partitions(1).start().await;
     let _processor = start(&case, &[]);
     case.topic.transactions(&[
@@ -106,7 +106,7 @@ async fn aborted_records_and_markers_are_gaps_and_the_ledger_balances() {
 }
 
 #[tokio::test]
-async fn a_transaction_that_stays_open_is_waited_for_and_read_when_it_commits() {
+async fn open_transaction_is_read_when_it_commits() {
     let case = Case::shared().partitions(1).start().await;
     let commit = case.topic.open_transaction(&[record(1), record(2)]);
     case.topic.send(&[record(3)]);
@@ -121,7 +121,7 @@ async fn a_transaction_that_stays_open_is_waited_for_and_read_when_it_commits() 
 }
 
 #[tokio::test]
-async fn offsets_that_compaction_removed_are_gaps() {
+async fn compacted_offsets_are_counted_as_gaps() {
     let kafka = Kafka::private_with("log.cleaner.backoff.ms=100\n");
     let config = "cleanup.policy: compact, segment.ms: \"100\", min.cleanable.dirty.ratio: \"0.001\", max.compaction.lag.ms: \"100\"";
     let case = Case::on(&kafka.address(), &Postgres::shared().url()).partitions(1).topic_config(config).start().await;
@@ -140,7 +140,7 @@ async fn offsets_that_compaction_removed_are_gaps() {
 }
 
 #[tokio::test]
-async fn any_bytes_are_a_fate_and_never_a_crash() {
+async fn arbitrary_bytes_have_a_fate_and_never_crash() {
     let case = Case::shared().partitions(1).start().await;
     let mut records: Vec<Sent> = (0..256)
         .flat_map(|byte: i64| {
@@ -165,7 +165,7 @@ async fn any_bytes_are_a_fate_and_never_a_crash() {
 }
 
 #[tokio::test]
-async fn a_poison_producer_does_not_stop_the_rows_of_others() {
+async fn invalid_records_do_not_stop_other_rows() {
     let case = Case::shared().start().await;
     let processor = start(&case, &["--workers", "1"]);
     let (topic, stop) = (case.topic.clone(), std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false)));
@@ -195,7 +195,7 @@ async fn a_poison_producer_does_not_stop_the_rows_of_others() {
 }
 
 #[tokio::test]
-async fn pipelines_with_the_same_topic_do_not_share_a_group() {
+async fn pipelines_on_one_topic_have_separate_groups() {
     let case = Case::shared().partitions(1).start().await;
     let other = case.with_schema(&format!("{}_other", case.settings.pipeline.schema));
     other.apply_schema().await;
@@ -207,7 +207,7 @@ async fn pipelines_with_the_same_topic_do_not_share_a_group() {
 }
 
 #[tokio::test]
-async fn bad_flags_and_bad_files_end_with_two() {
+async fn invalid_flags_and_files_exit_2() {
     let case = Case::shared().build();
     for arguments in [&["--workers", "0"][..], &["--http", "here"], &["--session-timeout", "soon"], &["--fly"]] {
         assert_eq!(start(&case, arguments).exit_code(Duration::from_secs(60)).await, 2, "{arguments:?}");
