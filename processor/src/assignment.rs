@@ -1,4 +1,4 @@
-//! Which partitions a worker owns, and what it does next about them.
+//! The partitions of a worker: which it owns, and the next step for them.
 //!
 //! A state machine without client, thread or clock: events and the current time go in, [`Action`]s come out, and the worker
 //! executes them in the order given. `model` checks it against random interleavings of a group, a store and a consumer.
@@ -54,8 +54,8 @@ pub(crate) enum Action {
     Claim(Vec<i32>),
     /// Request to the committer: commit a batch of everything the engine has taken.
     Commit,
-    /// Request to the committer: confirm the idle partitions. Without an idle partition there is no request, and the worker
-    /// calls [`Assignment::nothing_to_confirm`].
+    /// Request to the committer: confirm the idle partitions. If no partition is idle, the worker calls
+    /// [`Assignment::nothing_to_confirm`] instead.
     ConfirmIdle,
     /// Request to the committer: read the position of every partition.
     ReadProgress,
@@ -240,7 +240,7 @@ impl Assignment {
         assert_eq!(request, Some(Request::Commit), "a commit was confirmed without a request for it");
     }
 
-    /// There is no idle partition to confirm: [`Action::ConfirmIdle`] led to no request.
+    /// No partition is idle: [`Action::ConfirmIdle`] led to no request.
     pub(crate) fn nothing_to_confirm(&mut self) {
         self.committed();
     }

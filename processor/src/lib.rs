@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A worker never waits for Postgres, and a committer never for Kafka: while one batch is being committed, the worker fills
-//! the next. `assignment` decides which partitions a worker owns and what it does next; `commit_schedule`, `idle`, `watchdog`
+//! the next. `assignment` decides which partitions a worker owns and its next step; `commit_schedule`, `idle`, `watchdog`
 //! and `table` decide the rest. These modules have neither client nor clock.
 
 pub mod args;

@@ -26,8 +26,19 @@ struct Metrics(Arc<State>);
 
 impl Collector for Metrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
-        let View { counts, rejected, lateness, commits, partitions, watermark, open_windows, last_commit, .. } =
-            self.0.view();
+        let View {
+            offsets: _,
+            counts,
+            rejected,
+            lateness,
+            commits,
+            partitions,
+            watermark,
+            closed_until: _,
+            open_windows,
+            last_commit,
+            problems: _,
+        } = self.0.view();
         let encoder = &mut encoder;
 
         let fates = [

@@ -244,7 +244,7 @@ impl Worker {
                 Action::Assign(offsets) => {
                     self.consumer.incremental_assign(&self.at_offsets(&offsets))?;
                     let partitions: Vec<i32> = self.assignment.owned().keys().copied().collect();
-                    tracing::info!("{}: assigned partitions {partitions:?}", self.name);
+                    tracing::info!("{}: partitions {partitions:?} are assigned", self.name);
                     self.state.clear_problem(&self.name);
                 }
                 Action::Unassign(partitions) => {

@@ -1,4 +1,4 @@
-//! The one-shot commands: what they do, what they say, and how they end.
+//! The commands that end by themselves: effects, output and exit codes.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -119,7 +119,7 @@ fn retail_under_other_name_runs_that_program() {
     std::fs::remove_dir_all(directory).unwrap();
 }
 
-/// The command fails with one sentence that has all of `words`.
+/// The command fails with one sentence that contains all of `words`.
 fn fails(case: &Case, command: &str, words: &[&str]) {
     let (code, said, error) = ended(&run(case, &[command]));
     assert_eq!((code, said.as_str(), error.trim_end().lines().count()), (1, "", 1), "{command}: {error}");

@@ -1,4 +1,4 @@
-//! `retail run`: everything in one process.
+//! `retail run`: producer and processor in one process.
 
 use std::time::Duration;
 

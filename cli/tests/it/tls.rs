@@ -1,4 +1,4 @@
-//! The commands on a Kafka and a Postgres that let nobody in who does not encrypt and prove who he is.
+//! The commands with a Kafka and a Postgres that require encryption and credentials.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -8,7 +8,7 @@ use retail_testbed::{Certificates, Program, SecureKafka, SecurePostgres};
 
 use crate::RETAIL;
 
-/// A pipeline of a test's own, in a file.
+/// A pipeline in a file of its own.
 fn file(name: &str, kafka: &str, database: &str) -> PathBuf {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() % 100_000_000;
     let name = format!("{name}-{now}");
@@ -24,7 +24,7 @@ fn file(name: &str, kafka: &str, database: &str) -> PathBuf {
     file
 }
 
-/// Topic, schema, purchases, sums, and the proof, as a user types it.
+/// Topic, schema, run and verification, as a user types the commands.
 async fn everything(file: &PathBuf, environment: &[(&str, String)]) {
     let command = |arguments: &[&str]| {
         let mut command = Command::new(RETAIL);

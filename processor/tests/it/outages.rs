@@ -1,4 +1,4 @@
-//! Servers that go away, refuse, or are full; clocks that jump; signals.
+//! Servers that fail, reject or run out of space; clocks that jump; signals.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::programs::{LIMIT, PROCESSOR, catch_up, http, produce, start, until, u
 
 const PROBES: [&str; 2] = ["--http", "127.0.0.1:0"];
 
-/// A role of the test's own, which owns the pipeline's schema, and a session of the superuser.
+/// A separate role that owns the pipeline's schema, and a session of the superuser.
 async fn own_role(case: &Case) -> (Case, String, Client) {
     let superuser = case.client_at(&Postgres::shared().superuser_url()).await;
     let role = format!("role_{}", case.settings.pipeline.schema);
@@ -37,7 +37,7 @@ async fn postgres_outage_keeps_records_memory_and_membership() {
     postgres.stop();
     let began = Instant::now();
     let mut sent = 1;
-    // Longer than the group waits for us, and more than we may keep.
+    // Longer than the session timeout, and more records than the worker may hold.
     while began.elapsed() < session * 2 || sent < 200_000 {
         case.topic.send(&garbage(20_000));
         sent += 20_000;
@@ -49,8 +49,8 @@ async fn postgres_outage_keeps_records_memory_and_membership() {
     until_ready(&processor, 200, "ready").await;
     let said = processor.output();
     assert!(!said.contains("released partitions") && !said.contains("fenced"), "{said}");
-    // Four batches of 16 MiB at the worst (one filled, one on its way, that one encoded in a buffer that doubles), as much
-    // that was fetched, and the program with what its allocator keeps: half of what was sent at most.
+    // At most four batches of 16 MiB (one that fills, one that is committed, and its encoding in a buffer that doubles), as much
+    // of fetched records, and the program with its allocator: together at most half of the sent bytes.
     let memory = processor.peak_memory_mib();
     assert!(memory < 200, "{memory} MiB while {} MB of garbage came", sent / 1000);
     case.assert_exact().await;
@@ -197,8 +197,8 @@ async fn probes_and_metrics_have_documented_names() {
     until_ready(&processor, 200, "ready").await;
     assert_eq!(http(&processor, "/livez").await.0, 200);
     assert_eq!(http(&processor, "/").await.0, 404);
-    // Also after the second worker has joined, and while it takes a partition over. A commit is counted when its answer is
-    // there, which is after its rows are.
+    // Also after the second worker has joined, and while it claims a partition. A commit is counted when its reply arrives,
+    // later than its rows become visible.
     let counted = |metrics: &str| -> u64 {
         let value = |fate: &str| {
             let name = format!("retail_records_total{{fate=\"{fate}\"}} ");
@@ -226,7 +226,7 @@ async fn probes_and_metrics_have_documented_names() {
     ] {
         assert!(metrics.contains(name), "{name} is not in\n{metrics}");
     }
-    // Two first commits at the same moment leave it to the next one to say how far both are.
+    // After two simultaneous first commits, only the next commit computes the watermark.
     produce(&case, 10, 2).await;
     eventually("the watermark is known", async || {
         http(&processor, "/metrics").await.1.contains("\nretail_watermark_timestamp_seconds ").then_some(())
@@ -281,7 +281,7 @@ async fn clock_jump_of_years_changes_no_fate() {
     let (_, metrics) = http(&jumping, "/metrics").await;
     assert!(metrics.contains("retail_last_commit_timestamp_seconds "));
     case.assert_exact().await;
-    // The same topic with a clock that stands still has the same rows and the same ledger.
+    // The same topic with a clock that does not jump gives the same rows and the same ledger.
     let other = case.with_schema(&format!("{}_other", case.settings.pipeline.schema));
     other.apply_schema().await;
     catch_up(&other).await;

@@ -1,4 +1,4 @@
-//! What the processor makes of a topic, when nothing goes wrong.
+//! Processing a topic without faults.
 
 use retail_testbed::{Case, Sent, at, purchase};
 
@@ -147,7 +147,7 @@ async fn all_partitions_idle_hold_keeps_watermark() {
         "SELECT count(*) = 2 AND bool_and(idle_confirmed IS NOT NULL) FROM partition_progress",
     )
     .await;
-    // Confirmed once more: what the first confirmation could do is done.
+    // After the second confirmation, the effects of the first are complete.
     let confirmed = case.text("SELECT max(idle_confirmed) FROM partition_progress").await;
     let again = format!("SELECT min(idle_confirmed) > '{confirmed}' FROM partition_progress");
     until(&case, "both are idle still", &again).await;
@@ -179,7 +179,7 @@ async fn until_caught_up_without_records_ends_at_once() {
 #[tokio::test]
 async fn producer_clock_ahead_makes_no_other_event_late() {
     let case = Case::shared().partitions(1).start().await;
-    // Event time half an hour ahead of the record's own: allowed, and it moves the watermark no further than the record.
+    // Event time half an hour ahead of the record's timestamp: allowed, but the watermark does not pass that timestamp.
     let value = |seconds| Some(purchase("A", "1", seconds));
     case.topic.send(&[
         Sent { partition: 0, timestamp: 3600, value: value(3600 + 1800) },
@@ -196,7 +196,7 @@ async fn producer_clock_ahead_makes_no_other_event_late() {
 async fn signal_commits_before_the_trigger() {
     let case = Case::shared().spec("trigger: 1h").start().await;
     case.topic.purchases(0, &[("A", "1", 0)]);
-    // Whether the signal comes after the second batch was read is for the machine to decide: try again until it did.
+    // The signal may arrive before the second batch was read: repeat until it arrives after that.
     retail_testbed::eventually("a signal finds a batch that waits", async || {
         let mut processor = start(&case, &["--workers", "1"]);
         until(&case, "the first batch is committed", "SELECT sum(consumed) > 0 FROM ledger").await;

@@ -1,4 +1,4 @@
-//! Workers come and go, partitions are added: nothing is lost, nothing counted twice.
+//! Workers join and leave, partitions are added: no record is lost or counted twice.
 
 use retail_testbed::Case;
 
@@ -50,7 +50,7 @@ async fn partitions_added_while_running_reopen_no_window() {
     case.topic.purchases(0, &[("A", "1", 0), ("A", "1", 4000)]);
     until(&case, "a window is closed", "SELECT count(*) = 1 FROM retail_final").await;
     case.topic.grow(2).await;
-    // One for the closed window, one for an open one.
+    // One record for the closed window, one for an open window.
     case.topic.purchases(1, &[("B", "1", 10), ("B", "2", 3900)]);
     until(&case, "the new partition is consumed", "SELECT consumed = 2 FROM ledger WHERE partition = 1").await;
     assert_eq!(case.ledger().await[1], "2 = 1 applied + 1 late + 0 invalid + 0 future + 0 gaps");

@@ -1,4 +1,4 @@
-//! Topics that are missing, changed behind our back, or strange.
+//! Topics that are missing, replaced, truncated or unusual.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ fn record(seconds: i64) -> Sent {
     Sent { partition: 0, timestamp: seconds, value: Some(purchase("A", "1", seconds)) }
 }
 
-/// A processor that ends by itself fails, and says all of `words`.
+/// With `--until-caught-up`, the processor fails, and its output has all of `words`.
 async fn refuses(case: &Case, words: &[&str]) {
     let mut processor = start(case, &["--until-caught-up"]);
     assert_eq!(processor.exit_code(LIMIT).await, 1);
@@ -61,7 +61,7 @@ async fn topic_recreated_while_running_commits_nothing() {
         retail_kafka::topic::ensure(&case.settings.kafka, &case.settings.pipeline.topic).await.ok()
     })
     .await;
-    // More records than the old one had: offsets alone would not tell.
+    // More records than the old topic had: offsets alone would not show the difference.
     case.topic.purchases(0, &[("B", "1", 0), ("B", "1", 1), ("B", "1", 2), ("B", "1", 3)]);
     processor.says("was deleted and recreated").await;
     assert_eq!((case.retail().await, case.ledger().await), before);
@@ -128,7 +128,7 @@ async fn compacted_offsets_are_counted_as_gaps() {
     for seconds in 0..50 {
         case.topic.keyed(0, "the same", &purchase("A", "1", seconds));
     }
-    // A segment is compacted once a newer one has begun.
+    // A segment is compacted once a newer one exists.
     eventually("the log is compacted", async || {
         case.topic.keyed(0, "another", &purchase("A", "1", 50));
         (case.topic.read(1)[0].len() < 20).then_some(())
@@ -190,7 +190,7 @@ async fn invalid_records_do_not_stop_other_rows() {
     let memory = processor.peak_memory_mib();
     until_consumed(&case, sent as i64 + 5).await;
     assert_eq!(case.text("SELECT count(*) FROM dead_letter").await, sent.to_string());
-    // Two batches of 16 MiB, what is fetched, and the program: far from what was sent.
+    // Two batches of 16 MiB, the fetched records and the program: far below the sent bytes.
     assert!(memory < 250, "{memory} MiB after {sent} records of garbage");
 }
 

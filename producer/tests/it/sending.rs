@@ -1,4 +1,4 @@
-//! What the program promises to whoever starts it.
+//! The documented behaviour of the program.
 
 use std::process::Output;
 use std::time::Duration;
@@ -15,7 +15,7 @@ fn summary(output: &Output) -> serde_json::Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
 }
 
-/// Key and value of everything in a topic, partition by partition.
+/// Keys and values of all records of a topic, by partition.
 fn contents(case: &Case) -> Vec<Vec<(Vec<u8>, Vec<u8>)>> {
     case.topic.read(2)
 }

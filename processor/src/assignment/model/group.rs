@@ -1,7 +1,7 @@
 //! The consumer group and librdkafka's side of it, with cooperative rebalancing.
 //!
-//! As in librdkafka 2: a member has at most one rebalance without an answer and reads only what is already fetched meanwhile;
-//! any incremental assign answers an assignment, any incremental unassign answers a revocation.
+//! As in librdkafka 2: a member has at most one rebalance without an answer and meanwhile reads only records that were fetched
+//! before; any incremental assign answers an assignment, any incremental unassign answers a revocation.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -36,7 +36,7 @@ enum Reply {
     Progress(Vec<Claimed>),
 }
 
-/// What is with the committer.
+/// A request at the committer, or its reply.
 #[derive(Debug)]
 enum InFlight {
     Request(Request),
