@@ -1,4 +1,4 @@
-//! `retail verify`, `retail validate` and `retail crd`: what changes nothing.
+//! `retail verify`, `retail validate` and `retail crd`: the commands that change nothing.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ pub(crate) struct VerifyArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct ValidateArgs {
-    /// The pipeline.yaml; - reads standard input
+    /// Path of the pipeline.yaml; - reads standard input
     #[arg(short, long, value_name = "FILE", env = "RETAIL_PIPELINE")]
     file: PathBuf,
 }
@@ -59,8 +59,8 @@ fn bar() -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} offsets read again, {per_sec}");
-    ProgressBar::new(0).with_style(style.expect("the template is one"))
+    let style = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} offsets verified, {per_sec}");
+    ProgressBar::new(0).with_style(style.expect("the template is valid"))
 }
 
 fn in_words(report: &Report) -> String {
@@ -68,18 +68,18 @@ fn in_words(report: &Report) -> String {
         report;
     let number = |count: usize| HumanCount(count as u64);
     let mut text = match difference {
-        None => "equal: everything is as the topic says\n".to_owned(),
-        Some(difference) => format!("DIFFERENT: {difference}\n{} differences in all\n", number(*differences)),
+        None => "equal: Postgres matches the topic\n".to_owned(),
+        Some(difference) => format!("DIFFERENT: {difference}\n{} differences in total\n", number(*differences)),
     };
     text += &format!(
-        "{} offsets of {partitions} partitions judged again; {} rows and {} dead letters compared\n",
+        "recomputed {} offsets of {partitions} partitions; compared {} rows and {} dead letters\n",
         HumanCount(offsets.unsigned_abs()),
         number(*rows),
         number(*dead_letters)
     );
     if *dead_letters_missing > 0 {
         text += &format!(
-            "{} dead letters are not there: dropped by lateEvents: Drop, or deleted\n",
+            "{} dead letters are missing: not kept with lateEvents: Drop, or deleted since\n",
             number(*dead_letters_missing)
         );
     }
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_says_the_first_difference_first() {
+    fn report_starts_with_the_first_difference() {
         let equal = Report {
             equal: true,
             difference: None,
@@ -115,8 +115,8 @@ mod tests {
             dead_letters_missing: 0,
         };
         insta::assert_snapshot!(in_words(&equal), @r"
-        equal: everything is as the topic says
-        1,234,567 offsets of 4 partitions judged again; 1,000 rows and 50,000 dead letters compared
+        equal: Postgres matches the topic
+        recomputed 1,234,567 offsets of 4 partitions; compared 1,000 rows and 50,000 dead letters
         ");
         let different = Report {
             equal: false,
@@ -127,9 +127,9 @@ mod tests {
         };
         insta::assert_snapshot!(in_words(&different), @r"
         DIFFERENT: partition 0: applied is 7, and must be 8
-        2 differences in all
-        1,234,567 offsets of 4 partitions judged again; 1,000 rows and 50,000 dead letters compared
-        3 dead letters are not there: dropped by lateEvents: Drop, or deleted
+        2 differences in total
+        recomputed 1,234,567 offsets of 4 partitions; compared 1,000 rows and 50,000 dead letters
+        3 dead letters are missing: not kept with lateEvents: Drop, or deleted since
         ");
     }
 }

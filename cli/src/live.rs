@@ -1,4 +1,4 @@
-//! What a person who watches sees: a few lines that stay in place on a terminal, a line now and then elsewhere.
+//! The live view of `retail run`: a few lines that stay in place on a terminal, otherwise a log line every ten seconds.
 
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
@@ -8,26 +8,26 @@ use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressStyle};
 use retail_processor::state::{State, View};
 use retail_producer::run::Sent;
 
-/// How often the lines change on a terminal.
+/// Interval of updates on a terminal.
 const FRAME: Duration = Duration::from_millis(200);
 
-/// How often a line is logged elsewhere.
+/// Interval of log lines without a terminal.
 const LINE: Duration = Duration::from_secs(10);
 
-/// Where everything goes that stays: on a terminal above the live lines, else straight to standard output and error.
+/// The output of this process: above the live lines on a terminal, otherwise directly to standard output and error.
 #[derive(Clone)]
 pub(crate) struct Screen {
     lines: Option<MultiProgress>,
 }
 
 impl Screen {
-    /// A live one if both outputs are terminals.
+    /// With live lines if both outputs are terminals.
     pub(crate) fn new() -> Self {
         let live = std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
         Self { lines: live.then(MultiProgress::new) }
     }
 
-    /// Does something that writes, out of the way of the live lines.
+    /// Calls `write`, which prints above the live lines.
     pub(crate) fn above<T>(&self, write: impl FnOnce() -> T) -> T {
         match &self.lines {
             Some(lines) => lines.suspend(write),
@@ -35,7 +35,7 @@ impl Screen {
         }
     }
 
-    /// Shows the state until the task is dropped. `sent` is there if we send, too.
+    /// Shows the state until the future is dropped; `sent` with a producer only.
     pub(crate) async fn show(&self, state: &State, sent: Option<&Sent>) {
         let mut rates = Rates::default();
         rates.per_second(Instant::now(), 0, 0);
@@ -50,7 +50,7 @@ impl Screen {
             }
         };
         let bar = lines.add(ProgressBar::new_spinner());
-        bar.set_style(ProgressStyle::with_template("{msg}").expect("the template is one"));
+        bar.set_style(ProgressStyle::with_template("{msg}").expect("the template is valid"));
         let _cleared = Cleared(bar.clone());
         loop {
             let (sent, read) = rates.per_second(Instant::now(), sent.map_or(0, Sent::events), state.read());
@@ -60,7 +60,7 @@ impl Screen {
     }
 }
 
-/// Takes its lines from the screen at the end.
+/// Removes the live lines when dropped.
 struct Cleared(ProgressBar);
 
 impl Drop for Cleared {
@@ -88,20 +88,20 @@ pub(crate) fn printer(screen: &Screen) -> Arc<dyn Fn(&str) + Send + Sync> {
     Arc::new(move |text| screen.above(|| retail_runtime::process::print_text(text)))
 }
 
-/// How many a second, over the last few seconds.
+/// Rates per second, over the last few seconds.
 #[derive(Default, Debug)]
 struct Rates {
-    /// When, how many sent, how many read.
+    /// Time, purchases sent, records read.
     before: std::collections::VecDeque<(Instant, u64, u64)>,
 }
 
 impl Rates {
-    /// Over how long a rate is taken.
+    /// The time over which a rate is computed.
     const SPAN: Duration = Duration::from_secs(3);
 
     fn per_second(&mut self, now: Instant, sent: u64, read: u64) -> (u64, u64) {
         self.before.push_back((now, sent, read));
-        // The oldest that is kept is at least as old as the span, if there is one.
+        // Keeps one sample that is at least as old as the span.
         while self.before.get(1).is_some_and(|(then, _, _)| now.duration_since(*then) >= Self::SPAN) {
             self.before.pop_front();
         }
@@ -112,12 +112,12 @@ impl Rates {
     }
 }
 
-/// What is shown at one moment.
+/// The lines at one moment.
 struct Frame<'a> {
     view: &'a View,
-    /// Purchases sent a second.
+    /// Purchases sent per second.
     sent: u64,
-    /// Records read a second.
+    /// Records read per second.
     read: u64,
     now: SystemTime,
 }
@@ -134,7 +134,7 @@ impl Frame<'_> {
             lag.map_or_else(|| "unknown".to_owned(), count)
         )];
         lines.push(match view.watermark {
-            Some(watermark) => format!("watermark {watermark}, {} windows open", view.open_windows),
+            Some(watermark) => format!("watermark {watermark}, {} open windows", view.open_windows),
             None => "no watermark yet".to_owned(),
         });
         let counts = view.counts;
@@ -151,9 +151,9 @@ impl Frame<'_> {
         ));
         let commits = view.commits.get("committed").copied().unwrap_or_default();
         if let Some(ago) = view.last_commit.and_then(|time| self.now.duration_since(time).ok()) {
-            lines.push(format!("{} commits, the last {:.1} s ago", HumanCount(commits), ago.as_secs_f64()));
+            lines.push(format!("{} commits, last {:.1} s ago", HumanCount(commits), ago.as_secs_f64()));
         }
-        lines.extend(view.troubles.iter().map(|(who, what)| format!("{who}: {what}")));
+        lines.extend(view.problems.iter().map(|(component, problem)| format!("{component}: {problem}")));
         lines
     }
 }
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_frame_shows_rate_lag_watermark_windows_fates_that_add_up_and_the_last_commit() {
+    fn frame_shows_rates_lag_watermark_fates_and_last_commit() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
         let mut view = View {
             offsets: 12_345,
@@ -186,17 +186,17 @@ mod tests {
         let text = |view: &View| Frame { view, sent: 2000, read: 1999, now }.lines().join("\n");
         insta::assert_snapshot!(text(&view), @r"
         sent 2,000/s, read 1,999/s, lag 1,004
-        watermark 2025-01-01T00:00:00Z, 13 windows open
+        watermark 2025-01-01T00:00:00Z, 13 open windows
         12,345 offsets = 12,000 applied + 300 late + 40 invalid + 4 future + 1 gaps
-        17 commits, the last 0.4 s ago
+        17 commits, last 0.4 s ago
         ");
         view.offsets += 1;
-        view.troubles.insert("kafka".to_owned(), "nobody answers".to_owned());
-        assert!(text(&view).contains("12,346 offsets ≠ 12,000") && text(&view).ends_with("\nkafka: nobody answers"));
+        view.problems.insert("kafka".to_owned(), "no broker answers".to_owned());
+        assert!(text(&view).contains("12,346 offsets ≠ 12,000") && text(&view).ends_with("\nkafka: no broker answers"));
     }
 
     #[test]
-    fn a_rate_is_that_of_the_last_three_seconds() {
+    fn rate_covers_the_last_three_seconds() {
         let start = Instant::now();
         let mut rates = Rates::default();
         assert_eq!(rates.per_second(start, 0, 0), (0, 0));

@@ -1,7 +1,7 @@
-//! `retail`: one RetailPipeline from a shell. Each subcommand has a module that does it; here they are named.
+//! `retail`: runs, provisions and checks one RetailPipeline from a shell. Each subcommand has its own module.
 //!
-//! Started under the name of one of the other programs it is that one: what they share, nearly all of it, is then in an image
-//! once.
+//! Started under the name of another program of this project, it runs that program: an image then holds the shared code, nearly
+//! all of it, once.
 
 mod check;
 mod live;
@@ -16,14 +16,14 @@ use clap::{Parser, Subcommand};
 use retail_runtime::args::{PipelineArgs, Settings};
 use retail_runtime::process;
 
-/// Why not the C library's: see the workspace's Cargo.toml.
+/// The workspace's Cargo.toml gives the reason for this allocator.
 #[cfg(target_os = "linux")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Runs, provisions and checks a RetailPipeline without a cluster.
 ///
-/// Exit codes: 0 done, 1 failed, 2 bad usage or bad pipeline.yaml.
+/// Exit codes: 0 done, 1 failed, 2 wrong usage or invalid pipeline.yaml.
 #[derive(Parser, Debug)]
 #[command(name = "retail", version)]
 struct Args {
@@ -33,17 +33,17 @@ struct Args {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Make topic and schema, send simulated purchases if the file asks for them, and process; Ctrl-C drains
+    /// Create topic and schema, run producer and processor; Ctrl-C commits and exits
     Run(run::RunArgs),
-    /// Make the topic, or add the partitions that it lacks
+    /// Create the topic, or add missing partitions and settings
     ApplyTopic(PipelineArgs),
-    /// Make the Postgres schema, or bring it up to date
+    /// Create or upgrade the Postgres schema
     ApplySchema(PipelineArgs),
-    /// Compute everything again from the topic, the slow and obvious way, and compare with what is in Postgres
+    /// Recompute all results from the topic with a second implementation, and compare them with Postgres
     Verify(check::VerifyArgs),
-    /// Say whether a pipeline.yaml is valid, and everything that is not
+    /// Check a pipeline.yaml and report all problems
     Validate(check::ValidateArgs),
-    /// Say what the operator would do for a pipeline.yaml: from nothing, or from what another one declares
+    /// Show what the operator would do for a new or a changed pipeline.yaml
     Plan(plan::PlanArgs),
     /// Print the CustomResourceDefinition
     Crd,
@@ -71,7 +71,7 @@ fn retail() -> ExitCode {
     }
 }
 
-/// Reads the pipeline and does something with it.
+/// Runs a command on the pipeline.
 fn with_settings(args: PipelineArgs, act: impl AsyncFnOnce(&Settings) -> ExitCode) -> ExitCode {
     process::log_to_stderr();
     match args.load() {

@@ -1,4 +1,4 @@
-//! `retail plan`: what the operator would do, without a cluster.
+//! `retail plan`: shows the operator's actions without a cluster.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,11 +13,11 @@ use retail_runtime::process;
 
 #[derive(Args, Debug)]
 pub(crate) struct PlanArgs {
-    /// The pipeline.yaml; - reads standard input
+    /// Path of the pipeline.yaml; - reads standard input
     #[arg(short, long, value_name = "FILE", env = "RETAIL_PIPELINE")]
     file: PathBuf,
 
-    /// The pipeline.yaml that holds now, for what would change; without it, nothing is there yet
+    /// Path of the current pipeline.yaml, to show changes only [default: show the creation]
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
 
@@ -26,7 +26,7 @@ pub(crate) struct PlanArgs {
     image: String,
 }
 
-/// Why there is no plan. Exit code 2.
+/// Why there is no plan; exit code 2.
 #[derive(Debug, thiserror::Error)]
 enum PlanError {
     #[error(transparent)]
@@ -35,7 +35,7 @@ enum PlanError {
     Unusable { path: String, message: String },
     #[error("{0}")]
     Immutable(String),
-    #[error("{0} and {1} are two pipelines: only one of the same name and namespace can take its place")]
+    #[error("--from names pipeline {0}, but the new file pipeline {1}: give both the same name and namespace")]
     Different(String, String),
 }
 
@@ -58,13 +58,13 @@ fn in_words(args: &PlanArgs) -> Result<String, PlanError> {
     if name(&old) != name(&new) {
         return Err(PlanError::Different(name(&old), name(&new)));
     }
-    let resource = |text: &str| retail_api::validate::read(text).expect("it was valid a moment ago");
+    let resource = |text: &str| retail_api::validate::read(text).expect("the text was parsed before");
     check_update(&resource(&new_text), &resource(&old_text))
         .map_err(|problems| PlanError::Immutable(problems.join("\n")))?;
     Ok(offline::from_declared(&old, &new, &settings).to_string())
 }
 
-/// Reads a file, and says what is wrong with it as every other command does.
+/// Reads a file, with the error messages of the other commands.
 fn read(path: &Path) -> Result<(String, Valid), PlanError> {
     let text = retail_api::Pipeline::read_text(path)?;
     retail_api::Pipeline::parse_named(&text, path)?;

@@ -1,4 +1,4 @@
-//! `retail apply-topic` and `retail apply-schema`: what a pipeline stands on, made with the operator's own code.
+//! `retail apply-topic` and `retail apply-schema`: create topic and schema with the operator's code.
 
 use std::process::ExitCode;
 
@@ -11,46 +11,42 @@ use retail_store::provision;
 
 pub(crate) async fn apply_topic(settings: &Settings) -> ExitCode {
     match ensure_topic(settings).await {
-        Ok(said) => process::said(&said),
+        Ok(text) => process::said(&text),
         Err(error) => process::failed(&error),
     }
 }
 
 pub(crate) async fn apply_schema(settings: &Settings) -> ExitCode {
     match ensure_schema(settings).await {
-        Ok(said) => process::said(&said),
+        Ok(text) => process::said(&text),
         Err(error) => process::failed(&error),
     }
 }
 
-/// Makes the topic and says so in words.
+/// Creates or changes the topic. Returns the text to print.
 pub(crate) async fn ensure_topic(settings: &Settings) -> Result<String, KafkaError> {
     let name = &settings.pipeline.topic.name;
     let Ensured { description, actions, differences } =
         topic::ensure(&settings.kafka, &settings.pipeline.topic).await?;
     let partitions = description.partitions;
-    let mut said = match actions.first() {
-        Some(Action::Create) => format!("topic \"{name}\" created with {partitions} partitions"),
-        Some(Action::Grow { from, to }) => format!("topic \"{name}\" has grown from {from} to {to} partitions"),
-        Some(Action::Alter(_)) | None => format!("topic \"{name}\" is there, with {partitions} partitions"),
+    let mut text = match actions.first() {
+        Some(Action::Create) => format!("created topic \"{name}\" with {partitions} partitions"),
+        Some(Action::Grow { from, to }) => format!("grew topic \"{name}\" from {from} to {to} partitions"),
+        Some(Action::Alter(_)) | None => format!("topic \"{name}\" exists with {partitions} partitions"),
     };
     for action in &actions {
         if let Action::Alter(settings) = action {
-            settings.iter().for_each(|setting| said += &format!("\nset {setting}"));
+            settings.iter().for_each(|setting| text += &format!("\nset {setting}"));
         }
     }
     for difference in differences {
-        said += &format!("\nleft alone: {difference}");
+        text += &format!("\nnot changed: {difference}");
     }
-    Ok(said)
+    Ok(text)
 }
 
-/// Makes the schema and says so in words.
+/// Creates or upgrades the schema. Returns the text to print.
 pub(crate) async fn ensure_schema(settings: &Settings) -> Result<String, DatabaseError> {
     provision::apply(&settings.database, &settings.pipeline).await?;
-    Ok(format!(
-        "schema \"{}\" is there and up to date in postgres at {}",
-        settings.pipeline.schema,
-        settings.database.address()
-    ))
+    Ok(format!("schema \"{}\" is up to date in Postgres at {}", settings.pipeline.schema, settings.database.address()))
 }

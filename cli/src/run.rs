@@ -66,13 +66,13 @@ pub(crate) fn run(args: RunArgs) -> ExitCode {
 struct Run {
     settings: Settings,
     processor: ProcessorArgs,
-    /// What is sent, if anything.
+    /// The producer's plan; `None` without a producer.
     plan: Option<Plan>,
     screen: Screen,
 }
 
 impl Run {
-    /// Runs until `stop` is set; then first the producer ends, and after it the processor, which commits what it has read.
+    /// Runs until `stop` is set. Then the producer ends first, and the processor after it, once its records are committed.
     async fn run(self, stop: watch::Receiver<bool>) -> Result<(), RunError> {
         let Self { settings, processor, plan, screen } = self;
         tracing::info!("{}", provision::ensure_topic(&settings).await?);
@@ -81,14 +81,15 @@ impl Run {
         let sent = plan.is_some().then(|| Arc::new(Sent::default()));
         let (stop_processor, processor_stopped) = watch::channel(false);
         let processor = Processor {
-            options: processor.options(false),
+            args: processor,
+            until_caught_up: false,
             state: Arc::clone(&state),
             print: printer(&screen),
             settings: settings.clone(),
         };
         let sending = async {
             let result = match (plan, &sent) {
-                (Some(plan), Some(sent)) => send(settings, plan, sent, stop).await.map(said),
+                (Some(plan), Some(sent)) => send(settings, plan, sent, stop).await.map(log_summary),
                 _ => {
                     let mut stop = stop;
                     let _ended = stop.wait_for(|stop| *stop).await;
@@ -101,7 +102,7 @@ impl Run {
         let work = async { tokio::join!(sending, processor.run(processor_stopped)) };
         let (sending, processing) = tokio::select! {
             results = work => results,
-            () = screen.show(&state, sent.as_deref()) => unreachable!("it never ends"),
+            () = screen.show(&state, sent.as_deref()) => unreachable!("it does not return"),
         };
         sending?;
         processing?;
@@ -109,29 +110,29 @@ impl Run {
     }
 }
 
-/// Sends purchases, on a thread that may block, until it is told to stop.
+/// Sends purchases on a blocking thread, until `stop` is set.
 async fn send(
     settings: Settings,
     plan: Plan,
     sent: &Arc<Sent>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<Summary, ProducerError> {
-    let told = Arc::new(AtomicBool::new(false));
-    let (flag, sent) = (Arc::clone(&told), Arc::clone(sent));
+    let stopping = Arc::new(AtomicBool::new(false));
+    let (flag, sent) = (Arc::clone(&stopping), Arc::clone(sent));
     let mut sending = tokio::task::spawn_blocking(move || {
         produce(&settings.kafka, &settings.pipeline.topic.name, &plan, &flag, &sent)
     });
     let result = tokio::select! {
         result = &mut sending => result,
         _ = stop.wait_for(|stop| *stop) => {
-            told.store(true, Ordering::Relaxed);
+            stopping.store(true, Ordering::Relaxed);
             sending.await
         }
     };
-    result.expect("sending does not panic")
+    result.expect("the producer does not panic")
 }
 
-fn said(summary: Summary) {
-    let Summary { events, acknowledged, failed, seconds, .. } = summary;
+fn log_summary(summary: Summary) {
+    let Summary { events, bytes: _, acknowledged, failed, seconds } = summary;
     tracing::info!("sent {events} purchases in {seconds:.1} s: {acknowledged} acknowledged, {failed} failed");
 }

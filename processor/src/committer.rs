@@ -1,7 +1,7 @@
-//! The store's side of one worker: one request after the other, each carried through whatever happens to the connection.
+//! Executes the requests of one worker in Postgres, one at a time, and repeats them when the connection is lost.
 //!
-//! A commit that was sent is never sent again before the store has said what became of it, and a batch that is fenced is
-//! never sent again at all: it was judged by rules that no longer hold.
+//! A commit without a reply is sent again only after the store has reported that it was not committed. A fenced batch is never
+//! sent again: its records were judged by an outdated epoch or lateness floor.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,69 +12,68 @@ use std::time::{Duration, Instant};
 use retail_connection::ErrorKind;
 use retail_engine::Timestamp;
 use retail_runtime::args::Settings;
-use retail_store::DatabaseError;
-use retail_store::{Claimed, Closed, Commit, Outcome, RowKey, Store};
+use retail_store::{Claimed, Closed, Commit, DatabaseError, Outcome, RowKey, Store};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::scout::Scout;
+use crate::log_end_poller::LogEndPoller;
 use crate::state::State;
 use crate::table;
 
-/// The first pause before a connection is tried again; it doubles up to the longest.
+/// The first pause before the connection is opened again; it doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// How soon a close that another worker was faster with is tried again. It takes milliseconds.
+/// Pause before windows are closed again after another worker held the lock. Closing takes milliseconds.
 const CLOSE_AGAIN: Duration = Duration::from_millis(100);
 
-/// What a worker asks for. It asks for one thing at a time.
+/// A worker's request. A worker has at most one request at a time.
 #[derive(Debug)]
 pub(crate) enum Request {
-    /// Make these partitions ours.
+    /// Claim these partitions.
     Claim(Vec<i32>),
-    /// Commit this.
+    /// Commit this batch.
     Commit(Box<Commit>),
-    /// Say where all partitions are.
+    /// Read the position of every partition.
     Progress,
 }
 
-/// What it is told.
+/// The reply to a request.
 #[derive(Debug)]
 pub(crate) enum Reply {
-    /// The partitions are ours, and continue here.
+    /// The partitions are claimed; they continue at these positions.
     Claimed(Vec<Claimed>),
-    /// It is committed; these are the floors of its partitions now.
+    /// The batch is committed; these are the current floors of its partitions.
     Committed(Vec<(i32, Timestamp)>),
-    /// It is not committed and never will be: what has been read since must be dropped too.
+    /// The batch was not committed and never will be. Records read after it must be dropped too.
     Fenced,
-    /// Where all partitions are.
+    /// The position of every partition.
     Progress(Vec<Claimed>),
-    /// Nothing more can be done; this is why.
+    /// The request failed for a reason that repeating does not change.
     Failed(String),
 }
 
-/// Prints a piece of text for people.
-pub type Print = Arc<dyn Fn(&str) + Send + Sync>;
+/// Prints the rows of a trigger.
+pub(crate) type Print = Arc<dyn Fn(&str) + Send + Sync>;
 
 pub(crate) struct Committer {
     pub(crate) settings: Settings,
-    /// What pg_stat_activity and the `owner` column show.
+    /// The name in pg_stat_activity and in the column `owner`.
     pub(crate) owner: String,
-    /// The name under which trouble is reported.
+    /// The component in reported problems.
     pub(crate) name: String,
-    pub(crate) scout: Scout,
+    pub(crate) log_ends: LogEndPoller,
     pub(crate) state: Arc<State>,
-    /// Where the rows of a trigger are printed, if they are.
+    /// Prints the rows of each trigger; `None` without `printRows`.
     pub(crate) print: Option<Print>,
-    /// From how many changed groups of a window on they are appended to the delta log.
+    /// Number of changed groups of a window from which they are appended to the delta log.
     pub(crate) delta_log_from: usize,
     pub(crate) store: Option<Store>,
-    /// Whether there may be windows to close that no other worker has seen.
+    /// Whether there may be windows to close that no other worker closes.
     pub(crate) close_due: bool,
 }
 
 impl Committer {
-    /// Serves a worker until it is gone.
+    /// Serves a worker until it ends.
     pub(crate) async fn serve(
         mut self,
         mut requests: UnboundedReceiver<Request>,
@@ -93,7 +92,7 @@ impl Committer {
             let mut changed = None;
             let reply = match request {
                 Request::Claim(partitions) => {
-                    // Whoever had them before may have died between its commit and the close that was to follow.
+                    // The previous owner may have ended between its last commit and the close after it.
                     self.close_due = true;
                     self.claim(&partitions).await.map(Reply::Claimed)
                 }
@@ -104,30 +103,30 @@ impl Committer {
                     reply
                 }
             };
-            // What this worker cannot mend, it says and ends; the supervisor looks at everything again.
+            // The worker ends with this error, and the supervisor checks topic and schema again.
             let reply = reply.unwrap_or_else(|error| Reply::Failed(error.message));
             if replies.send(reply).is_err() {
                 return;
             }
             worker.unpark();
-            // The worker goes on already.
+            // The worker has its reply and continues meanwhile.
             if let Some(commit) = changed {
-                self.after(&commit).await;
+                self.after_commit(&commit).await;
             }
         }
         if let (true, Some(store)) = (self.close_due, &self.store)
             && let Err(error) = store.close_windows(true).await
         {
-            tracing::debug!(%error, "closing windows comes with the next claim");
+            tracing::debug!(%error, "closing windows at the end failed; the next owner closes them");
         }
     }
 
     async fn claim(&mut self, partitions: &[i32]) -> Result<Vec<Claimed>, DatabaseError> {
         loop {
             let owner = self.owner.clone();
-            // Claiming twice is claiming once, an epoch higher.
+            // A repeated claim has the effect of one claim, with a higher epoch.
             let result = self.store().await?.claim(partitions, &owner).await;
-            if let Some(claimed) = self.settle(result).await? {
+            if let Some(claimed) = self.retried(result).await? {
                 return Ok(claimed);
             }
         }
@@ -136,7 +135,7 @@ impl Committer {
     async fn progress(&mut self) -> Result<Vec<Claimed>, DatabaseError> {
         loop {
             let result = self.store().await?.progress().await;
-            if let Some(progress) = self.settle(result).await? {
+            if let Some(progress) = self.retried(result).await? {
                 return Ok(progress);
             }
         }
@@ -144,15 +143,15 @@ impl Committer {
 
     async fn commit(&mut self, commit: &Commit) -> Result<Reply, DatabaseError> {
         let begun = Instant::now();
-        if commit.batch.partitions.iter().any(|progress| progress.moved()) && self.scout.topic_is_gone().await {
+        if commit.batch.partitions.iter().any(|progress| progress.moved()) && self.log_ends.topic_is_gone().await {
             return Ok(Reply::Failed("the topic was deleted".to_owned()));
         }
-        // Whether an earlier attempt may have been committed without our hearing of it.
+        // Whether an earlier attempt may have been committed although its reply was lost.
         let mut uncertain = false;
         loop {
             if uncertain {
                 let result = self.store().await?.outcome(commit).await;
-                match self.settle(result).await? {
+                match self.retried(result).await? {
                     None => continue,
                     Some(Outcome::NotCommitted) => {}
                     Some(Outcome::Committed) => return self.progress_after(commit, begun).await,
@@ -161,14 +160,14 @@ impl Committer {
             }
             match self.store().await?.commit(commit).await {
                 Ok(floors) => {
-                    self.state.fine(&self.name);
+                    self.state.resolve_problem(&self.name);
                     self.state.committed(commit, begun.elapsed());
                     return Ok(Reply::Committed(floors));
                 }
-                // The earlier attempt may have reached the server late, and this one have met its own traces.
+                // The earlier attempt may have been committed after its outcome was read: this one was then fenced by it.
                 Err(error) if error.kind == ErrorKind::Fenced && uncertain => {
                     let result = self.store().await?.outcome(commit).await;
-                    match self.settle(result).await? {
+                    match self.retried(result).await? {
                         None => {}
                         Some(Outcome::Committed) => return self.progress_after(commit, begun).await,
                         Some(Outcome::NotCommitted | Outcome::Fenced) => return Ok(self.fenced()),
@@ -178,7 +177,7 @@ impl Committer {
                 Err(error) => {
                     uncertain = true;
                     self.state.not_committed("failed");
-                    self.settle::<()>(Err(error)).await?;
+                    self.retried::<()>(Err(error)).await?;
                 }
             }
         }
@@ -189,23 +188,23 @@ impl Committer {
         Reply::Fenced
     }
 
-    /// The answer to a commit whose own answer was lost: the floors are those of now.
+    /// The reply to a commit whose own reply was lost, with the current floors.
     async fn progress_after(&mut self, commit: &Commit, begun: Instant) -> Result<Reply, DatabaseError> {
         self.state.committed(commit, begun.elapsed());
         let progress = self.progress().await?;
         Ok(Reply::Committed(progress.iter().map(|row| (row.partition, row.start.floor)).collect()))
     }
 
-    /// What follows a commit: windows that may be closed, a delta log that may have grown long, rows that people see.
-    async fn after(&mut self, commit: &Commit) {
+    /// The work after a commit: closing windows, compacting the delta log, printing the rows.
+    async fn after_commit(&mut self, commit: &Commit) {
         self.close_due = true;
-        if let Err(error) = self.tidy_and_print(commit).await {
+        if let Err(error) = self.close_compact_and_print(commit).await {
             self.store = None;
-            tracing::debug!(%error, "what follows a commit is tried again");
+            tracing::debug!(%error, "the work after a commit failed; closing windows is repeated");
         }
     }
 
-    /// The close that is due, on a new connection if need be.
+    /// Closes windows, on a new connection if the last one was lost.
     async fn close_again(&mut self) {
         let result = match self.store().await {
             Ok(_) => self.close().await,
@@ -213,14 +212,14 @@ impl Committer {
         };
         if let Err(error) = result {
             self.store = None;
-            // What does not pass by itself, the next commit meets, and says.
+            // The next commit meets a permanent error too, and reports it.
             self.close_due = error.kind.may_pass();
             tracing::debug!(%error, "closing windows failed");
         }
     }
 
-    /// Closes what may be closed. Where another worker is at it, that remains due: the other may not have seen our commit, and on
-    /// a topic that goes silent there would be no next one.
+    /// Closes the windows that the watermark has passed. While another worker holds the lock, closing stays due: that worker may
+    /// not see this worker's commit, and on a topic without new records no later commit would close the window.
     async fn close(&mut self) -> Result<Option<Closed>, DatabaseError> {
         let Some(store) = &self.store else { return Ok(None) };
         let closed = store.close_windows(false).await?;
@@ -231,13 +230,13 @@ impl Committer {
         Ok(closed)
     }
 
-    async fn tidy_and_print(&mut self, commit: &Commit) -> Result<(), DatabaseError> {
+    async fn close_compact_and_print(&mut self, commit: &Commit) -> Result<(), DatabaseError> {
         let closed = self.close().await?;
         let Some(store) = &self.store else { return Ok(()) };
-        // What is not done now, or left over, the next commit that appends to the delta log finds.
+        // The next commit that appends to the delta log continues the compaction.
         if store.appends(commit) {
             let merged = store.compact_delta_log().await?;
-            tracing::debug!(merged, "the delta log is compacted");
+            tracing::debug!(merged, "the delta log was compacted");
         }
         let Some(print) = &self.print else { return Ok(()) };
         let keys: BTreeSet<RowKey> = commit
@@ -253,7 +252,7 @@ impl Committer {
         if keys.is_empty() {
             return Ok(());
         }
-        // The newest windows are what people watch.
+        // The newest windows change most.
         let more = keys.len().saturating_sub(table::MAX_ROWS);
         let newest: Vec<RowKey> = keys.into_iter().skip(more).collect();
         let rows = store.rows(&newest).await?;
@@ -261,20 +260,20 @@ impl Committer {
         Ok(())
     }
 
-    /// A new session.
+    /// Opens a session.
     pub(crate) async fn open(&self) -> Result<Store, DatabaseError> {
         let store = Store::open(&self.settings.database, &self.settings.pipeline, &self.owner).await?;
         Ok(store.with_delta_log_from(self.delta_log_from))
     }
 
-    /// The session, opened again if it was lost.
+    /// The session; reopened if it was lost.
     async fn store(&mut self) -> Result<&Store, DatabaseError> {
         let mut pause = FIRST_PAUSE;
         while self.store.as_ref().is_none_or(Store::is_closed) {
             match self.open().await {
                 Ok(store) => self.store = Some(store),
                 Err(error) if error.kind.may_pass() => {
-                    self.state.trouble(&self.name, &error.message);
+                    self.state.report_problem(&self.name, &error.message);
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
@@ -284,15 +283,15 @@ impl Committer {
         Ok(self.store.as_ref().expect("it was opened above"))
     }
 
-    /// The answer; nothing where it is worth asking again, after a pause and on a new connection.
-    async fn settle<T>(&mut self, result: Result<T, DatabaseError>) -> Result<Option<T>, DatabaseError> {
+    /// The result of a request; `None`, after a pause, if it is to be repeated on a new connection.
+    async fn retried<T>(&mut self, result: Result<T, DatabaseError>) -> Result<Option<T>, DatabaseError> {
         match result {
-            Ok(answer) => {
-                self.state.fine(&self.name);
-                Ok(Some(answer))
+            Ok(result) => {
+                self.state.resolve_problem(&self.name);
+                Ok(Some(result))
             }
             Err(error) if error.kind.may_pass() => {
-                self.state.trouble(&self.name, &error.message);
+                self.state.report_problem(&self.name, &error.message);
                 self.store = None;
                 tokio::time::sleep(LONGEST_PAUSE / 10).await;
                 Ok(None)
@@ -302,7 +301,7 @@ impl Committer {
     }
 }
 
-/// What happened at this trigger, in a line.
+/// The line above the rows of a trigger.
 fn heading(commit: &Commit, closed: Option<&Closed>) -> String {
     let mut counts = retail_engine::Counts::default();
     commit.batch.partitions.iter().for_each(|progress| counts += progress.counts);

@@ -1,6 +1,6 @@
-//! The consumer of one worker: its settings, and what it hears.
+//! The consumer of one worker: its settings and its callbacks.
 //!
-//! Callbacks only take note: of rebalances, in order, and of errors. What they mean is decided in the worker's own loop.
+//! The callbacks only record rebalances, in order, and errors. The worker handles them in its own loop.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,70 +13,63 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
-use retail_kafka::{KafkaConnection, Listener};
+use retail_kafka::{ClientEvents, KafkaConnection};
 
-/// What one worker may hold of records that were fetched and not read yet, over all partitions, in KiB. librdkafka spends twice
-/// as much again on the book-keeping of small records: this is most of a worker's memory at full speed.
+use crate::assignment::Rebalance;
+
+/// Limit for the fetched and unread records of one worker, over all partitions, in KiB. librdkafka adds twice as much for the
+/// bookkeeping of small records: this is most of a worker's memory at full speed.
 const FETCHED_KIB: usize = 8 << 10;
 
-/// At least so much for each partition: with less than the largest batch of a producer, reading stalls between two fetches.
+/// Lower limit for each partition: with less than the largest batch of a producer, reading stalls between two fetches.
 const MIN_PARTITION_KIB: usize = 1 << 10;
 
-/// What one fetch brings of a partition, compressed, in bytes. A batch that is larger comes all the same.
+/// Compressed bytes of one partition in a fetch. A larger batch is fetched as a whole.
 const FETCH_BYTES: usize = 256 << 10;
 
-/// What one fetch brings of all partitions: what is over the limits above when it arrives.
+/// Bytes of all partitions in a fetch: the amount by which a fetch can exceed the limits above.
 const FETCH_ALL_BYTES: usize = 1 << 20;
 
-/// How often at least a consumer says that it lives, and is told who else does: until then, one that has joined waits for its
-/// partitions.
+/// Longest interval between two heartbeats. A member learns of a rebalance from the reply to a heartbeat, so a new member
+/// waits this long for its partitions.
 const HEARTBEAT: Duration = Duration::from_millis(500);
 
-/// What a broker waits for, for a while.
+/// Bytes that a broker collects before it answers a fetch, within the limit of [`fetch_wait`].
 const FETCH_MIN_BYTES: usize = 64 << 10;
 
-/// What the group did to us.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Rebalance {
-    /// These partitions are ours too.
-    Assign(Vec<i32>),
-    /// These partitions are not ours any more, or are about to be not.
-    Revoke(Vec<i32>),
-}
-
-/// Takes notes.
+/// Records the callbacks of a consumer.
 #[derive(Default, Debug)]
-pub(crate) struct Notes {
-    listener: Listener,
+pub(crate) struct ConsumerEvents {
+    client: ClientEvents,
     rebalances: Mutex<VecDeque<Rebalance>>,
-    /// The consumer is being closed: nobody reads the notes any more.
+    /// The consumer is being closed: the worker handles no more rebalances.
     closing: AtomicBool,
 }
 
-impl ClientContext for Notes {
+impl ClientContext for ConsumerEvents {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.listener.log(level, facility, message);
+        self.client.log(level, facility, message);
     }
 
     fn error(&self, error: RdKafkaError, reason: &str) {
-        self.listener.error(error, reason);
+        self.client.error(error, reason);
     }
 }
 
-impl ConsumerContext for Notes {
-    /// Acts only when the consumer is closed; otherwise the worker acts, in its own time. While closing, librdkafka takes any
-    /// answer for the order to let go of everything.
+impl ConsumerContext for ConsumerEvents {
+    /// Answers only while the consumer is being closed; otherwise the worker answers later. While closing, librdkafka takes any
+    /// answer as the instruction to release all partitions.
     fn rebalance(&self, consumer: &BaseConsumer<Self>, code: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
         let numbers = partitions.elements().iter().map(|partition| partition.partition()).collect();
         let assigns = code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         let rebalance = if assigns { Rebalance::Assign(numbers) } else { Rebalance::Revoke(numbers) };
         if self.closing.load(Ordering::Relaxed) {
-            let done = match rebalance {
+            let answered = match rebalance {
                 Rebalance::Assign(_) => consumer.incremental_assign(partitions),
                 Rebalance::Revoke(_) => consumer.incremental_unassign(partitions),
             };
-            if let Err(error) = done {
-                tracing::debug!(%error, "rebalance while closing");
+            if let Err(error) = answered {
+                tracing::debug!(%error, "answering a rebalance while the consumer closes failed");
             }
         } else {
             self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).push_back(rebalance);
@@ -84,26 +77,26 @@ impl ConsumerContext for Notes {
     }
 }
 
-impl Notes {
-    /// The next thing the group did to us.
+impl ConsumerEvents {
+    /// The next rebalance that the group has reported.
     pub(crate) fn next_rebalance(&self) -> Option<Rebalance> {
         self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
-    /// librdkafka's last words about what went wrong.
-    pub(crate) fn last_words(&self) -> Option<String> {
-        self.listener.last_words()
+    /// The last error that librdkafka reported, in its words.
+    pub(crate) fn last_error(&self) -> Option<String> {
+        self.client.last_error()
     }
 }
 
-/// A consumer's place in its group.
+/// A consumer's membership in its group.
 pub(crate) struct Membership<'a> {
     pub(crate) group_id: &'a str,
     pub(crate) client_id: &'a str,
     pub(crate) session_timeout: Duration,
 }
 
-/// The settings of a consumer that shares so many partitions with others.
+/// The settings of a consumer of a topic with this number of partitions.
 pub(crate) fn config(
     connection: &KafkaConnection,
     membership: &Membership<'_>,
@@ -111,7 +104,7 @@ pub(crate) fn config(
     partitions: usize,
 ) -> ClientConfig {
     let Membership { group_id, client_id, session_timeout } = *membership;
-    // The limit counts for each partition once its queue is read by itself.
+    // The limit applies to each partition once its queue is read separately.
     let partition_kib = (FETCHED_KIB / partitions.max(1)).max(MIN_PARTITION_KIB);
     let mut config = connection.client_config();
     config
@@ -120,12 +113,12 @@ pub(crate) fn config(
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("session.timeout.ms", session_timeout.as_millis().to_string())
         .set("heartbeat.interval.ms", (session_timeout / 3).min(HEARTBEAT).as_millis().to_string())
-        // Offsets come from Postgres, and only from there.
+        // Offsets come from Postgres only.
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "error")
         .set("isolation.level", "read_committed")
-        // How a gap at the end of what can be read is noticed.
+        // Reports the end of the readable records, and with it a gap before the log end.
         .set("enable.partition.eof", "true")
         .set("check.crcs", "true")
         // The default of a second stalls a partition for a second whenever its queue was full.
@@ -135,41 +128,40 @@ pub(crate) fn config(
         .set("fetch.message.max.bytes", FETCH_BYTES.to_string())
         .set("fetch.max.bytes", FETCH_ALL_BYTES.to_string())
         .set("queued.max.messages.kbytes", partition_kib.to_string())
-        // How soon partitions that were added are found.
+        // The time until added partitions are found.
         .set("topic.metadata.refresh.interval.ms", "10000");
     config
 }
 
-/// How long a broker may wait for more before it answers a fetch with less than [`FETCH_MIN_BYTES`]. Nobody sees a record before
-/// the next trigger, so that a tenth of it goes unnoticed; each answer costs, and on a quiet topic is nearly all that costs.
+/// Limit for the time that a broker collects [`FETCH_MIN_BYTES`]. Records become visible at the next trigger, so a tenth of it
+/// adds no visible delay; each reply costs CPU time, nearly all of it on a quiet topic.
 fn fetch_wait(trigger: Duration) -> Duration {
     (trigger / 10).clamp(Duration::from_millis(10), Duration::from_millis(250))
 }
 
-/// Leaves the group and ends the consumer. `unfinished` is what was being acted on.
-pub(crate) fn close(consumer: Arc<BaseConsumer<Notes>>, unfinished: Option<Rebalance>) {
-    let notes = consumer.context();
-    notes.closing.store(true, Ordering::Relaxed);
-    // librdkafka waits for an answer to each rebalance before it does anything else, and so would we for it.
-    let unanswered = unfinished.into_iter().chain(std::iter::from_fn(|| notes.next_rebalance()));
-    for rebalance in unanswered {
+/// Leaves the group and closes the consumer. `unanswered` are the rebalances that the worker has taken and not answered.
+pub(crate) fn close(consumer: Arc<BaseConsumer<ConsumerEvents>>, unanswered: impl IntoIterator<Item = Rebalance>) {
+    let events = consumer.context();
+    events.closing.store(true, Ordering::Relaxed);
+    // librdkafka does not close before each rebalance has an answer.
+    for rebalance in unanswered.into_iter().chain(std::iter::from_fn(|| events.next_rebalance())) {
         let nothing = TopicPartitionList::new();
         let answered = match rebalance {
             Rebalance::Assign(_) => consumer.incremental_assign(&nothing),
             Rebalance::Revoke(_) => consumer.incremental_unassign(&nothing),
         };
         if let Err(error) = answered {
-            tracing::debug!(%error, "rebalance before closing");
+            tracing::debug!(%error, "answering a rebalance before the consumer closes failed");
         }
     }
     drop(consumer);
 }
 
-/// Partitions of a topic with offsets to begin at.
+/// Partitions of a topic with the offsets to read first.
 pub(crate) fn at_offsets(topic: &str, offsets: impl IntoIterator<Item = (i32, i64)>) -> TopicPartitionList {
     let mut list = TopicPartitionList::new();
     for (partition, offset) in offsets {
-        list.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("an offset of the log is one");
+        list.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("an offset of the log is valid");
     }
     list
 }
@@ -183,7 +175,7 @@ pub(crate) fn partitions(topic: &str, partitions: impl IntoIterator<Item = i32>)
     list
 }
 
-/// Whether an error on a partition means that its offset is not in the log.
+/// Whether an error of a partition means that the offset to read is not in its log.
 pub(crate) const fn is_out_of_range(code: RDKafkaErrorCode) -> bool {
     matches!(code, RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange)
 }
@@ -193,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn brokers_wait_for_more_as_long_as_nobody_notices() {
+    fn fetch_wait_is_a_tenth_of_the_trigger_within_limits() {
         for (trigger, wait) in [(50, 10), (100, 10), (1000, 100), (5000, 250), (3_600_000, 250)] {
             assert_eq!(fetch_wait(Duration::from_millis(trigger)), Duration::from_millis(wait), "trigger {trigger} ms");
         }

@@ -1,12 +1,12 @@
-//! Cores for workers that stay where they are.
+//! Binds workers to cores, for `--pin`.
 //!
-//! A record that one core takes off the network and another one reads costs about as much again as all that is done with it. A
-//! worker that stays on its core, and its consumer's threads with it, does not pay that; where other processes want the same
-//! core it waits for them instead. So it is a choice, `--pin`, and the right one for those who have their cores to themselves.
+//! Reading a record on another core than the one that received it from the network doubles the cost of the record. A worker
+//! that is bound to a core together with its consumer's threads avoids this cost, but waits when another process uses its
+//! core. Binding is therefore optional, and faster only on cores without other load.
 
 use std::io;
 
-/// The core for each worker: those this process may use, one after the other.
+/// One core for each worker: the cores that this process may use, in order, repeated when there are more workers.
 #[cfg(target_os = "linux")]
 pub(crate) fn for_workers(workers: usize) -> io::Result<Vec<usize>> {
     use rustix::thread::{CpuSet, sched_getaffinity};
@@ -15,7 +15,7 @@ pub(crate) fn for_workers(workers: usize) -> io::Result<Vec<usize>> {
     Ok(cores.into_iter().cycle().take(workers).collect())
 }
 
-/// Keeps this thread, and those that it will start, on a core.
+/// Binds this thread, and the threads that it starts later, to a core.
 #[cfg(target_os = "linux")]
 pub(crate) fn stay_on(core: usize) -> io::Result<()> {
     use rustix::thread::{CpuSet, sched_setaffinity};
@@ -39,15 +39,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_thread_on_a_core_starts_stays_there_too() {
-        // More workers than cores share them, so that a list this long has every core that may be used.
+    fn bound_thread_child_threads_stay_on_its_core() {
+        // Workers share cores when there are more of them, so a list this long holds every core of the process.
         let all = || for_workers(256).expect("cores");
         let (before, last) = (all(), all()[1]);
         let on_core = std::thread::spawn(move || {
-            stay_on(last).expect("a core of ours");
+            stay_on(last).expect("a core of this process");
             std::thread::spawn(move || for_workers(256).expect("cores")).join().expect("no panic")
         });
         assert_eq!(on_core.join().expect("no panic"), [last; 256]);
-        assert_eq!(all(), before, "other threads may go where they could");
+        assert_eq!(all(), before, "other threads keep their cores");
     }
 }

@@ -1,26 +1,32 @@
-//! From a Kafka topic to right rows in Postgres, exactly once.
+//! Aggregates the purchases of a Kafka topic into Postgres, exactly once.
 //!
 //! ```text
-//!  supervisor   is everything there, and ours? then starts what is below, and starts it again when it fails
-//!   ├─ scout    one thread: log ends and topic id, for everybody
-//!   └─ worker   one thread each, with a consumer of its own: records into the engine, batches out of it
-//!       └─ committer   one task each, with a Postgres connection of its own: claims, commits, closes windows
+//!  supervisor           checks topic and schema, starts the rest, and starts it again after a failure
+//!   ├─ log_end_poller   one thread: log ends and topic id, for all workers
+//!   └─ worker_pool
+//!       └─ worker       one thread each, with its own consumer: records into the engine, batches out of it
+//!           └─ committer   one task each, with its own Postgres connection: claims, commits, closes windows
 //! ```
 //!
-//! A worker never waits for Postgres, and a committer never for Kafka: while one batch is on its way, the next fills.
-//! What decides is in small modules without a client: `idle`, `watchdog`, `pace`, `table`.
+//! A worker never waits for Postgres, and a committer never for Kafka: while one batch is being committed, the worker fills
+//! the next. `assignment` decides which partitions a worker owns and its next step; `commit_schedule`, `idle`, `watchdog`
+//! and `table` decide the rest. These modules have neither client nor clock.
 
 pub mod args;
+mod assignment;
+mod commit_schedule;
+mod commit_seconds;
 mod committer;
 mod consumer;
 mod cores;
 mod idle;
+mod log_end_poller;
 mod metrics;
-mod pace;
 pub mod program;
-mod scout;
+mod reader;
 pub mod state;
 pub mod supervisor;
 mod table;
 mod watchdog;
 mod worker;
+mod worker_pool;

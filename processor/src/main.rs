@@ -1,6 +1,6 @@
-//! `retail-processor` as a file of its own. In the image, `retail` goes by this name.
+//! `retail-processor` as an executable of its own. In the image, it is a link to `retail`.
 
-/// Why not the C library's: see the workspace's Cargo.toml.
+/// The workspace's Cargo.toml gives the reason for this allocator.
 #[cfg(target_os = "linux")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

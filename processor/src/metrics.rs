@@ -1,4 +1,4 @@
-//! /metrics: the state of the processor in the words of Prometheus. Read when asked, so that nothing is counted twice.
+//! /metrics: the state of the processor in the OpenMetrics text format, read at each scrape.
 
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -7,27 +7,10 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use retail_engine::{BOUNDS_SECONDS, Lateness};
 
 use crate::state::{State, View};
-
-/// How long commits take, in seconds: a fast disk needs a few milliseconds, a statement is given up after a minute.
-#[derive(Debug)]
-pub(crate) struct CommitSeconds(Histogram);
-
-impl Default for CommitSeconds {
-    fn default() -> Self {
-        Self(Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0]))
-    }
-}
-
-impl CommitSeconds {
-    pub(crate) fn observe(&self, seconds: f64) {
-        self.0.observe(seconds);
-    }
-}
 
 /// All metrics, in the OpenMetrics text format.
 pub(crate) fn render(state: &Arc<State>) -> String {
@@ -43,8 +26,19 @@ struct Metrics(Arc<State>);
 
 impl Collector for Metrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
-        let View { counts, rejected, lateness, commits, partitions, watermark, open_windows, last_commit, .. } =
-            self.0.view();
+        let View {
+            offsets: _,
+            counts,
+            rejected,
+            lateness,
+            commits,
+            partitions,
+            watermark,
+            closed_until: _,
+            open_windows,
+            last_commit,
+            problems: _,
+        } = self.0.view();
         let encoder = &mut encoder;
 
         let fates = [
@@ -59,14 +53,14 @@ impl Collector for Metrics {
         let reasons =
             metric(encoder, "retail_rejected", "Records committed and not applied, by reason", MetricType::Counter)?;
         counters(reasons, "reason", rejected)?;
-        let results = metric(encoder, "retail_commits", "Commits, by what became of them", MetricType::Counter)?;
+        let results = metric(encoder, "retail_commits", "Commits, by result", MetricType::Counter)?;
         counters(results, "result", commits)?;
 
         let lags = partitions.iter().filter_map(|(partition, view)| Some((*partition, view.lag()?)));
         let mut lag = metric(
             encoder,
             "retail_consumer_lag_records",
-            "Records in the log and not committed to Postgres",
+            "Records in the log that are not committed to Postgres",
             MetricType::Gauge,
         )?;
         for (partition, records) in lags {
@@ -74,12 +68,17 @@ impl Collector for Metrics {
         }
         if let Some(watermark) = watermark {
             let seconds = watermark.as_micros() as f64 / 1e6;
-            metric(encoder, "retail_watermark_timestamp_seconds", "How far event time is complete", MetricType::Gauge)?
-                .encode_gauge(&seconds)?;
+            metric(
+                encoder,
+                "retail_watermark_timestamp_seconds",
+                "Watermark: event time up to which the data is complete",
+                MetricType::Gauge,
+            )?
+            .encode_gauge(&seconds)?;
         }
-        let behind = "How far behind the latest time of their partition events were, in seconds";
+        let behind = "Seconds between an event and the latest event of its partition before it";
         self::lateness(metric(encoder, "retail_event_lateness_seconds", behind, MetricType::Histogram)?, &lateness)?;
-        let commit = "How long commits took, in seconds";
+        let commit = "Duration of commits in seconds";
         self.0.commit_seconds.0.encode(metric(
             encoder,
             "retail_commit_duration_seconds",
@@ -87,17 +86,12 @@ impl Collector for Metrics {
             MetricType::Histogram,
         )?)?;
         if let Some(since) = last_commit.and_then(|time| time.duration_since(UNIX_EPOCH).ok()) {
-            metric(
-                encoder,
-                "retail_last_commit_timestamp_seconds",
-                "When the last commit was done",
-                MetricType::Gauge,
-            )?
-            .encode_gauge(&since.as_secs_f64())?;
+            metric(encoder, "retail_last_commit_timestamp_seconds", "Time of the last commit", MetricType::Gauge)?
+                .encode_gauge(&since.as_secs_f64())?;
         }
-        metric(encoder, "retail_open_windows", "Windows that have rows and are not closed", MetricType::Gauge)?
+        metric(encoder, "retail_open_windows", "Open windows with rows", MetricType::Gauge)?
             .encode_gauge(&open_windows)?;
-        metric(encoder, "retail_build", "What is running", MetricType::Info)?
+        metric(encoder, "retail_build", "Version of this program", MetricType::Info)?
             .encode_info(&[("version", env!("CARGO_PKG_VERSION"))])
     }
 }
@@ -139,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn metrics_say_what_was_committed() {
+    fn metrics_show_committed_counts() {
         let state = Arc::new(State::default());
         state.claimed(3, 10);
         state.log_ends(&[0, 0, 0, 25]);

@@ -1,4 +1,4 @@
-//! `retail-processor`: flags, signals, an address for probes.
+//! `retail-processor`: flags, signals and exit codes.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use tokio::sync::watch;
 use crate::args::ProcessorArgs;
 use crate::supervisor::Processor;
 
-/// Sums up the purchases in the topic of a RetailPipeline by window, category and payment method, exactly once into Postgres.
+/// Aggregates the purchases of a RetailPipeline by window, category and payment method into Postgres, exactly once.
 ///
-/// Topic and schema must be there: see `retail apply-topic` and `retail apply-schema`. Exit codes: 0 done, 1 failed, 2 bad
-/// usage or bad pipeline.yaml.
+/// Topic and schema must exist: create them with `retail apply-topic` and `retail apply-schema`. Exit codes: 0 done, 1 failed,
+/// 2 wrong usage or invalid pipeline.yaml.
 #[derive(Parser, Debug)]
 #[command(version)]
 struct Args {
@@ -23,12 +23,12 @@ struct Args {
     #[command(flatten)]
     processor: ProcessorArgs,
 
-    /// Process what is in the topic at the start, commit, and exit
+    /// Process the records that the topic holds at the start, commit, and exit
     #[arg(long)]
     until_caught_up: bool,
 }
 
-/// Runs it on what this process was started with.
+/// Runs the program with the arguments of this process.
 pub fn main() -> ExitCode {
     let Args { pipeline, processor, until_caught_up } = Args::parse();
     process::log_to_stderr();
@@ -42,7 +42,8 @@ pub fn main() -> ExitCode {
     });
     let program = Processor {
         settings,
-        options: processor.options(until_caught_up),
+        args: processor,
+        until_caught_up,
         state: Arc::default(),
         print: Arc::new(process::print_text),
     };

@@ -1,4 +1,4 @@
-//! What a processor knows of itself: what /readyz, /metrics and the live view show.
+//! The state of a processor that /readyz, /metrics and the live view show.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use retail_engine::{Counts, Lateness, Timestamp};
 use retail_store::{Closed, Commit};
 
-use crate::metrics::CommitSeconds;
+use crate::commit_seconds::CommitSeconds;
 
 /// The state of one processor, shared by all of its threads.
 #[derive(Default, Debug)]
@@ -18,51 +18,51 @@ pub struct State {
     pub(crate) commit_seconds: CommitSeconds,
 }
 
-/// What it was at one moment.
+/// The state at one moment.
 #[derive(Clone, Default, Debug)]
 pub struct View {
     /// Offsets that this process has committed.
     pub offsets: i64,
-    /// Their fates.
+    /// Fates of these offsets.
     pub counts: Counts,
     /// Records that were not applied, by reason.
     pub rejected: BTreeMap<&'static str, u64>,
-    /// How late events were.
+    /// Lateness of the applied and late events.
     pub lateness: Lateness,
-    /// Commits by what became of them: committed, fenced, failed.
+    /// Commits by result: committed, fenced, failed.
     pub commits: BTreeMap<&'static str, u64>,
-    /// The partitions that are ours.
+    /// The partitions that this process owns.
     pub partitions: BTreeMap<i32, PartitionView>,
-    /// How far event time is complete, if that is known.
+    /// The pipeline's watermark; `None` before the first one.
     pub watermark: Option<Timestamp>,
-    /// Windows that end at or before it are closed.
+    /// Windows that end at or before this time are closed.
     pub closed_until: Option<Timestamp>,
-    /// Windows that have rows and are open.
+    /// Open windows with rows.
     pub open_windows: i64,
-    /// When the last commit was done.
+    /// Time of the last commit.
     pub last_commit: Option<SystemTime>,
-    /// What keeps this processor from being ready: who waits, and for what.
-    pub troubles: BTreeMap<String, String>,
+    /// The problems that keep this processor from being ready, by component.
+    pub problems: BTreeMap<String, String>,
 }
 
-/// One of our partitions.
+/// A partition that this process owns.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct PartitionView {
-    /// What is before it is committed.
+    /// The offset after the last committed record.
     pub committed: i64,
-    /// Where its log ends, once that is known.
+    /// The log end; `None` before a broker has reported it.
     pub log_end: Option<i64>,
 }
 
 impl PartitionView {
-    /// Records that are in the log and not committed to Postgres.
+    /// Records in the log that are not committed to Postgres; `None` while the log end is unknown.
     pub fn lag(&self) -> Option<i64> {
         self.log_end.map(|end| (end - self.committed).max(0))
     }
 }
 
 impl State {
-    /// What it is now.
+    /// A copy of the current state.
     pub fn view(&self) -> View {
         self.lock().clone()
     }
@@ -76,29 +76,29 @@ impl State {
         self.read.fetch_add(records, Ordering::Relaxed);
     }
 
-    /// Says that `who` waits for something. Logged when it changes.
-    pub(crate) fn trouble(&self, who: &str, what: &str) {
-        let before = self.lock().troubles.insert(who.to_owned(), what.to_owned());
-        if before.as_deref() != Some(what) {
-            tracing::warn!("{who}: {what}");
+    /// Reports the problem of a component, and logs a new one.
+    pub(crate) fn report_problem(&self, component: &str, problem: &str) {
+        let before = self.lock().problems.insert(component.to_owned(), problem.to_owned());
+        if before.as_deref() != Some(problem) {
+            tracing::warn!("{component}: {problem}");
         }
     }
 
-    /// Says that `who` waits for something that comes by itself.
-    pub(crate) fn waiting(&self, who: &str, what: &str) {
-        self.lock().troubles.insert(who.to_owned(), what.to_owned());
+    /// Reports that a component is not ready in normal operation, without a log line.
+    pub(crate) fn report_pending(&self, component: &str, step: &str) {
+        self.lock().problems.insert(component.to_owned(), step.to_owned());
     }
 
-    /// Says that `who` waits for nothing any more.
-    pub(crate) fn fine(&self, who: &str) {
-        if let Some(was) = self.lock().troubles.remove(who) {
-            tracing::info!("{who}: fine again, after: {was}");
+    /// A component has no problem any more. Logged if it had one.
+    pub(crate) fn resolve_problem(&self, component: &str) {
+        if let Some(problem) = self.lock().problems.remove(component) {
+            tracing::info!("{component}: recovered from: {problem}");
         }
     }
 
-    /// The same, where it goes without saying.
-    pub(crate) fn fine_quietly(&self, who: &str) {
-        self.lock().troubles.remove(who);
+    /// A component is ready, or has ended. Not logged.
+    pub(crate) fn clear_problem(&self, component: &str) {
+        self.lock().problems.remove(component);
     }
 
     pub(crate) fn claimed(&self, partition: i32, next_offset: i64) {
@@ -116,7 +116,7 @@ impl State {
     }
 
     pub(crate) fn committed(&self, commit: &Commit, took: Duration) {
-        self.commit_seconds.observe(took.as_secs_f64());
+        self.commit_seconds.0.observe(took.as_secs_f64());
         let mut view = self.lock();
         for progress in &commit.batch.partitions {
             view.counts += progress.counts;
@@ -128,7 +128,7 @@ impl State {
         for letter in commit.batch.dead_letters.iter().filter(|letter| letter.reason != "late") {
             *view.rejected.entry(letter.reason).or_default() += 1;
         }
-        // Late events are counted whether they are kept or not.
+        // Late events are counted with `lateEvents: Drop` too.
         let late: i64 = commit.batch.partitions.iter().map(|progress| progress.counts.late).sum();
         if late > 0 {
             *view.rejected.entry("late").or_default() += late.unsigned_abs();

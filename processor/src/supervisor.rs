@@ -1,41 +1,32 @@
-//! Starts the workers when everything they need is there and ours, and starts over when one of them cannot go on.
+//! Starts the workers once topic and schema are checked, and starts them again after a failure.
 
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use retail_kafka::{KafkaAdmin, KafkaError, LogOffset, TopicDescription};
 use retail_runtime::args::Settings;
 use retail_runtime::http;
-use retail_store::DatabaseError;
-use retail_store::provision;
-use retail_store::{Claimed, Store};
+use retail_store::{Claimed, DatabaseError, Store, provision};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
 
-use crate::args::Options;
-use crate::committer::Committer;
-pub use crate::committer::Print;
-use crate::scout::{self, Scout};
+use crate::args::ProcessorArgs;
+use crate::committer::Print;
 use crate::state::State;
-use crate::worker::{Orders, Parts, Worker, WorkerError};
-use crate::{consumer, cores, metrics};
+use crate::worker::WorkerError;
+use crate::worker_pool::{PoolConfig, WorkerPool};
+use crate::{cores, log_end_poller, metrics};
 
-/// The pauses before everything is looked at again; they double.
+/// Pauses before the next start after a failure; they double.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// How often a processor that ends by itself asks whether it is there.
-const CAUGHT_UP_EVERY: Duration = Duration::from_millis(100);
+/// Interval of the check with `--until-caught-up`.
+const CAUGHT_UP_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long what follows the last commits may take, all workers together.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+/// The component in reported problems.
+const COMPONENT: &str = "processor";
 
-/// The name under which trouble is reported.
-const NAME: &str = "processor";
-
-/// Why processing cannot begin, or cannot go on.
+/// Why processing cannot start, or cannot continue.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessorError {
     /// Postgres.
@@ -44,57 +35,57 @@ pub enum ProcessorError {
     /// Kafka.
     #[error(transparent)]
     Kafka(#[from] KafkaError),
-    /// The topic is another one of the same name.
+    /// The topic was deleted, and created again with the same name.
     #[error(
-        "topic \"{topic}\" was deleted and made again: what schema \"{schema}\" holds came from the topic that is gone. Nothing was \
-         touched. To begin anew, drop the schema and run `retail apply-schema`, or give the pipeline another schema"
+        "topic \"{topic}\" was deleted and recreated, but schema \"{schema}\" holds the data of the deleted topic. Nothing was \
+         changed. To start over, drop the schema and run `retail apply-schema`, or give the pipeline another schema"
     )]
     AnotherTopic {
-        /// Its name.
+        /// Name of the topic.
         topic: String,
-        /// The schema.
+        /// The pipeline's schema.
         schema: String,
     },
     /// Records were deleted before they were processed.
     #[error(
         "{lost} records of topic \"{topic}\" were deleted before they were processed: partition {partition} continues at offset \
-         {next_offset}, and its log begins at {log_start}. Nothing was touched. To begin anew with what is left, drop the schema and \
-         run `retail apply-schema`, or give the pipeline another schema"
+         {next_offset}, but its log starts at {log_start}. Nothing was changed. To start over with the remaining records, drop \
+         the schema and run `retail apply-schema`, or give the pipeline another schema"
     )]
     Truncated {
-        /// The topic.
+        /// Name of the topic.
         topic: String,
-        /// The first such partition.
+        /// The first truncated partition.
         partition: i32,
-        /// Where it continues.
+        /// The next offset to process.
         next_offset: i64,
-        /// Where its log begins.
+        /// The first offset of the log.
         log_start: i64,
-        /// How many records are lost, over all partitions.
+        /// Number of deleted records, over all partitions.
         lost: i64,
     },
-    /// The log is shorter than what was processed.
+    /// The log ends before the processed records.
     #[error(
-        "partition {partition} of topic \"{topic}\" ends at offset {log_end}, and was processed up to {next_offset}: its brokers \
-         have lost records. Nothing was touched"
+        "partition {partition} of topic \"{topic}\" ends at offset {log_end}, but was processed up to {next_offset}: the brokers \
+         have lost records. Nothing was changed"
     )]
     Shorter {
-        /// The topic.
+        /// Name of the topic.
         topic: String,
         /// The first such partition.
         partition: i32,
-        /// What was processed.
+        /// The next offset to process.
         next_offset: i64,
-        /// Where its log ends.
+        /// The end of the log.
         log_end: i64,
     },
-    /// A worker ended.
+    /// A worker has ended.
     #[error("{0}")]
     Worker(String),
-    /// Cores were asked for, and are not to be had.
-    #[error("cannot keep workers on cores, as --pin asks: {0}")]
+    /// The cores for `--pin` are not available.
+    #[error("cannot bind workers to cores, as --pin asks: {0}")]
     Cores(std::io::Error),
-    /// Nobody can ask how it is.
+    /// The HTTP server does not start, or has ended.
     #[error("cannot serve at the address of --http: {0}")]
     Http(std::io::Error),
 }
@@ -103,9 +94,8 @@ impl From<WorkerError> for ProcessorError {
     fn from(error: WorkerError) -> Self {
         match error {
             WorkerError::Kafka(error) => Self::Kafka(error),
-            // What is behind these, a new look at everything finds out.
-            WorkerError::OutOfRange(_)
-            | WorkerError::Stuck(_)
+            // The checks before the next start find the cause.
+            WorkerError::Read(_)
             | WorkerError::NotDrained
             | WorkerError::Committer(_)
             | WorkerError::Consumer(_)
@@ -114,20 +104,22 @@ impl From<WorkerError> for ProcessorError {
     }
 }
 
-/// What a processor is given.
+/// A processor, ready to run.
 pub struct Processor {
-    /// Which pipeline.
+    /// The pipeline, its Kafka and its Postgres.
     pub settings: Settings,
-    /// How.
-    pub options: Options,
-    /// Where it says how it is.
+    /// The processor's flags.
+    pub args: ProcessorArgs,
+    /// End once the records that the topic holds at the start are committed.
+    pub until_caught_up: bool,
+    /// The state that the processor keeps up to date.
     pub state: Arc<State>,
-    /// Where rows are printed, if the pipeline wants that.
-    pub print: Print,
+    /// Prints the rows of each trigger, with `printRows`.
+    pub print: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
-/// Everything a worker needs to begin.
-struct Ready {
+/// The result of the checks before a start.
+struct Prepared {
     group_id: String,
     admin: KafkaAdmin,
     topic: TopicDescription,
@@ -135,12 +127,12 @@ struct Ready {
     targets: Option<Arc<[i64]>>,
 }
 
-/// What the HTTP server shows of the processor.
-struct Observed(Arc<State>);
+/// What the HTTP server reads.
+struct Probes(Arc<State>);
 
-impl http::Probes for Observed {
+impl http::Probes for Probes {
     fn unready(&self) -> Option<String> {
-        let problems = self.0.view().troubles;
+        let problems = self.0.view().problems;
         let lines: Vec<String> =
             problems.iter().map(|(component, problem)| format!("{component}: {problem}")).collect();
         (!lines.is_empty()).then(|| lines.join("\n"))
@@ -152,11 +144,11 @@ impl http::Probes for Observed {
 }
 
 impl Processor {
-    /// Processes until `stop` is set, or until it has caught up if that was asked for. What is missing is waited for, unless
-    /// it was: then it is an error.
+    /// Processes until `stop` is set, or until everything is caught up if that was asked for. Waits for a missing topic,
+    /// schema or server, unless it runs until caught up: then a missing one is an error.
     pub async fn run(&self, stop: watch::Receiver<bool>) -> Result<(), ProcessorError> {
-        let Some(address) = self.options.http else { return self.work(stop).await };
-        let server = http::serve(address, Arc::new(Observed(Arc::clone(&self.state)))).await;
+        let Some(address) = self.args.options().http else { return self.work(stop).await };
+        let server = http::serve(address, Arc::new(Probes(Arc::clone(&self.state)))).await;
         let server = server.map_err(ProcessorError::Http)?;
         tokio::select! {
             result = self.work(stop) => result,
@@ -166,18 +158,18 @@ impl Processor {
 
     async fn work(&self, mut stop: watch::Receiver<bool>) -> Result<(), ProcessorError> {
         let mut pause = FIRST_PAUSE;
-        self.state.waiting(NAME, "starts");
+        self.state.report_pending(COMPONENT, "starts");
         while !*stop.borrow() {
             let error = match self.attempt(&mut stop, &mut pause).await {
                 Ok(()) => return Ok(()),
-                Err(error) if self.options.until_caught_up && !matches!(error, ProcessorError::Worker(_)) => {
+                Err(error) if self.until_caught_up && !matches!(error, ProcessorError::Worker(_)) => {
                     return Err(error);
                 }
-                // A batch that was not committed is not made good by ending.
+                // The exit code tells that the last batch was not committed.
                 Err(error) if *stop.borrow() => return Err(error),
                 Err(error) => error,
             };
-            self.state.trouble(NAME, &error.to_string());
+            self.state.report_problem(COMPONENT, &error.to_string());
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 _ = stop.wait_for(|stop| *stop) => {}
@@ -187,51 +179,59 @@ impl Processor {
         Ok(())
     }
 
+    /// One start: checks, runs the workers, and shuts them down.
     async fn attempt(&self, stop: &mut watch::Receiver<bool>, pause: &mut Duration) -> Result<(), ProcessorError> {
-        let ready = tokio::select! {
-            ready = self.prepare() => ready?,
+        let prepared = tokio::select! {
+            prepared = self.prepare() => prepared?,
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
         };
-        let Ready { group_id, admin, topic, store, targets } = ready;
-        let (another_topic, topic_ended) = oneshot::channel();
+        let Prepared { group_id, admin, topic, store, targets } = prepared;
+        let options = self.args.options();
+        let (topic_gone, topic_is_gone) = oneshot::channel();
         let pipeline = &self.settings.pipeline;
         let partitions = topic.partitions.unsigned_abs() as usize;
         let state = Arc::clone(&self.state);
-        let (scout, _thread) =
-            scout::start(admin, pipeline.topic.name.clone(), topic, pipeline.idle_timeout, state, another_topic);
-        let orders = Orders { stop: Arc::default(), targets: targets.clone() };
-        let mut crew = Crew { orders, threads: Vec::new(), committers: Vec::new() };
-        let (ended, mut endings) = mpsc::unbounded_channel();
-        let cores = if self.options.pin {
-            cores::for_workers(self.options.workers).map_err(ProcessorError::Cores)?
-        } else {
-            Vec::new()
-        };
-        let work = Work { group_id, partitions, cores, scout, ended };
-        for number in 0..self.options.workers {
-            if let Err(error) = self.hire(&mut crew, number, &work).await {
-                crew.dismiss().await;
-                return Err(error);
+        let name = pipeline.topic.name.clone();
+        let (log_ends, _thread) = log_end_poller::start(admin, name, topic, pipeline.idle_timeout, state, topic_gone);
+        let (failed, mut failures) = mpsc::unbounded_channel();
+        let cores = if options.pin { cores::for_workers(options.workers) } else { Ok(Vec::new()) };
+        let mut pool = WorkerPool::new(PoolConfig {
+            settings: self.settings.clone(),
+            session_timeout: options.session_timeout,
+            delta_log_from: options.delta_log_from,
+            state: Arc::clone(&self.state),
+            print: pipeline.print_rows.then(|| Print::clone(&self.print)),
+            group_id,
+            partitions,
+            targets: targets.clone(),
+            cores: cores.map_err(ProcessorError::Cores)?,
+            log_ends,
+            failed,
+        });
+        for _ in 0..options.workers {
+            if let Err(error) = pool.spawn().await {
+                pool.shutdown().await;
+                return Err(error.into());
             }
         }
-        self.state.fine(NAME);
+        self.state.resolve_problem(COMPONENT);
         tracing::info!(
             "processing topic \"{}\" into schema \"{}\" with {} workers",
             pipeline.topic.name,
             pipeline.schema,
-            self.options.workers
+            options.workers
         );
         let result = tokio::select! {
             _ = stop.wait_for(|stop| *stop) => Ok(()),
-            Some(error) = endings.recv() => Err(error),
-            Ok(()) = topic_ended => Err(ProcessorError::Worker("the topic was deleted".to_owned())),
+            Some(error) = failures.recv() => Err(error.into()),
+            Ok(()) = topic_is_gone => Err(ProcessorError::Worker("the topic was deleted".to_owned())),
             () = self.caught_up(store, targets) => Ok(()),
-            () = forget(pause) => unreachable!("it never ends"),
+            () = reset_later(pause) => unreachable!("it does not return"),
         };
-        crew.dismiss().await;
-        // A worker that failed while it was leaving has not committed what it had.
-        let result = result.and_then(|()| endings.try_recv().map_or(Ok(()), Err));
-        if result.is_ok() && self.options.until_caught_up {
+        pool.shutdown().await;
+        // A worker that failed while it was leaving has not committed its last batch.
+        let result = result.and_then(|()| failures.try_recv().map_or(Ok(()), |error| Err(error.into())));
+        if result.is_ok() && self.until_caught_up {
             let store = Store::open(&self.settings.database, pipeline, "retail-processor").await?;
             if let Some(closed) = store.close_windows(true).await? {
                 self.state.closed(&closed);
@@ -240,8 +240,8 @@ impl Processor {
         result
     }
 
-    /// Looks whether everything is there, and ours.
-    async fn prepare(&self) -> Result<Ready, ProcessorError> {
+    /// Checks that topic and schema exist and belong to this pipeline.
+    async fn prepare(&self) -> Result<Prepared, ProcessorError> {
         let Settings { pipeline, kafka, database } = &self.settings;
         let client = database.connect("retail-processor").await?;
         let identity = provision::check(database, &client, pipeline).await?;
@@ -255,68 +255,18 @@ impl Processor {
             Ok::<_, KafkaError>((admin, topic, start, end, stable))
         })
         .await
-        .expect("asking does not panic")?;
+        .expect("requests to Kafka do not panic")?;
         if store.bind_topic(&topic.id).await? != topic.id {
             let (topic, schema) = (pipeline.topic.name.clone(), pipeline.schema.clone());
             return Err(ProcessorError::AnotherTopic { topic, schema });
         }
         store.begin_partitions(&starts).await?;
-        compare(&pipeline.topic.name, &store.progress().await?, &starts, &ends)?;
-        let targets = self.options.until_caught_up.then(|| stable_ends.into());
-        Ok(Ready { group_id: identity.group_id, admin, topic, store, targets })
+        check_logs(&pipeline.topic.name, &store.progress().await?, &starts, &ends)?;
+        let targets = self.until_caught_up.then(|| stable_ends.into());
+        Ok(Prepared { group_id: identity.group_id, admin, topic, store, targets })
     }
 
-    async fn hire(&self, crew: &mut Crew, number: usize, work: &Work) -> Result<(), ProcessorError> {
-        let Settings { pipeline, kafka, database: _ } = &self.settings;
-        let name = format!("worker-{number}");
-        let owner = format!("{}/{}/{number}", hostname(), std::process::id());
-        let membership = consumer::Membership {
-            group_id: &work.group_id,
-            client_id: &format!("retail-processor/{owner}"),
-            session_timeout: self.options.session_timeout,
-        };
-        let consumer = consumer::config(kafka, &membership, pipeline.trigger, work.partitions);
-        let (requests, asked) = mpsc::unbounded_channel();
-        let (answers, replies) = std::sync::mpsc::channel();
-        let mut committer = Committer {
-            settings: self.settings.clone(),
-            owner,
-            name: format!("{name}, postgres"),
-            scout: work.scout.clone(),
-            state: Arc::clone(&self.state),
-            print: pipeline.print_rows.then(|| Arc::clone(&self.print)),
-            delta_log_from: self.options.delta_log_from,
-            store: None,
-            close_due: false,
-        };
-        committer.store = Some(committer.open().await?);
-        let parts = Parts {
-            settings: self.settings.clone(),
-            name: name.clone(),
-            orders: crew.orders.clone(),
-            state: Arc::clone(&self.state),
-            scout: work.scout.clone(),
-            requests,
-            replies,
-            consumer,
-            core: work.cores.get(number).copied(),
-        };
-        let ended = work.ended.clone();
-        let thread = std::thread::Builder::new()
-            .name(name)
-            .spawn(move || {
-                if let Err(error) = Worker::new(parts).and_then(Worker::run) {
-                    let _nobody_listens = ended.send(error.into());
-                }
-            })
-            .expect("a thread can be started");
-        let committer = committer.serve(asked, answers, thread.thread().clone());
-        crew.committers.push(tokio::spawn(committer));
-        crew.threads.push(thread);
-        Ok(())
-    }
-
-    /// Ends when everything that was in the topic at the start is committed, by whomever; never if that was not asked for.
+    /// Returns once all targets are committed, by this or another processor; never without targets.
     async fn caught_up(&self, store: Store, targets: Option<Arc<[i64]>>) {
         let Some(targets) = targets else { return std::future::pending().await };
         let mut store = Some(store);
@@ -337,20 +287,20 @@ impl Processor {
             if targets.iter().enumerate().all(reached) {
                 return;
             }
-            tokio::time::sleep(CAUGHT_UP_EVERY).await;
+            tokio::time::sleep(CAUGHT_UP_INTERVAL).await;
         }
     }
 }
 
-/// A while of work makes up for failures before it.
-async fn forget(pause: &mut Duration) {
+/// Resets the pause once the workers have run for as long as the longest one. Does not return.
+async fn reset_later(pause: &mut Duration) {
     tokio::time::sleep(LONGEST_PAUSE).await;
     *pause = FIRST_PAUSE;
     std::future::pending::<()>().await;
 }
 
-/// Whether the logs still hold what the store waits for.
-fn compare(topic: &str, progress: &[Claimed], starts: &[i64], ends: &[i64]) -> Result<(), ProcessorError> {
+/// Checks that each log still holds the next offset to process.
+fn check_logs(topic: &str, progress: &[Claimed], starts: &[i64], ends: &[i64]) -> Result<(), ProcessorError> {
     let in_topic = |row: &Claimed| {
         let at = usize::try_from(row.partition).ok()?;
         Some((row.partition, row.start.next_offset, *starts.get(at)?, *ends.get(at)?))
@@ -366,55 +316,6 @@ fn compare(topic: &str, progress: &[Claimed], starts: &[i64], ends: &[i64]) -> R
     Ok(())
 }
 
-/// What all workers need to know.
-struct Work {
-    group_id: String,
-    partitions: usize,
-    /// By worker, where they are to stay on cores.
-    cores: Vec<usize>,
-    scout: Scout,
-    ended: mpsc::UnboundedSender<ProcessorError>,
-}
-
-/// The workers at work.
-struct Crew {
-    orders: Orders,
-    threads: Vec<std::thread::JoinHandle<()>>,
-    committers: Vec<JoinHandle<()>>,
-}
-
-impl Crew {
-    /// Tells all to commit and leave, and waits until they have.
-    async fn dismiss(self) {
-        let Self { orders, threads, committers } = self;
-        orders.stop.store(true, Ordering::Relaxed);
-        let left = tokio::task::spawn_blocking(move || {
-            threads.iter().for_each(|thread| thread.thread().unpark());
-            threads.into_iter().map(std::thread::JoinHandle::join).collect::<Vec<_>>()
-        });
-        for result in left.await.expect("joining does not panic") {
-            if let Err(panic) = result {
-                std::panic::resume_unwind(panic);
-            }
-        }
-        let deadline = tokio::time::Instant::now() + LAST_WORDS;
-        for mut committer in committers {
-            if tokio::time::timeout_at(deadline, &mut committer).await.is_err() {
-                committer.abort();
-            }
-        }
-    }
-}
-
-/// The machine's name, or the pod's.
-fn hostname() -> String {
-    let file = |path: &Path| std::fs::read_to_string(path).ok().map(|name| name.trim().to_owned());
-    std::env::var("HOSTNAME")
-        .ok()
-        .or_else(|| file(Path::new("/etc/hostname")))
-        .unwrap_or_else(|| "localhost".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use retail_engine::{Start, Timestamp};
@@ -426,14 +327,14 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_lost_what_is_needed_stops_everything() {
+    fn log_without_the_next_offset_is_an_error() {
         let rows = [row(0, 10), row(1, 20), row(2, 5)];
-        assert!(compare("t", &rows, &[0, 20, 5], &[10, 30, 5]).is_ok());
-        // A topic never has fewer partitions than before; a snapshot of its ends may.
-        assert!(compare("t", &rows, &[0, 20], &[10, 30]).is_ok());
-        let truncated = compare("t", &rows, &[0, 25, 8], &[10, 30, 9]).unwrap_err();
+        assert!(check_logs("t", &rows, &[0, 20, 5], &[10, 30, 5]).is_ok());
+        // A topic never loses partitions, but the log ends may be older than the rows.
+        assert!(check_logs("t", &rows, &[0, 20], &[10, 30]).is_ok());
+        let truncated = check_logs("t", &rows, &[0, 25, 8], &[10, 30, 9]).unwrap_err();
         assert!(matches!(truncated, ProcessorError::Truncated { partition: 1, lost: 8, .. }), "{truncated}");
-        let shorter = compare("t", &rows, &[0, 0, 0], &[9, 30, 9]).unwrap_err();
+        let shorter = check_logs("t", &rows, &[0, 0, 0], &[9, 30, 9]).unwrap_err();
         assert!(matches!(shorter, ProcessorError::Shorter { partition: 0, log_end: 9, .. }), "{shorter}");
     }
 }

@@ -1,10 +1,10 @@
-//! The rows of one trigger as a table, for people who watch.
+//! The rows of one trigger as a text table.
 
 use std::fmt::Write;
 
 use retail_store::RetailRow;
 
-/// The most rows that are shown of one trigger: a screen.
+/// Limit for the rows shown of one trigger: they fit a screen.
 pub(crate) const MAX_ROWS: usize = 20;
 
 const COLUMNS: [&str; 8] = [
@@ -18,10 +18,10 @@ const COLUMNS: [&str; 8] = [
     "timestamp",
 ];
 
-/// The first column on the right: numbers end in one line.
+/// The right-aligned columns.
 const NUMBERS: std::ops::Range<usize> = 3..7;
 
-/// Rows under their headings; `more` is how many others changed.
+/// Rows below the column names; `more` is the number of changed rows that are not shown.
 pub(crate) fn table(rows: &[RetailRow], more: usize) -> String {
     let cells: Vec<[String; 8]> = rows.iter().map(cells).collect();
     let width = |column: usize| {
@@ -54,7 +54,7 @@ fn line<T: AsRef<str>>(text: &mut String, cells: &[T; 8], widths: &[usize; 8]) {
 
 fn cells(row: &RetailRow) -> [String; 8] {
     let (start, end) = (row.window_start.to_string(), row.window_end.to_string());
-    // 2025-01-01T00:05:00Z: the day once, the seconds only if there are any.
+    // From 2025-01-01T00:05:00Z: the day is shown once, the seconds only if they are not zero.
     let clock = |time: &str| time[11..19].strip_suffix(":00").unwrap_or(&time[11..19]).to_owned();
     [
         format!("{} {}–{}{}", &start[..10], clock(&start), clock(&end), if row.is_final { " final" } else { "" }),
@@ -68,7 +68,7 @@ fn cells(row: &RetailRow) -> [String; 8] {
     ]
 }
 
-/// A decimal number without the zeros at its end, but with cents.
+/// A decimal number without trailing zeros after the cents.
 fn money(number: &str) -> String {
     let Some((whole, fraction)) = number.split_once('.') else { return format!("{number}.00") };
     let fraction = fraction.trim_end_matches('0');
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_stand_in_columns() {
+    fn table_rows_align_in_columns() {
         let row = RetailRow {
             window_start: Timestamp::from_secs(1_735_689_600),
             window_end: Timestamp::from_secs(1_735_689_900),

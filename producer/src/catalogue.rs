@@ -1,6 +1,6 @@
-//! What the shop sells: categories, their brands, and what each brand makes.
+//! The shop's catalogue: categories, brands and products.
 
-/// A category, and its products with their brands and prices in cents, from and to.
+/// A category with its products.
 pub(crate) struct Category {
     pub(crate) name: &'static str,
     pub(crate) products: &'static [Product],
@@ -9,6 +9,7 @@ pub(crate) struct Category {
 pub(crate) struct Product {
     pub(crate) brand: &'static str,
     pub(crate) name: &'static str,
+    /// Lowest and highest price in cents.
     pub(crate) cents: (u32, u32),
 }
 

@@ -1,11 +1,11 @@
-//! Simulated purchases of a cosmetics shop, into Kafka: those of the tutorial, and, if asked for, what goes wrong with them.
+//! Sends simulated purchases of a cosmetics shop to Kafka: those of the tutorial and, if configured, faulty ones.
 //!
-//! [`plan`] says what will be made, from the pipeline and the flags; [`purchases`] makes it, a function of seed and number
-//! alone; [`run`] sends it.
+//! [`plan`] combines the pipeline and the flags, `purchases` generates the purchases from seed and number, and [`run`] sends
+//! them.
 
 mod catalogue;
 pub mod plan;
 pub mod program;
-pub mod purchases;
+mod purchases;
 pub mod run;
 mod time;

@@ -1,4 +1,4 @@
-//! `retail-producer`: flags, a progress bar, and one line of JSON at the end.
+//! `retail-producer`: flags, progress bar and the JSON summary.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -16,8 +16,8 @@ use crate::run::{self, Sent};
 
 /// Sends simulated purchases of a cosmetics shop to the topic of a RetailPipeline.
 ///
-/// At the end it prints one line of JSON: events, bytes, acknowledged, failed, seconds. Exit codes: 0 done, 1 failed, 2 bad
-/// usage or bad pipeline.yaml.
+/// Prints a summary as one line of JSON at the end: events, bytes, acknowledged, failed, seconds. Exit codes: 0 done, 1 failed,
+/// 2 wrong usage or invalid pipeline.yaml.
 #[derive(Parser, Debug)]
 #[command(version)]
 struct Args {
@@ -27,7 +27,7 @@ struct Args {
     plan: PlanArgs,
 }
 
-/// Runs it on what this process was started with.
+/// Runs the program with the arguments of this process.
 pub fn main() -> ExitCode {
     let Args { pipeline, plan } = Args::parse();
     process::log_to_stderr();
@@ -59,7 +59,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// A bar on a terminal, kept up to date by a thread of its own.
+/// A progress bar on a terminal, which a thread keeps up to date.
 fn progress(events: Option<u64>, sent: &Arc<Sent>, stop: &Arc<AtomicBool>) -> Option<ProgressBar> {
     if !std::io::stderr().is_terminal() {
         return None;
@@ -70,7 +70,7 @@ fn progress(events: Option<u64>, sent: &Arc<Sent>, stop: &Arc<AtomicBool>) -> Op
         }
         None => (ProgressBar::no_length(), "{spinner} {human_pos} purchases, {per_sec}"),
     };
-    let bar = bar.with_style(ProgressStyle::with_template(template).expect("the template is one"));
+    let bar = bar.with_style(ProgressStyle::with_template(template).expect("the template is valid"));
     let (shown, sent, stop) = (bar.clone(), Arc::clone(sent), Arc::clone(stop));
     std::thread::spawn(move || {
         while !stop.load(Ordering::Relaxed) {

@@ -1,81 +1,81 @@
-//! The purchases: a function of seed and number alone.
+//! Generates purchases that depend only on seed and number.
 //!
-//! Purchase `n` arrives at a given moment, up to an hour after its event time, like those of the tutorial. A few are
-//! wrong on purpose, each in a way that a consumer must survive.
+//! Purchase `n` arrives at a given moment, up to an hour after its event time, as in the tutorial. A configured share is
+//! faulty, in ways that a consumer must handle.
 
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use retail_engine::{Span, Timestamp};
 
 use crate::catalogue::{CATEGORIES, PAYMENT_METHODS, Product};
-use crate::time::{Clockface, digits};
+use crate::time::{TimestampWriter, digits};
 
-/// Customers are numbered from 1 to this.
+/// Customers have the numbers from 1 to this.
 const CUSTOMERS: u64 = 1000;
 
-/// A hundred years: a clock so wrong that no setting of maxFuture lets it pass.
+/// A hundred years: beyond every value of maxFuture.
 const CENTURY: Span = Span::from_secs(3_155_760_000);
 
-/// How many of a hundred purchases are wrong, and how.
+/// Faulty purchases, in percent.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Faults {
-    /// Later than the pipeline's delay allows.
-    pub too_late: u32,
-    /// Not a purchase.
-    pub malformed: u32,
-    /// A century ahead.
-    pub future: u32,
-    /// The one before once more.
-    pub duplicated: u32,
+pub(crate) struct Faults {
+    /// Arrive later than the pipeline's delay allows.
+    pub(crate) too_late: u32,
+    /// Not a valid purchase.
+    pub(crate) malformed: u32,
+    /// A century ahead of the clock.
+    pub(crate) future: u32,
+    /// Repeat the purchase before.
+    pub(crate) duplicated: u32,
 }
 
-/// What purchases look like.
+/// The properties of the generated purchases.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Habits {
+pub(crate) struct PurchaseProfile {
     /// The same seed gives the same purchases.
-    pub seed: u64,
-    /// The longest that a purchase arrives after its event time; all delays up to it are as likely.
-    pub max_delay: Span,
-    /// How late is too late: the pipeline's window and delay together.
-    pub too_late: Span,
-    /// How many are wrong.
-    pub faults: Faults,
+    pub(crate) seed: u64,
+    /// Longest delay between event time and arrival; delays are evenly distributed.
+    pub(crate) max_delay: Span,
+    /// Delay from which a purchase is too late: the pipeline's window and delay together.
+    pub(crate) too_late: Span,
+    /// The faulty ones.
+    pub(crate) faults: Faults,
 }
 
-/// Makes one purchase after another.
+/// Generates one purchase after the other.
 #[derive(Debug)]
-pub struct Purchases {
+pub(crate) struct Purchases {
     random: Xoshiro256PlusPlus,
-    habits: Habits,
-    clockface: Clockface,
+    profile: PurchaseProfile,
+    timestamps: TimestampWriter,
     key: Vec<u8>,
     value: Vec<u8>,
 }
 
 /// A record to send.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Purchase<'a> {
-    /// The customer's number, so that one customer's purchases stay in order.
-    pub key: &'a [u8],
-    /// What is in the record.
-    pub value: &'a [u8],
+pub(crate) struct Purchase<'a> {
+    /// The customer's number, which keeps the purchases of a customer in order.
+    pub(crate) key: &'a [u8],
+    /// The purchase as JSON, or a faulty value.
+    pub(crate) value: &'a [u8],
 }
 
 impl Purchases {
-    /// Begins anew.
-    pub fn new(habits: Habits) -> Self {
+    /// Starts with the first purchase.
+    pub(crate) fn new(profile: PurchaseProfile) -> Self {
         Self {
-            random: Xoshiro256PlusPlus::seed_from_u64(habits.seed),
-            habits,
-            clockface: Clockface::default(),
+            random: Xoshiro256PlusPlus::seed_from_u64(profile.seed),
+            profile,
+            timestamps: TimestampWriter::default(),
             key: Vec::new(),
             value: Vec::with_capacity(512),
         }
     }
 
-    /// The next purchase, as it arrives at `arrival`.
-    pub fn next(&mut self, arrival: Timestamp) -> Purchase<'_> {
-        let Faults { too_late, malformed, future, duplicated } = self.habits.faults;
+    /// The next purchase, which arrives at `arrival`.
+    pub(crate) fn next(&mut self, arrival: Timestamp) -> Purchase<'_> {
+        let Faults { too_late, malformed, future, duplicated } = self.profile.faults;
         let dice = self.below(100) as u32;
         let kinds = [duplicated, future, too_late, malformed];
         let kind = kinds.iter().scan(0, |sum, share| {
@@ -83,20 +83,20 @@ impl Purchases {
             Some(*sum)
         });
         match kind.take_while(|sum| *sum <= dice).count() {
-            // The value of the one before is still in place; the first has none before it.
+            // The value of the purchase before is still in the buffer; the first purchase has none before it.
             0 if !self.value.is_empty() => {}
             1 => {
                 self.write(arrival.plus(CENTURY));
             }
             2 => {
-                let delay = self.habits.too_late.as_micros() as u64;
+                let delay = self.profile.too_late.as_micros() as u64;
                 let more = self.below(delay + 1);
                 self.write(arrival.minus(micros(delay + more)));
             }
             3 => {
                 let time = self.event_time(arrival);
                 self.write(time);
-                self.spoil();
+                self.corrupt();
             }
             _ => {
                 let time = self.event_time(arrival);
@@ -107,11 +107,11 @@ impl Purchases {
     }
 
     fn event_time(&mut self, arrival: Timestamp) -> Timestamp {
-        let delay = self.below(self.habits.max_delay.as_micros() as u64 + 1);
+        let delay = self.below(self.profile.max_delay.as_micros() as u64 + 1);
         arrival.minus(micros(delay))
     }
 
-    /// A number below `bound`, each as likely as the other.
+    /// An evenly distributed number below `bound`.
     fn below(&mut self, bound: u64) -> u64 {
         ((u128::from(self.random.next_u64()) * u128::from(bound)) >> 64) as u64
     }
@@ -144,12 +144,12 @@ impl Purchases {
         digits(out, (price % 100) as i64, 2);
         field(out, "payment_method", payment_method);
         out.extend_from_slice(b", \"timestamp\": \"");
-        self.clockface.write(out, time);
+        self.timestamps.write(out, time);
         out.extend_from_slice(b"\"}");
     }
 
-    /// Makes the value in place something that is no purchase.
-    fn spoil(&mut self) {
+    /// Turns the value in the buffer into an invalid one.
+    fn corrupt(&mut self) {
         match self.below(9) {
             0 => {
                 let half = self.value.len() / 2;
@@ -166,7 +166,7 @@ impl Purchases {
         }
     }
 
-    /// Replaces the first `from`, or what comes after the last field for a `T`, by `to`.
+    /// Replaces the first `from` by `to`; a `T` only in the timestamp.
     fn replace(&mut self, from: &str, to: &str) {
         let text = String::from_utf8_lossy(&self.value).into_owned();
         let at = text.find(if from == "T" { "\"timestamp\": \"" } else { from }).unwrap_or_default();
@@ -216,22 +216,22 @@ mod tests {
 
     const START: i64 = 1_735_689_600;
 
-    fn habits(faults: Faults) -> Habits {
-        Habits { seed: 7, max_delay: Span::from_secs(3600), too_late: Span::from_secs(3900), faults }
+    fn profile(faults: Faults) -> PurchaseProfile {
+        PurchaseProfile { seed: 7, max_delay: Span::from_secs(3600), too_late: Span::from_secs(3900), faults }
     }
 
-    fn values(habits: Habits, n: usize) -> Vec<Vec<u8>> {
-        let mut purchases = Purchases::new(habits);
+    fn values(profile: PurchaseProfile, n: usize) -> Vec<Vec<u8>> {
+        let mut purchases = Purchases::new(profile);
         (0..n).map(|i| purchases.next(Timestamp::from_secs(START + i as i64)).value.to_vec()).collect()
     }
 
     #[test]
-    fn the_same_seed_gives_the_same_purchases_and_another_gives_others() {
+    fn same_seed_gives_the_same_purchases() {
         let faults = Faults { too_late: 10, malformed: 10, future: 10, duplicated: 10 };
-        assert_eq!(values(habits(faults), 1000), values(habits(faults), 1000));
-        assert_ne!(values(habits(faults), 10), values(Habits { seed: 8, ..habits(faults) }, 10));
-        let first = String::from_utf8(values(habits(Faults::default()), 1).remove(0)).unwrap();
-        // Written down, so that no change of algorithm goes unseen.
+        assert_eq!(values(profile(faults), 1000), values(profile(faults), 1000));
+        assert_ne!(values(profile(faults), 10), values(PurchaseProfile { seed: 8, ..profile(faults) }, 10));
+        let first = String::from_utf8(values(profile(Faults::default()), 1).remove(0)).unwrap();
+        // As a literal, so that a change of the algorithm fails here.
         assert_eq!(
             first,
             "{\"transaction_id\": \"fb797f4d-139c-43dd-92c2-b9fdd9c111ed\", \"customer_id\": 964, \
@@ -242,8 +242,8 @@ mod tests {
     }
 
     #[test]
-    fn a_purchase_has_all_nine_fields_and_belongs_together() {
-        for (i, value) in values(habits(Faults::default()), 2000).iter().enumerate() {
+    fn purchase_has_nine_consistent_fields() {
+        for (i, value) in values(profile(Faults::default()), 2000).iter().enumerate() {
             let purchase: BTreeMap<String, serde_json::Value> = serde_json::from_slice(value).unwrap();
             assert_eq!(purchase.len(), 9);
             let category = CATEGORIES.iter().find(|category| purchase["category"] == category.name).unwrap();
@@ -257,9 +257,9 @@ mod tests {
     }
 
     #[test]
-    fn delays_are_spread_over_the_whole_hour() {
+    fn delays_are_spread_over_the_hour() {
         let mut quarters = [0; 4];
-        for (i, value) in values(habits(Faults::default()), 4000).iter().enumerate() {
+        for (i, value) in values(profile(Faults::default()), 4000).iter().enumerate() {
             let event = Decoder::default().decode(Some(value)).unwrap().timestamp;
             let delay = Timestamp::from_secs(START + i as i64).since(event).as_micros();
             quarters[(delay / 900_000_001) as usize] += 1;
@@ -268,9 +268,9 @@ mod tests {
     }
 
     #[test]
-    fn faults_come_in_their_share_and_malformed_ones_in_every_kind() {
+    fn faults_have_their_share_and_every_kind() {
         let faults = Faults { too_late: 5, malformed: 20, future: 5, duplicated: 5 };
-        let values = values(habits(faults), 10_000);
+        let values = values(profile(faults), 10_000);
         let (mut reasons, mut late, mut future) = (BTreeMap::<_, usize>::new(), 0, 0);
         for (i, value) in values.iter().enumerate() {
             let arrival = Timestamp::from_secs(START + i as i64);

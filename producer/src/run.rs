@@ -1,4 +1,4 @@
-//! Sends what is planned. Blocks the thread it runs on.
+//! Sends the planned purchases. Blocks its thread.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,28 +15,28 @@ use serde::Serialize;
 use crate::plan::{Plan, Rate};
 use crate::purchases::Purchases;
 
-/// How long what is under way at the end may take to arrive.
+/// Limit for the acknowledgements of the last records.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The longest nap between two purchases, so that a wish to stop is heard.
-const NAP: Duration = Duration::from_millis(20);
+/// Longest pause between two purchases, so that `stop` is checked in time.
+const MAX_PAUSE: Duration = Duration::from_millis(20);
 
-/// What is said at the end, as one line of JSON.
+/// The summary at the end, printed as one line of JSON.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Summary {
     /// Purchases sent.
     pub events: u64,
-    /// Bytes of their values.
+    /// Bytes of the sent values.
     pub bytes: u64,
-    /// Purchases that the brokers have, each exactly once.
+    /// Purchases that the brokers have acknowledged, each stored exactly once.
     pub acknowledged: u64,
-    /// Purchases that they may not have.
+    /// Purchases that the brokers may not have stored.
     pub failed: u64,
-    /// How long it took.
+    /// Duration of the run.
     pub seconds: f64,
 }
 
-/// What was sent so far, for whoever watches.
+/// The number of purchases sent so far, for progress displays.
 #[derive(Default, Debug)]
 pub struct Sent {
     events: AtomicU64,
@@ -44,19 +44,19 @@ pub struct Sent {
 }
 
 impl Sent {
-    /// Purchases handed to the client so far.
+    /// Purchases handed to the Kafka client so far.
     pub fn events(&self) -> u64 {
         self.events.load(Ordering::Relaxed)
     }
 }
 
-/// Why nothing, or nothing more, could be sent.
+/// Why sending could not start, or has ended.
 #[derive(Debug, thiserror::Error)]
 pub enum ProducerError {
-    /// The topic cannot be written to.
+    /// Kafka cannot be reached, or the topic does not exist.
     #[error(transparent)]
     Kafka(#[from] KafkaError),
-    /// The client gave up for good.
+    /// The client cannot continue.
     #[error("sending to Kafka failed: {0}")]
     Send(#[from] RdKafkaError),
 }
@@ -76,17 +76,17 @@ impl ClientContext for Deliveries {
 impl ProducerContext for Deliveries {
     type DeliveryOpaque = ();
 
-    /// Hears of failures only: a million reports of success would cost as much as the sending.
+    /// Receives failures only: a report for each success would cost as much as sending.
     fn delivery(&self, delivery: &DeliveryResult<'_>, (): ()) {
         if let Err((error, _)) = delivery
             && self.0.failed.fetch_add(1, Ordering::Relaxed) == 0
         {
-            tracing::warn!(%error, "purchases are lost");
+            tracing::warn!(%error, "Kafka did not store a purchase; the summary counts all of them as failed");
         }
     }
 }
 
-/// Sends purchases until all are sent or `stop` is set, waits until the brokers have them, and says how it went.
+/// Sends purchases until all are sent or `stop` is set, then waits for the acknowledgements.
 pub fn run(
     connection: &KafkaConnection,
     topic: &str,
@@ -102,21 +102,21 @@ pub fn run(
         .set("enable.idempotence", "true")
         .set("acks", "all")
         .set("compression.type", "lz4")
-        // The partitioner of Java clients: a key has the same partition whoever writes it.
+        // As Java clients do: a key has the same partition with every client.
         .set("partitioner", "murmur2_random")
         .set("delivery.report.only.error", "true")
-        // Full batches when there is much to send, a hundredth of a second of waiting when there is little.
+        // Full batches at a high rate; a low rate adds a delay of 10 ms.
         .set("linger.ms", "10")
-        // Half of the default: nearly as fast, and a reader, who holds whole batches, needs less memory.
+        // Half of the default: nearly as fast, and a consumer, which holds whole batches, needs less memory.
         .set("batch.size", "524288")
         .set("queue.buffering.max.messages", "200000")
         .set("queue.buffering.max.kbytes", "131072")
         .create_with_context(Deliveries(Arc::clone(sent)))?;
-    let begun = Instant::now();
-    let mut purchases = Purchases::new(plan.habits);
+    let started = Instant::now();
+    let mut purchases = Purchases::new(plan.profile);
     let (mut events, mut bytes) = (0, 0);
     'sending: while !stop.load(Ordering::Relaxed) {
-        let due = due(plan, begun.elapsed());
+        let due = due(plan, started.elapsed());
         while events < due {
             let purchase = purchases.next(plan.arrival(events, clock));
             let record = BaseRecord::to(topic).key(purchase.key).payload(purchase.value);
@@ -137,17 +137,17 @@ pub fn run(
         if plan.events == Some(events) {
             break;
         }
-        producer.poll(nap(plan, events, begun.elapsed()));
+        producer.poll(pause(plan, events, started.elapsed()));
     }
-    // Whatever is still under way when the time is over counts as failed: nobody knows.
+    // Records without an acknowledgement at the time limit count as failed.
     let flushed = producer.flush(FLUSH_TIMEOUT);
     let unknown = if flushed.is_ok() { 0 } else { producer.in_flight_count().unsigned_abs().into() };
     let failed = sent.failed.load(Ordering::Relaxed) + unknown;
-    let seconds = begun.elapsed().as_secs_f64();
+    let seconds = started.elapsed().as_secs_f64();
     Ok(Summary { events, bytes, acknowledged: events.saturating_sub(failed), failed, seconds })
 }
 
-/// How many purchases must have been sent `elapsed` after the beginning.
+/// Number of purchases that are due `elapsed` after the start.
 fn due(plan: &Plan, elapsed: Duration) -> u64 {
     let due = match plan.rate {
         Rate::Max => u64::MAX,
@@ -156,17 +156,17 @@ fn due(plan: &Plan, elapsed: Duration) -> u64 {
     due.min(plan.events.unwrap_or(u64::MAX))
 }
 
-/// How long until the next is due.
-fn nap(plan: &Plan, events: u64, elapsed: Duration) -> Duration {
+/// Time until the next purchase is due.
+fn pause(plan: &Plan, events: u64, elapsed: Duration) -> Duration {
     match plan.rate {
         Rate::Max => Duration::ZERO,
         Rate::PerSecond(rate) => {
-            Duration::from_secs_f64((events + 1) as f64 / f64::from(rate)).saturating_sub(elapsed).min(NAP)
+            Duration::from_secs_f64((events + 1) as f64 / f64::from(rate)).saturating_sub(elapsed).min(MAX_PAUSE)
         }
     }
 }
 
-/// Hands one record to the client, waiting while its queue is full; false if it was told to stop meanwhile.
+/// Hands one record to the client, and waits while its queue is full; false if `stop` was set meanwhile.
 fn send(
     producer: &BaseProducer<Deliveries>,
     record: BaseRecord<'_, [u8], [u8]>,
@@ -176,19 +176,19 @@ fn send(
     loop {
         match producer.send(record) {
             Ok(()) => return Ok(true),
-            Err((RdKafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+            Err((RdKafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), returned)) => {
                 if stop.load(Ordering::Relaxed) {
                     return Ok(false);
                 }
                 producer.poll(Duration::from_millis(5));
-                record = back;
+                record = returned;
             }
             Err((error, _)) => return Err(error),
         }
     }
 }
 
-/// The clock's time.
+/// The current time of the clock.
 pub fn clock() -> Timestamp {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_micros(elapsed.as_micros() as i64)

@@ -1,17 +1,17 @@
-//! RFC 3339 without allocation: the day is written once, the rest of it digit by digit.
+//! Writes RFC 3339 without allocation: the date is cached, the time is written digit by digit.
 
 use retail_engine::Timestamp;
 
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 
-/// Writes instants of the years 1970 to 9999, and remembers how the last day begins.
+/// Writes instants of the years 1970 to 9999, with the last date cached.
 #[derive(Default, Debug)]
-pub(crate) struct Clockface {
+pub(crate) struct TimestampWriter {
     day: Option<i64>,
     date: String,
 }
 
-impl Clockface {
+impl TimestampWriter {
     /// Appends `2025-01-31T23:59:59.123456+00:00`.
     pub(crate) fn write(&mut self, out: &mut Vec<u8>, time: Timestamp) {
         let (day, micros) = (time.as_micros().div_euclid(MICROS_PER_DAY), time.as_micros().rem_euclid(MICROS_PER_DAY));
@@ -47,11 +47,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn instants_are_written_as_chrono_writes_them() {
-        let mut clockface = Clockface::default();
+    fn written_instants_match_chrono() {
+        let mut writer = TimestampWriter::default();
         for micros in [0, 1, 86_399_999_999, 86_400_000_000, 1_735_689_600_123_456, 253_402_300_799_999_999] {
             let mut out = Vec::new();
-            clockface.write(&mut out, Timestamp::from_micros(micros));
+            writer.write(&mut out, Timestamp::from_micros(micros));
             let expected = chrono::DateTime::from_timestamp_micros(micros).unwrap();
             assert_eq!(String::from_utf8(out).unwrap(), expected.to_rfc3339_opts(chrono::SecondsFormat::Micros, false));
         }

@@ -1,4 +1,4 @@
-//! The one-shot commands: what they do, what they say, and how they end.
+//! The commands that end by themselves: effects, output and exit codes.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -18,7 +18,7 @@ fn ended(output: &Output) -> (i32, String, String) {
 }
 
 #[tokio::test]
-async fn topic_and_schema_are_made_once_and_grown_when_asked() {
+async fn topic_and_schema_are_created_once_and_grown() {
     let case = Case::shared().partitions(2).build();
     let name = &case.topic.name;
     let said = |command: &str| {
@@ -26,26 +26,25 @@ async fn topic_and_schema_are_made_once_and_grown_when_asked() {
         assert_eq!((code, error.as_str()), (0, ""));
         said
     };
-    assert_eq!(said("apply-topic"), format!("topic \"{name}\" created with 2 partitions\n"));
-    assert_eq!(said("apply-topic"), format!("topic \"{name}\" is there, with 2 partitions\n"));
+    assert_eq!(said("apply-topic"), format!("created topic \"{name}\" with 2 partitions\n"));
+    assert_eq!(said("apply-topic"), format!("topic \"{name}\" exists with 2 partitions\n"));
     let yaml = std::fs::read_to_string(&case.file).unwrap();
     std::fs::write(&case.file, yaml.replace("partitions: 2", "partitions: 3").replace("\"-1\"", "\"1000\"")).unwrap();
     assert_eq!(
         said("apply-topic"),
         format!(
-            "topic \"{name}\" has grown from 2 to 3 partitions\nleft alone: retention.ms is -1 and not 1000 as declared, which would delete records\n"
+            "grew topic \"{name}\" from 2 to 3 partitions\nnot changed: retention.ms is -1 and not 1000 as declared, which would delete records\n"
         )
     );
     let address = case.settings.database.address();
-    let schema =
-        format!("schema \"{}\" is there and up to date in postgres at {address}\n", case.settings.pipeline.schema);
+    let schema = format!("schema \"{}\" is up to date in Postgres at {address}\n", case.settings.pipeline.schema);
     assert_eq!(said("apply-schema"), schema);
     assert_eq!(said("apply-schema"), schema);
     assert_eq!(case.text("SELECT count(*) FROM ledger").await, "0");
 }
 
 #[tokio::test]
-async fn verify_ends_with_one_and_the_first_difference() {
+async fn verify_with_difference_exits_1() {
     let case = Case::shared().partitions(1).start().await;
     let verify = |json: &[&str]| ended(&run(&case, &[&["verify"], json].concat()));
     assert_eq!(verify(&[]).0, 0, "nothing processed is nothing wrong");
@@ -69,7 +68,7 @@ async fn verify_ends_with_one_and_the_first_difference() {
 }
 
 #[test]
-fn validate_names_every_problem_and_ends_with_two() {
+fn validate_reports_all_problems_and_exits_2() {
     let case = Case::shared().build();
     let (code, said, _) = ended(&run(&case, &["validate"]));
     assert_eq!((code, said.ends_with(" is valid\n")), (0, true));
@@ -87,21 +86,21 @@ fn validate_names_every_problem_and_ends_with_two() {
 }
 
 #[test]
-fn crd_prints_what_is_in_the_repository() {
+fn crd_prints_the_file_of_the_repository() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crds/retailpipelines.retailpipeline.dev.yaml");
     let printed = Command::new(RETAIL).arg("crd").output().unwrap().stdout;
     assert_eq!(String::from_utf8(printed).unwrap(), std::fs::read_to_string(file).unwrap());
 }
 
 #[test]
-fn bad_usage_ends_with_two() {
+fn invalid_usage_exits_2() {
     let ends = |arguments: &[&str]| Command::new(RETAIL).args(arguments).output().unwrap().status.code();
     assert_eq!((ends(&[]), ends(&["fly"]), ends(&["run", "--workers", "0"])), (Some(2), Some(2), Some(2)));
     assert_eq!((ends(&["--version"]), ends(&["--help"]), ends(&["run", "--help"])), (Some(0), Some(0), Some(0)));
 }
 
 #[test]
-fn under_the_name_of_another_program_it_is_that_program() {
+fn retail_under_other_name_runs_that_program() {
     let directory = std::env::temp_dir().join(format!("retail-names-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
     for (name, flag) in [
@@ -120,7 +119,7 @@ fn under_the_name_of_another_program_it_is_that_program() {
     std::fs::remove_dir_all(directory).unwrap();
 }
 
-/// The command fails with one sentence that has all of `words`.
+/// The command fails with one sentence that contains all of `words`.
 fn fails(case: &Case, command: &str, words: &[&str]) {
     let (code, said, error) = ended(&run(case, &[command]));
     assert_eq!((code, said.as_str(), error.trim_end().lines().count()), (1, "", 1), "{command}: {error}");
@@ -130,7 +129,7 @@ fn fails(case: &Case, command: &str, words: &[&str]) {
 }
 
 #[tokio::test]
-async fn servers_that_are_not_there_are_named_with_what_to_look_at() {
+async fn unreachable_servers_are_explained() {
     let url = "postgres://retail:retail@127.0.0.1:1/retail";
     let case = Case::on("127.0.0.1:1", url).build();
     fails(&case, "apply-topic", &["cannot reach Kafka at 127.0.0.1:1", "bootstrap servers", "refused"]);
@@ -140,7 +139,7 @@ async fn servers_that_are_not_there_are_named_with_what_to_look_at() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_a_missing_database_and_a_missing_right_are_named_with_the_fix() {
+async fn rejected_logins_and_permissions_are_explained() {
     let case = Case::shared().build();
     let url = retail_testbed::Postgres::shared().url();
     let wrong = case.with_database(&url.replace(":retail@", ":wrong@"));
@@ -155,7 +154,7 @@ async fn a_wrong_password_a_missing_database_and_a_missing_right_are_named_with_
 }
 
 #[tokio::test]
-async fn a_missing_topic_and_a_missing_schema_are_named_with_the_command_that_makes_them() {
+async fn missing_topic_or_schema_names_the_command() {
     let case = Case::shared().build();
     fails(&case, "verify", &["schema", "is not set up", "retail apply-schema"]);
     case.apply_schema().await;
@@ -163,7 +162,7 @@ async fn a_missing_topic_and_a_missing_schema_are_named_with_the_command_that_ma
 }
 
 #[tokio::test]
-async fn a_schema_of_another_pipeline_is_refused_and_not_touched() {
+async fn schema_of_other_pipeline_is_refused_unchanged() {
     let case = Case::shared().start().await;
     let before = case.text("SELECT uid FROM pipeline").await;
     let yaml = std::fs::read_to_string(&case.file).unwrap();
@@ -179,7 +178,7 @@ async fn a_schema_of_another_pipeline_is_refused_and_not_touched() {
 }
 
 #[test]
-fn a_plan_says_what_the_operator_would_do_and_refuses_what_the_cluster_would() {
+fn plan_shows_actions_and_refuses_immutable_changes() {
     let directory = std::env::temp_dir().join(format!("retail-plan-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
     let file = |name: &str, spec: &str| {

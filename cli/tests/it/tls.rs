@@ -1,4 +1,4 @@
-//! The commands on a Kafka and a Postgres that let nobody in who does not encrypt and prove who he is.
+//! The commands with a Kafka and a Postgres that require encryption and credentials.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -8,7 +8,7 @@ use retail_testbed::{Certificates, Program, SecureKafka, SecurePostgres};
 
 use crate::RETAIL;
 
-/// A pipeline of a test's own, in a file.
+/// A pipeline in a file of its own.
 fn file(name: &str, kafka: &str, database: &str) -> PathBuf {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() % 100_000_000;
     let name = format!("{name}-{now}");
@@ -24,7 +24,7 @@ fn file(name: &str, kafka: &str, database: &str) -> PathBuf {
     file
 }
 
-/// Topic, schema, purchases, sums, and the proof, as a user types it.
+/// Topic, schema, run and verification, as a user types the commands.
 async fn everything(file: &PathBuf, environment: &[(&str, String)]) {
     let command = |arguments: &[&str]| {
         let mut command = Command::new(RETAIL);
@@ -37,8 +37,8 @@ async fn everything(file: &PathBuf, environment: &[(&str, String)]) {
         assert!(output.status.success(), "{argument}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
     };
-    assert!(succeeds("apply-topic").contains("created with 2 partitions"));
-    assert!(succeeds("apply-schema").contains("is there and up to date"));
+    assert!(succeeds("apply-topic").contains("with 2 partitions"));
+    assert!(succeeds("apply-schema").contains("is up to date"));
     let mut run = Program::run(command(&["run"]));
     run.says("window  ").await;
     run.signal("INT");
@@ -47,7 +47,7 @@ async fn everything(file: &PathBuf, environment: &[(&str, String)]) {
 }
 
 #[tokio::test]
-async fn one_file_runs_with_scram_and_verified_tls_from_files_and_environment() {
+async fn file_runs_with_scram_and_verified_tls() {
     let kafka = format!(
         "bootstrapServers: \"{}\", tls: {{caSecret: {{name: a, key: a}}}}, sasl: {{mechanism: SCRAM-SHA-512, secret: {{name: a}}}}",
         SecureKafka::shared().address()
@@ -66,7 +66,7 @@ async fn one_file_runs_with_scram_and_verified_tls_from_files_and_environment() 
 }
 
 #[tokio::test]
-async fn one_file_runs_with_client_certificates_on_both_sides() {
+async fn file_runs_with_client_certificates() {
     let kafka = format!(
         "bootstrapServers: \"{}\", tls: {{caSecret: {{name: a, key: a}}, clientSecret: {{name: a}}}}",
         SecureKafka::shared().certified()

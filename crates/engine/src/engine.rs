@@ -180,12 +180,12 @@ impl Engine {
     }
 
     /// Whether anything happened since the last cut.
-    pub fn has_news(&self) -> bool {
+    pub fn has_uncommitted(&self) -> bool {
         self.partitions.values().any(|partition| partition.from != partition.next)
     }
 
     /// Whether nothing happened to a partition since the last cut.
-    pub fn is_settled(&self, partition: i32) -> bool {
+    pub fn is_committed(&self, partition: i32) -> bool {
         self.partitions.get(&partition).is_none_or(|partition| partition.from == partition.next)
     }
 

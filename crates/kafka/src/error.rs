@@ -14,12 +14,12 @@ pub struct KafkaError {
 }
 
 impl KafkaError {
-    /// Explains what librdkafka says of a request about `topic` to `servers`. `last_words` is what its threads said last.
-    pub fn explain(servers: &str, topic: Option<&str>, error: &RdKafkaError, last_words: Option<&str>) -> Self {
+    /// Explains what librdkafka says of a request about `topic` to `servers`. `last_error` is what its threads said last.
+    pub fn explain(servers: &str, topic: Option<&str>, error: &RdKafkaError, last_error: Option<&str>) -> Self {
         use RDKafkaErrorCode as Code;
         let topic = topic.unwrap_or("(none)");
         let code = code(error);
-        let said = last_words.unwrap_or_default();
+        let said = last_error.unwrap_or_default();
         if let Some(explained) = Self::handshake(servers, said) {
             return explained;
         }

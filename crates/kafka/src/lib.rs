@@ -56,7 +56,7 @@ impl KafkaConnection {
 /// A connection to the cluster for questions: topics, log ends. Its methods block; call them where that is allowed.
 pub struct KafkaAdmin {
     servers: String,
-    client: BaseConsumer<Listener>,
+    client: BaseConsumer<ClientEvents>,
 }
 
 impl KafkaAdmin {
@@ -65,7 +65,7 @@ impl KafkaAdmin {
         let servers = connection.bootstrap_servers.clone();
         connection
             .client_config()
-            .create_with_context(Listener::default())
+            .create_with_context(ClientEvents::default())
             .map(|client| Self { servers: servers.clone(), client })
             .map_err(|error| KafkaError::explain(&servers, None, &error, None))
     }
@@ -102,73 +102,73 @@ impl KafkaAdmin {
         topic: &str,
         question: impl FnOnce(&dyn Fn() -> bool) -> Result<T, RdKafkaError>,
     ) -> Result<T, KafkaError> {
-        let listener = self.client.context();
-        listener.forget();
+        let events = self.client.context();
+        events.reset();
         // librdkafka goes on trying until the timeout; once it has said that no broker is there, waiting is no use.
         let give_up = || {
             self.client.poll(Duration::ZERO);
-            listener.all_down()
+            events.all_brokers_down()
         };
         question(&give_up).map_err(|error| {
             give_up();
-            KafkaError::explain(&self.servers, Some(topic), &error, listener.last_words().as_deref())
+            KafkaError::explain(&self.servers, Some(topic), &error, events.last_error().as_deref())
         })
     }
 }
 
 /// Remembers what librdkafka said last when something went wrong: its results say only that time is up.
 #[derive(Clone, Default, Debug)]
-pub struct Listener {
-    heard: Arc<Mutex<Heard>>,
+pub struct ClientEvents {
+    received: Arc<Mutex<Received>>,
 }
 
 #[derive(Default, Debug)]
-struct Heard {
-    last_words: Option<String>,
-    all_down: bool,
+struct Received {
+    last_error: Option<String>,
+    all_brokers_down: bool,
 }
 
-impl Listener {
+impl ClientEvents {
     /// The last error in librdkafka's words, for example `connect to ipv4#127.0.0.1:1 failed: Connection refused`.
-    pub fn last_words(&self) -> Option<String> {
-        self.lock().last_words.clone()
+    pub fn last_error(&self) -> Option<String> {
+        self.lock().last_error.clone()
     }
 
     /// Whether librdkafka has said that no broker can be reached.
-    pub fn all_down(&self) -> bool {
-        self.lock().all_down
+    pub fn all_brokers_down(&self) -> bool {
+        self.lock().all_brokers_down
     }
 
-    /// Forgets what was heard, before a new try.
-    pub fn forget(&self) {
-        *self.lock() = Heard::default();
+    /// Forgets what was received, before a new try.
+    pub fn reset(&self) {
+        *self.lock() = Received::default();
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Heard> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, Received> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl ClientContext for Listener {
+impl ClientContext for ClientEvents {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         // What matters in there comes again as an error, and is said once, by whoever asked.
         tracing::debug!(?level, facility, "{message}");
         // But a broker that hangs up, as one does that is spoken to without TLS, is only logged.
         if facility == "FAIL" {
             let without_thread = message.split_once("]: ").map_or(message, |(_, rest)| rest);
-            self.lock().last_words.get_or_insert_with(|| without_thread.to_owned());
+            self.lock().last_error.get_or_insert_with(|| without_thread.to_owned());
         }
     }
 
     fn error(&self, error: RdKafkaError, reason: &str) {
         tracing::debug!(%error, "{reason}");
-        let mut heard = self.lock();
+        let mut received = self.lock();
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
-            heard.all_down = true;
+            received.all_brokers_down = true;
         } else {
-            heard.last_words = Some(reason.to_owned());
+            received.last_error = Some(reason.to_owned());
         }
     }
 }
 
-impl ConsumerContext for Listener {}
+impl ConsumerContext for ClientEvents {}

@@ -10,7 +10,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use retail_api::resource::Topic;
 use retail_connection::{ErrorKind, Removal};
 
-use super::{KafkaAdmin, KafkaConnection, KafkaError, Listener, TopicDescription};
+use super::{ClientEvents, KafkaAdmin, KafkaConnection, KafkaError, TopicDescription};
 
 /// What is there.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -307,10 +307,10 @@ fn refused(connection: &KafkaConnection, declared: &Topic, code: RDKafkaErrorCod
     KafkaError { kind: ErrorKind::Other, message }
 }
 
-fn admin(connection: &KafkaConnection, topic: &str) -> Result<AdminClient<Listener>, KafkaError> {
+fn admin(connection: &KafkaConnection, topic: &str) -> Result<AdminClient<ClientEvents>, KafkaError> {
     connection
         .client_config()
-        .create_with_context(Listener::default())
+        .create_with_context(ClientEvents::default())
         .map_err(|error| explain(connection, topic, &error))
 }
 

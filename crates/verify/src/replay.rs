@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError as RdKafkaError;
 use rdkafka::{Message, Offset, TopicPartitionList};
-use retail_kafka::{KafkaError, Listener};
+use retail_kafka::{ClientEvents, KafkaError};
 use retail_oracle::{Oracle, OracleRecord};
 use retail_runtime::args::Settings;
 
@@ -44,7 +44,7 @@ pub(super) fn replay(
         let (partition, end) = match consumer.poll(Duration::from_millis(100)) {
             None if heard.elapsed() < PATIENCE => continue,
             None => {
-                let reason = consumer.context().last_words().unwrap_or_else(|| "no broker answers".to_owned());
+                let reason = consumer.context().last_error().unwrap_or_else(|| "no broker answers".to_owned());
                 return Err(VerifyError::Read { partition: stuck, offset: waiting.next, reason });
             }
             Some(Ok(message)) => {
@@ -104,7 +104,10 @@ impl Pending<'_> {
     }
 }
 
-fn assigned(settings: &Settings, pending: &BTreeMap<i32, Pending<'_>>) -> Result<BaseConsumer<Listener>, VerifyError> {
+fn assigned(
+    settings: &Settings,
+    pending: &BTreeMap<i32, Pending<'_>>,
+) -> Result<BaseConsumer<ClientEvents>, VerifyError> {
     let topic = &settings.pipeline.topic.name;
     let explain =
         |error: RdKafkaError| KafkaError::explain(&settings.kafka.bootstrap_servers, Some(topic), &error, None);
@@ -119,7 +122,7 @@ fn assigned(settings: &Settings, pending: &BTreeMap<i32, Pending<'_>>) -> Result
         .set("fetch.queue.backoff.ms", "2")
         .set("queued.max.messages.kbytes", "16384")
         .set("check.crcs", "true");
-    let consumer: BaseConsumer<Listener> = config.create_with_context(Listener::default()).map_err(explain)?;
+    let consumer: BaseConsumer<ClientEvents> = config.create_with_context(ClientEvents::default()).map_err(explain)?;
     let mut partitions = TopicPartitionList::new();
     for pending in pending.values() {
         partitions

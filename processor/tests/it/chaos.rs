@@ -1,7 +1,7 @@
-//! Everything at once: processors are killed, put to sleep, sent away and cut off while both servers fall over, and in the
-//! end every row is what the topic says.
+//! All faults together: processors are killed, suspended, stopped and disconnected while both servers fail. At the end every
+//! row matches the topic.
 //!
-//! `RETAIL_CHAOS_SEED` repeats a run's faults and purchases, `RETAIL_CHAOS_EVENTS` makes it longer: the faults grow with it.
+//! `RETAIL_CHAOS_SEED` repeats the faults and purchases of a run; `RETAIL_CHAOS_EVENTS` makes a run longer, with more faults.
 
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
@@ -12,36 +12,36 @@ use crate::programs::{FAULTY, LIMIT, catch_up, sending, start, until, until_cons
 
 const MILLION: u64 = 1_000_000;
 
-/// Purchases a second: a million of them leave time for the faults, and none for a rest between them.
+/// Purchases per second: a million of them leave time for all faults, without a pause between them.
 const RATE: u32 = 10_000;
 
-/// How much faster than the clock event time runs: some fifty windows close on the way.
+/// Speed of event time: about fifty windows close during a run.
 const SPEED: u32 = 180;
 
-/// The shortest that the broker allows; a zombie sleeps longer.
+/// The shortest that the broker allows; a zombie is suspended for longer.
 const SESSION_TIMEOUT: &str = "6s";
 
 #[derive(Clone, Copy, Debug)]
 enum Fault {
-    /// A processor is killed, and another started.
+    /// A processor is killed, and another one starts.
     Kill,
-    /// A processor leaves in order, and another joins.
+    /// A processor is stopped with a signal, and another one starts.
     Leave,
-    /// A processor sleeps until others have its partitions, and wakes up.
+    /// A processor is suspended until others have its partitions, and continues.
     Zombie,
     /// A worker's session with Postgres is killed.
     Session,
-    /// The broker is killed, and comes back.
+    /// The broker is killed and restarted.
     KafkaKilled,
     /// The broker is restarted.
     KafkaRestarted,
-    /// Postgres is killed, and comes back.
+    /// Postgres is killed and restarted.
     PostgresKilled,
     /// Postgres is restarted.
     PostgresRestarted,
 }
 
-/// How often each happens in a million purchases.
+/// Number of each fault in a million purchases.
 const FAULTS: [(Fault, usize); 8] = [
     (Fault::Kill, 10),
     (Fault::Leave, 3),
@@ -71,49 +71,49 @@ struct Chaos {
     kafka: Kafka,
     postgres: Postgres,
     random: Xoshiro256PlusPlus,
-    crew: Vec<Program>,
+    processors: Vec<Program>,
 }
 
 impl Chaos {
-    /// Starts a processor, which adds to rows, or appends to the delta log, or does both.
-    fn hire(&mut self) {
+    /// Starts a processor that adds to rows, appends to the delta log, or both.
+    fn start_processor(&mut self) {
         let delta_log_from = ["1", "5", "1000"][self.random.next_u64() as usize % 3];
         let arguments = ["--workers", "1", "--session-timeout", SESSION_TIMEOUT, "--delta-log-from", delta_log_from];
-        self.crew.push(start(&self.case, &arguments));
+        self.processors.push(start(&self.case, &arguments));
     }
 
-    /// Takes a processor at random out of the crew.
-    fn pick(&mut self) -> Program {
-        let at = self.random.next_u64() as usize % self.crew.len();
-        self.crew.swap_remove(at)
+    /// Removes a random processor from the list.
+    fn take_random(&mut self) -> Program {
+        let at = self.random.next_u64() as usize % self.processors.len();
+        self.processors.swap_remove(at)
     }
 
-    async fn strike(&mut self, fault: Fault) {
+    async fn inject(&mut self, fault: Fault) {
         match fault {
             Fault::Kill => {
-                self.pick().kill();
-                self.hire();
+                self.take_random().kill();
+                self.start_processor();
             }
             Fault::Leave => {
-                let mut leaves = self.pick();
-                // One that was started a moment ago knows of no signals yet.
+                let mut leaves = self.take_random();
+                // A processor that has just started does not handle signals yet.
                 leaves.says("processing topic").await;
                 leaves.signal("TERM");
                 assert_eq!(leaves.exit_code(LIMIT).await, 0, "{}", leaves.output());
-                self.hire();
+                self.start_processor();
             }
             Fault::Zombie => {
-                let zombie = self.pick();
+                let zombie = self.take_random();
                 let owns =
                     format!("SELECT count(*) > 0 FROM partition_progress WHERE owner LIKE '%/{}/%'", zombie.pid());
                 until(&self.case, "the processor owns a partition", &owns).await;
                 zombie.signal("STOP");
                 until(&self.case, "others own what the zombie owned", &owns.replace("> 0", "= 0")).await;
                 zombie.signal("CONT");
-                self.crew.push(zombie);
+                self.processors.push(zombie);
             }
             Fault::Session => {
-                let cut_off = self.pick();
+                let cut_off = self.take_random();
                 let superuser = self.case.client_at(&self.postgres.superuser_url()).await;
                 let end = format!(
                     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name LIKE '%/{}/%'",
@@ -124,7 +124,7 @@ impl Chaos {
                     (killed > 0).then_some(())
                 })
                 .await;
-                self.crew.push(cut_off);
+                self.processors.push(cut_off);
             }
             Fault::KafkaKilled => {
                 self.kafka.kill();
@@ -147,7 +147,7 @@ impl Chaos {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_million_purchases_are_exact_after_kills_zombies_and_restarts() {
+async fn million_purchases_stay_exact_under_random_faults() {
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().subsec_nanos();
     let seed = from_environment("RETAIL_CHAOS_SEED", now.into());
     let events = from_environment("RETAIL_CHAOS_EVENTS", MILLION);
@@ -160,24 +160,24 @@ async fn a_million_purchases_are_exact_after_kills_zombies_and_restarts() {
     let args = PlanArgs { events: Some(events), seed: Some(seed), rate, speed, ..FAULTY };
     let (sent, sending) = sending(&case, args);
 
-    let mut chaos = Chaos { case, kafka, postgres, random, crew: Vec::new() };
-    (0..3).for_each(|_| chaos.hire());
+    let mut chaos = Chaos { case, kafka, postgres, random, processors: Vec::new() };
+    (0..3).for_each(|_| chaos.start_processor());
     for (offsets, fault) in plan {
         let reached = format!("SELECT sum(consumed) >= {offsets} FROM ledger");
         until(&chaos.case, &format!("{offsets} offsets are consumed, before {fault:?}"), &reached).await;
         eprintln!("{offsets} consumed, {} sent: {fault:?}", sent.events());
-        chaos.strike(fault).await;
+        chaos.inject(fault).await;
     }
     assert_eq!(sending.await.unwrap().acknowledged, events);
 
-    let Chaos { case, kafka: _kafka, postgres: _postgres, random: _, crew } = chaos;
+    let Chaos { case, kafka: _kafka, postgres: _postgres, random: _, processors } = chaos;
     let offsets: i64 = (0..8).map(|partition| case.topic.end(partition)).sum();
     until_consumed(&case, offsets).await;
-    for mut processor in crew {
+    for mut processor in processors {
         processor.signal("TERM");
         assert_eq!(processor.exit_code(LIMIT).await, 0, "{}", processor.output());
     }
-    // Closes what can be closed.
+    // Closes the windows that the watermark has passed.
     catch_up(&case).await;
     let report = case.assert_exact().await;
     assert_eq!(report.offsets, offsets);
@@ -190,7 +190,7 @@ async fn a_million_purchases_are_exact_after_kills_zombies_and_restarts() {
             FROM retail) rows WHERE wrong";
     assert_eq!(case.text(history).await, "0");
 
-    // The same topic gives the same table: once more from the beginning, in one go, where nothing goes wrong.
+    // The same topic gives the same table: processed again from the start, without faults.
     let calm = case.with_schema(&format!("{}_calm", case.settings.pipeline.schema));
     calm.apply_schema().await;
     catch_up(&calm).await;

@@ -1,23 +1,23 @@
-//! A worker, its wire or its time ends at each step of a commit. Whatever happened, every purchase counts once.
+//! A worker is killed, disconnected or delayed at each step of a commit. Every purchase counts once.
 
 use retail_testbed::{Case, Moment, Postgres, Program, Proxy, eventually};
 use tokio_postgres::Client;
 
 use crate::programs::{http, start, until, until_consumed};
 
-/// A processor that has committed one record, and whose wire to Postgres can be cut.
-struct Wired {
+/// A processor that has committed one record, with a connection to Postgres that a proxy can cut.
+struct ProxiedProcessor {
     case: Case,
     proxy: Proxy,
     processor: Program,
 }
 
-impl Wired {
+impl ProxiedProcessor {
     async fn start() -> Self {
         Self::start_with("1000").await
     }
 
-    /// The same, appending to the delta log what changes so many groups.
+    /// With a threshold for the delta log.
     async fn start_with(delta_log_from: &str) -> Self {
         let case = Case::shared().partitions(1).start().await;
         let proxy = Proxy::to(&Postgres::shared().address());
@@ -30,7 +30,7 @@ impl Wired {
         Self { case, proxy, processor }
     }
 
-    /// Sends two more records, and holds their commit at a moment.
+    /// Sends two more records, and stops their commit at this moment.
     async fn hold(&self, moment: Moment) {
         self.proxy.stop_at(moment);
         self.case.topic.purchases(0, &[("A", "1", 1), ("A", "1", 2)]);
@@ -41,19 +41,19 @@ impl Wired {
         self.case.text("SELECT consumed FROM ledger").await
     }
 
-    /// The processor goes on, and its batch is there once.
-    async fn goes_on(self) {
+    /// The processor continues, and its batch is committed once.
+    async fn assert_continues_and_counts_once(self) {
         self.case.topic.purchases(0, &[("A", "1", 3)]);
         until_consumed(&self.case, 4).await;
         assert!(!self.processor.output().contains("fenced"), "{}", self.processor.output());
         self.case.assert_exact().await;
     }
 
-    /// The processor is killed, another comes, and everything is there once.
-    async fn dies_and_has_an_heir(self) {
+    /// The processor is killed, another one starts, and every record is counted once.
+    async fn assert_next_owner_counts_once(self) {
         self.processor.kill();
         self.proxy.cut();
-        let _heir = start(&self.case, &["--workers", "1"]);
+        let _next_owner = start(&self.case, &["--workers", "1"]);
         self.case.topic.purchases(0, &[("A", "1", 3)]);
         until_consumed(&self.case, 4).await;
         assert_eq!(self.case.retail().await, ["0 300 A 4 4 4 open"]);
@@ -62,66 +62,66 @@ impl Wired {
 }
 
 #[tokio::test]
-async fn a_worker_killed_before_its_commit_was_sent_loses_nothing() {
-    let wired = Wired::start().await;
-    wired.hold(Moment::BeforeTheCommit).await;
-    assert_eq!(wired.consumed().await, "1");
-    wired.dies_and_has_an_heir().await;
+async fn worker_killed_before_commit_sent_loses_nothing() {
+    let proxied = ProxiedProcessor::start().await;
+    proxied.hold(Moment::BeforeTheCommit).await;
+    assert_eq!(proxied.consumed().await, "1");
+    proxied.assert_next_owner_counts_once().await;
 }
 
 #[tokio::test]
-async fn a_worker_killed_while_its_commit_is_on_its_way_counts_nothing_twice() {
-    let wired = Wired::start().await;
-    wired.hold(Moment::HalfOfTheCommit).await;
-    assert_eq!(wired.consumed().await, "1");
-    wired.dies_and_has_an_heir().await;
+async fn worker_killed_during_commit_counts_once() {
+    let proxied = ProxiedProcessor::start().await;
+    proxied.hold(Moment::HalfOfTheCommit).await;
+    assert_eq!(proxied.consumed().await, "1");
+    proxied.assert_next_owner_counts_once().await;
 }
 
 #[tokio::test]
-async fn a_worker_killed_after_its_commit_and_before_it_heard_of_it_counts_nothing_twice() {
-    let wired = Wired::start().await;
-    wired.hold(Moment::AfterTheCommit).await;
-    assert_eq!(wired.consumed().await, "3");
-    wired.dies_and_has_an_heir().await;
+async fn worker_killed_before_commit_reply_counts_once() {
+    let proxied = ProxiedProcessor::start().await;
+    proxied.hold(Moment::AfterTheCommit).await;
+    assert_eq!(proxied.consumed().await, "3");
+    proxied.assert_next_owner_counts_once().await;
 }
 
 #[tokio::test]
-async fn windows_that_a_killed_worker_was_about_to_close_are_closed_by_its_heir_although_nothing_more_comes() {
-    let wired = Wired::start().await;
-    wired.proxy.stop_at(Moment::AfterTheCommit);
-    wired.case.topic.purchases(0, &[("A", "1", 4000)]);
-    wired.proxy.holds_a_commit().await;
-    wired.processor.kill();
-    wired.proxy.cut();
-    assert_eq!(wired.case.text("SELECT count(*) FROM retail_final").await, "0");
-    let _heir = start(&wired.case, &["--workers", "1"]);
-    until(&wired.case, "the window is closed", "SELECT count(*) = 1 FROM retail_final").await;
-    wired.case.assert_exact().await;
+async fn windows_of_killed_worker_are_closed_by_next_owner() {
+    let proxied = ProxiedProcessor::start().await;
+    proxied.proxy.stop_at(Moment::AfterTheCommit);
+    proxied.case.topic.purchases(0, &[("A", "1", 4000)]);
+    proxied.proxy.holds_a_commit().await;
+    proxied.processor.kill();
+    proxied.proxy.cut();
+    assert_eq!(proxied.case.text("SELECT count(*) FROM retail_final").await, "0");
+    let _next_owner = start(&proxied.case, &["--workers", "1"]);
+    until(&proxied.case, "the window is closed", "SELECT count(*) = 1 FROM retail_final").await;
+    proxied.case.assert_exact().await;
 }
 
 #[tokio::test]
-async fn a_commit_whose_answer_is_lost_is_asked_for_and_not_sent_twice() {
+async fn commit_with_lost_reply_is_not_sent_twice() {
     for delta_log_from in ["1000", "1"] {
-        let wired = Wired::start_with(delta_log_from).await;
-        wired.hold(Moment::AfterTheCommit).await;
-        wired.proxy.cut();
-        // The offsets that it is told moved on, so that a second one would have been fenced.
-        wired.goes_on().await;
+        let proxied = ProxiedProcessor::start_with(delta_log_from).await;
+        proxied.hold(Moment::AfterTheCommit).await;
+        proxied.proxy.cut();
+        // The offsets have moved, so a second commit would have been fenced.
+        proxied.assert_continues_and_counts_once().await;
     }
 }
 
 #[tokio::test]
-async fn a_commit_that_never_arrived_is_sent_again() {
+async fn commit_that_never_arrived_is_sent_again() {
     for (moment, delta_log_from) in [(Moment::BeforeTheCommit, "1000"), (Moment::HalfOfTheCommit, "1")] {
-        let wired = Wired::start_with(delta_log_from).await;
-        wired.hold(moment).await;
-        wired.proxy.cut();
-        until_consumed(&wired.case, 3).await;
-        wired.goes_on().await;
+        let proxied = ProxiedProcessor::start_with(delta_log_from).await;
+        proxied.hold(moment).await;
+        proxied.proxy.cut();
+        until_consumed(&proxied.case, 3).await;
+        proxied.assert_continues_and_counts_once().await;
     }
 }
 
-/// Waits until so many sessions of the processor wait for a lock.
+/// Waits until this number of the processor's sessions waits for a lock.
 async fn until_waiting(case: &Case, superuser: &Client, processor: &Program, sessions: i64) {
     let waiting = format!(
         "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE '%/{}/%'",
@@ -135,31 +135,32 @@ async fn until_waiting(case: &Case, superuser: &Client, processor: &Program, ses
 }
 
 #[tokio::test]
-async fn a_commit_that_arrives_after_it_was_given_up_counts_once() {
-    let Wired { case, proxy, processor } = Wired::start().await;
+async fn commit_that_arrives_late_counts_once() {
+    let ProxiedProcessor { case, proxy, processor } = ProxiedProcessor::start().await;
     let lock = case.client().await;
     lock.batch_execute("BEGIN; SELECT FROM partition_progress FOR UPDATE").await.unwrap();
     let superuser = case.client_at(&Postgres::shared().superuser_url()).await;
     case.topic.purchases(0, &[("A", "1", 1), ("A", "1", 2)]);
     until_waiting(&case, &superuser, &processor, 1).await;
-    // The server does not notice while it waits. The worker asks, hears that nothing was committed, and sends it again.
+    // The server does not notice the lost connection while it waits for the lock. The worker reads the outcome, not committed,
+    // and sends the commit again.
     proxy.cut();
     until_waiting(&case, &superuser, &processor, 2).await;
     lock.batch_execute("COMMIT").await.unwrap();
     until_consumed(&case, 3).await;
-    Wired { case, proxy, processor }.goes_on().await;
+    ProxiedProcessor { case, proxy, processor }.assert_continues_and_counts_once().await;
 }
 
 #[tokio::test]
-async fn a_zombie_that_wakes_up_after_its_partitions_were_taken_is_fenced_and_works_on() {
-    let Wired { case, proxy, processor: zombie } = Wired::start().await;
+async fn zombie_is_fenced_and_continues() {
+    let ProxiedProcessor { case, proxy, processor: zombie } = ProxiedProcessor::start().await;
     proxy.stop_at(Moment::BeforeTheCommit);
     case.topic.purchases(0, &[("A", "1", 1), ("A", "1", 2)]);
     proxy.holds_a_commit().await;
     zombie.signal("STOP");
-    let heir = start(&case, &["--workers", "1", "--session-timeout", "6s"]);
+    let next_owner = start(&case, &["--workers", "1", "--session-timeout", "6s"]);
     until_consumed(&case, 3).await;
-    // What it sent before it fell asleep arrives now.
+    // The commit that it sent before it was suspended arrives now.
     proxy.release();
     zombie.signal("CONT");
     zombie.says("fenced").await;
@@ -167,7 +168,7 @@ async fn a_zombie_that_wakes_up_after_its_partitions_were_taken_is_fenced_and_wo
     assert!(metrics.contains("retail_commits_total{result=\"fenced\"} 1"), "{metrics}");
     case.topic.purchases(0, &[("A", "1", 3)]);
     until_consumed(&case, 4).await;
-    heir.kill();
+    next_owner.kill();
     let owned = format!("SELECT bool_and(owner LIKE '%/{}/%') FROM partition_progress", zombie.pid());
     until(&case, "the partition is the zombie's again", &owned).await;
     case.topic.purchases(0, &[("A", "1", 4)]);

@@ -1,4 +1,4 @@
-//! Servers that go away, refuse, or are full; clocks that jump; signals.
+//! Servers that fail, reject or run out of space; clocks that jump; signals.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::programs::{LIMIT, PROCESSOR, catch_up, http, produce, start, until, u
 
 const PROBES: [&str; 2] = ["--http", "127.0.0.1:0"];
 
-/// A role of the test's own, which owns the pipeline's schema, and a session of the superuser.
+/// A separate role that owns the pipeline's schema, and a session of the superuser.
 async fn own_role(case: &Case) -> (Case, String, Client) {
     let superuser = case.client_at(&Postgres::shared().superuser_url()).await;
     let role = format!("role_{}", case.settings.pipeline.schema);
@@ -27,7 +27,7 @@ fn garbage(count: usize) -> Vec<Sent> {
 }
 
 #[tokio::test]
-async fn an_outage_of_postgres_loses_nothing_fills_no_memory_and_costs_no_membership() {
+async fn postgres_outage_keeps_records_memory_and_membership() {
     let postgres = Postgres::private();
     let case = Case::on(&Kafka::shared().address(), &postgres.url()).start().await;
     let session = Duration::from_secs(6);
@@ -37,7 +37,7 @@ async fn an_outage_of_postgres_loses_nothing_fills_no_memory_and_costs_no_member
     postgres.stop();
     let began = Instant::now();
     let mut sent = 1;
-    // Longer than the group waits for us, and more than we may keep.
+    // Longer than the session timeout, and more records than the worker may hold.
     while began.elapsed() < session * 2 || sent < 200_000 {
         case.topic.send(&garbage(20_000));
         sent += 20_000;
@@ -48,16 +48,16 @@ async fn an_outage_of_postgres_loses_nothing_fills_no_memory_and_costs_no_member
     until_consumed(&case, sent).await;
     until_ready(&processor, 200, "ready").await;
     let said = processor.output();
-    assert!(!said.contains("gave up partitions") && !said.contains("fenced"), "{said}");
-    // Four batches of 16 MiB at the worst (one filled, one on its way, that one encoded in a buffer that doubles), as much
-    // that was fetched, and the program with what its allocator keeps: half of what was sent at most.
+    assert!(!said.contains("released partitions") && !said.contains("fenced"), "{said}");
+    // At most four batches of 16 MiB (one that fills, one that is committed, and its encoding in a buffer that doubles), as much
+    // of fetched records, and the program with its allocator: together at most half of the sent bytes.
     let memory = processor.peak_memory_mib();
     assert!(memory < 200, "{memory} MiB while {} MB of garbage came", sent / 1000);
     case.assert_exact().await;
 }
 
 #[tokio::test]
-async fn a_full_disk_is_named_and_processing_goes_on_when_there_is_room() {
+async fn full_disk_is_reported_and_processing_resumes() {
     let postgres = Postgres::private();
     let Some(disk) = SmallDisk::mount(64, postgres.user_id()) else {
         eprintln!("skipped: a small disk can be mounted by root only");
@@ -84,7 +84,7 @@ async fn a_full_disk_is_named_and_processing_goes_on_when_there_is_room() {
 }
 
 #[tokio::test]
-async fn a_password_that_is_changed_is_named_and_processing_goes_on_when_it_is_right_again() {
+async fn changed_password_is_reported_and_processing_resumes() {
     let (case, role, superuser) = own_role(&Case::shared().build()).await;
     let processor = start(&case, &PROBES);
     case.topic.purchases(0, &[("A", "1", 0)]);
@@ -100,7 +100,7 @@ async fn a_password_that_is_changed_is_named_and_processing_goes_on_when_it_is_r
 }
 
 #[tokio::test]
-async fn a_right_that_is_taken_away_is_named_and_processing_goes_on_when_it_is_back() {
+async fn revoked_permission_is_reported_and_processing_resumes() {
     let (case, role, superuser) = own_role(&Case::shared().build()).await;
     let processor = start(&case, &PROBES);
     case.topic.purchases(0, &[("A", "1", 0)]);
@@ -114,7 +114,7 @@ async fn a_right_that_is_taken_away_is_named_and_processing_goes_on_when_it_is_b
 }
 
 #[tokio::test]
-async fn one_shot_processing_does_not_wait_for_what_is_missing() {
+async fn until_caught_up_fails_on_missing_dependencies() {
     let ends = async |case: &Case, word: &str| {
         let mut processor = start(case, &["--until-caught-up"]);
         assert_eq!(processor.exit_code(LIMIT).await, 1);
@@ -139,7 +139,7 @@ async fn one_shot_processing_does_not_wait_for_what_is_missing() {
 }
 
 #[tokio::test]
-async fn killed_sessions_cost_a_new_connection_and_nothing_else() {
+async fn killed_postgres_sessions_are_reopened() {
     let case = Case::shared().start().await;
     let mut processor = start(&case, &["--workers", "1"]);
     let superuser = case.client_at(&Postgres::shared().superuser_url()).await;
@@ -160,7 +160,7 @@ async fn killed_sessions_cost_a_new_connection_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_broker_that_is_killed_and_comes_back_is_found_again() {
+async fn killed_broker_is_reconnected_after_restart() {
     let kafka = Kafka::private();
     let case = Case::on(&kafka.address(), &Postgres::shared().url()).start().await;
     let mut processor = start(&case, &PROBES);
@@ -177,7 +177,7 @@ async fn a_broker_that_is_killed_and_comes_back_is_found_again() {
 }
 
 #[tokio::test]
-async fn brokers_that_are_not_there_at_the_start_are_waited_for() {
+async fn unreachable_brokers_at_start_are_waited_for() {
     let kafka = Kafka::private();
     let case = Case::on(&kafka.address(), &Postgres::shared().url()).start().await;
     kafka.stop();
@@ -189,7 +189,7 @@ async fn brokers_that_are_not_there_at_the_start_are_waited_for() {
 }
 
 #[tokio::test]
-async fn probes_and_metrics_have_their_documented_names() {
+async fn probes_and_metrics_have_documented_names() {
     let case = Case::shared().start().await;
     let processor = start(&case, &PROBES);
     produce(&case, 5000, 1).await;
@@ -197,8 +197,8 @@ async fn probes_and_metrics_have_their_documented_names() {
     until_ready(&processor, 200, "ready").await;
     assert_eq!(http(&processor, "/livez").await.0, 200);
     assert_eq!(http(&processor, "/").await.0, 404);
-    // Also after the second worker has joined, and while it takes a partition over. A commit is counted when its answer is
-    // there, which is after its rows are.
+    // Also after the second worker has joined, and while it claims a partition. A commit is counted when its reply arrives,
+    // later than its rows become visible.
     let counted = |metrics: &str| -> u64 {
         let value = |fate: &str| {
             let name = format!("retail_records_total{{fate=\"{fate}\"}} ");
@@ -226,7 +226,7 @@ async fn probes_and_metrics_have_their_documented_names() {
     ] {
         assert!(metrics.contains(name), "{name} is not in\n{metrics}");
     }
-    // Two first commits at the same moment leave it to the next one to say how far both are.
+    // After two simultaneous first commits, only the next commit computes the watermark.
     produce(&case, 10, 2).await;
     eventually("the watermark is known", async || {
         http(&processor, "/metrics").await.1.contains("\nretail_watermark_timestamp_seconds ").then_some(())
@@ -235,7 +235,7 @@ async fn probes_and_metrics_have_their_documented_names() {
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_at_once() {
+async fn second_signal_ends_process_at_once() {
     let postgres = Postgres::private();
     let case = Case::on(&Kafka::shared().address(), &postgres.url()).start().await;
     let mut processor = start(&case, &PROBES);
@@ -253,7 +253,7 @@ async fn a_second_signal_ends_at_once() {
 }
 
 #[tokio::test]
-async fn a_last_batch_that_cannot_be_committed_is_not_called_done() {
+async fn uncommitted_last_batch_fails_the_exit_code() {
     let postgres = Postgres::private();
     let case = Case::on(&Kafka::shared().address(), &postgres.url()).start().await;
     let mut processor = start(&case, &[&["--workers", "1"], &PROBES[..]].concat());
@@ -263,14 +263,14 @@ async fn a_last_batch_that_cannot_be_committed_is_not_called_done() {
     until_ready(&processor, 503, "cannot reach postgres").await;
     processor.signal("TERM");
     assert_eq!(processor.exit_code(LIMIT).await, 1);
-    assert!(processor.output().contains("could not be committed in time"), "{}", processor.output());
+    assert!(processor.output().contains("was not committed in time"), "{}", processor.output());
     postgres.start();
     catch_up(&case).await;
     case.assert_exact().await;
 }
 
 #[tokio::test]
-async fn a_clock_that_jumps_by_years_changes_no_fate() {
+async fn clock_jump_of_years_changes_no_fate() {
     let case = Case::shared().spec("watermark: {idleTimeout: 2s}").start().await;
     let mut command = case.command(PROCESSOR);
     command.env("LD_PRELOAD", jumping_clock()).args(PROBES);
@@ -281,7 +281,7 @@ async fn a_clock_that_jumps_by_years_changes_no_fate() {
     let (_, metrics) = http(&jumping, "/metrics").await;
     assert!(metrics.contains("retail_last_commit_timestamp_seconds "));
     case.assert_exact().await;
-    // The same topic with a clock that stands still has the same rows and the same ledger.
+    // The same topic with a clock that does not jump gives the same rows and the same ledger.
     let other = case.with_schema(&format!("{}_other", case.settings.pipeline.schema));
     other.apply_schema().await;
     catch_up(&other).await;

@@ -1,11 +1,11 @@
-//! What the processor makes of a topic, when nothing goes wrong.
+//! Processing a topic without faults.
 
 use retail_testbed::{Case, Sent, at, purchase};
 
 use crate::programs::{LIMIT, catch_up, produce, start, until, until_consumed};
 
 #[tokio::test]
-async fn every_purchase_is_in_a_row_or_has_a_reason_and_the_rows_are_exact() {
+async fn every_purchase_is_counted_and_rows_are_exact() {
     let case = Case::shared().partitions(4).start().await;
     produce(&case, 50_000, 1).await;
     catch_up(&case).await;
@@ -17,7 +17,7 @@ async fn every_purchase_is_in_a_row_or_has_a_reason_and_the_rows_are_exact() {
 }
 
 #[tokio::test]
-async fn running_total_is_the_window_function_over_the_history() {
+async fn running_total_equals_window_function_over_history() {
     let case = Case::shared().partitions(3).spec("watermark: {delay: 5m}").start().await;
     for seed in 1..4 {
         produce(&case, 20_000, seed).await;
@@ -33,7 +33,7 @@ async fn running_total_is_the_window_function_over_the_history() {
 }
 
 #[tokio::test]
-async fn purchases_that_go_to_the_delta_log_are_as_exact_and_it_does_not_grow_without_end() {
+async fn delta_log_is_exact_and_stays_bounded() {
     let case = Case::shared().partitions(4).start().await;
     let _processor = start(&case, &["--workers", "2", "--delta-log-from", "2"]);
     for seed in 1..6 {
@@ -63,7 +63,7 @@ async fn values_are_exact_to_the_last_decimal() {
 }
 
 #[tokio::test]
-async fn two_processors_share_the_work() {
+async fn two_processors_share_partitions() {
     let case = Case::shared().partitions(4).start().await;
     let processors = [start(&case, &["--workers", "1"]), start(&case, &["--workers", "1", "--delta-log-from", "1"])];
     until(&case, "both have partitions", "SELECT count(DISTINCT owner) = 2 AND count(*) = 4 FROM partition_progress")
@@ -75,7 +75,7 @@ async fn two_processors_share_the_work() {
 }
 
 #[tokio::test]
-async fn rows_are_printed_at_each_trigger_as_a_table() {
+async fn rows_are_printed_as_table_at_each_trigger() {
     let case = Case::shared().spec("printRows: true").start().await;
     let processor = start(&case, &[]);
     case.topic.purchases(0, &[("Skincare", "1.50", 0)]);
@@ -85,7 +85,7 @@ async fn rows_are_printed_at_each_trigger_as_a_table() {
 }
 
 #[tokio::test]
-async fn late_events_may_be_dropped_and_are_counted_all_the_same() {
+async fn dropped_late_events_are_counted() {
     let case = Case::shared().partitions(1).spec("lateEvents: Drop").start().await;
     case.topic.purchases(0, &[("A", "1", 4000), ("A", "1", 0)]);
     catch_up(&case).await;
@@ -96,7 +96,7 @@ async fn late_events_may_be_dropped_and_are_counted_all_the_same() {
 }
 
 #[tokio::test]
-async fn an_idle_partition_holds_no_window_open_and_what_it_brings_later_is_late() {
+async fn idle_partition_holds_no_window_and_later_events_are_late() {
     let case = Case::shared().spec("watermark: {idleTimeout: 1s}").start().await;
     let _processor = start(&case, &[]);
     case.topic.purchases(0, &[("A", "1", 0), ("A", "1", 4000)]);
@@ -108,7 +108,7 @@ async fn an_idle_partition_holds_no_window_open_and_what_it_brings_later_is_late
 }
 
 #[tokio::test]
-async fn a_partition_that_is_behind_and_not_idle_holds_the_windows_open() {
+async fn partition_with_lag_holds_windows_open() {
     let case = Case::shared().spec("watermark: {idleTimeout: 24h}").start().await;
     let _processor = start(&case, &[]);
     case.topic.purchases(0, &[("A", "1", 0), ("A", "1", 4000), ("A", "1", 100_000)]);
@@ -122,7 +122,7 @@ async fn a_partition_that_is_behind_and_not_idle_holds_the_windows_open() {
 }
 
 #[tokio::test]
-async fn windows_that_another_worker_was_about_to_close_are_closed_although_nothing_more_comes() {
+async fn windows_skipped_by_locked_close_are_closed_later() {
     let case = Case::shared().partitions(1).start().await;
     let _processor = start(&case, &["--workers", "1"]);
     case.topic.purchases(0, &[("A", "1", 0)]);
@@ -137,7 +137,7 @@ async fn windows_that_another_worker_was_about_to_close_are_closed_although_noth
 }
 
 #[tokio::test]
-async fn when_all_are_idle_the_watermark_holds() {
+async fn all_partitions_idle_hold_keeps_watermark() {
     let case = Case::shared().spec("watermark: {idleTimeout: 1s, whenIdle: Hold}").start().await;
     let _processor = start(&case, &[]);
     case.topic.purchases(0, &[("A", "1", 0)]);
@@ -147,7 +147,7 @@ async fn when_all_are_idle_the_watermark_holds() {
         "SELECT count(*) = 2 AND bool_and(idle_confirmed IS NOT NULL) FROM partition_progress",
     )
     .await;
-    // Confirmed once more: what the first confirmation could do is done.
+    // After the second confirmation, the effects of the first are complete.
     let confirmed = case.text("SELECT max(idle_confirmed) FROM partition_progress").await;
     let again = format!("SELECT min(idle_confirmed) > '{confirmed}' FROM partition_progress");
     until(&case, "both are idle still", &again).await;
@@ -155,7 +155,7 @@ async fn when_all_are_idle_the_watermark_holds() {
 }
 
 #[tokio::test]
-async fn when_all_are_idle_the_watermark_may_follow_the_clock() {
+async fn all_partitions_idle_follow_clock_moves_watermark() {
     let case = Case::shared().spec("watermark: {idleTimeout: 1s, whenIdle: FollowClock}").start().await;
     let _processor = start(&case, &[]);
     case.topic.purchases(0, &[("A", "1", 0)]);
@@ -167,7 +167,7 @@ async fn when_all_are_idle_the_watermark_may_follow_the_clock() {
 }
 
 #[tokio::test]
-async fn until_caught_up_ends_at_once_where_nothing_is_to_do() {
+async fn until_caught_up_without_records_ends_at_once() {
     let case = Case::shared().start().await;
     catch_up(&case).await;
     case.topic.purchases(1, &[("A", "1", 0)]);
@@ -177,9 +177,9 @@ async fn until_caught_up_ends_at_once_where_nothing_is_to_do() {
 }
 
 #[tokio::test]
-async fn a_clock_that_runs_ahead_cannot_make_others_late() {
+async fn producer_clock_ahead_makes_no_other_event_late() {
     let case = Case::shared().partitions(1).start().await;
-    // Event time half an hour ahead of the record's own: allowed, and it moves the watermark no further than the record.
+    // Event time half an hour ahead of the record's timestamp: allowed, but the watermark does not pass that timestamp.
     let value = |seconds| Some(purchase("A", "1", seconds));
     case.topic.send(&[
         Sent { partition: 0, timestamp: 3600, value: value(3600 + 1800) },
@@ -193,10 +193,10 @@ async fn a_clock_that_runs_ahead_cannot_make_others_late() {
 }
 
 #[tokio::test]
-async fn a_signal_commits_what_was_read_although_the_trigger_is_far() {
+async fn signal_commits_before_the_trigger() {
     let case = Case::shared().spec("trigger: 1h").start().await;
     case.topic.purchases(0, &[("A", "1", 0)]);
-    // Whether the signal comes after the second batch was read is for the machine to decide: try again until it did.
+    // The signal may arrive before the second batch was read: repeat until it arrives after that.
     retail_testbed::eventually("a signal finds a batch that waits", async || {
         let mut processor = start(&case, &["--workers", "1"]);
         until(&case, "the first batch is committed", "SELECT sum(consumed) > 0 FROM ledger").await;

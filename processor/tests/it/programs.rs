@@ -11,14 +11,14 @@ use tokio::task::JoinHandle;
 
 pub(crate) const PROCESSOR: &str = env!("CARGO_BIN_EXE_retail-processor");
 
-/// Far beyond what anything here takes.
+/// Far longer than any step of these tests.
 pub(crate) const LIMIT: Duration = Duration::from_secs(180);
 
 pub(crate) fn start(case: &Case, arguments: &[&str]) -> Program {
     Program::start(PROCESSOR, case, arguments)
 }
 
-/// Processes what is in the topic and ends.
+/// Processes the records of the topic and ends.
 pub(crate) async fn catch_up(case: &Case) {
     let mut processor = start(case, &["--until-caught-up"]);
     assert_eq!(processor.exit_code(LIMIT).await, 0, "{}", processor.output());
@@ -29,13 +29,13 @@ pub(crate) async fn until(case: &Case, what: &str, sql: &str) {
     eventually(what, async || (case.try_text(sql).await.as_deref() == Some("true")).then_some(())).await;
 }
 
-/// Waits until so many offsets are consumed, and all of them have a fate.
+/// Waits until this number of offsets is consumed, each with a fate.
 pub(crate) async fn until_consumed(case: &Case, offsets: i64) {
     let sql = format!("SELECT coalesce(sum(consumed), 0) = {offsets} AND bool_and(balanced) FROM ledger");
     until(case, &format!("{offsets} offsets are consumed"), &sql).await;
 }
 
-/// 2 % malformed, 2 % too late, 1 % of the future, 1 % twice.
+/// 2 % malformed, 2 % too late, 1 % future, 1 % duplicated.
 pub(crate) const FAULTY: PlanArgs = PlanArgs {
     events: None,
     rate: None,
@@ -49,7 +49,7 @@ pub(crate) const FAULTY: PlanArgs = PlanArgs {
     start_time: None,
 };
 
-/// Sends simulated purchases in the background, and says how far that is.
+/// Sends simulated purchases in the background; the first value counts them.
 pub(crate) fn sending(case: &Case, args: PlanArgs) -> (Arc<Sent>, JoinHandle<Summary>) {
     let plan = Plan::new(&case.settings.pipeline, args, clock()).unwrap();
     let (kafka, topic) = (case.settings.kafka.clone(), case.topic.name.clone());
@@ -66,7 +66,7 @@ pub(crate) async fn produce(case: &Case, events: u64, seed: u64) {
     assert_eq!(sending(case, args).1.await.unwrap().acknowledged, events);
 }
 
-/// Asks a program that serves at a port of its own choice; answers the status code and the body.
+/// A GET request to the address that a program has logged; returns status code and body.
 pub(crate) async fn http(program: &Program, path: &str) -> (u16, String) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     program.says("at http://").await;
@@ -83,7 +83,7 @@ pub(crate) async fn http(program: &Program, path: &str) -> (u16, String) {
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
 
-/// Waits until /readyz answers with this status code, and says what it said.
+/// Waits until /readyz has this status code, and a body with `word`.
 pub(crate) async fn until_ready(program: &Program, status: u16, word: &str) {
     eventually(&format!("/readyz answers {status} and {word:?}"), async || {
         let (code, body) = http(program, "/readyz").await;

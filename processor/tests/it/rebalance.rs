@@ -1,11 +1,11 @@
-//! Workers come and go, partitions are added: nothing is lost, nothing counted twice.
+//! Workers join and leave, partitions are added: no record is lost or counted twice.
 
 use retail_testbed::Case;
 
 use crate::programs::{catch_up, start, until, until_consumed};
 
 #[tokio::test]
-async fn a_worker_that_joins_takes_no_record_from_the_partitions_that_stay() {
+async fn joining_worker_skips_no_record_of_kept_partitions() {
     let case = Case::shared().partitions(2).start().await;
     for partition in 0..2 {
         case.topic.purchases(partition, &[("A", "1", 0), ("A", "1", 1)]);
@@ -24,7 +24,7 @@ async fn a_worker_that_joins_takes_no_record_from_the_partitions_that_stay() {
 }
 
 #[tokio::test]
-async fn a_worker_that_leaves_in_order_hands_over_without_a_fence() {
+async fn leaving_worker_hands_over_without_fence() {
     let case = Case::shared().partitions(2).start().await;
     let mut first = start(&case, &["--workers", "1"]);
     let second = start(&case, &["--workers", "1"]);
@@ -44,13 +44,13 @@ async fn a_worker_that_leaves_in_order_hands_over_without_a_fence() {
 }
 
 #[tokio::test]
-async fn partitions_added_while_running_are_read_from_their_beginning_and_open_no_closed_window() {
+async fn partitions_added_while_running_reopen_no_window() {
     let case = Case::shared().partitions(1).start().await;
     let _processor = start(&case, &["--workers", "1"]);
     case.topic.purchases(0, &[("A", "1", 0), ("A", "1", 4000)]);
     until(&case, "a window is closed", "SELECT count(*) = 1 FROM retail_final").await;
     case.topic.grow(2).await;
-    // One for the closed window, one for an open one.
+    // One record for the closed window, one for an open window.
     case.topic.purchases(1, &[("B", "1", 10), ("B", "2", 3900)]);
     until(&case, "the new partition is consumed", "SELECT consumed = 2 FROM ledger WHERE partition = 1").await;
     assert_eq!(case.ledger().await[1], "2 = 1 applied + 1 late + 0 invalid + 0 future + 0 gaps");
@@ -59,7 +59,7 @@ async fn partitions_added_while_running_are_read_from_their_beginning_and_open_n
 }
 
 #[tokio::test]
-async fn partitions_added_while_nobody_ran_are_read_from_their_beginning() {
+async fn partitions_added_while_stopped_are_read_from_start() {
     let case = Case::shared().partitions(1).start().await;
     case.topic.purchases(0, &[("A", "1", 0)]);
     catch_up(&case).await;

@@ -1,4 +1,4 @@
-//! Topics that are missing, changed behind our back, or strange.
+//! Topics that are missing, replaced, truncated or unusual.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ fn record(seconds: i64) -> Sent {
     Sent { partition: 0, timestamp: seconds, value: Some(purchase("A", "1", seconds)) }
 }
 
-/// A processor that ends by itself fails, and says all of `words`.
+/// With `--until-caught-up`, the processor fails, and its output has all of `words`.
 async fn refuses(case: &Case, words: &[&str]) {
     let mut processor = start(case, &["--until-caught-up"]);
     assert_eq!(processor.exit_code(LIMIT).await, 1);
@@ -20,7 +20,7 @@ async fn refuses(case: &Case, words: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_topic_or_schema_that_is_missing_is_waited_for_and_named() {
+async fn missing_topic_or_schema_is_reported_and_waited_for() {
     let case = Case::shared().build();
     let waits = start(&case, &[]);
     waits.says("is not set up").await;
@@ -34,7 +34,7 @@ async fn a_topic_or_schema_that_is_missing_is_waited_for_and_named() {
 }
 
 #[tokio::test]
-async fn a_topic_that_was_made_again_while_nobody_ran_is_refused_and_nothing_is_touched() {
+async fn topic_recreated_while_stopped_is_refused() {
     let case = Case::shared().partitions(1).start().await;
     case.topic.purchases(0, &[("A", "1", 0), ("A", "1", 1)]);
     catch_up(&case).await;
@@ -45,12 +45,12 @@ async fn a_topic_that_was_made_again_while_nobody_ran_is_refused_and_nothing_is_
     })
     .await;
     case.topic.purchases(0, &[("B", "1", 0), ("B", "1", 1), ("B", "1", 2)]);
-    refuses(&case, &["was deleted and made again", "Nothing was touched", "give the pipeline another schema"]).await;
+    refuses(&case, &["was deleted and recreated", "Nothing was changed", "give the pipeline another schema"]).await;
     assert_eq!((case.retail().await, case.ledger().await), before);
 }
 
 #[tokio::test]
-async fn a_topic_that_is_made_again_while_we_run_is_noticed_before_anything_is_committed() {
+async fn topic_recreated_while_running_commits_nothing() {
     let case = Case::shared().partitions(1).start().await;
     let processor = start(&case, &[]);
     case.topic.purchases(0, &[("A", "1", 0), ("A", "1", 1)]);
@@ -61,27 +61,27 @@ async fn a_topic_that_is_made_again_while_we_run_is_noticed_before_anything_is_c
         retail_kafka::topic::ensure(&case.settings.kafka, &case.settings.pipeline.topic).await.ok()
     })
     .await;
-    // More records than the old one had: offsets alone would not tell.
+    // More records than the old topic had: offsets alone would not show the difference.
     case.topic.purchases(0, &[("B", "1", 0), ("B", "1", 1), ("B", "1", 2), ("B", "1", 3)]);
-    processor.says("was deleted and made again").await;
+    processor.says("was deleted and recreated").await;
     assert_eq!((case.retail().await, case.ledger().await), before);
 }
 
 #[tokio::test]
-async fn a_log_truncated_under_the_stored_offset_stops_everything_and_says_how_much_is_lost() {
+async fn truncated_log_stops_with_number_of_lost_records() {
     let case = Case::shared().partitions(1).start().await;
     case.topic.purchases(0, &[("A", "1", 0)]);
     catch_up(&case).await;
     case.topic.purchases(0, &[("A", "1", 1), ("A", "1", 2), ("A", "1", 3)]);
     case.topic.truncate(0, 3).await;
     let before = (case.retail().await, case.ledger().await);
-    refuses(&case, &["2 records of topic", "continues at offset 1, and its log begins at 3", "Nothing was touched"])
+    refuses(&case, &["2 records of topic", "continues at offset 1, but its log starts at 3", "Nothing was changed"])
         .await;
     assert_eq!((case.retail().await, case.ledger().await), before);
 }
 
 #[tokio::test]
-async fn a_first_start_begins_where_the_log_begins() {
+async fn first_start_reads_from_log_start() {
     let case = Case::shared().partitions(1).start().await;
     case.topic.purchases(0, &[("A", "1", 1), ("A", "1", 2), ("A", "1", 3)]);
     case.topic.truncate(0, 2).await;
@@ -91,7 +91,7 @@ async fn a_first_start_begins_where_the_log_begins() {
 }
 
 #[tokio::test]
-async fn aborted_records_and_markers_are_gaps_and_the_ledger_balances() {
+async fn aborted_records_and_markers_are_counted_as_gaps() {
     let case = Case::shared().partitions(1).start().await;
     let _processor = start(&case, &[]);
     case.topic.transactions(&[
@@ -106,7 +106,7 @@ async fn aborted_records_and_markers_are_gaps_and_the_ledger_balances() {
 }
 
 #[tokio::test]
-async fn a_transaction_that_stays_open_is_waited_for_and_read_when_it_commits() {
+async fn open_transaction_is_read_when_it_commits() {
     let case = Case::shared().partitions(1).start().await;
     let commit = case.topic.open_transaction(&[record(1), record(2)]);
     case.topic.send(&[record(3)]);
@@ -121,14 +121,14 @@ async fn a_transaction_that_stays_open_is_waited_for_and_read_when_it_commits() 
 }
 
 #[tokio::test]
-async fn offsets_that_compaction_removed_are_gaps() {
+async fn compacted_offsets_are_counted_as_gaps() {
     let kafka = Kafka::private_with("log.cleaner.backoff.ms=100\n");
     let config = "cleanup.policy: compact, segment.ms: \"100\", min.cleanable.dirty.ratio: \"0.001\", max.compaction.lag.ms: \"100\"";
     let case = Case::on(&kafka.address(), &Postgres::shared().url()).partitions(1).topic_config(config).start().await;
     for seconds in 0..50 {
         case.topic.keyed(0, "the same", &purchase("A", "1", seconds));
     }
-    // A segment is compacted once a newer one has begun.
+    // A segment is compacted once a newer one exists.
     eventually("the log is compacted", async || {
         case.topic.keyed(0, "another", &purchase("A", "1", 50));
         (case.topic.read(1)[0].len() < 20).then_some(())
@@ -140,7 +140,7 @@ async fn offsets_that_compaction_removed_are_gaps() {
 }
 
 #[tokio::test]
-async fn any_bytes_are_a_fate_and_never_a_crash() {
+async fn arbitrary_bytes_have_a_fate_and_never_crash() {
     let case = Case::shared().partitions(1).start().await;
     let mut records: Vec<Sent> = (0..256)
         .flat_map(|byte: i64| {
@@ -165,7 +165,7 @@ async fn any_bytes_are_a_fate_and_never_a_crash() {
 }
 
 #[tokio::test]
-async fn a_poison_producer_does_not_stop_the_rows_of_others() {
+async fn invalid_records_do_not_stop_other_rows() {
     let case = Case::shared().start().await;
     let processor = start(&case, &["--workers", "1"]);
     let (topic, stop) = (case.topic.clone(), std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false)));
@@ -190,12 +190,12 @@ async fn a_poison_producer_does_not_stop_the_rows_of_others() {
     let memory = processor.peak_memory_mib();
     until_consumed(&case, sent as i64 + 5).await;
     assert_eq!(case.text("SELECT count(*) FROM dead_letter").await, sent.to_string());
-    // Two batches of 16 MiB, what is fetched, and the program: far from what was sent.
+    // Two batches of 16 MiB, the fetched records and the program: far below the sent bytes.
     assert!(memory < 250, "{memory} MiB after {sent} records of garbage");
 }
 
 #[tokio::test]
-async fn pipelines_with_the_same_topic_do_not_share_a_group() {
+async fn pipelines_on_one_topic_have_separate_groups() {
     let case = Case::shared().partitions(1).start().await;
     let other = case.with_schema(&format!("{}_other", case.settings.pipeline.schema));
     other.apply_schema().await;
@@ -207,7 +207,7 @@ async fn pipelines_with_the_same_topic_do_not_share_a_group() {
 }
 
 #[tokio::test]
-async fn bad_flags_and_bad_files_end_with_two() {
+async fn invalid_flags_and_files_exit_2() {
     let case = Case::shared().build();
     for arguments in [&["--workers", "0"][..], &["--http", "here"], &["--session-timeout", "soon"], &["--fly"]] {
         assert_eq!(start(&case, arguments).exit_code(Duration::from_secs(60)).await, 2, "{arguments:?}");

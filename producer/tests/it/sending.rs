@@ -1,4 +1,4 @@
-//! What the program promises to whoever starts it.
+//! The documented behaviour of the program.
 
 use std::process::Output;
 use std::time::Duration;
@@ -15,13 +15,13 @@ fn summary(output: &Output) -> serde_json::Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
 }
 
-/// Key and value of everything in a topic, partition by partition.
+/// Keys and values of all records of a topic, by partition.
 fn contents(case: &Case) -> Vec<Vec<(Vec<u8>, Vec<u8>)>> {
     case.topic.read(2)
 }
 
 #[tokio::test]
-async fn the_same_seed_sends_the_same_events_and_every_one_is_acknowledged() {
+async fn same_seed_sends_the_same_acknowledged_events() {
     let (one, other) = (Case::shared().build(), Case::shared().build());
     for case in [&one, &other] {
         case.apply_topic().await;
@@ -40,7 +40,7 @@ async fn the_same_seed_sends_the_same_events_and_every_one_is_acknowledged() {
 }
 
 #[tokio::test]
-async fn a_customer_stays_in_one_partition() {
+async fn customer_stays_in_one_partition() {
     let case = Case::shared().build();
     case.apply_topic().await;
     assert!(run(&case, &["--events", "5000", "--rate", "max"]).status.success());
@@ -51,7 +51,7 @@ async fn a_customer_stays_in_one_partition() {
 }
 
 #[tokio::test]
-async fn a_signal_ends_it_and_what_was_sent_is_acknowledged() {
+async fn signal_ends_producer_with_all_acknowledged() {
     let case = Case::shared().build();
     case.apply_topic().await;
     let mut producer = Program::start(PRODUCER, &case, &["--rate", "1000"]);
@@ -65,7 +65,7 @@ async fn a_signal_ends_it_and_what_was_sent_is_acknowledged() {
 }
 
 #[tokio::test]
-async fn without_a_topic_or_a_broker_it_says_what_to_do_and_exits_1() {
+async fn missing_topic_or_broker_is_explained_and_exits_1() {
     let case = Case::shared().build();
     let output = run(&case, &["--events", "1"]);
     assert_eq!(output.status.code(), Some(1));
@@ -79,7 +79,7 @@ async fn without_a_topic_or_a_broker_it_says_what_to_do_and_exits_1() {
 }
 
 #[test]
-fn bad_usage_exits_2() {
+fn invalid_usage_exits_2() {
     let output = std::process::Command::new(PRODUCER).args(["-f", "nowhere.yaml"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     let output = std::process::Command::new(PRODUCER).args(["-f", "nowhere.yaml", "--rate", "0"]).output().unwrap();

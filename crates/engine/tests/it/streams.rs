@@ -128,7 +128,7 @@ impl Worker {
     }
 
     fn cut(&mut self) {
-        if self.in_flight.is_none() && self.engine.has_news() {
+        if self.in_flight.is_none() && self.engine.has_uncommitted() {
             self.in_flight = Some(self.engine.take_batch());
         }
     }
@@ -177,7 +177,7 @@ fn run(logs: &mut Vec<Log>, steps: &[Step]) -> Store {
                 let partition = partition.index(logs.len()) as i32;
                 let worker = &mut workers[*worker];
                 // It takes nothing while it has anything uncommitted, as at a rebalance.
-                if worker.in_flight.is_none() && !worker.engine.has_news() {
+                if worker.in_flight.is_none() && !worker.engine.has_uncommitted() {
                     worker.claim(&mut store, partition);
                 }
             }

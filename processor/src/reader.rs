@@ -1,0 +1,180 @@
+//! Reads the records of a worker's partitions into its engine, and watches each partition: whether it is idle, or stalled.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::BaseConsumer;
+use rdkafka::error::KafkaError as RdKafkaError;
+use retail_engine::{Batch, Counts, Engine, Progress, Timestamp};
+use retail_kafka::native::{Fetched, PartitionQueue};
+use retail_store::{Claimed, Idle};
+
+use crate::consumer::{self, ConsumerEvents};
+use crate::idle::IdleProof;
+use crate::log_end_poller::LogEnds;
+use crate::watchdog::Watchdog;
+
+/// Memory limit for a batch. While one batch is being committed, once more encoded for the wire, the next can grow as large:
+/// a worker needs at most four times this.
+const BATCH_LIMIT: usize = 16 << 20;
+
+/// Why reading cannot continue with this consumer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    /// The log was truncated or recreated. The supervisor finds out which.
+    #[error("partition {0} has no record at the next offset to process")]
+    OutOfRange(i32),
+    #[error("partition {0} has unread records, but none arrived for a minute: the worker restarts with a new consumer")]
+    Stuck(i32),
+}
+
+pub(crate) struct Reader {
+    engine: Engine,
+    /// Created when a partition is first assigned, kept for the consumer's life.
+    queues: BTreeMap<i32, PartitionQueue<ConsumerEvents>>,
+    idle: BTreeMap<i32, IdleProof>,
+    watchdogs: BTreeMap<i32, Watchdog>,
+}
+
+impl Reader {
+    pub(crate) const fn new(engine: Engine) -> Self {
+        Self { engine, queues: BTreeMap::new(), idle: BTreeMap::new(), watchdogs: BTreeMap::new() }
+    }
+
+    /// Separates the queue of a partition from the consumer's queue. It unparks this thread when records arrive.
+    pub(crate) fn separate_queue(
+        &mut self,
+        consumer: &Arc<BaseConsumer<ConsumerEvents>>,
+        topic: &str,
+        partition: i32,
+    ) -> Result<(), RdKafkaError> {
+        if !self.queues.contains_key(&partition) {
+            let queue = PartitionQueue::new(consumer, topic, partition, std::thread::current())?;
+            self.queues.insert(partition, queue);
+        }
+        Ok(())
+    }
+
+    /// Takes the records of a partition from its committed position on.
+    pub(crate) fn start(&mut self, claimed: &Claimed, now: Instant) {
+        let Claimed { partition, epoch: _, start } = *claimed;
+        self.engine.assign(partition, start);
+        self.idle.insert(partition, IdleProof::default());
+        self.watchdogs.insert(partition, Watchdog::new(start.next_offset, now));
+    }
+
+    /// Takes no more records of a partition, which has no uncommitted ones.
+    pub(crate) fn release(&mut self, partition: i32) {
+        self.engine.release(partition);
+        self.idle.remove(&partition);
+        self.watchdogs.remove(&partition);
+    }
+
+    /// Drops everything since the last batch, and all partitions.
+    pub(crate) fn reset(&mut self) {
+        self.engine.reset();
+    }
+
+    pub(crate) fn raise_floor(&mut self, partition: i32, floor: Timestamp) {
+        self.engine.raise_floor(partition, floor);
+    }
+
+    /// Whether there are offsets since the last batch.
+    pub(crate) fn has_uncommitted(&self) -> bool {
+        self.engine.has_uncommitted()
+    }
+
+    /// Whether the batch has reached its memory limit.
+    pub(crate) fn is_full(&self) -> bool {
+        self.engine.bytes() >= BATCH_LIMIT
+    }
+
+    /// The offset that a partition waits for.
+    pub(crate) fn position(&self, partition: i32) -> Option<i64> {
+        self.engine.position(partition)
+    }
+
+    /// Takes everything since the last batch.
+    pub(crate) fn take_batch(&mut self) -> Batch {
+        self.engine.take_batch()
+    }
+
+    /// A batch without records that names these partitions at their positions.
+    pub(crate) fn empty_batch(&self, partitions: impl IntoIterator<Item = i32>) -> Batch {
+        let progress = |partition: i32| {
+            let at = self.engine.position(partition)?;
+            let (floor, counts) = (Timestamp::EPOCH, Counts::default());
+            Some(Progress { partition, from: at, to: at, max_observed: None, floor, counts })
+        };
+        Batch { partitions: partitions.into_iter().filter_map(progress).collect(), ..Batch::default() }
+    }
+
+    /// The partitions that are proven idle at their position.
+    pub(crate) fn idle(&self, timeout: Duration) -> BTreeMap<i32, Idle> {
+        let idle = |(&partition, proof): (&i32, &IdleProof)| {
+            Some((partition, proof.idle(self.engine.position(partition)?, timeout)?))
+        };
+        self.idle.iter().filter_map(idle).collect()
+    }
+
+    /// The idle partitions without uncommitted offsets.
+    pub(crate) fn committed_idle(&self, timeout: Duration) -> BTreeMap<i32, Idle> {
+        let mut idle = self.idle(timeout);
+        idle.retain(|partition, _| self.engine.is_committed(*partition));
+        idle
+    }
+
+    /// Feeds the engine the records that have arrived, at most until the batch is full. Returns their number.
+    pub(crate) fn read(&mut self) -> Result<usize, ReadError> {
+        let mut total = 0;
+        for (&partition, queue) in &mut self.queues {
+            let mut failed = None;
+            let mut input = self.engine.partition(partition);
+            total += queue.take(|fetched| match (fetched, &mut input) {
+                (Fetched::Error(code), _) => failed = failed.or(Some(code)),
+                (Fetched::Record(record), Some(input)) => {
+                    input.record(&record);
+                }
+                (Fetched::End(offset), Some(input)) => input.skip_to(offset),
+                // This worker does not own the partition.
+                (Fetched::Record(_) | Fetched::End(_), None) => {}
+            });
+            match failed {
+                Some(code) if consumer::is_out_of_range(code) => return Err(ReadError::OutOfRange(partition)),
+                Some(code) => tracing::debug!(?code, partition, "reading a partition failed"),
+                None => {}
+            }
+            if self.engine.bytes() >= BATCH_LIMIT {
+                break;
+            }
+        }
+        Ok(total)
+    }
+
+    /// Takes the log ends into account. `reading` is whether the worker wants records.
+    pub(crate) fn observe(&mut self, log_ends: &LogEnds, reading: bool, now: Instant) -> Result<(), ReadError> {
+        // After the brokers have stopped to answer, their last reply proves no stall.
+        let reading = reading && log_ends.is_fresh();
+        for (partition, proof) in &mut self.idle {
+            if let Some(sample) = log_ends.log_end(*partition) {
+                proof.observe(sample);
+            }
+        }
+        for (partition, watchdog) in &mut self.watchdogs {
+            let (Some(position), Some(end)) = (self.engine.position(*partition), log_ends.stable_end(*partition))
+            else {
+                continue;
+            };
+            if watchdog.is_stuck(position, end, reading, now) {
+                return Err(ReadError::Stuck(*partition));
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes the queues, which must happen before the consumer is closed.
+    pub(crate) fn close(self) {
+        drop(self.queues);
+    }
+}
