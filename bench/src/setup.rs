@@ -1,4 +1,4 @@
-//! Where everything happens: servers, programs, directories.
+//! The setup of a measurement: servers, programs, directories, and a topic and schema for each run.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -18,36 +18,36 @@ use crate::measure::Measured;
 /// Partitions of every topic.
 pub(crate) const PARTITIONS: i32 = 8;
 
-/// Where everything happens.
+/// Servers, programs and directories of all measurements.
 #[derive(Clone, Debug)]
-pub(crate) struct Ground {
-    /// The brokers.
+pub(crate) struct Setup {
+    /// The connection to Kafka.
     pub(crate) kafka: KafkaConnection,
-    /// The database, as its owner.
+    /// The URL of the database, with the log-in of its owner.
     pub(crate) database_url: String,
-    /// The checkout.
+    /// The root of the checkout.
     pub(crate) root: PathBuf,
-    /// For logs, scratch files and results.
+    /// The directory of logs, scratch files and results.
     pub(crate) directory: PathBuf,
-    /// The programs of this build.
+    /// The directory of the programs of this build.
     pub(crate) programs: PathBuf,
 }
 
-/// A pipeline of a measurement's own.
+/// A pipeline with its own schema, for one run.
 #[derive(Debug)]
 pub(crate) struct Case {
     pub(crate) settings: Settings,
     /// Its pipeline.yaml.
     pub(crate) file: PathBuf,
-    ground: Ground,
+    setup: Setup,
 }
 
-/// What a case's pipeline.yaml says beside its names.
+/// The parts of a pipeline.yaml that differ between measurements.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape<'a> {
     pub(crate) trigger: &'a str,
     pub(crate) delay: &'a str,
-    /// Event time runs by so many purchases in a second, when they are sent as fast as they can.
+    /// Purchases per second of event time, for a producer that sends at full speed.
     pub(crate) events_per_second: u64,
 }
 
@@ -57,15 +57,15 @@ impl Default for Shape<'_> {
     }
 }
 
-/// A word that nothing else has, on these servers.
+/// Returns a name that is unique on these servers.
 pub(crate) fn unique(prefix: &str) -> String {
     static COUNTER: AtomicU32 = AtomicU32::new(0);
     let counter = COUNTER.fetch_add(1, Ordering::Relaxed);
     format!("{prefix}-{}-{counter}", (machine::now() * 1000.0) as u64 % 1_000_000_000)
 }
 
-impl Ground {
-    /// A topic of that name and the schema `schema`, neither made yet.
+impl Setup {
+    /// Writes the pipeline.yaml for a topic and a schema, without creating them.
     pub(crate) fn case(&self, topic: &str, schema: &str, shape: Shape<'_>) -> Result<Case> {
         let Shape { trigger, delay, events_per_second } = shape;
         let servers = &self.kafka.bootstrap_servers;
@@ -83,10 +83,10 @@ impl Ground {
         let pipeline = Pipeline::parse(&yaml).context(yaml)?;
         let database = DatabaseConnection::new(self.database_url.parse()?, &pipeline.schema);
         let settings = Settings { pipeline, kafka: self.kafka.clone(), database };
-        Ok(Case { settings, file, ground: self.clone() })
+        Ok(Case { settings, file, setup: self.clone() })
     }
 
-    /// A session in which the tables of `schema` have their plain names.
+    /// Opens a session whose search path is `schema`.
     pub(crate) async fn session(&self, schema: &str) -> Result<Client> {
         let (client, connection) = tokio_postgres::connect(&self.database_url, NoTls).await?;
         tokio::spawn(connection);
@@ -94,7 +94,7 @@ impl Ground {
         Ok(client)
     }
 
-    /// The server's process, if it runs on this machine and can be seen.
+    /// Returns the process id of the Postgres server, or `None` if it is not visible on this machine.
     pub(crate) async fn postgres(&self) -> Result<Option<i32>> {
         let client = self.session("public").await?;
         let backend: i32 = client.query_one("SELECT pg_backend_pid()", &[]).await?.get(0);
@@ -102,15 +102,20 @@ impl Ground {
         Ok(machine::stat(backend).filter(|_| name.starts_with("postgres")).map(|stat| stat.parent))
     }
 
-    /// Drops a schema and everything in it.
+    /// Drops a schema with all its tables.
     pub(crate) async fn drop_schema(&self, schema: &str) -> Result<()> {
         let client = self.session("public").await?;
         Ok(client.batch_execute(&format!("DROP SCHEMA IF EXISTS \"{schema}\" CASCADE")).await?)
     }
 
-    /// Runs a command to its end and says what it took. Its output and errors go to files of that name.
-    pub(crate) async fn measure(&self, command: &Command, name: &str, core: Option<usize>) -> Result<(Measured, Said)> {
-        let said = Said { output: self.log(name, "out"), errors: self.log(name, "err") };
+    /// Runs a command to its end, and returns its CPU, memory and duration. Writes its output to log files of that name.
+    pub(crate) async fn measure(
+        &self,
+        command: &Command,
+        name: &str,
+        core: Option<usize>,
+    ) -> Result<(Measured, OutputFiles)> {
+        let said = OutputFiles { output: self.log(name, "out"), errors: self.log(name, "err") };
         let mut measure = Command::new(std::env::current_exe()?);
         measure.arg("measure").arg("--output").arg(&said.output).arg("--errors").arg(&said.errors);
         if let Some(core) = core {
@@ -124,31 +129,31 @@ impl Ground {
         }
         measure.stdin(Stdio::null()).stderr(Stdio::inherit());
         let done = tokio::task::spawn_blocking(move || measure.output()).await.expect("waiting does not panic")?;
-        ensure!(done.status.success(), "measuring {command:?} failed");
+        ensure!(done.status.success(), "`retail-bench measure` failed for {command:?}");
         Ok((serde_json::from_slice(&done.stdout)?, said))
     }
 
-    /// A file for what a process says.
+    /// Returns the path of a log file.
     pub(crate) fn log(&self, name: &str, kind: &str) -> PathBuf {
         self.directory.join("logs").join(name).with_extension(kind)
     }
 
-    /// A program of this build.
+    /// Returns the path of a program of this build.
     pub(crate) fn program(&self, name: &str) -> PathBuf {
         self.programs.join(name)
     }
 }
 
-/// Where a command's words are.
+/// The files with the output of a command.
 #[derive(Clone, Debug)]
-pub(crate) struct Said {
+pub(crate) struct OutputFiles {
     pub(crate) output: PathBuf,
     pub(crate) errors: PathBuf,
 }
 
-impl Said {
-    /// The last lines of what it complained about.
-    pub(crate) fn last_words(&self) -> String {
+impl OutputFiles {
+    /// Returns the last three lines of the standard error, for messages.
+    pub(crate) fn last_lines(&self) -> String {
         let text = std::fs::read_to_string(&self.errors).unwrap_or_default();
         let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
         lines[lines.len().saturating_sub(3)..].join(" | ")
@@ -168,46 +173,48 @@ impl Case {
         &self.settings.pipeline.schema
     }
 
-    /// Makes the topic.
+    /// Creates the topic.
     pub(crate) async fn apply_topic(&self) -> Result<()> {
         topic::ensure(&self.settings.kafka, &self.settings.pipeline.topic).await?;
         Ok(())
     }
 
-    /// Makes the schema.
+    /// Creates the schema.
     pub(crate) async fn apply_schema(&self) -> Result<()> {
         provision::apply(&self.settings.database, &self.settings.pipeline).await?;
         Ok(())
     }
 
-    /// A command that runs a program on this case.
+    /// Returns a command that runs a program with the pipeline of this case.
     pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command
             .env("RETAIL_PIPELINE", &self.file)
             .env("RETAIL_BOOTSTRAP_SERVERS", &self.settings.kafka.bootstrap_servers)
-            .env("RETAIL_DATABASE_URL", &self.ground.database_url);
+            .env("RETAIL_DATABASE_URL", &self.setup.database_url);
         command
     }
 
-    /// A session in the case's schema.
+    /// Opens a session in the schema of this case.
     pub(crate) async fn session(&self) -> Result<Client> {
-        self.ground.session(self.schema()).await
+        self.setup.session(self.schema()).await
     }
 
-    /// Sends purchases as fast as it goes, all of the producer on one core, and says how long it took.
+    /// Sends purchases at full speed, with the producer pinned to one core, and returns size and duration.
     pub(crate) async fn load(&self, events: u64) -> Result<Loaded> {
-        let mut command = self.command(&self.ground.program("retail-producer"));
+        let mut command = self.command(&self.setup.program("retail-producer"));
         command.args(["--rate", "max", "--events", &events.to_string()]);
-        let (measured, said) = self.ground.measure(&command, &unique("producer"), Some(0)).await?;
-        ensure!(measured.exit_code == Some(0), "retail-producer failed: {}", said.last_words());
+        let (measured, said) = self.setup.measure(&command, &unique("producer"), Some(0)).await?;
+        ensure!(measured.exit_code == Some(0), "retail-producer failed: {}", said.last_lines());
         let summary: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&said.output)?)?;
-        let field = |name: &str| summary[name].as_f64().with_context(|| format!("retail-producer says no {name}"));
+        let field = |name: &str| {
+            summary[name].as_f64().with_context(|| format!("the summary of retail-producer has no field {name}"))
+        };
         Ok(Loaded { events, bytes: field("bytes")?, seconds: field("seconds")?, cpu: measured.cpu })
     }
 }
 
-/// What sending took.
+/// Size, duration and CPU time of sending a topic.
 #[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Loaded {
     pub(crate) events: u64,
@@ -216,13 +223,13 @@ pub(crate) struct Loaded {
     pub(crate) cpu: f64,
 }
 
-/// The URL without its password, as peers are promised it: the servers of dev/bench want none.
+/// Returns the URL without its password. The servers of dev/bench accept connections without one, and some peers cannot parse it.
 pub(crate) fn without_password(url: &str) -> Result<String> {
     let config: tokio_postgres::Config = url.parse()?;
     let (Some(tokio_postgres::config::Host::Tcp(host)), Some(port)) =
         (config.get_hosts().first(), config.get_ports().first())
     else {
-        bail!("the database's URL names no host and port");
+        bail!("the database URL has no host and port");
     };
     let user = config.get_user().unwrap_or("retail");
     Ok(format!("postgres://{user}@{host}:{port}/{}", config.get_dbname().unwrap_or(user)))

@@ -1,4 +1,4 @@
-//! Who is measured on the same work, and how each is started.
+//! The measured systems, and how the harness starts each of them.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -6,63 +6,63 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::ground::{Case, Ground, PARTITIONS, without_password};
+use crate::setup::{Case, PARTITIONS, Setup, without_password};
 
-/// Someone who reads the topic and, the limit excepted, leaves sums in Postgres.
+/// A program that reads the topic and writes sums to Postgres. The limit writes nothing.
 #[derive(Clone, Debug)]
-pub(crate) struct Contender {
-    /// A short name, the same in every run.
+pub(crate) struct System {
+    /// A short name, constant across runs.
     pub(crate) name: String,
-    /// What it is, for people.
+    /// The title in tables and plots.
     pub(crate) title: String,
     pub(crate) kind: Kind,
 }
 
-/// What kind of contender.
+/// The kind of a system.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
-    /// librdkafka and nothing else.
+    /// librdkafka alone.
     Limit { consumers: usize, pinned: bool, allocator: Allocator },
-    /// A processor of these programs.
+    /// The processor in a directory of programs.
     Processor { programs: PathBuf, workers: usize, pinned: bool },
-    /// What most people would write.
+    /// A typical hand-written service.
     Naive,
-    /// Another system, in this directory, with one more variable of the environment if it is a variant.
+    /// Another system, in its directory. A variant sets one more environment variable.
     Peer { directory: PathBuf, setting: Option<(String, String)> },
 }
 
-/// Who allocates memory.
+/// The memory allocator.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Allocator {
-    /// The C library, as for whoever chooses nothing else.
-    System,
-    /// mimalloc, as in our programs.
-    Ours,
+    /// The allocator of the C library, the default.
+    Libc,
+    /// mimalloc, the allocator of the product.
+    Mimalloc,
 }
 
-impl Contender {
-    /// The limit.
+impl System {
+    /// librdkafka alone, the lower bound of the CPU time.
     pub(crate) fn limit(consumers: usize, pinned: bool, allocator: Allocator) -> Self {
         let (suffix, with) = match allocator {
-            Allocator::System => ("", ""),
-            Allocator::Ours => ("-mimalloc", ", with mimalloc"),
+            Allocator::Libc => ("", ""),
+            Allocator::Mimalloc => ("-mimalloc", ", with mimalloc"),
         };
         Self {
             name: format!("limit-{consumers}{}{suffix}", if pinned { "-pinned" } else { "" }),
             title: format!(
-                "librdkafka alone{with}, no record looked at: {}",
-                units(consumers, "consumer", if pinned { "each on its core" } else { "free" })
+                "librdkafka alone{with}, records not read: {}",
+                units(consumers, "consumer", if pinned { "pinned" } else { "free" })
             ),
             kind: Kind::Limit { consumers, pinned, allocator },
         }
     }
 
-    /// The processor in this directory.
+    /// The processor in a directory of programs.
     pub(crate) fn processor(programs: &Path, workers: usize, pinned: bool) -> Self {
         let can_pin = can_pin(programs);
         let how = match (pinned, can_pin) {
-            (true, true) => "each on its core",
-            (true, false) => "free: this build cannot pin",
+            (true, true) => "pinned",
+            (true, false) => "free, because this build cannot pin",
             (false, _) => "free",
         };
         Self {
@@ -72,15 +72,15 @@ impl Contender {
         }
     }
 
-    /// The processor of another build.
-    pub(crate) fn beside(programs: &Path, workers: usize) -> Self {
-        let mut contender = Self::processor(programs, workers, false);
-        contender.name += "-beside";
-        contender.title = format!("retail-processor of {}, {}", programs.display(), units(workers, "worker", "free"));
-        contender
+    /// The processor of a second build, which alternates with this one.
+    pub(crate) fn second_build(programs: &Path, workers: usize) -> Self {
+        let mut system = Self::processor(programs, workers, false);
+        system.name += "-second";
+        system.title = format!("retail-processor of {}, {}", programs.display(), units(workers, "worker", "free"));
+        system
     }
 
-    /// What most people would write.
+    /// A typical hand-written service.
     pub(crate) fn naive() -> Self {
         Self {
             name: "naive".to_owned(),
@@ -89,7 +89,7 @@ impl Contender {
         }
     }
 
-    /// The peers that are there: those that are named, or all.
+    /// Finds the peers under bench/peers: the named ones, or all.
     pub(crate) fn peers(root: &Path, wanted: Option<&[String]>) -> Vec<Self> {
         let entries = std::fs::read_dir(root.join("bench/peers")).into_iter().flatten().flatten();
         let mut directories: Vec<PathBuf> =
@@ -102,7 +102,7 @@ impl Contender {
         directories.into_iter().filter(is_wanted).flat_map(|directory| Self::peer(&directory)).collect()
     }
 
-    /// The peer in a directory, and its variants: each a line of the file `variants`, a variable with its value and a title.
+    /// Returns the peer in a directory, and one variant for each line of its file `variants`: `VARIABLE=VALUE title`.
     fn peer(directory: &Path) -> Vec<Self> {
         let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let read = |file| std::fs::read_to_string(directory.join(file)).unwrap_or_default();
@@ -121,8 +121,8 @@ impl Contender {
         peers
     }
 
-    /// How it is started for one run. `scratch` is an empty directory.
-    pub(crate) fn command(&self, ground: &Ground, case: &Case, events: u64, scratch: &Path) -> Result<Command> {
+    /// Returns the command for one run. `scratch` is an empty directory.
+    pub(crate) fn command(&self, setup: &Setup, case: &Case, events: u64, scratch: &Path) -> Result<Command> {
         let mut command = match &self.kind {
             Kind::Processor { programs, workers, pinned } => {
                 let mut command = case.command(&programs.join("retail-processor"));
@@ -135,8 +135,8 @@ impl Contender {
             Kind::Limit { consumers, pinned, allocator } => {
                 let this = std::env::current_exe()?;
                 let mut command = Command::new(match allocator {
-                    Allocator::System => this,
-                    Allocator::Ours => this.with_file_name("retail-bench-mimalloc"),
+                    Allocator::Libc => this,
+                    Allocator::Mimalloc => this.with_file_name("retail-bench-mimalloc"),
                 });
                 command.args(["limit", "--consumers", &consumers.to_string()]);
                 if *pinned {
@@ -151,42 +151,42 @@ impl Contender {
             }
             Kind::Peer { directory, .. } => Command::new(directory.join("run")),
         };
-        self.put_contract(&mut command, ground, case, events, scratch)?;
+        self.put_contract(&mut command, setup, case, events, scratch)?;
         Ok(command)
     }
 
-    /// What puts its result into the table, where `run` cannot.
-    pub(crate) fn collect(&self, ground: &Ground, case: &Case, events: u64, scratch: &Path) -> Result<Option<Command>> {
+    /// Returns the command that copies the result into the table after the run, or `None` if the run wrote it itself.
+    pub(crate) fn collect(&self, setup: &Setup, case: &Case, events: u64, scratch: &Path) -> Result<Option<Command>> {
         let Kind::Peer { directory, .. } = &self.kind else { return Ok(None) };
         let collect = directory.join("collect");
         if !collect.exists() {
             return Ok(None);
         }
         let mut command = Command::new(collect);
-        self.put_contract(&mut command, ground, case, events, scratch)?;
+        self.put_contract(&mut command, setup, case, events, scratch)?;
         Ok(Some(command))
     }
 
-    /// What a contender is told by the environment: see [`crate::contract`].
+    /// Sets the environment variables of [`crate::contract`].
     fn put_contract(
         &self,
         command: &mut Command,
-        ground: &Ground,
+        setup: &Setup,
         case: &Case,
         events: u64,
         scratch: &Path,
     ) -> Result<()> {
         command
-            .env("BENCH_BOOTSTRAP_SERVERS", &ground.kafka.bootstrap_servers)
+            .env("BENCH_BOOTSTRAP_SERVERS", &setup.kafka.bootstrap_servers)
             .env("BENCH_TOPIC", case.topic())
             .env("BENCH_PARTITIONS", PARTITIONS.to_string())
             .env("BENCH_EVENTS", events.to_string())
             .env("BENCH_RUN", case.schema().replace('_', "-"))
             .env("BENCH_WORK", scratch)
-            .env("BENCH_DATABASE_URL", &ground.database_url)
+            .env("BENCH_DATABASE_URL", &setup.database_url)
             .env("BENCH_SCHEMA", case.schema());
         if let Kind::Peer { setting, .. } = &self.kind {
-            command.env("BENCH_DATABASE_URL", without_password(&ground.database_url)?);
+            command.env("BENCH_DATABASE_URL", without_password(&setup.database_url)?);
             command.envs(setting.iter().map(|(variable, value)| (variable, value)));
         }
         Ok(())
@@ -197,7 +197,7 @@ fn units(count: usize, unit: &str, how: &str) -> String {
     format!("{count} {unit}{}, {how}", if count == 1 { "" } else { "s" })
 }
 
-/// Whether a build of the processor can hold its workers on cores.
+/// Returns whether a build of the processor has the option `--pin`.
 fn can_pin(programs: &Path) -> bool {
     let help = Command::new(programs.join("retail-processor")).arg("--help").output();
     help.is_ok_and(|help| String::from_utf8_lossy(&help.stdout).contains("--pin"))
@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn peers_are_found_with_their_variants_and_only_those_that_are_wanted() {
+    fn peers_returns_named_peers_with_their_variants() {
         let root = std::env::temp_dir().join(format!("retail-bench-peers-{}", std::process::id()));
         for (peer, file, text) in [
             ("streams", "run", ""),
@@ -221,7 +221,7 @@ mod tests {
             std::fs::write(root.join("bench/peers").join(peer).join(file), text).unwrap();
         }
         let found = |wanted: Option<&[String]>| -> Vec<(String, String)> {
-            Contender::peers(&root, wanted).into_iter().map(|peer| (peer.name, peer.title)).collect()
+            System::peers(&root, wanted).into_iter().map(|peer| (peer.name, peer.title)).collect()
         };
         let pair = |name: &str, title: &str| (name.to_owned(), title.to_owned());
         let streams = [pair("streams", "Streams 1.0"), pair("streams-p1d", "Streams 1.0 with grace")];
