@@ -66,7 +66,7 @@ impl Stream {
 }
 
 #[test]
-fn s6_a_window_closes_when_the_watermark_reaches_its_end() {
+fn s6_window_closes_when_the_watermark_reaches_its_end() {
     let mut stream = Stream::new(5.0, 10.0);
     assert_eq!(stream.late(&["14.999", "25.000"]), [""; 0]);
     assert_eq!(stream.windows(), ["10:1", "25:1?"]);
@@ -75,14 +75,14 @@ fn s6_a_window_closes_when_the_watermark_reaches_its_end() {
 }
 
 #[test]
-fn s7_one_millisecond_earlier_it_is_open() {
+fn s7_window_is_open_one_millisecond_before() {
     let mut stream = Stream::new(5.0, 10.0);
     assert_eq!(stream.late(&["14.999", "24.999", "14.0", "16.0"]), [""; 0]);
     assert_eq!(stream.windows(), ["10:2?", "15:1?", "20:1?"]);
 }
 
 #[test]
-fn s8_one_microsecond_earlier_too() {
+fn s8_window_is_open_one_microsecond_before() {
     let mut stream = Stream::new(5.0, 10.0);
     assert_eq!(stream.late(&["14.999", "24.999999", "14.0"]), [""; 0]);
     assert_eq!(stream.windows(), ["10:2?", "20:1?"]);
@@ -96,7 +96,7 @@ fn s9_windows_include_their_start_and_not_their_end() {
 }
 
 #[test]
-fn s12_a_null_timestamp_is_counted_as_invalid() {
+fn s12_null_timestamp_is_counted_as_invalid() {
     let mut stream = Stream::new(5.0, 10.0);
     assert_eq!(stream.event("k", "10"), Fate::Applied);
     assert_eq!(stream.event("k", "null"), Fate::Invalid(Reason::BadTimestamp));
@@ -105,7 +105,7 @@ fn s12_a_null_timestamp_is_counted_as_invalid() {
 }
 
 #[test]
-fn f2_events_in_any_order_close_with_their_window() {
+fn f2_out_of_order_events_close_with_their_window() {
     // Flink's watermark of x ms says that no event up to x comes any more; ours of x + 1 ms says the same.
     let mut stream = Stream::new(3.0, 4.0);
     for (key, time) in [
@@ -137,7 +137,7 @@ fn f2_events_in_any_order_close_with_their_window() {
 }
 
 #[test]
-fn k2_everything_up_to_the_delay_is_late_and_the_bound_belongs_to_it() {
+fn k2_events_up_to_and_including_the_bound_are_late() {
     let mut stream = Stream::new(10.0, 90.0);
     let late = ["100", "101", "102", "103", "104", "105", "6"];
     assert_eq!(stream.late(&["200"]), [""; 0]);
@@ -153,21 +153,21 @@ fn k9_windows_are_aligned_to_the_epoch() {
 }
 
 #[test]
-fn k10_a_null_key_is_counted_as_invalid() {
+fn k10_null_key_is_counted_as_invalid() {
     let mut stream = Stream::new(5.0, 10.0);
     let payload = String::from_utf8(purchase("k", "m", 1, "1", "1")).unwrap().replace("\"k\"", "null");
     assert_eq!(stream.send(payload.as_bytes()), Fate::Invalid(Reason::BadKey));
 }
 
 #[test]
-fn q1_without_delay_the_next_windows_event_closes_the_one_before() {
+fn q1_without_delay_the_next_window_closes_the_previous() {
     let mut stream = Stream::new(0.010, 0.0);
     stream.late(&["0.002", "0.004", "0.012"]);
     assert_eq!(stream.windows(), ["0:2", "0.01:1?"]);
 }
 
 #[test]
-fn a2_a_window_is_open_until_the_watermark_is_its_end() {
+fn a2_window_is_open_until_the_watermark_reaches_its_end() {
     let mut stream = Stream::new(5.0, 0.0);
     assert_eq!(stream.late(&["4.999", "3", "5.0", "4.9"]), ["4.9"]);
 }
@@ -225,13 +225,13 @@ fn f5_the_watermark_never_falls() {
 }
 
 #[test]
-fn f6_nothing_is_complete_before_every_input_has_spoken() {
+fn f6_no_watermark_before_every_input_has_an_event() {
     let mut inputs = Inputs::new(3);
     assert_eq!([inputs.event(0, 0), inputs.event(1, 0), inputs.event(2, 0)], [None, None, Some(0)]);
 }
 
 #[test]
-fn f7_the_slowest_input_decides() {
+fn f7_slowest_input_determines_the_watermark() {
     let mut inputs = Inputs::new(3);
     for input in 0..3 {
         inputs.event(input, 0);
@@ -241,28 +241,28 @@ fn f7_the_slowest_input_decides() {
 }
 
 #[test]
-fn f8_an_input_that_goes_back_changes_nothing() {
+fn f8_older_event_does_not_move_the_watermark() {
     let mut inputs = Inputs::new(3);
     let moves = [(0, 25), (1, 10), (2, 17), (0, 12), (1, 8), (2, 15)].map(|(input, time)| inputs.event(input, time));
     assert_eq!(moves, [None, None, Some(10), None, None, None]);
 }
 
 #[test]
-fn f9_an_idle_input_is_left_out() {
+fn f9_idle_input_is_ignored() {
     let mut inputs = Inputs::new(3);
     assert_eq!([inputs.event(0, 15), inputs.event(1, 10), inputs.idle(2)], [None, None, Some(10)]);
     assert_eq!([inputs.event(1, 18), inputs.event(0, 20)], [Some(15), Some(18)]);
 }
 
 #[test]
-fn f10_inputs_fall_idle_one_by_one() {
+fn f10_inputs_become_idle_one_by_one() {
     let mut inputs = Inputs::new(3);
     assert_eq!([inputs.event(0, 25), inputs.event(1, 10), inputs.event(2, 17)], [None, None, Some(10)]);
     assert_eq!([inputs.idle(1), inputs.idle(2)], [Some(17), Some(25)]);
 }
 
 #[test]
-fn f11_when_all_are_idle_the_watermark_holds_or_follows_the_clock() {
+fn f11_all_idle_watermark_holds_or_follows_the_clock() {
     let mut inputs = Inputs::new(3);
     assert_eq!([inputs.event(0, 10), inputs.event(1, 5), inputs.event(2, 3)], [None, None, Some(3)]);
     // Flink would flush the maximum, 10, at the last step; an event of 4 could still be within its promise.
@@ -272,7 +272,7 @@ fn f11_when_all_are_idle_the_watermark_holds_or_follows_the_clock() {
 }
 
 #[test]
-fn f12_an_event_ends_idleness() {
+fn f12_event_ends_idleness() {
     let mut inputs = Inputs::new(1);
     // Flink ignores what an input says while it is marked idle; ours is idle only while it says nothing.
     assert_eq!(
@@ -282,7 +282,7 @@ fn f12_an_event_ends_idleness() {
 }
 
 #[test]
-fn f13_an_input_that_resumes_behind_does_not_pull_the_watermark_back() {
+fn f13_resuming_input_does_not_move_the_watermark_back() {
     let mut inputs = Inputs::new(3);
     assert_eq!([inputs.event(0, 100), inputs.event(1, 50), inputs.event(2, 70)], [None, None, Some(50)]);
     assert_eq!(
@@ -293,7 +293,7 @@ fn f13_an_input_that_resumes_behind_does_not_pull_the_watermark_back() {
 }
 
 #[test]
-fn a1_idle_inputs_are_left_out_until_none_is_left() {
+fn a1_idle_inputs_are_ignored_until_all_are_idle() {
     let mut inputs = Inputs::new(3);
     assert_eq!([inputs.event(0, 1), inputs.event(1, 2), inputs.event(2, 3)], [None, None, Some(1)]);
     assert_eq!([inputs.idle(0), inputs.idle(1), inputs.idle(2)], [Some(2), Some(3), None]);
@@ -319,7 +319,7 @@ fn x1_money_is_exact_in_any_order() {
 }
 
 #[test]
-fn x2_the_same_events_on_any_number_of_partitions_give_the_same_rows() {
+fn x2_rows_do_not_depend_on_the_number_of_partitions() {
     let events: Vec<Vec<u8>> = (0..500)
         .map(|i| {
             purchase(
@@ -351,13 +351,13 @@ fn x2_the_same_events_on_any_number_of_partitions_give_the_same_rows() {
 }
 
 #[test]
-fn x5_an_empty_partition_holds_the_watermark_until_it_is_proven_idle() {
+fn x5_empty_partition_holds_the_watermark_until_idle() {
     let mut inputs = Inputs::new(3);
     assert_eq!([inputs.event(0, 1000), inputs.event(1, 2000), inputs.idle(2)], [None, None, Some(1000)]);
 }
 
 #[test]
-fn x6_offsets_without_a_record_are_in_the_ledger() {
+fn x6_offsets_without_a_record_are_counted_as_gaps() {
     let mut stream = Stream::new(5.0, 10.0);
     stream.event("k", "1");
     stream.offset += 3;
@@ -369,7 +369,7 @@ fn x6_offsets_without_a_record_are_in_the_ledger() {
 }
 
 #[test]
-fn x7_an_event_for_an_earlier_open_window_corrects_all_running_totals_after_it() {
+fn x7_event_for_an_earlier_window_corrects_later_running_totals() {
     let mut stream = Stream::new(5.0, 100.0);
     let running = |stream: &mut Stream| -> Vec<String> {
         stream.windows();
@@ -382,7 +382,7 @@ fn x7_an_event_for_an_earlier_open_window_corrects_all_running_totals_after_it()
 }
 
 #[test]
-fn an_event_beyond_max_future_is_set_aside_and_moves_nothing() {
+fn event_beyond_max_future_does_not_move_the_watermark() {
     let rules = Rules { window: span(300.0), delay: span(3600.0), max_future: span(3600.0) };
     let mut engine = Engine::new(rules, true);
     engine.assign(0, Start { next_offset: 0, max_observed: None, floor: Timestamp::EPOCH });

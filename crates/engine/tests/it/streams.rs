@@ -227,7 +227,7 @@ proptest! {
     #![proptest_config(cases(2_000))]
 
     #[test]
-    fn any_split_restart_and_hand_over_gives_the_oracles_table(
+    fn any_split_restart_and_handover_gives_the_oracles_rows(
         mut logs in prop::collection::vec(log(), 1..4),
         steps in prop::collection::vec(step(), 0..120),
     ) {
@@ -266,7 +266,7 @@ proptest! {
     /// The promise behind "up to an hour late": with record timestamps that do not run backwards, whatever the
     /// producers' clocks say, an event appended at most `delay` after its event time is never late.
     #[test]
-    fn an_event_appended_within_the_delay_is_never_late(
+    fn event_appended_within_the_delay_is_never_late(
         steps in prop::collection::vec((0..600_000_i64, -3 * HOUR_MILLIS..2 * HOUR_MILLIS), 1..200),
     ) {
         let mut worker = Worker::new();
