@@ -1,4 +1,4 @@
-//! What went wrong with Postgres, in a sentence that says what to do.
+//! Errors of Postgres, as one sentence that contains the fix.
 
 use std::error::Error as _;
 
@@ -7,7 +7,7 @@ use tokio_postgres::error::SqlState;
 
 use super::{DatabaseConnection, handshake};
 
-/// What `fence` raises: the batch's worker is not the partitions' owner any more, or a floor was raised.
+/// The SQLSTATE raised by `fence`: a partition of the batch has another owner, or its floor was raised.
 const FENCED: &str = "RP001";
 
 /// A failed connection or statement.
@@ -25,29 +25,29 @@ impl DatabaseError {
         Self { kind, message }
     }
 
-    /// Nothing came back in time.
+    /// No answer arrived in time.
     pub fn timed_out(connection: &DatabaseConnection) -> Self {
-        Self::new(ErrorKind::Unreachable, format!("postgres at {} does not answer", connection.address()))
+        Self::new(ErrorKind::Unreachable, format!("postgres at {} did not answer in time", connection.address()))
     }
 
-    /// Explains what a connection or a statement failed with.
+    /// Explains the error of a connection or a statement.
     pub fn explain(connection: &DatabaseConnection, error: &tokio_postgres::Error) -> Self {
         let address = connection.address();
         let Some(db) = error.as_db_error() else {
             if let Some(explained) = handshake::explain(connection, error) {
                 return explained;
             }
-            // tokio-postgres's own words ("error connecting to server") say less than their cause.
+            // The message of tokio-postgres ("error connecting to server") contains less than its cause.
             let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
             return if error.source().is_some_and(|source| source.is::<std::io::Error>()) || error.is_closed() {
                 let message = format!(
-                    "cannot reach postgres at {address}: is it running, and are host and port right? ({reason})"
+                    "cannot reach postgres at {address}: check that it is running, and host and port ({reason})"
                 );
                 Self::new(ErrorKind::Unreachable, message)
             } else if reason.contains("password") {
-                Self::new(ErrorKind::WrongCredentials, Self::credentials(connection, "wants a password"))
+                Self::new(ErrorKind::WrongCredentials, Self::credentials(connection, "requires a password"))
             } else {
-                Self::new(ErrorKind::Other, format!("postgres at {address} failed: {reason}"))
+                Self::new(ErrorKind::Other, format!("the connection to postgres at {address} failed: {reason}"))
             };
         };
         if let Some(explained) = handshake::explain_refusal(connection, db) {
@@ -67,8 +67,8 @@ impl DatabaseError {
             (ErrorKind::MissingDatabase, message)
         } else if *state == SqlState::INSUFFICIENT_PRIVILEGE {
             let message = format!(
-                "user \"{user}\" lacks a right in postgres at {address} ({said}): GRANT CREATE ON DATABASE to apply the schema, and \
-                 USAGE on schema \"{schema}\" and SELECT, INSERT, UPDATE, DELETE on its tables to process"
+                "user \"{user}\" lacks a permission in postgres at {address} ({said}): to apply the schema, GRANT CREATE ON DATABASE; \
+                 to process, GRANT USAGE ON SCHEMA \"{schema}\" and SELECT, INSERT, UPDATE, DELETE on its tables"
             );
             (ErrorKind::Forbidden, message)
         } else if [
@@ -81,11 +81,11 @@ impl DatabaseError {
         {
             return Self::missing_schema(connection);
         } else if [SqlState::DISK_FULL, SqlState::OUT_OF_MEMORY, SqlState::TOO_MANY_CONNECTIONS].contains(state) {
-            (ErrorKind::Busy, format!("postgres at {address} has no room: {said}"))
+            (ErrorKind::Busy, format!("postgres at {address} is out of disk, memory or connections: {said}"))
         } else if state.code().starts_with("57P") || state.code().starts_with("40") || state.code().starts_with("53") {
-            (ErrorKind::Busy, format!("postgres at {address} cannot do it now: {said}"))
+            (ErrorKind::Busy, format!("postgres at {address} cannot serve the request now: {said}"))
         } else {
-            (ErrorKind::Other, format!("postgres at {address} failed: {said} ({})", state.code()))
+            (ErrorKind::Other, format!("a statement failed in postgres at {address}: {said} ({})", state.code()))
         };
         Self::new(kind, message)
     }

@@ -1,6 +1,6 @@
-//! Postgres: how to reach it, what the schema is, what is asked of it, and what its errors mean.
+//! Postgres: connections, the schema of a pipeline, all statements, and errors with their fixes.
 //!
-//! All SQL is in `crates/store/sql`, or, where a statement is a line, in the functions here.
+//! Long statements are files in `crates/store/sql`; short ones are in the functions that execute them.
 
 mod deltas;
 mod error;
@@ -25,13 +25,13 @@ pub use error::DatabaseError;
 pub use store::{Claimed, Closed, Commit, DELTA_LOG_FROM, Idle, Outcome, RetailRow, RowKey, Store};
 pub use tokio_postgres::Client;
 
-/// How long a server may take to let us in.
+/// Timeout of a connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// After how long without an answer from the network a connection counts as lost.
+/// A connection counts as lost after this time without an answer of the peer.
 const NETWORK_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Where Postgres is, who we are there, and which schema is ours.
+/// Address of Postgres, credentials, TLS, and the schema of the pipeline.
 #[derive(Clone)]
 pub struct DatabaseConnection {
     config: Config,
@@ -40,7 +40,7 @@ pub struct DatabaseConnection {
     pub schema: String,
 }
 
-/// How a connection is encrypted.
+/// The TLS settings of a connection.
 #[derive(Clone)]
 struct Tls {
     mode: TlsMode,
@@ -55,7 +55,7 @@ impl Tls {
 }
 
 impl PartialEq for Tls {
-    /// By what the connector was made of.
+    /// Compares the settings: connectors cannot be compared.
     fn eq(&self, other: &Self) -> bool {
         (self.mode, &self.certificates) == (other.mode, &other.certificates)
     }
@@ -69,7 +69,7 @@ impl std::fmt::Debug for DatabaseConnection {
 }
 
 impl DatabaseConnection {
-    /// A connection to `schema` by `config`: encrypted if its sslmode is require, and plain if it is anything less.
+    /// A connection to `schema` with `config`. It is encrypted only if `sslmode` is `require`.
     pub fn new(mut config: Config, schema: &str) -> Self {
         config
             .connect_timeout(CONNECT_TIMEOUT)
@@ -78,7 +78,7 @@ impl DatabaseConnection {
             .keepalives_interval(Duration::from_secs(5))
             .keepalives_retries(3);
         let tls = (config.get_ssl_mode() == SslMode::Require).then(|| {
-            Tls::new(TlsMode::Require, &Certificates::default()).expect("nothing is checked, and so nothing missing")
+            Tls::new(TlsMode::Require, &Certificates::default()).expect("without certificates, nothing can be missing")
         });
         if tls.is_none() {
             config.ssl_mode(SslMode::Disable);
@@ -86,14 +86,14 @@ impl DatabaseConnection {
         Self { config, tls, schema: schema.to_owned() }
     }
 
-    /// The same connection, encrypted, with these checks.
+    /// The connection with TLS, verified as `mode` says.
     pub fn with_tls(mut self, mode: TlsMode, certificates: &Certificates) -> Result<Self, CertificateError> {
         self.tls = Some(Tls::new(mode, certificates)?);
         self.config.ssl_mode(SslMode::Require);
         Ok(self)
     }
 
-    /// host:port/database, for messages.
+    /// `host:port/database`, for messages.
     pub fn address(&self) -> String {
         let hosts = self.config.get_hosts().iter().map(|host| match host {
             Host::Tcp(name) => name.clone(),
@@ -105,12 +105,12 @@ impl DatabaseConnection {
         format!("{}/{}", addresses.join(","), self.database())
     }
 
-    /// The database's name.
+    /// Name of the database.
     pub fn database(&self) -> &str {
         self.config.get_dbname().or(self.config.get_user()).unwrap_or_default()
     }
 
-    /// The user's name.
+    /// Name of the user; empty if none is set.
     pub fn user(&self) -> &str {
         self.config.get_user().unwrap_or_default()
     }
@@ -120,7 +120,7 @@ impl DatabaseConnection {
         quoted(&self.schema)
     }
 
-    /// Opens a session in which our names mean our schema and nothing else. `application` is what pg_stat_activity shows.
+    /// Opens a session with only our schema in its search_path. `application` is its name in pg_stat_activity.
     pub async fn connect(&self, application: &str) -> Result<Client, DatabaseError> {
         let mut config = self.config.clone();
         config.application_name(application);
@@ -133,21 +133,21 @@ impl DatabaseConnection {
         Ok(client)
     }
 
-    /// Makes our names mean our schema in a session, whatever they meant before.
+    /// Sets search_path and time zone of a session that another schema may have used.
     pub(crate) async fn enter(&self, client: &Client) -> Result<(), DatabaseError> {
-        // pg_temp last: a temporary table can then not take the place of one of ours.
+        // pg_temp comes last, so that a temporary table cannot hide one of ours.
         let session = format!("SET search_path TO {}, pg_temp; SET TIME ZONE 'UTC'", self.quoted_schema());
         client.batch_execute(&session).await.map_err(|error| DatabaseError::explain(self, &error))
     }
 
-    /// Whether a session of the other serves this one: the same database, the same user and password, encrypted in the same
-    /// way. The schema may be another.
+    /// Whether a session of `other` can be used for this connection: same server, database, user, password and TLS. The
+    /// schema may differ.
     pub fn has_session_of(&self, other: &Self) -> bool {
         self.config == other.config && self.tls == other.tls
     }
 }
 
-/// Connects, and leaves what goes over the wire to a task of its own.
+/// Connects, and spawns a task for the traffic of the connection.
 async fn open<T>(config: &Config, tls: T) -> Result<Client, tokio_postgres::Error>
 where
     T: MakeTlsConnect<Socket> + Send,
@@ -157,7 +157,7 @@ where
 {
     let (client, connection) = config.connect(tls).await?;
     tokio::spawn(async move {
-        // Whoever uses the client sees the same error, and says it.
+        // The user of the client receives the same error, and reports it.
         if let Err(error) = connection.await {
             tracing::debug!(%error, "connection to postgres ended");
         }
@@ -165,7 +165,7 @@ where
     Ok(client)
 }
 
-/// An identifier that may hold anything.
+/// A quoted identifier; any text is valid.
 fn quoted(identifier: &str) -> String {
     format!("\"{}\"", identifier.replace('"', "\"\""))
 }

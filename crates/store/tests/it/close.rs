@@ -12,7 +12,7 @@ use retail_testbed::Feeder;
 use retail_testbed::{Case, at};
 
 #[tokio::test]
-async fn a_window_closes_when_every_partition_has_passed_it() {
+async fn window_closes_when_every_partition_has_passed_it() {
     let case = Case::shared().start().await;
     let mut feeder = Feeder::new(&case, "a").await;
     feeder.claim(&[0, 1]).await;
@@ -35,7 +35,7 @@ async fn a_window_closes_when_every_partition_has_passed_it() {
 }
 
 #[tokio::test]
-async fn an_idle_partition_is_passed_and_its_late_comers_are_late_one_by_one() {
+async fn idle_partition_is_passed_and_its_events_are_late() {
     let case = Case::shared().start().await;
     let mut feeder = Feeder::new(&case, "a").await;
     feeder.claim(&[0, 1]).await;
@@ -54,7 +54,7 @@ async fn an_idle_partition_is_passed_and_its_late_comers_are_late_one_by_one() {
 }
 
 #[tokio::test]
-async fn idle_floor_race_the_closing_comes_first_and_the_commit_is_refused() {
+async fn idle_floor_race_closing_first_fences_the_commit() {
     let case = Case::shared().start().await;
     let mut feeder = Feeder::new(&case, "a").await;
     feeder.claim(&[0, 1]).await;
@@ -74,7 +74,7 @@ async fn idle_floor_race_the_closing_comes_first_and_the_commit_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn idle_floor_race_the_commit_comes_first_and_the_closing_waits_and_gives_up() {
+async fn idle_floor_race_commit_first_cancels_the_closing() {
     let case = Case::shared().start().await;
     let mut feeder = Feeder::new(&case, "a").await;
     feeder.claim(&[0, 1]).await;
@@ -98,7 +98,7 @@ async fn idle_floor_race_the_commit_comes_first_and_the_closing_waits_and_gives_
 }
 
 #[tokio::test]
-async fn a_partition_added_later_finds_closed_what_is_closed() {
+async fn added_partition_starts_with_the_closed_windows() {
     let case = Case::shared().start().await;
     let mut feeder = Feeder::new(&case, "a").await;
     feeder.claim(&[0, 1]).await;
@@ -113,7 +113,7 @@ async fn a_partition_added_later_finds_closed_what_is_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_closes_closes_once() {
+async fn concurrent_closing_closes_once() {
     let case = Case::shared().partitions(1).start().await;
     let mut feeder = Feeder::new(&case, "a").await;
     feeder.claim(&[0]).await;
@@ -133,7 +133,7 @@ async fn whoever_closes_closes_once() {
 }
 
 #[tokio::test]
-async fn running_totals_are_those_of_a_window_function_over_the_history() {
+async fn running_totals_equal_a_window_function_over_the_history() {
     let case = Case::shared().partitions(1).start().await;
     let mut feeder = Feeder::new(&case, "a").await;
     feeder.claim(&[0]).await;
@@ -156,7 +156,7 @@ async fn running_totals_are_those_of_a_window_function_over_the_history() {
 }
 
 #[tokio::test]
-async fn when_all_are_idle_the_watermark_holds_or_follows_the_clock() {
+async fn all_idle_watermark_holds_or_follows_the_clock() {
     for (when_idle, closes) in [("Hold", false), ("FollowClock", true)] {
         let case = Case::shared().spec(&format!("watermark: {{whenIdle: {when_idle}}}")).start().await;
         let mut feeder = Feeder::new(&case, "a").await;
@@ -169,7 +169,7 @@ async fn when_all_are_idle_the_watermark_holds_or_follows_the_clock() {
 }
 
 #[tokio::test]
-async fn a_jump_of_the_clock_ends_no_wait() {
+async fn clock_jump_does_not_make_partitions_idle() {
     // Idleness was proven by a clock that cannot jump; the store only wants to know that the proof is fresh. If its own
     // clock jumps, either way, the proof looks stale, and windows stay open until it is given again.
     for jump in ["- interval '1 year'", "+ interval '1 year'"] {
@@ -187,7 +187,7 @@ async fn a_jump_of_the_clock_ends_no_wait() {
 }
 
 #[tokio::test]
-async fn a_proof_of_idleness_grows_old_on_its_way() {
+async fn stale_proof_of_idleness_closes_no_window() {
     let case = Case::shared().start().await;
     let mut feeder = Feeder::new(&case, "a").await;
     feeder.claim(&[0, 1]).await;
@@ -202,7 +202,7 @@ async fn a_proof_of_idleness_grows_old_on_its_way() {
 
 /// The same rule twice, in SQL and as a function: they must agree on any state.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_watermark_in_sql_is_the_engines() {
+async fn sql_watermark_equals_the_engines() {
     let case = Case::shared().start().await;
     let client = case.client().await;
     let mut runner = TestRunner::new(ProptestConfig {

@@ -33,7 +33,7 @@ const EVERYTHING: &str =
     "SELECT string_agg(r::text, ' ' ORDER BY r.window_start, r.category, r.payment_method) FROM retail r";
 
 #[tokio::test]
-async fn a_window_with_many_changed_groups_goes_to_the_delta_log_and_the_others_do_not() {
+async fn window_with_many_changed_groups_goes_to_the_delta_log() {
     let case = Case::shared().start().await;
     let mut feeder = Feeder::new(&case, "a").await.appending_from(3);
     feeder.claim(&[0]).await;
@@ -68,7 +68,7 @@ async fn a_window_with_many_changed_groups_goes_to_the_delta_log_and_the_others_
 }
 
 #[tokio::test]
-async fn what_is_appended_moves_with_offsets_and_dead_letters() {
+async fn append_commits_with_offsets_and_dead_letters() {
     let case = Case::shared().start().await;
     let mut feeder = appending(&case, "a").await;
     feeder.claim(&[0, 1]).await;
@@ -82,7 +82,7 @@ async fn what_is_appended_moves_with_offsets_and_dead_letters() {
 }
 
 #[tokio::test]
-async fn an_append_that_is_fenced_leaves_nothing() {
+async fn fenced_append_is_rolled_back() {
     let case = Case::shared().start().await;
     let mut zombie = appending(&case, "zombie").await;
     zombie.claim(&[0, 1]).await;
@@ -102,7 +102,7 @@ async fn an_append_that_is_fenced_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn an_append_that_does_not_fit_leaves_nothing() {
+async fn failed_append_is_rolled_back() {
     let case = Case::shared().start().await;
     let mut feeder = appending(&case, "a").await;
     feeder.claim(&[0]).await;
@@ -123,7 +123,7 @@ async fn an_append_that_does_not_fit_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn an_append_counts_once_however_often_it_is_sent() {
+async fn repeated_append_counts_once() {
     let case = Case::shared().start().await;
     let mut feeder = appending(&case, "a").await;
     feeder.claim(&[0]).await;
@@ -137,7 +137,7 @@ async fn an_append_counts_once_however_often_it_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn workers_that_append_at_once_keep_nobody_waiting() {
+async fn concurrent_appends_do_not_wait() {
     let case = Case::shared().start().await;
     let (mut a, mut b) = (appending(&case, "a").await, appending(&case, "b").await);
     a.claim(&[0]).await;
@@ -161,7 +161,7 @@ async fn workers_that_append_at_once_keep_nobody_waiting() {
 }
 
 #[tokio::test]
-async fn windows_close_with_what_is_in_the_delta_log() {
+async fn closing_includes_the_delta_log() {
     let case = Case::shared().partitions(1).start().await;
     let mut feeder = Feeder::new(&case, "a").await.appending_from(2);
     feeder.claim(&[0]).await;
@@ -195,7 +195,7 @@ async fn windows_close_with_what_is_in_the_delta_log() {
 }
 
 #[tokio::test]
-async fn compaction_changes_nothing_that_is_read() {
+async fn compaction_does_not_change_the_rows() {
     let case = Case::shared().partitions(1).start().await;
     let mut feeder = appending(&case, "a").await;
     feeder.claim(&[0]).await;
@@ -228,7 +228,7 @@ async fn compaction_changes_nothing_that_is_read() {
 }
 
 #[tokio::test]
-async fn the_delta_log_holds_no_more_than_four_deltas_for_a_group() {
+async fn delta_log_has_at_most_four_deltas_per_group() {
     let case = Case::shared().start().await;
     let mut feeder = appending(&case, "a").await;
     feeder.claim(&[0]).await;
@@ -242,7 +242,7 @@ async fn the_delta_log_holds_no_more_than_four_deltas_for_a_group() {
 }
 
 #[tokio::test]
-async fn large_windows_are_packed_in_several_rows_also_by_compaction() {
+async fn large_windows_are_packed_into_several_rows() {
     let case = Case::shared().start().await;
     let mut feeder = appending(&case, "a").await;
     feeder.claim(&[0]).await;
@@ -262,7 +262,7 @@ async fn large_windows_are_packed_in_several_rows_also_by_compaction() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_at_a_time_compacts_or_closes_and_who_dies_at_it_changes_nothing() {
+async fn compaction_excludes_closing_and_survives_a_crash() {
     let case = Case::shared().start().await;
     let mut feeder = appending(&case, "a").await;
     feeder.claim(&[0]).await;
@@ -309,7 +309,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 #[tokio::test]
-async fn whichever_way_deltas_go_the_rows_are_the_same() {
+async fn rows_do_not_depend_on_the_path_of_deltas() {
     let mut runner = TestRunner::new(ProptestConfig {
         rng_seed: RngSeed::Fixed(5),
         failure_persistence: None,

@@ -16,7 +16,7 @@ async fn progress(case: &Case) -> Progress {
 }
 
 #[tokio::test]
-async fn progress_is_watermark_closed_windows_offsets_and_fates() {
+async fn progress_contains_watermark_offsets_and_fates() {
     let case = Case::shared().start().await;
     assert_eq!(progress(&case).await, Progress::default());
     let mut feeder = Feeder::new(&case, "a").await;
@@ -38,7 +38,7 @@ async fn progress_is_watermark_closed_windows_offsets_and_fates() {
 }
 
 #[tokio::test]
-async fn a_schema_is_dropped_for_its_owner_and_for_nobody_else() {
+async fn schema_is_dropped_only_for_its_owner() {
     let case = Case::shared().start().await;
     let (database, uid) = (&case.settings.database, &case.settings.pipeline.uid);
     assert_eq!(provision::drop(database, "somebody").await, Ok(Removal::NotOurs));
