@@ -10,7 +10,7 @@ use crate::rules::{Rules, observed_time};
 use crate::time::{Span, Timestamp};
 
 /// Maximum length of the payload of a dead letter, in bytes; longer values are truncated.
-pub const MAX_DEAD_LETTER_PAYLOAD: usize = 64 * 1024;
+const MAX_DEAD_LETTER_PAYLOAD: usize = 64 * 1024;
 
 /// Approximate memory of a dead letter in bytes, without its payload.
 const DEAD_LETTER_BYTES: usize = 128;

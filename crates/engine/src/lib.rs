@@ -26,12 +26,12 @@ mod rules;
 mod time;
 mod watermark;
 
-pub use decode::{Decoder, Event, MAX_KEY_BYTES, MAX_QUANTITY, Reason};
+pub use decode::{Decoder, Event, Reason};
 pub use deltas::{Row, Sums};
-pub use engine::{Batch, DeadLetter, Engine, MAX_DEAD_LETTER_PAYLOAD, PartitionInput, Progress, Record, Start};
+pub use engine::{Batch, DeadLetter, Engine, PartitionInput, Progress, Record, Start};
 pub use fate::{Counts, Fate};
 pub use lateness::{BOUNDS_SECONDS, Lateness};
 pub use money::Money;
-pub use rules::{Rules, observed_time};
+pub use rules::Rules;
 pub use time::{Span, Timestamp};
 pub use watermark::{Mark, watermark};

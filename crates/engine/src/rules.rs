@@ -19,7 +19,7 @@ pub struct Rules {
 
 impl Rules {
     /// Whether the event time is too far ahead of the timestamp of its record. Never true for a record without a timestamp.
-    pub fn is_future(&self, event: Timestamp, record: Option<Timestamp>) -> bool {
+    pub(crate) fn is_future(&self, event: Timestamp, record: Option<Timestamp>) -> bool {
         record.is_some_and(|record| event > record.plus(self.max_future))
     }
 
@@ -27,13 +27,13 @@ impl Rules {
     ///
     /// `max_observed` is the latest observed time of the earlier applied and late events of the partition; `floor` is the
     /// time up to which windows were closed while the partition was idle.
-    pub fn is_late(&self, window_end: Timestamp, max_observed: Option<Timestamp>, floor: Timestamp) -> bool {
+    pub(crate) fn is_late(&self, window_end: Timestamp, max_observed: Option<Timestamp>, floor: Timestamp) -> bool {
         window_end <= floor || max_observed.is_some_and(|max_observed| window_end <= max_observed.minus(self.delay))
     }
 }
 
 /// The time that an event contributes to the watermark: the event time, limited by the timestamp of the record. Therefore a
 /// producer's clock that is ahead cannot move the watermark beyond the time at which the broker received the record.
-pub fn observed_time(event: Timestamp, record: Option<Timestamp>) -> Timestamp {
+pub(crate) fn observed_time(event: Timestamp, record: Option<Timestamp>) -> Timestamp {
     record.map_or(event, |record| event.min(record))
 }

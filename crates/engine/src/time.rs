@@ -14,7 +14,7 @@ impl Timestamp {
     pub const EPOCH: Self = Self(0);
 
     /// The first instant of the year 10000; all events are earlier.
-    pub const YEAR_10000: Self = Self(253_402_300_800 * MICROS_PER_SECOND);
+    pub(crate) const YEAR_10000: Self = Self(253_402_300_800 * MICROS_PER_SECOND);
 
     /// The instant `micros` microseconds after the epoch.
     pub const fn from_micros(micros: i64) -> Self {

@@ -10,7 +10,7 @@ use signal_hook::iterator::Signals;
 use tracing_subscriber::EnvFilter;
 
 /// Exit code for wrong usage or an invalid pipeline.yaml.
-pub const MISUSED: u8 = 2;
+const MISUSED: u8 = 2;
 
 /// Exit code of a program that Ctrl-C ended, as shells report it.
 const INTERRUPTED: i32 = 130;
@@ -41,7 +41,7 @@ pub fn said(text: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Prints an error of usage, and returns [`MISUSED`].
+/// Prints an error of usage, and returns exit code 2.
 #[expect(clippy::print_stderr, reason = "this is where programs speak")]
 pub fn misused(error: &dyn Display) -> ExitCode {
     eprintln!("{error}");

@@ -6,7 +6,8 @@ use retail_connection::ErrorKind;
 use rustls::{AlertDescription, CertificateError as Refused};
 use tokio_postgres::error::{DbError, SqlState};
 
-use super::{DatabaseConnection, DatabaseError};
+use crate::connection::DatabaseConnection;
+use crate::error::DatabaseError;
 
 /// Explains an error of the connection, if it is about TLS.
 pub(super) fn explain(connection: &DatabaseConnection, error: &tokio_postgres::Error) -> Option<DatabaseError> {
@@ -78,7 +79,7 @@ pub(super) fn explain_refusal(connection: &DatabaseConnection, refusal: &DbError
     }
     // The second text is that of servers before version 14.
     let unencrypted = said.contains("no encryption") || said.contains("SSL off");
-    (connection.tls.is_none() && unencrypted)
+    (connection.connector().is_none() && unencrypted)
         .then(|| no_tls(connection, &format!("requires TLS: set database.tls in the pipeline ({said})")))
 }
 

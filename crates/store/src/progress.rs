@@ -9,8 +9,10 @@ use retail_engine::{Counts, Timestamp};
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
-use super::time::SqlTime;
-use super::{DatabaseConnection, DatabaseError, provision};
+use crate::connection::DatabaseConnection;
+use crate::error::DatabaseError;
+use crate::provision;
+use crate::time::SqlTime;
 
 /// The progress of a pipeline.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]

@@ -7,7 +7,8 @@ use retail_connection::{ErrorKind, Removal};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, GenericClient, Row};
 
-use super::{DatabaseConnection, DatabaseError, quoted};
+use crate::connection::{DatabaseConnection, quoted};
+use crate::error::DatabaseError;
 
 mod migrations {
     refinery::embed_migrations!("sql/migrations");

@@ -9,8 +9,10 @@ use retail_api::resource::WhenIdle;
 use retail_engine::{Batch, Start, Timestamp};
 use tokio_postgres::{Client, Row, Statement};
 
-use super::time::SqlTime;
-use super::{DatabaseConnection, DatabaseError, deltas};
+use crate::connection::DatabaseConnection;
+use crate::deltas;
+use crate::error::DatabaseError;
+use crate::time::SqlTime;
 
 const COMMIT: &str = include_str!("../sql/commit.sql");
 

@@ -19,11 +19,12 @@
 //!
 //! This decoder reads only valid purchases. For any other record it returns `None`, and the other decoders read it.
 
+use super::event::{Event, fits_key, price, quantity};
 use super::fields::{Field, Value};
 use super::number::{self, Short};
 use super::quotes::{FindQuotes, Quotes, portable};
+use super::scan;
 use super::timestamp::{Dates, unix_seconds};
-use super::{Event, fits_key, price, quantity, scan};
 
 /// The layout of purchases.
 #[derive(Debug)]
