@@ -93,7 +93,7 @@ impl KafkaError {
                         RETAIL_KAFKA_CA), and use host names of the certificate as bootstrap servers";
             (ErrorKind::NoTls, what)
         } else if said.contains("SSL alert number") || said.contains("client SSL authentication might be required") {
-            let what = "requires a client certificate, or refused ours: check kafka.tls.clientSecret, or \
+            let what = "requires a valid client certificate: check kafka.tls.clientSecret, or \
                         RETAIL_KAFKA_CERTIFICATE and RETAIL_KAFKA_KEY";
             (ErrorKind::WrongCredentials, what)
         } else if said.contains("PLAINTEXT broker listener")

@@ -17,7 +17,7 @@ use crate::time::SqlTime;
 /// The progress of a pipeline.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Progress {
-    /// The watermark; `None` if there is none yet.
+    /// The watermark; `None` before the first one.
     pub watermark: Option<Timestamp>,
     /// Windows that end at or before this time are closed.
     pub complete_through: Option<Timestamp>,

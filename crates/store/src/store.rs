@@ -96,7 +96,7 @@ pub enum Outcome {
 /// The result of closing windows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Closed {
-    /// The watermark of the pipeline; `None` if there is none yet.
+    /// The watermark of the pipeline; `None` before the first one.
     pub watermark: Option<Timestamp>,
     /// Windows that end at or before this time are closed.
     pub closed_until: Timestamp,

@@ -3,7 +3,7 @@
 //! A binary float cannot represent 19.99. Therefore a price is parsed digit by digit to whole millionths, and the digits
 //! below a millionth to one of the four cases that matter for rounding.
 
-/// The length of the JSON number at the start of `text`; `None` if there is none.
+/// The length of the JSON number at the start of `text`; `None` if `text` does not start with one.
 pub(super) fn length(text: &[u8]) -> Option<usize> {
     let count = |from: usize| text[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
     let some_digits = |from: usize| Some(count(from)).filter(|&digits| digits > 0);
@@ -220,7 +220,7 @@ pub(super) fn millionths(text: &[u8]) -> Option<Millionths> {
     Some(Millionths { negative, whole, rest })
 }
 
-/// The value of the exponent; zero if there is none. Values out of range saturate.
+/// The value of the exponent; zero for an empty text. Values out of range saturate.
 fn exponent(text: &[u8]) -> i64 {
     let (negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),

@@ -103,7 +103,7 @@ impl Quotes {
         }
     }
 
-    /// The first quote at or after a position in the record or at its end; a position beyond the end if there is none. The
+    /// The first quote at or after a position in the record or at its end; a position beyond the end if no quote follows. The
     /// result for a position beyond the end is arbitrary.
     #[inline(always)]
     pub(super) fn next(&self, from: usize) -> usize {

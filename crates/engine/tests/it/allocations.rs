@@ -1,4 +1,4 @@
-//! Judging an event allocates nothing, whichever way it is read.
+//! Judging an event does not allocate, with any decoder.
 
 use allocation_counter::measure;
 use retail_engine::{Counts, Engine, Record, Rules, Span, Start, Timestamp};
@@ -7,7 +7,7 @@ use crate::payloads::{BASE, purchase};
 
 const EVENTS: i64 = 1000;
 
-/// A purchase each second, all of them good.
+/// One valid purchase per second.
 fn purchases(begin: i64) -> impl Iterator<Item = String> {
     (0..EVENTS).map(move |i| {
         let category =
@@ -18,7 +18,7 @@ fn purchases(begin: i64) -> impl Iterator<Item = String> {
     })
 }
 
-/// How many allocations it takes to judge these when all their groups are there, and what becomes of them.
+/// The number of allocations for judging the values when their groups exist, and the resulting counts.
 fn allocations(values: impl IntoIterator<Item = String>) -> (u64, Counts) {
     let hour = Span::from_secs(3600);
     let mut engine = Engine::new(Rules { window: Span::from_secs(300), delay: hour, max_future: hour }, false);

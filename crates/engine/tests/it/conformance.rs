@@ -1,7 +1,7 @@
-//! Cases that other engines publish or were seen to decide, with our answer.
+//! Cases from the tests or the behaviour of other engines, with our result.
 //!
-//! The letters name the source: S Spark, F Flink, K Kafka Streams, Q Quix, A Arroyo, X across engines. Times are
-//! seconds. A case is here if our rule decides it; hopping windows, watermarks per key and batch lag are not ours.
+//! Names begin with the source: S Spark, F Flink, K Kafka Streams, Q Quix, A Arroyo, X across engines. Times are in seconds.
+//! Cases of features that we do not have are left out: hopping windows, watermarks per key, batch lag.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,7 +16,7 @@ fn span(seconds: f64) -> Span {
     Span::from(Duration::from_secs_f64(seconds))
 }
 
-/// One partition, fed with events at the given times.
+/// One partition that receives events at the given times.
 struct Stream {
     engine: Engine,
     store: Store,
@@ -42,13 +42,13 @@ impl Stream {
         self.send(&purchase(key, "m", 1, "1", time))
     }
 
-    /// Sends events and answers those that were late.
+    /// Sends events, and returns the times of the late ones.
     fn late(&mut self, times: &[&str]) -> Vec<String> {
         let late = times.iter().filter(|time| self.event("k", time) == Fate::Late);
         late.map(|time| (*time).to_owned()).collect()
     }
 
-    /// Commits, closes what can be closed, and answers all windows as `start:events`, open ones with a `?`.
+    /// Commits, closes windows, and returns all windows as `start:events`, open ones with a `?`.
     fn windows(&mut self) -> Vec<String> {
         self.store.commit(&self.engine.take_batch(), &BTreeMap::from([(0, 1)])).unwrap();
         self.store.close_windows(&[false]);
@@ -106,7 +106,7 @@ fn s12_null_timestamp_is_counted_as_invalid() {
 
 #[test]
 fn f2_out_of_order_events_close_with_their_window() {
-    // Flink's watermark of x ms says that no event up to x comes any more; ours of x + 1 ms says the same.
+    // Flink's watermark of x ms excludes further events up to and including x, as ours of x + 1 ms does.
     let mut stream = Stream::new(3.0, 4.0);
     for (key, time) in [
         ("k2", "3.999"),
@@ -172,7 +172,7 @@ fn a2_window_is_open_until_the_watermark_reaches_its_end() {
     assert_eq!(stream.late(&["4.999", "3", "5.0", "4.9"]), ["4.9"]);
 }
 
-/// Several inputs of one watermark, as Flink's valve and Arroyo's holder test them.
+/// Several inputs of one watermark, as in the tests of Flink's valve and Arroyo's holder.
 struct Inputs {
     marks: Vec<Mark>,
     reached: Option<i64>,
@@ -213,7 +213,7 @@ impl Inputs {
 fn f1_the_watermark_is_the_delay_behind_the_latest_event() {
     let mark = |seconds| watermark(&[Mark { max_observed: seconds, idle: false }], span(3.0), None);
     assert_eq!(mark(None), None);
-    // Flink says one millisecond less.
+    // Flink's watermark is one millisecond lower.
     assert_eq!(mark(Some(Timestamp::from_secs(1))), Some(Timestamp::from_secs(-2)));
     assert_eq!(mark(Some(Timestamp::from_secs(5))), Some(Timestamp::from_secs(2)));
 }
@@ -265,7 +265,7 @@ fn f10_inputs_become_idle_one_by_one() {
 fn f11_all_idle_watermark_holds_or_follows_the_clock() {
     let mut inputs = Inputs::new(3);
     assert_eq!([inputs.event(0, 10), inputs.event(1, 5), inputs.event(2, 3)], [None, None, Some(3)]);
-    // Flink would flush the maximum, 10, at the last step; an event of 4 could still be within its promise.
+    // Flink would advance to the maximum, 10, at the last step, although an event of 4 may still be in time.
     assert_eq!([inputs.idle(0), inputs.idle(1), inputs.idle(2)], [None, None, None]);
     let now = Timestamp::from_secs(7200);
     assert_eq!(watermark(&inputs.marks, span(3600.0), Some(now)), Some(Timestamp::from_secs(3600)));
@@ -274,7 +274,7 @@ fn f11_all_idle_watermark_holds_or_follows_the_clock() {
 #[test]
 fn f12_event_ends_idleness() {
     let mut inputs = Inputs::new(1);
-    // Flink ignores what an input says while it is marked idle; ours is idle only while it says nothing.
+    // Flink ignores the watermarks of an input that is marked idle; our inputs are idle only while they have no events.
     assert_eq!(
         [inputs.event(0, 25), inputs.idle(0), inputs.event(0, 50), inputs.active(0)],
         [Some(25), None, Some(50), None]
@@ -394,7 +394,7 @@ fn event_beyond_max_future_does_not_move_the_watermark() {
     assert_eq!(at(0, "13600"), Fate::Applied);
     assert_eq!(at(1, "13600.000001"), Fate::Future);
     assert_eq!(at(2, "253402300799"), Fate::Future);
-    // The clock that ran an hour ahead proves no more than that the record was taken at 10,000.
+    // The producer's clock was an hour ahead, but the record proves only that time has reached 10,000.
     assert_eq!(at(3, "6300"), Fate::Applied);
     assert_eq!(engine.take_batch().partitions[0].max_observed, Some(Timestamp::from_secs(10_000)));
 }

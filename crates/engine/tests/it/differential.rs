@@ -1,4 +1,4 @@
-//! One record at a time: whatever the bytes, engine and oracle say the same of them.
+//! Engine and oracle agree on each record, for arbitrary bytes.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ proptest! {
     }
 }
 
-/// So many events are mutated by `make test`; MUTATIONS asks for more, and MUTATIONS_SEED for others.
+/// Number of mutated events in `make test`. MUTATIONS sets another number, MUTATIONS_SEED another seed.
 const MUTATIONS: u64 = 200_000;
 
 #[test]
@@ -32,7 +32,7 @@ fn mutated_purchases_are_read_as_by_the_oracle() {
     let (mut good, mut bad) = (0_u64, 0_u64);
     let mut judge = Judge::default();
     for i in 0..number("MUTATIONS").unwrap_or(MUTATIONS) {
-        // A layout stays for a while, as it does in a topic, so that it is learnt.
+        // A layout persists for a while, as in a topic, so that the decoder learns it.
         if i % 64 == 0 {
             mutants.change_layout();
         }
@@ -45,7 +45,7 @@ fn mutated_purchases_are_read_as_by_the_oracle() {
     assert!(good > bad / 4 && bad > good / 4, "{good} good, {bad} bad: too few of one kind");
 }
 
-/// What `cargo fuzz` keeps in fuzz/corpus/decode, and what it once found: records with a byte between them that no text has.
+/// The corpus of `cargo fuzz` and its former findings: records, separated by a byte that is invalid in UTF-8.
 #[test]
 fn fuzzer_corpus_is_read_as_by_the_oracle() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz/corpus/decode");

@@ -1,11 +1,11 @@
-//! What each value means: the table of how Spark's `from_json` reads the same input (J1..J17), with our answer, and the
-//! corners of our own rules.
+//! The meaning of each value: the inputs of a table about Spark's `from_json` (J1..J17), with our results, and the edge cases
+//! of our own rules.
 
 use retail_engine::{Decoder, Reason};
 
 use crate::payloads::{BASE, purchase};
 
-/// What the decoder says of a payload, in short: the first time, and when it has seen its like.
+/// The result of the decoder for a payload, as text. It must be equal at the first time, and after the layout was learnt.
 fn says(payload: &[u8]) -> String {
     let mut decoder = Decoder::default();
     let mut say = || match decoder.decode(Some(payload)) {
@@ -17,7 +17,7 @@ fn says(payload: &[u8]) -> String {
     first
 }
 
-/// A purchase with one field replaced by `text`, or left out.
+/// A purchase with one field replaced by `text`, or removed.
 fn with(field: &str, text: Option<&str>) -> Vec<u8> {
     let base = BASE.to_string();
     let fields = [

@@ -1,4 +1,4 @@
-//! The topic, made and grown on a real broker.
+//! Topics on a real broker: creation, growth, settings, deletion.
 
 use std::collections::BTreeMap;
 
@@ -46,7 +46,7 @@ fn plan_separates_actions_from_reported_differences() {
 
 #[test]
 fn setting_that_would_delete_records_is_not_altered() {
-    // What it is, what was declared, and whether that is done, left alone, or the same.
+    // The setting, its present value, the declared value, and the result: done, left, or same.
     for (name, is, wanted, what) in [
         ("retention.ms", "5", "6", "done"),
         ("retention.ms", "6", "-1", "done"),

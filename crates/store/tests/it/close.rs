@@ -1,4 +1,4 @@
-//! The closing of windows: when, what, and exactly once.
+//! Windows close at the right time, with the right rows, and exactly once.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ async fn window_closes_when_every_partition_has_passed_it() {
     feeder.claim(&[0, 1]).await;
     feeder.purchases(0, "1", &[10, 4000]);
     feeder.commit(&[]).await.unwrap();
-    assert_eq!(feeder.close().await.watermark, None, "partition 1 has shown nothing yet");
+    assert_eq!(feeder.close().await.watermark, None, "partition 1 has no event yet");
     feeder.purchases(1, "2", &[20, 3899]);
     feeder.commit(&[]).await.unwrap();
     let closed = feeder.close().await;
@@ -43,7 +43,7 @@ async fn idle_partition_is_passed_and_its_events_are_late() {
     assert_eq!(feeder.commit(&[1]).await.unwrap().len(), 2);
     assert_eq!(feeder.close().await.closed_until, Timestamp::from_secs(at(300)));
     assert_eq!(case.text("SELECT floor FROM partition_progress WHERE partition = 1").await, "2025-01-01 00:05:00+00");
-    // The next confirmation brings the floor along; from then on events are judged by it.
+    // The next confirmation returns the floor, by which later events are judged.
     for (partition, floor) in feeder.commit(&[1]).await.unwrap() {
         feeder.engine.raise_floor(partition, floor);
     }
@@ -60,7 +60,7 @@ async fn idle_floor_race_closing_first_fences_the_commit() {
     feeder.claim(&[0, 1]).await;
     feeder.purchases(0, "1", &[10, 4000]);
     feeder.commit(&[1]).await.unwrap();
-    // Partition 1 wakes up; its worker has judged without the floor that is being raised.
+    // Partition 1 becomes active; its worker has judged records without the floor that is being raised.
     feeder.purchases(1, "1", &[20]);
     let judged_too_early = feeder.take_commit(&[]);
     assert_eq!(feeder.close().await.closed_rows, 1);
@@ -93,7 +93,7 @@ async fn idle_floor_race_commit_first_cancels_the_closing() {
     })
     .await;
     feeder.store.client().batch_execute("COMMIT").await.unwrap();
-    assert_eq!(closing.await.unwrap().closed_rows, 0, "the partition has woken up");
+    assert_eq!(closing.await.unwrap().closed_rows, 0, "the partition has become active");
     assert_eq!(case.retail().await[0], "0 300 A 2 2 2 open");
 }
 
@@ -170,8 +170,8 @@ async fn all_idle_watermark_holds_or_follows_the_clock() {
 
 #[tokio::test]
 async fn clock_jump_does_not_make_partitions_idle() {
-    // Idleness was proven by a clock that cannot jump; the store only wants to know that the proof is fresh. If its own
-    // clock jumps, either way, the proof looks stale, and windows stay open until it is given again.
+    // Workers measure idleness with a monotonic clock; the store only checks that the proof is recent. If the clock of the
+    // store jumps in either direction, the proof looks stale, and windows stay open until the next one.
     for jump in ["- interval '1 year'", "+ interval '1 year'"] {
         let case = Case::shared().start().await;
         let mut feeder = Feeder::new(&case, "a").await;
@@ -192,7 +192,7 @@ async fn stale_proof_of_idleness_closes_no_window() {
     let mut feeder = Feeder::new(&case, "a").await;
     feeder.claim(&[0, 1]).await;
     feeder.purchases(0, "1", &[10, 4000]);
-    // Cut, and then Postgres was away for longer than idleTimeout: nobody knows what partition 1 has got meanwhile.
+    // Postgres was unreachable for longer than idleTimeout after the batch was taken: partition 1 may have new records.
     let ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
     let commit = feeder.take_commit_proven(&[1], Idle { since: ago(200), until: ago(100) });
     feeder.store.commit(&commit).await.unwrap();
@@ -200,7 +200,7 @@ async fn stale_proof_of_idleness_closes_no_window() {
     assert_eq!(case.text("SELECT floor = 'epoch' FROM partition_progress WHERE partition = 1").await, "true");
 }
 
-/// The same rule twice, in SQL and as a function: they must agree on any state.
+/// The rule exists in SQL and in Rust: both must agree on any state.
 #[tokio::test(flavor = "multi_thread")]
 async fn sql_watermark_equals_the_engines() {
     let case = Case::shared().start().await;
@@ -221,7 +221,7 @@ async fn sql_watermark_equals_the_engines() {
                 INSERT INTO partition_progress (partition, start_offset, next_offset, floor, max_future, max_observed_time, idle_confirmed)
                 VALUES ($1, 0, 0, 'epoch', '1h', to_timestamp($2::bigint), clock_timestamp() + $3::bigint * interval '1 second')";
             client.execute(insert, &[&(partition as i32), &max_observed.map(at), confirmed]).await.unwrap();
-            // The timeout is a minute; what was confirmed ten seconds around it would depend on the speed of the test.
+            // The timeout is a minute; confirmations close to it would depend on the speed of the test.
             let idle = confirmed.is_some_and(|seconds| (-60..=0).contains(&seconds));
             marks.push(Mark { max_observed: max_observed.map(|seconds| Timestamp::from_secs(at(seconds))), idle });
         }

@@ -1,4 +1,4 @@
-//! The one write: sums, offsets and dead letters together, or nothing.
+//! A commit writes sums, offsets and dead letters together, or nothing.
 
 use retail_connection::ErrorKind;
 use retail_engine::Timestamp;
@@ -105,7 +105,7 @@ async fn extreme_values_are_exact_in(delta_log_from: usize) {
             value("'; DROP\\t\\\\", 1, "0"),
         ]);
     }
-    // One half of a millionth on average: rounded away from zero, and not to zero first.
+    // The average is half a millionth: rounded away from zero, without an earlier rounding to zero.
     feeder.feed(&[value("tie", 1, "0.000001"), value("tie", 1, "0")]);
     feeder.commit(&[]).await.unwrap();
     let rows = case
