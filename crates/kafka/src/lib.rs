@@ -1,4 +1,4 @@
-//! Kafka: how to reach it, what to ask it, and what its errors mean.
+//! Kafka: connections, requests, topics, and errors with their fixes.
 #![expect(clippy::wildcard_enum_match_arm, reason = "librdkafka has two hundred error codes")]
 
 mod error;
@@ -18,25 +18,25 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode};
 pub use security::{SaslLogin, Security};
 
-/// How long a broker may take to answer a question.
+/// Timeout of a request.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where Kafka is and who we are there.
+/// Address of Kafka, TLS and log-in.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KafkaConnection {
-    /// host:port, or several separated by commas.
+    /// `host:port`, several separated by commas.
     pub bootstrap_servers: String,
-    /// How the connection is encrypted, and who we are.
+    /// TLS and SASL.
     pub security: Security,
 }
 
 impl KafkaConnection {
-    /// Without TLS and without a log-in.
+    /// A connection without TLS and without a log-in.
     pub fn plain(bootstrap_servers: impl Into<String>) -> Self {
         Self { bootstrap_servers: bootstrap_servers.into(), security: Security::default() }
     }
 
-    /// The settings that every client of ours begins with.
+    /// The common settings of all our clients.
     pub fn client_config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config
@@ -45,7 +45,7 @@ impl KafkaConnection {
             .set("allow.auto.create.topics", "false")
             .set("enable.metrics.push", "false")
             .set("socket.keepalive.enable", "true")
-            // A broker that comes back is found within a second, not within the ten that are the default.
+            // Reconnects to a restarted broker within one second instead of the default of ten.
             .set("reconnect.backoff.max.ms", "1000")
             .set_log_level(RDKafkaLogLevel::Info);
         self.security.put_into(&mut config);
@@ -53,14 +53,14 @@ impl KafkaConnection {
     }
 }
 
-/// A connection to the cluster for questions: topics, log ends. Its methods block; call them where that is allowed.
+/// A client for requests about topics and log ends. Its methods block the thread.
 pub struct KafkaAdmin {
     servers: String,
     client: BaseConsumer<ClientEvents>,
 }
 
 impl KafkaAdmin {
-    /// Prepares the connection. Nothing is sent before the first question.
+    /// Creates the client. It sends nothing before the first request.
     pub fn new(connection: &KafkaConnection) -> Result<Self, KafkaError> {
         let servers = connection.bootstrap_servers.clone();
         connection
@@ -70,19 +70,19 @@ impl KafkaAdmin {
             .map_err(|error| KafkaError::explain(&servers, None, &error, None))
     }
 
-    /// The topic of that name, or nothing.
+    /// The description of a topic; `None` if it does not exist.
     pub fn describe_topic(&self, topic: &str) -> Result<Option<TopicDescription>, KafkaError> {
         self.ask(topic, |give_up| native::describe_topic(self.client.client(), topic, ANSWER_TIMEOUT, give_up))
     }
 
-    /// One end of the logs of partitions `0..partitions`, by partition.
+    /// One end of the logs of partitions `0..partitions`, in this order.
     pub fn log_offsets(&self, topic: &str, partitions: i32, which: LogOffset) -> Result<Vec<i64>, KafkaError> {
         self.ask(topic, |give_up| {
             native::log_offsets(self.client.client(), topic, partitions, which, ANSWER_TIMEOUT, give_up)
         })
     }
 
-    /// The settings of a topic: those that are named, or all if none is.
+    /// The settings of a topic: the named ones, or all if `names` is empty.
     fn topic_config<'a>(
         &self,
         topic: &str,
@@ -91,7 +91,7 @@ impl KafkaAdmin {
         self.ask(topic, |give_up| native::topic_config(self.client.client(), topic, names, ANSWER_TIMEOUT, give_up))
     }
 
-    /// Sets some settings of a topic; a refusal is in the inner result.
+    /// Changes settings of a topic. The inner result contains a refusal of the broker.
     fn alter_topic(&self, topic: &str, settings: &[topic::Setting]) -> Result<Result<(), native::Refusal>, KafkaError> {
         let pairs = || settings.iter().map(|setting| (setting.name.as_str(), setting.declared.as_str()));
         self.ask(topic, |give_up| native::alter_topic(self.client.client(), topic, pairs(), ANSWER_TIMEOUT, give_up))
