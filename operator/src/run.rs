@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Args;
 use k8s_openapi::jiff::Timestamp;
@@ -11,22 +10,18 @@ use retail_runtime::http;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::watch;
 
-use crate::controller::{self, Surroundings};
-use crate::leader::Candidate;
-use crate::lease::Times;
+use crate::api_client::{ANSWER, SILENCE};
+use crate::election::leader_elector::Candidate;
+use crate::election::lease::Times;
+use crate::external::live::Servers;
+use crate::external::systems::Outside;
 use crate::metrics::Metrics;
-use crate::outside::{Outside, Servers};
-use crate::readiness::Readiness;
 use crate::settings::Settings;
+use crate::watch::controller::{self, Surroundings};
+use crate::watch::readiness::Readiness;
 
 /// The lease that all replicas stand for.
 const LEASE: &str = "retail-operator";
-
-/// How long the API server may take to answer.
-pub const ANSWER: Duration = Duration::from_secs(15);
-
-/// A watch ends by itself after at most 290 seconds; one that is silent for longer has lost its server.
-pub const SILENCE: Duration = Duration::from_secs(300);
 
 /// What was typed.
 #[derive(Args, Clone, Debug)]

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api as Typed;
-use retail_operator::leader::Candidate;
-use retail_operator::lease::Times;
+use retail_operator::election::leader_elector::Candidate;
+use retail_operator::election::lease::Times;
 use retail_operator::run::{RunError, lead};
 use serde_json::json;
 use tokio::sync::watch;

@@ -10,8 +10,8 @@ use retail_connection::Removal;
 use retail_engine::Timestamp;
 use retail_kafka::topic::{self, Action, Ensured, Observed};
 use retail_kafka::{KafkaConnection, KafkaError, TopicDescription};
-use retail_operator::outside::Outside;
-use retail_operator::world::SeenTopic;
+use retail_operator::external::systems::Outside;
+use retail_operator::external::systems::SeenTopic;
 use retail_store::progress::Progress;
 use retail_store::{DatabaseConnection, DatabaseError};
 

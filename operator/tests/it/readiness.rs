@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use retail_operator::readiness::Readiness;
+use retail_operator::watch::readiness::Readiness;
 use serde_json::json;
 
 use crate::api::{Api, Fault, Store};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
-use retail_operator::rbac::{RIGHTS, Scope};
+use retail_operator::resources::rbac::{RIGHTS, Scope};
 use retail_operator::run::RunArgs;
 use serde_json::json;
 
@@ -70,7 +70,7 @@ async fn asks_for_what_its_roles_allow(namespaces: &'static [&'static str]) {
 
 #[test]
 fn the_roles_say_what_the_table_says() {
-    insta::assert_snapshot!(retail_operator::rbac::yaml());
+    insta::assert_snapshot!(retail_operator::resources::rbac::yaml());
     assert!(RIGHTS.iter().all(|right| (right.scope == Scope::Own) == (right.resource == "leases")));
 }
 
@@ -81,7 +81,7 @@ fn chart(file: &str) -> String {
 
 #[test]
 fn the_chart_has_the_roles_of_the_table() {
-    let is_fresh = chart("files/rbac.yaml") == retail_operator::rbac::yaml();
+    let is_fresh = chart("files/rbac.yaml") == retail_operator::resources::rbac::yaml();
     assert!(is_fresh, "charts/retail-pipeline/files/rbac.yaml is stale: run `make crds`");
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::jiff::Timestamp;
-use retail_operator::controller::{self, Surroundings};
-use retail_operator::outside::Servers;
+use retail_operator::external::live::Servers;
+use retail_operator::watch::controller::{self, Surroundings};
 use retail_testbed::{Case, Certificates, Kafka, Postgres, SecureKafka, SecurePostgres};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;

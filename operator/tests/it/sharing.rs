@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use retail_connection::ErrorKind;
 use retail_kafka::KafkaError;
-use retail_operator::outside::{Outside, Servers};
-use retail_operator::shared::{AGE, IDLE};
-use retail_operator::world::SeenTopic;
+use retail_operator::external::client_pool::{AGE, IDLE};
+use retail_operator::external::live::Servers;
+use retail_operator::external::systems::Outside;
+use retail_operator::external::systems::SeenTopic;
 use retail_store::progress::Progress;
 use retail_store::{DatabaseConnection, DatabaseError};
 use retail_testbed::{Case, Kafka, Postgres, eventually};

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use retail_operator::controller::{self, Surroundings};
 use retail_operator::settings::Settings;
+use retail_operator::watch::controller::{self, Surroundings};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};

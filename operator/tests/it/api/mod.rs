@@ -21,7 +21,7 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use kube::Client;
 use kube::client::Body;
 pub(crate) use request::Asked;
-use retail_operator::run::{ANSWER, SILENCE};
+use retail_operator::api_client::{ANSWER, SILENCE};
 use serde_json::{Value, json};
 pub(crate) use store::{Key, Refused, Store};
 use tokio::sync::Notify;

@@ -1,0 +1,248 @@
+//! The Secrets that a pipeline names: asked for by name, each once, and what is in them as connections.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Client};
+use retail_api::Pipeline;
+use retail_api::resource::{Database, Kafka, SecretKey, SecretName};
+use retail_connection::Pem;
+use retail_kafka::KafkaConnection;
+use retail_runtime::login::{
+    DATABASE_CLIENT_KEYS, DatabaseLogin, JAAS_KEY, KAFKA_CLIENT_KEYS, KafkaLogin, LoginError, login_keys,
+};
+use retail_store::DatabaseConnection;
+use tokio::time::Instant;
+
+use crate::external::credentials::{Credentials, Unusable};
+use crate::resources::hash;
+
+/// The connections of a pipeline, each if what it needs is there. They hold passwords, and so are not part of the world,
+/// which can be printed.
+#[derive(Clone, Debug)]
+pub struct Connections {
+    /// To its Kafka.
+    pub kafka: Option<KafkaConnection>,
+    /// To its Postgres.
+    pub database: Option<DatabaseConnection>,
+}
+
+/// The Secrets of a namespace that were asked for, by name.
+#[derive(Default)]
+pub struct Secrets(BTreeMap<String, Answer>);
+
+enum Answer {
+    There(Arc<Secret>),
+    Missing,
+    Forbidden,
+}
+
+/// For how long a Secret that was asked for serves the other pipelines of its namespace, which mostly name the same.
+const FRESH: Duration = Duration::from_secs(5);
+
+/// The Secrets that were asked for just now, by namespace and name. What was not there, or forbidden, is asked for again.
+#[derive(Default)]
+pub struct Recent(Mutex<Asked>);
+
+/// When each was asked for, and what it was.
+type Asked = BTreeMap<(String, String), (Instant, Arc<Secret>)>;
+
+impl Recent {
+    /// One that is still fresh. Those that are not are forgotten.
+    fn take(&self, namespace: &str, name: &str) -> Option<Arc<Secret>> {
+        let mut secrets = self.lock();
+        secrets.retain(|_, (asked, _)| asked.elapsed() < FRESH);
+        secrets.get(&(namespace.to_owned(), name.to_owned())).map(|(_, secret)| Arc::clone(secret))
+    }
+
+    fn keep(&self, namespace: &str, name: &str, asked: Instant, secret: &Arc<Secret>) {
+        self.lock().insert((namespace.to_owned(), name.to_owned()), (asked, Arc::clone(secret)));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Asked> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Recent {
+    /// Without what is in them.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.lock().keys()).finish()
+    }
+}
+
+/// Asks for every Secret that the pipeline names, unless it was asked for just now.
+pub async fn read(
+    client: &Client,
+    recent: &Recent,
+    namespace: &str,
+    pipeline: &Pipeline,
+) -> Result<Secrets, kube::Error> {
+    let api = Api::<Secret>::namespaced(client.clone(), namespace);
+    let mut secrets = Secrets::default();
+    for name in names(pipeline) {
+        if let Some(secret) = recent.take(namespace, name) {
+            secrets.0.insert(name.to_owned(), Answer::There(secret));
+            continue;
+        }
+        let asked = Instant::now();
+        let answer = match api.get_opt(name).await {
+            Ok(Some(secret)) => {
+                let secret = Arc::new(secret);
+                recent.keep(namespace, name, asked, &secret);
+                Answer::There(secret)
+            }
+            Ok(None) => Answer::Missing,
+            Err(kube::Error::Api(status)) if status.is_forbidden() => Answer::Forbidden,
+            Err(error) => return Err(error),
+        };
+        secrets.0.insert(name.to_owned(), answer);
+    }
+    Ok(secrets)
+}
+
+fn names(pipeline: &Pipeline) -> BTreeSet<&str> {
+    let Pipeline { kafka, database, .. } = pipeline;
+    let sasl = kafka.sasl.iter().map(|sasl| &sasl.secret.name);
+    let kafka_tls = kafka.tls.iter().flat_map(|tls| in_tls(tls.ca_secret.as_ref(), tls.client_secret.as_ref()));
+    let login = database.secret.iter().map(|secret| &secret.name);
+    let database_tls = database.tls.iter().flat_map(|tls| in_tls(tls.ca_secret.as_ref(), tls.client_secret.as_ref()));
+    sasl.chain(kafka_tls).chain(login).chain(database_tls).map(String::as_str).collect()
+}
+
+fn in_tls<'a>(ca: Option<&'a SecretKey>, client: Option<&'a SecretName>) -> impl Iterator<Item = &'a String> {
+    ca.map(|ca| &ca.name).into_iter().chain(client.map(|client| &client.name))
+}
+
+impl Secrets {
+    /// What is known of the Secrets for Kafka, and the connection if they suffice.
+    pub fn kafka(&self, pipeline: &Pipeline) -> (Credentials, Option<KafkaConnection>) {
+        let kafka = &pipeline.kafka;
+        self.connection(|reader| {
+            let login = reader.kafka(kafka)?;
+            login.connection(kafka).map_err(|error| match (error, &kafka.sasl) {
+                (LoginError::NoKafkaUser, Some(sasl)) => {
+                    Unusable::KeyMissing { secret: sasl.secret.name.clone(), key: sasl.secret.username_key.clone() }
+                }
+                (error, _) => Unusable::Invalid(error.to_string()),
+            })
+        })
+    }
+
+    /// The same for Postgres.
+    pub fn database(&self, pipeline: &Pipeline) -> (Credentials, Option<DatabaseConnection>) {
+        self.connection(|reader| {
+            let login = reader.database(&pipeline.database)?;
+            login.connection(pipeline).map_err(|error| Unusable::Invalid(error.to_string()))
+        })
+    }
+
+    fn connection<C>(&self, make: impl FnOnce(&mut Reader<'_>) -> Result<C, Unusable>) -> (Credentials, Option<C>) {
+        let mut reader = Reader { secrets: self, used: Vec::new() };
+        match make(&mut reader) {
+            Err(unusable) => (Credentials::Unusable(unusable), None),
+            Ok(connection) if reader.used.is_empty() => (Credentials::NotNamed, Some(connection)),
+            Ok(connection) => {
+                let parts = reader.used.iter().flatten().map(String::as_bytes);
+                (Credentials::Found { hash: hash::of(parts) }, Some(connection))
+            }
+        }
+    }
+}
+
+/// Reads keys, and remembers which: they are what the pods get.
+struct Reader<'a> {
+    secrets: &'a Secrets,
+    /// Uid, key and value. The uid is there so that two Secrets that are equal do not look it in their hashes.
+    used: Vec<[String; 3]>,
+}
+
+impl Reader<'_> {
+    fn kafka(&mut self, kafka: &Kafka) -> Result<KafkaLogin, Unusable> {
+        let mut login = KafkaLogin::default();
+        if let Some(sasl) = &kafka.sasl {
+            let secret = &sasl.secret;
+            login.username = self.optional(&secret.name, &secret.username_key)?;
+            login.password = Some(self.required(&secret.name, &secret.password_key)?);
+            login.jaas = self.optional(&secret.name, JAAS_KEY)?;
+        }
+        if let Some(tls) = &kafka.tls {
+            login.ca = self.ca(tls.ca_secret.as_ref())?;
+            (login.certificate, login.key) = self.client(tls.client_secret.as_ref(), &KAFKA_CLIENT_KEYS)?;
+        }
+        Ok(login)
+    }
+
+    fn database(&mut self, database: &Database) -> Result<DatabaseLogin, Unusable> {
+        let mut login = DatabaseLogin::default();
+        if let Some(secret) = &database.secret {
+            if let Some(key) = &secret.uri_key {
+                login.url = Some(self.required(&secret.name, key)?);
+            } else {
+                let (username, password) = login_keys(secret);
+                login.user = Some(self.required(&secret.name, username)?);
+                let has_certificate = database.tls.as_ref().is_some_and(|tls| tls.client_secret.is_some());
+                login.password = match self.optional(&secret.name, password)? {
+                    // Postgres may take the certificate for it.
+                    None if !has_certificate => return Err(missing(&secret.name, password)),
+                    found => found,
+                };
+            }
+        }
+        if let Some(tls) = &database.tls {
+            login.ca = self.ca(tls.ca_secret.as_ref())?;
+            (login.certificate, login.key) = self.client(tls.client_secret.as_ref(), &DATABASE_CLIENT_KEYS)?;
+        }
+        Ok(login)
+    }
+
+    fn ca(&mut self, named: Option<&SecretKey>) -> Result<Option<Pem>, Unusable> {
+        named.map(|SecretKey { name, key }| self.required(name, key).map(|text| pem(name, key, text))).transpose()
+    }
+
+    /// The first pair of keys that is there; if none is, the first is missing.
+    fn client(
+        &mut self,
+        named: Option<&SecretName>,
+        pairs: &[(&str, &str)],
+    ) -> Result<(Option<Pem>, Option<Pem>), Unusable> {
+        let Some(SecretName { name }) = named else { return Ok((None, None)) };
+        for (certificate, key) in pairs {
+            if let Some(text) = self.optional(name, certificate)? {
+                let private = self.required(name, key)?;
+                return Ok((Some(pem(name, certificate, text)), Some(pem(name, key, private))));
+            }
+        }
+        Err(missing(name, pairs[0].0))
+    }
+
+    fn required(&mut self, name: &str, key: &str) -> Result<String, Unusable> {
+        self.optional(name, key)?.ok_or_else(|| missing(name, key))
+    }
+
+    fn optional(&mut self, name: &str, key: &str) -> Result<Option<String>, Unusable> {
+        let secret = match self.secrets.0.get(name) {
+            Some(Answer::There(secret)) => secret,
+            Some(Answer::Forbidden) => return Err(Unusable::Forbidden { secret: name.to_owned() }),
+            Some(Answer::Missing) | None => return Err(Unusable::Missing { secret: name.to_owned() }),
+        };
+        let Some(ByteString(bytes)) = secret.data.as_ref().and_then(|data| data.get(key)) else { return Ok(None) };
+        let Ok(text) = String::from_utf8(bytes.clone()) else {
+            return Err(Unusable::Invalid(format!("key {key} of Secret {name} is not text")));
+        };
+        let uid = secret.metadata.uid.clone().unwrap_or_default();
+        self.used.push([uid, key.to_owned(), text.clone()]);
+        Ok(Some(text))
+    }
+}
+
+fn missing(secret: &str, key: &str) -> Unusable {
+    Unusable::KeyMissing { secret: secret.to_owned(), key: key.to_owned() }
+}
+
+fn pem(name: &str, key: &str, text: String) -> Pem {
+    Pem { text, origin: format!("key {key} of Secret {name}") }
+}

@@ -1,0 +1,112 @@
+//! What is said of a pass in events.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use retail_connection::Removal;
+use retail_kafka::topic::Action;
+
+use crate::reconcile::apply_result::Done;
+use crate::reconcile::plan::Plan;
+use crate::reconcile::reason::{Aspect, Kind, Reason};
+use crate::reconcile::step::Step;
+
+/// Something that happened, in the words of an event.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Note {
+    /// Whether somebody should look.
+    pub is_warning: bool,
+    /// One word.
+    pub reason: String,
+    /// A sentence.
+    pub text: String,
+}
+
+/// What was done, where it is worth an event of its own.
+pub fn acts(plan: &Plan, done: &Done) -> Vec<Note> {
+    let mut notes = Vec::new();
+    let mut note = |is_warning, reason: &str, text: String| {
+        notes.push(Note { is_warning, reason: reason.to_owned(), text });
+    };
+    if let Some(Ok(ensured)) = &done.topic {
+        let partitions = ensured.description.partitions;
+        for action in &ensured.actions {
+            match action {
+                Action::Create => note(false, "TopicCreated", format!("made the topic, with {partitions} partitions")),
+                Action::Grow { from, to } => {
+                    note(false, "TopicGrown", format!("added partitions to the topic: {from} -> {to}"));
+                }
+                Action::Alter(settings) => {
+                    let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
+                    note(false, "TopicAltered", cut(format!("set the topic as declared: {}", settings.join(", "))));
+                }
+            }
+        }
+    }
+    if let Some(Ok(())) = done.schema {
+        note(false, "SchemaApplied", "made the Postgres schema, or brought it up to date".to_owned());
+    }
+    for step in &plan.steps {
+        if let Step::Apply { child, differences: Some(differences), .. } = step
+            && matches!(done.children.get(child), Some(Ok(_)))
+        {
+            let paths: Vec<&str> = differences.iter().map(|difference| difference.path.as_str()).collect();
+            let pods = if step.restarts_pods() { "; its pods are replaced" } else { "" };
+            note(false, "Applied", cut(format!("{child} is as declared again: {}{pods}", paths.join(", "))));
+        }
+    }
+    for (what, removal) in &done.removed {
+        match removal {
+            Removal::Removed => note(false, "DataDeleted", format!("deleted the {what}, as deletionPolicy says")),
+            Removal::Absent => {}
+            Removal::NotOurs => {
+                note(true, "DataKept", format!("kept the {what}: it is not proven to be this pipeline's"));
+            }
+        }
+    }
+    notes
+}
+
+/// One note for each reason that conditions have changed to, but for those that only follow from Ready.
+pub fn changes(before: &[Condition], after: &[Condition]) -> Vec<Note> {
+    let quiet = [Aspect::Reconciling, Aspect::Stalled].map(|aspect| aspect.to_string());
+    let is_new = |condition: &&Condition| {
+        let before = before.iter().find(|before| before.type_ == condition.type_);
+        match before {
+            Some(before) => (&before.status, &before.reason) != (&condition.status, &condition.reason),
+            // At first only what is wrong is news.
+            None => condition.status == "False" && condition.type_ != Aspect::ScalingLimited.to_string(),
+        }
+    };
+    let note = |condition: &Condition| Note {
+        is_warning: is_bad(condition),
+        reason: condition.reason.clone(),
+        text: cut(match condition.message.as_str() {
+            "" => format!("{} is {}", condition.type_, condition.status),
+            message => format!("{} is {}: {message}", condition.type_, condition.status),
+        }),
+    };
+    let changed = after.iter().rev().filter(|condition| !quiet.contains(&condition.type_)).filter(is_new);
+    let mut notes: Vec<Note> = Vec::new();
+    // The parts first: what Ready says was mostly said by one of them already.
+    for note in changed.map(note) {
+        if !notes.iter().any(|other| other.reason == note.reason) {
+            notes.push(note);
+        }
+    }
+    notes
+}
+
+fn is_bad(condition: &Condition) -> bool {
+    let reason = Reason::ALL.iter().find(|reason| reason.to_string() == condition.reason);
+    match reason {
+        Some(Reason::FewerPartitions) => true,
+        Some(Reason::PodsStarting | Reason::DependencyNotReady | Reason::Deleting) => false,
+        Some(reason) => condition.status != "True" && reason.kind() != Kind::Good,
+        None => true,
+    }
+}
+
+/// The API server takes no more than 1024 bytes.
+fn cut(text: String) -> String {
+    const MOST: usize = 1000;
+    if text.len() <= MOST { text } else { format!("{}…", &text[..text.floor_char_boundary(MOST)]) }
+}

@@ -1,0 +1,41 @@
+//! What will be done for a pipeline, as a value that can be printed.
+
+use std::collections::BTreeMap;
+
+use crate::reconcile::step::Step;
+use crate::resources::names::Child;
+
+/// What will be done, in this order, and what will not, for which reason.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct Plan {
+    /// What to do.
+    pub steps: Vec<Step>,
+    /// Objects that are declared and not begun yet, each with what it waits for.
+    pub held: BTreeMap<Child, String>,
+    /// How many processors are asked for, and how many run.
+    pub processors: Count,
+    /// How many producers run.
+    pub producers: i32,
+    /// What is wrong with the topic, where doing something about it would lose data.
+    pub topic_problem: Option<String>,
+    /// Why the deletion cannot go on.
+    pub blocked: Option<String>,
+}
+
+/// How many are asked for, and how many run.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Count {
+    /// What the spec says.
+    pub asked: i32,
+    /// What is declared of the Deployment.
+    pub running: i32,
+    /// How many would have something to do.
+    pub useful: i32,
+}
+
+impl Plan {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+}

@@ -1,0 +1,62 @@
+//! The objects that a pipeline has in the cluster, as they are declared: server-side-apply objects with all that the
+//! operator decides, and nothing that it leaves to others.
+
+use kube::Resource;
+use retail_api::Pipeline;
+use retail_api::resource::RetailPipeline;
+use serde_json::{Value, json};
+
+use crate::resources::blueprint::Blueprint;
+use crate::resources::names::{Child, DECLARED_HASH, MANAGED_BY, selector};
+use crate::resources::{config_files, deployments, hash, metrics_service};
+
+impl Blueprint<'_> {
+    /// The object that is declared for a child, or nothing if there shall be none. `secret_hashes` are annotations of its
+    /// pods, which are replaced when a Secret changes.
+    pub fn declare(&self, child: Child, secret_hashes: &[(&'static str, &str)]) -> Option<Value> {
+        let object = match child {
+            Child::ConfigMap => config_files::config_map(self.pipeline),
+            Child::ServiceAccount => json!({"automountServiceAccountToken": false}),
+            Child::MetricsService => metrics_service::metrics_service(self.pipeline),
+            Child::DisruptionBudget if self.processors > 1 => disruption_budget(self.pipeline),
+            Child::DisruptionBudget => return None,
+            Child::Processor => deployments::processor(self, secret_hashes),
+            Child::Producer => deployments::producer(self, secret_hashes)?,
+        };
+        Some(with_head(child, self.pipeline, object))
+    }
+}
+
+fn disruption_budget(pipeline: &Pipeline) -> Value {
+    let selector = selector(&pipeline.name, Child::DisruptionBudget.component());
+    // A pod that is not ready protects nothing, and must not keep a node from being drained.
+    json!({"spec": {
+        "maxUnavailable": 1,
+        "selector": {"matchLabels": selector},
+        "unhealthyPodEvictionPolicy": "AlwaysAllow",
+    }})
+}
+
+/// Adds what all children have: names, labels, the owner, and the hash of the rest.
+fn with_head(child: Child, pipeline: &Pipeline, mut object: Value) -> Value {
+    let mut labels = json!(selector(&pipeline.name, child.component()));
+    labels[MANAGED_BY.0] = json!(MANAGED_BY.1);
+    object["apiVersion"] = json!(child.api_version());
+    object["kind"] = json!(child.kind());
+    object["metadata"] = json!({
+        "name": child.name(&pipeline.name),
+        "namespace": pipeline.namespace,
+        "labels": labels,
+        // Without blockOwnerDeletion, which would ask for one more right on some clusters.
+        "ownerReferences": [{
+            "apiVersion": RetailPipeline::api_version(&()),
+            "kind": RetailPipeline::kind(&()),
+            "name": pipeline.name,
+            "uid": pipeline.uid,
+            "controller": true,
+        }],
+    });
+    let hash = hash::of([object.to_string().as_bytes()]);
+    object["metadata"]["annotations"] = json!({DECLARED_HASH: hash});
+    object
+}
