@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 /// The times of an election, as client-go has them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Times {
+pub struct LeaseTimes {
     /// How long others wait before they take a lease that is not renewed.
     pub lease: Duration,
     /// How long after its last renewal a leader that cannot renew goes on.
@@ -22,7 +22,7 @@ pub struct Times {
     pub retry: Duration,
 }
 
-impl Default for Times {
+impl Default for LeaseTimes {
     fn default() -> Self {
         Self { lease: Duration::from_secs(15), deadline: Duration::from_secs(10), retry: Duration::from_secs(2) }
     }
@@ -43,12 +43,12 @@ pub enum Decision {
 
 /// The lease as it was seen, and since when it has been like that.
 #[derive(Clone, Debug)]
-pub struct Watcher {
+pub struct LeaseObserver {
     version: Option<String>,
     since: Instant,
 }
 
-impl Watcher {
+impl LeaseObserver {
     /// Nothing was seen yet.
     pub fn new(now: Instant) -> Self {
         Self { version: None, since: now }
@@ -93,7 +93,7 @@ pub fn held(current: Option<Lease>, name: &str, me: &str, own: Duration, now: Ti
 }
 
 /// The lease as its holder leaves it, so that the next one need not wait.
-pub fn given_up(mut lease: Lease) -> Lease {
+pub fn released(mut lease: Lease) -> Lease {
     if let Some(spec) = &mut lease.spec {
         spec.holder_identity = Some(String::new());
         spec.lease_duration_seconds = Some(1);
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn a_lease_expires_by_not_changing_whatever_its_times_say() {
         let start = Instant::now();
-        let mut watcher = Watcher::new(start);
+        let mut watcher = LeaseObserver::new(start);
         let mut decide =
             |lease: &Lease, seconds| watcher.decide(Some(lease), "me", LEASE, start + Duration::from_secs(seconds));
         // Its renew time is 1970, and that means nothing.
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(decide(&lease("other", "2"), 29), Decision::Wait);
         assert_eq!(decide(&lease("other", "2"), 30), Decision::Take);
         assert_eq!(decide(&lease("me", "3"), 31), Decision::Renew);
-        assert_eq!(decide(&given_up(lease("other", "4")), 32), Decision::Take);
+        assert_eq!(decide(&released(lease("other", "4")), 32), Decision::Take);
         assert_eq!(watcher.decide(None, "me", LEASE, start), Decision::Create);
     }
 
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_leader_stops_before_others_can_take_over() {
-        let Times { lease, deadline, retry } = Times::default();
+        let LeaseTimes { lease, deadline, retry } = LeaseTimes::default();
         assert!(deadline + retry < lease);
     }
 }

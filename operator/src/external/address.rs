@@ -6,7 +6,7 @@ use retail_api::Pipeline;
 ///
 /// A name without a dot means to the pipeline's pods a Service of their own namespace. Asked for from the operator's, it
 /// would be none, or somebody else's.
-pub fn seen_from_elsewhere(pipeline: &Pipeline) -> Pipeline {
+pub fn with_qualified_hosts(pipeline: &Pipeline) -> Pipeline {
     let mut seen = pipeline.clone();
     let servers = pipeline.kafka.bootstrap_servers.split(',').map(|server| match server.rsplit_once(':') {
         Some((host, port)) => format!("{}:{port}", qualified(host, &pipeline.namespace)),
@@ -36,7 +36,7 @@ mod tests {
              kafka: {{bootstrapServers: \"{servers}\"}}\n  topic: {{name: retail}}\n  database: {{host: \"{host}\", name: db}}\n"
         );
         let pipeline = Pipeline::parse(&text).expect("is valid");
-        let seen = seen_from_elsewhere(&pipeline);
+        let seen = with_qualified_hosts(&pipeline);
         (seen.kafka.bootstrap_servers, seen.database.host)
     }
 

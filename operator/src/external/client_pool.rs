@@ -25,30 +25,30 @@ pub const AGE: Duration = Duration::from_secs(600);
 const MOST: usize = 16;
 
 /// Clients of one kind, that wait. `K` is what they were made by.
-pub struct Shared<K, C> {
-    waiting: Mutex<Waiting<K, C>>,
+pub struct ClientPool<K, C> {
+    waiting: Mutex<Idle<K, C>>,
     idle: Duration,
     age: Duration,
 }
 
-struct Waiting<K, C> {
+struct Idle<K, C> {
     /// Those that came back last are at the end.
-    clients: Vec<Kept<K, C>>,
+    clients: Vec<PooledClient<K, C>>,
     /// Whether a task closes what nobody asks for.
     is_swept: bool,
 }
 
-struct Kept<K, C> {
+struct PooledClient<K, C> {
     made_by: K,
     client: C,
     made: Instant,
     came_back: Instant,
 }
 
-impl<K: Clone + Send + 'static, C: Send + 'static> Shared<K, C> {
+impl<K: Clone + Send + 'static, C: Send + 'static> ClientPool<K, C> {
     /// Keeps clients for these times.
     pub fn new(idle: Duration, age: Duration) -> Arc<Self> {
-        Arc::new(Self { waiting: Mutex::new(Waiting { clients: Vec::new(), is_swept: false }), idle, age })
+        Arc::new(Self { waiting: Mutex::new(Idle { clients: Vec::new(), is_swept: false }), idle, age })
     }
 
     /// Puts `question` to a client that was made by the like of `by`, or else to one that `make` makes.
@@ -64,7 +64,7 @@ impl<K: Clone + Send + 'static, C: Send + 'static> Shared<K, C> {
         Q: Future<Output = (C, Result<T, E>)>,
     {
         if let Some(kept) = self.take(|made_by| alike(made_by, by)) {
-            let Kept { made_by, client, made, .. } = kept;
+            let PooledClient { made_by, client, made, .. } = kept;
             let (client, answer) = question(client).await;
             if answer.is_ok() {
                 self.keep(made_by, client, made);
@@ -85,7 +85,7 @@ impl<K: Clone + Send + 'static, C: Send + 'static> Shared<K, C> {
     }
 
     /// The client that came back last, so that those that are not needed are left waiting.
-    fn take(&self, is_wanted: impl Fn(&K) -> bool) -> Option<Kept<K, C>> {
+    fn take(&self, is_wanted: impl Fn(&K) -> bool) -> Option<PooledClient<K, C>> {
         let now = Instant::now();
         let mut waiting = self.lock();
         let place = waiting.clients.iter().rposition(|kept| is_wanted(&kept.made_by) && !self.is_over(kept, now))?;
@@ -94,7 +94,7 @@ impl<K: Clone + Send + 'static, C: Send + 'static> Shared<K, C> {
 
     fn keep(self: &Arc<Self>, made_by: K, client: C, made: Instant) {
         let mut waiting = self.lock();
-        waiting.clients.push(Kept { made_by, client, made, came_back: Instant::now() });
+        waiting.clients.push(PooledClient { made_by, client, made, came_back: Instant::now() });
         let too_many = waiting.clients.len().saturating_sub(MOST);
         let ended: Vec<C> = waiting.clients.drain(..too_many).map(|kept| kept.client).collect();
         if !waiting.is_swept {
@@ -105,27 +105,27 @@ impl<K: Clone + Send + 'static, C: Send + 'static> Shared<K, C> {
         close(ended);
     }
 
-    fn remove(&self, is_over: impl Fn(&Kept<K, C>) -> bool) -> Vec<C> {
+    fn remove(&self, is_over: impl Fn(&PooledClient<K, C>) -> bool) -> Vec<C> {
         self.lock().clients.extract_if(.., |kept| is_over(kept)).map(|kept| kept.client).collect()
     }
 
-    fn is_over(&self, kept: &Kept<K, C>, now: Instant) -> bool {
+    fn is_over(&self, kept: &PooledClient<K, C>, now: Instant) -> bool {
         now - kept.came_back >= self.idle || now - kept.made >= self.age
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting<K, C>> {
+    fn lock(&self) -> MutexGuard<'_, Idle<K, C>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Closes what is over, as long as anything waits.
-async fn sweep<K: Clone + Send + 'static, C: Send + 'static>(shared: Weak<Shared<K, C>>, pause: Duration) {
+async fn sweep<K: Clone + Send + 'static, C: Send + 'static>(pool: Weak<ClientPool<K, C>>, pause: Duration) {
     loop {
         sleep(pause).await;
-        let Some(shared) = shared.upgrade() else { return };
+        let Some(pool) = pool.upgrade() else { return };
         let now = Instant::now();
-        close(shared.remove(|kept| shared.is_over(kept, now)));
-        let mut waiting = shared.lock();
+        close(pool.remove(|kept| pool.is_over(kept, now)));
+        let mut waiting = pool.lock();
         if waiting.clients.is_empty() {
             waiting.is_swept = false;
             return;
@@ -180,7 +180,7 @@ mod tests {
         /// Asks by a login; those below `first_good` fail. Answers the number of the client.
         async fn ask(
             &self,
-            shared: &Arc<Shared<&'static str, Connection>>,
+            pool: &Arc<ClientPool<&'static str, Connection>>,
             by: &'static str,
             first_good: usize,
         ) -> Result<usize, usize> {
@@ -194,75 +194,75 @@ mod tests {
                 let number = connection.0;
                 (connection, if number < first_good { Err(number) } else { Ok(number) })
             };
-            shared.ask(&by, PartialEq::eq, make, question).await
+            pool.ask(&by, PartialEq::eq, make, question).await
         }
     }
 
-    fn shared() -> (Server, Arc<Shared<&'static str, Connection>>) {
-        (Server::default(), Shared::new(IDLE, AGE))
+    fn pool() -> (Server, Arc<ClientPool<&'static str, Connection>>) {
+        (Server::default(), ClientPool::new(IDLE, AGE))
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_a_client_that_was_kept_fails_with_is_asked_once_more_of_a_new_one() {
-        let (server, shared) = shared();
-        assert_eq!(server.ask(&shared, "a", 0).await, Ok(0));
-        assert_eq!(server.ask(&shared, "a", 0).await, Ok(0));
-        assert_eq!(server.ask(&shared, "b", 0).await, Ok(1));
-        assert_eq!(server.ask(&shared, "a", 1).await, Ok(2));
-        assert_eq!(server.ask(&shared, "a", 0).await, Ok(2));
+        let (server, pool) = pool();
+        assert_eq!(server.ask(&pool, "a", 0).await, Ok(0));
+        assert_eq!(server.ask(&pool, "a", 0).await, Ok(0));
+        assert_eq!(server.ask(&pool, "b", 0).await, Ok(1));
+        assert_eq!(server.ask(&pool, "a", 1).await, Ok(2));
+        assert_eq!(server.ask(&pool, "a", 0).await, Ok(2));
         // The new one's word counts, and it is not kept either.
-        assert_eq!(server.ask(&shared, "a", 9).await, Err(3));
-        assert_eq!(server.ask(&shared, "a", 9).await, Err(4));
+        assert_eq!(server.ask(&pool, "a", 9).await, Err(3));
+        assert_eq!(server.ask(&pool, "a", 9).await, Err(4));
         server.closes_all_but(1).await;
-        assert_eq!(server.ask(&shared, "b", 0).await, Ok(1));
+        assert_eq!(server.ask(&pool, "b", 0).await, Ok(1));
     }
 
     #[tokio::test(start_paused = true)]
     async fn with_one_that_failed_go_all_that_were_made_alike() {
-        let (server, shared) = shared();
+        let (server, pool) = pool();
         let (one, two, other) =
-            tokio::join!(server.ask(&shared, "a", 0), server.ask(&shared, "a", 0), server.ask(&shared, "b", 0));
+            tokio::join!(server.ask(&pool, "a", 0), server.ask(&pool, "a", 0), server.ask(&pool, "b", 0));
         assert_eq!((one, two, other), (Ok(0), Ok(1), Ok(2)));
-        assert_eq!(server.ask(&shared, "a", 2).await, Ok(3));
+        assert_eq!(server.ask(&pool, "a", 2).await, Ok(3));
         server.closes_all_but(2).await;
     }
 
     #[tokio::test(start_paused = true)]
     async fn clients_that_nobody_asks_for_are_closed_and_so_are_old_ones() {
-        let (server, shared) = shared();
-        let (one, two) = tokio::join!(server.ask(&shared, "a", 0), server.ask(&shared, "a", 0));
+        let (server, pool) = pool();
+        let (one, two) = tokio::join!(server.ask(&pool, "a", 0), server.ask(&pool, "a", 0));
         assert_eq!((one, two), (Ok(0), Ok(1)));
         // One is enough for looks that come after each other; the other is closed.
-        let kept = server.ask(&shared, "a", 0).await;
+        let kept = server.ask(&pool, "a", 0).await;
         for _ in 0..4 {
             sleep(IDLE / 3).await;
-            assert_eq!(server.ask(&shared, "a", 0).await, kept);
+            assert_eq!(server.ask(&pool, "a", 0).await, kept);
         }
         server.closes_all_but(1).await;
         for _ in 0..AGE.as_secs() / (IDLE / 3).as_secs() {
             sleep(IDLE / 3).await;
-            server.ask(&shared, "a", 0).await.unwrap();
+            server.ask(&pool, "a", 0).await.unwrap();
         }
-        assert_eq!(server.ask(&shared, "a", 0).await, Ok(2));
+        assert_eq!(server.ask(&pool, "a", 0).await, Ok(2));
         server.closes_all_but(1).await;
         sleep(IDLE * 2).await;
         server.closes_all_but(0).await;
         // Whoever closes them begins again with the next.
-        server.ask(&shared, "a", 0).await.unwrap();
+        server.ask(&pool, "a", 0).await.unwrap();
         sleep(IDLE * 2).await;
         server.closes_all_but(0).await;
     }
 
     #[tokio::test(start_paused = true)]
     async fn no_more_clients_wait_than_there_are_questions_at_once() {
-        let (server, shared) = shared();
+        let (server, pool) = pool();
         let logins: Vec<&'static str> = (0..MOST + 4).map(|number| &*format!("{number}").leak()).collect();
         for login in &logins {
-            server.ask(&shared, login, 0).await.unwrap();
+            server.ask(&pool, login, 0).await.unwrap();
         }
         server.closes_all_but(MOST).await;
         // Those that waited longest went.
-        assert_eq!(server.ask(&shared, logins[MOST + 3], 0).await, Ok(MOST + 3));
-        assert_eq!(server.ask(&shared, logins[0], 0).await, Ok(MOST + 4));
+        assert_eq!(server.ask(&pool, logins[MOST + 3], 0).await, Ok(MOST + 3));
+        assert_eq!(server.ask(&pool, logins[0], 0).await, Ok(MOST + 4));
     }
 }

@@ -11,12 +11,12 @@ pub enum Credentials {
         hash: String,
     },
     /// One is no use.
-    Unusable(Unusable),
+    Unusable(SecretProblem),
 }
 
 /// Why a Secret is no use.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Unusable {
+pub enum SecretProblem {
     /// It is not there.
     Missing {
         /// Its name.

@@ -9,34 +9,33 @@ use retail_connection::Removal;
 use retail_kafka::topic::{self, Ensured};
 use retail_kafka::{KafkaAdmin, KafkaConnection, KafkaError, LogOffset};
 use retail_store::progress::{self, Progress};
-use retail_store::provision;
-use retail_store::{Client, DatabaseConnection, DatabaseError};
+use retail_store::{Client, DatabaseConnection, DatabaseError, provision};
 
-use crate::external::client_pool::{self, Shared};
-use crate::external::systems::{Outside, SeenTopic};
+use crate::external::client_pool::{self, ClientPool};
+use crate::external::systems::{ExternalSystems, ObservedTopic};
 
 /// The real ones. Looks share clients; what changes something has one of its own.
 #[derive(Clone)]
-pub struct Servers {
-    brokers: Arc<Shared<KafkaConnection, KafkaAdmin>>,
-    databases: Arc<Shared<DatabaseConnection, Client>>,
+pub struct LiveSystems {
+    brokers: Arc<ClientPool<KafkaConnection, KafkaAdmin>>,
+    databases: Arc<ClientPool<DatabaseConnection, Client>>,
 }
 
-impl Default for Servers {
+impl Default for LiveSystems {
     fn default() -> Self {
         Self::keeping(client_pool::IDLE, client_pool::AGE)
     }
 }
 
-impl Servers {
+impl LiveSystems {
     /// With clients that wait no longer than `idle` for the next look, and become no older than `age`.
     pub fn keeping(idle: Duration, age: Duration) -> Self {
-        Self { brokers: Shared::new(idle, age), databases: Shared::new(idle, age) }
+        Self { brokers: ClientPool::new(idle, age), databases: ClientPool::new(idle, age) }
     }
 }
 
-impl Outside for Servers {
-    async fn topic(&self, kafka: &KafkaConnection, topic: &Topic) -> Result<Option<SeenTopic>, KafkaError> {
+impl ExternalSystems for LiveSystems {
+    async fn observe_topic(&self, kafka: &KafkaConnection, topic: &Topic) -> Result<Option<ObservedTopic>, KafkaError> {
         let make = || async { KafkaAdmin::new(kafka) };
         let look = |admin: KafkaAdmin| {
             let topic = topic.clone();
@@ -58,7 +57,7 @@ impl Outside for Servers {
         topic::delete(kafka, name, id).await
     }
 
-    async fn schema(
+    async fn observe_schema(
         &self,
         database: &DatabaseConnection,
         pipeline: &Pipeline,
@@ -71,7 +70,7 @@ impl Outside for Servers {
         self.databases.ask(database, DatabaseConnection::has_session_of, make, look).await
     }
 
-    async fn ensure_schema(&self, database: &DatabaseConnection, pipeline: &Pipeline) -> Result<(), DatabaseError> {
+    async fn apply_schema(&self, database: &DatabaseConnection, pipeline: &Pipeline) -> Result<(), DatabaseError> {
         provision::apply(database, pipeline).await.map(drop)
     }
 
@@ -80,8 +79,8 @@ impl Outside for Servers {
     }
 }
 
-fn look_at_topic(admin: &KafkaAdmin, topic: &Topic) -> Result<Option<SeenTopic>, KafkaError> {
+fn look_at_topic(admin: &KafkaAdmin, topic: &Topic) -> Result<Option<ObservedTopic>, KafkaError> {
     let Some(seen) = admin.observe(topic)? else { return Ok(None) };
     let log_ends = admin.log_offsets(&topic.name, seen.description.partitions, LogOffset::End)?;
-    Ok(Some(SeenTopic { topic: seen, log_ends }))
+    Ok(Some(ObservedTopic { topic: seen, log_ends }))
 }

@@ -17,7 +17,7 @@ use retail_runtime::login::{
 use retail_store::DatabaseConnection;
 use tokio::time::Instant;
 
-use crate::external::credentials::{Credentials, Unusable};
+use crate::external::credentials::{Credentials, SecretProblem};
 use crate::resources::hash;
 
 /// The connections of a pipeline, each if what it needs is there. They hold passwords, and so are not part of the world,
@@ -32,10 +32,10 @@ pub struct Connections {
 
 /// The Secrets of a namespace that were asked for, by name.
 #[derive(Default)]
-pub struct Secrets(BTreeMap<String, Answer>);
+pub struct FetchedSecrets(BTreeMap<String, SecretLookup>);
 
-enum Answer {
-    There(Arc<Secret>),
+enum SecretLookup {
+    Found(Arc<Secret>),
     Missing,
     Forbidden,
 }
@@ -45,12 +45,12 @@ const FRESH: Duration = Duration::from_secs(5);
 
 /// The Secrets that were asked for just now, by namespace and name. What was not there, or forbidden, is asked for again.
 #[derive(Default)]
-pub struct Recent(Mutex<Asked>);
+pub struct SecretCache(Mutex<CachedSecrets>);
 
 /// When each was asked for, and what it was.
-type Asked = BTreeMap<(String, String), (Instant, Arc<Secret>)>;
+type CachedSecrets = BTreeMap<(String, String), (Instant, Arc<Secret>)>;
 
-impl Recent {
+impl SecretCache {
     /// One that is still fresh. Those that are not are forgotten.
     fn take(&self, namespace: &str, name: &str) -> Option<Arc<Secret>> {
         let mut secrets = self.lock();
@@ -62,12 +62,12 @@ impl Recent {
         self.lock().insert((namespace.to_owned(), name.to_owned()), (asked, Arc::clone(secret)));
     }
 
-    fn lock(&self) -> MutexGuard<'_, Asked> {
+    fn lock(&self) -> MutexGuard<'_, CachedSecrets> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl std::fmt::Debug for Recent {
+impl std::fmt::Debug for SecretCache {
     /// Without what is in them.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_set().entries(self.lock().keys()).finish()
@@ -77,15 +77,15 @@ impl std::fmt::Debug for Recent {
 /// Asks for every Secret that the pipeline names, unless it was asked for just now.
 pub async fn read(
     client: &Client,
-    recent: &Recent,
+    recent: &SecretCache,
     namespace: &str,
     pipeline: &Pipeline,
-) -> Result<Secrets, kube::Error> {
+) -> Result<FetchedSecrets, kube::Error> {
     let api = Api::<Secret>::namespaced(client.clone(), namespace);
-    let mut secrets = Secrets::default();
+    let mut secrets = FetchedSecrets::default();
     for name in names(pipeline) {
         if let Some(secret) = recent.take(namespace, name) {
-            secrets.0.insert(name.to_owned(), Answer::There(secret));
+            secrets.0.insert(name.to_owned(), SecretLookup::Found(secret));
             continue;
         }
         let asked = Instant::now();
@@ -93,10 +93,10 @@ pub async fn read(
             Ok(Some(secret)) => {
                 let secret = Arc::new(secret);
                 recent.keep(namespace, name, asked, &secret);
-                Answer::There(secret)
+                SecretLookup::Found(secret)
             }
-            Ok(None) => Answer::Missing,
-            Err(kube::Error::Api(status)) if status.is_forbidden() => Answer::Forbidden,
+            Ok(None) => SecretLookup::Missing,
+            Err(kube::Error::Api(status)) if status.is_forbidden() => SecretLookup::Forbidden,
             Err(error) => return Err(error),
         };
         secrets.0.insert(name.to_owned(), answer);
@@ -117,17 +117,18 @@ fn in_tls<'a>(ca: Option<&'a SecretKey>, client: Option<&'a SecretName>) -> impl
     ca.map(|ca| &ca.name).into_iter().chain(client.map(|client| &client.name))
 }
 
-impl Secrets {
+impl FetchedSecrets {
     /// What is known of the Secrets for Kafka, and the connection if they suffice.
     pub fn kafka(&self, pipeline: &Pipeline) -> (Credentials, Option<KafkaConnection>) {
         let kafka = &pipeline.kafka;
         self.connection(|reader| {
             let login = reader.kafka(kafka)?;
             login.connection(kafka).map_err(|error| match (error, &kafka.sasl) {
-                (LoginError::NoKafkaUser, Some(sasl)) => {
-                    Unusable::KeyMissing { secret: sasl.secret.name.clone(), key: sasl.secret.username_key.clone() }
-                }
-                (error, _) => Unusable::Invalid(error.to_string()),
+                (LoginError::NoKafkaUser, Some(sasl)) => SecretProblem::KeyMissing {
+                    secret: sasl.secret.name.clone(),
+                    key: sasl.secret.username_key.clone(),
+                },
+                (error, _) => SecretProblem::Invalid(error.to_string()),
             })
         })
     }
@@ -136,12 +137,15 @@ impl Secrets {
     pub fn database(&self, pipeline: &Pipeline) -> (Credentials, Option<DatabaseConnection>) {
         self.connection(|reader| {
             let login = reader.database(&pipeline.database)?;
-            login.connection(pipeline).map_err(|error| Unusable::Invalid(error.to_string()))
+            login.connection(pipeline).map_err(|error| SecretProblem::Invalid(error.to_string()))
         })
     }
 
-    fn connection<C>(&self, make: impl FnOnce(&mut Reader<'_>) -> Result<C, Unusable>) -> (Credentials, Option<C>) {
-        let mut reader = Reader { secrets: self, used: Vec::new() };
+    fn connection<C>(
+        &self,
+        make: impl FnOnce(&mut KeyReader<'_>) -> Result<C, SecretProblem>,
+    ) -> (Credentials, Option<C>) {
+        let mut reader = KeyReader { secrets: self, used: Vec::new() };
         match make(&mut reader) {
             Err(unusable) => (Credentials::Unusable(unusable), None),
             Ok(connection) if reader.used.is_empty() => (Credentials::NotNamed, Some(connection)),
@@ -154,14 +158,14 @@ impl Secrets {
 }
 
 /// Reads keys, and remembers which: they are what the pods get.
-struct Reader<'a> {
-    secrets: &'a Secrets,
+struct KeyReader<'a> {
+    secrets: &'a FetchedSecrets,
     /// Uid, key and value. The uid is there so that two Secrets that are equal do not look it in their hashes.
     used: Vec<[String; 3]>,
 }
 
-impl Reader<'_> {
-    fn kafka(&mut self, kafka: &Kafka) -> Result<KafkaLogin, Unusable> {
+impl KeyReader<'_> {
+    fn kafka(&mut self, kafka: &Kafka) -> Result<KafkaLogin, SecretProblem> {
         let mut login = KafkaLogin::default();
         if let Some(sasl) = &kafka.sasl {
             let secret = &sasl.secret;
@@ -176,7 +180,7 @@ impl Reader<'_> {
         Ok(login)
     }
 
-    fn database(&mut self, database: &Database) -> Result<DatabaseLogin, Unusable> {
+    fn database(&mut self, database: &Database) -> Result<DatabaseLogin, SecretProblem> {
         let mut login = DatabaseLogin::default();
         if let Some(secret) = &database.secret {
             if let Some(key) = &secret.uri_key {
@@ -199,7 +203,7 @@ impl Reader<'_> {
         Ok(login)
     }
 
-    fn ca(&mut self, named: Option<&SecretKey>) -> Result<Option<Pem>, Unusable> {
+    fn ca(&mut self, named: Option<&SecretKey>) -> Result<Option<Pem>, SecretProblem> {
         named.map(|SecretKey { name, key }| self.required(name, key).map(|text| pem(name, key, text))).transpose()
     }
 
@@ -208,7 +212,7 @@ impl Reader<'_> {
         &mut self,
         named: Option<&SecretName>,
         pairs: &[(&str, &str)],
-    ) -> Result<(Option<Pem>, Option<Pem>), Unusable> {
+    ) -> Result<(Option<Pem>, Option<Pem>), SecretProblem> {
         let Some(SecretName { name }) = named else { return Ok((None, None)) };
         for (certificate, key) in pairs {
             if let Some(text) = self.optional(name, certificate)? {
@@ -219,19 +223,19 @@ impl Reader<'_> {
         Err(missing(name, pairs[0].0))
     }
 
-    fn required(&mut self, name: &str, key: &str) -> Result<String, Unusable> {
+    fn required(&mut self, name: &str, key: &str) -> Result<String, SecretProblem> {
         self.optional(name, key)?.ok_or_else(|| missing(name, key))
     }
 
-    fn optional(&mut self, name: &str, key: &str) -> Result<Option<String>, Unusable> {
+    fn optional(&mut self, name: &str, key: &str) -> Result<Option<String>, SecretProblem> {
         let secret = match self.secrets.0.get(name) {
-            Some(Answer::There(secret)) => secret,
-            Some(Answer::Forbidden) => return Err(Unusable::Forbidden { secret: name.to_owned() }),
-            Some(Answer::Missing) | None => return Err(Unusable::Missing { secret: name.to_owned() }),
+            Some(SecretLookup::Found(secret)) => secret,
+            Some(SecretLookup::Forbidden) => return Err(SecretProblem::Forbidden { secret: name.to_owned() }),
+            Some(SecretLookup::Missing) | None => return Err(SecretProblem::Missing { secret: name.to_owned() }),
         };
         let Some(ByteString(bytes)) = secret.data.as_ref().and_then(|data| data.get(key)) else { return Ok(None) };
         let Ok(text) = String::from_utf8(bytes.clone()) else {
-            return Err(Unusable::Invalid(format!("key {key} of Secret {name} is not text")));
+            return Err(SecretProblem::Invalid(format!("key {key} of Secret {name} is not text")));
         };
         let uid = secret.metadata.uid.clone().unwrap_or_default();
         self.used.push([uid, key.to_owned(), text.clone()]);
@@ -239,8 +243,8 @@ impl Reader<'_> {
     }
 }
 
-fn missing(secret: &str, key: &str) -> Unusable {
-    Unusable::KeyMissing { secret: secret.to_owned(), key: key.to_owned() }
+fn missing(secret: &str, key: &str) -> SecretProblem {
+    SecretProblem::KeyMissing { secret: secret.to_owned(), key: key.to_owned() }
 }
 
 fn pem(name: &str, key: &str, text: String) -> Pem {

@@ -12,7 +12,7 @@ use retail_store::{DatabaseConnection, DatabaseError};
 
 /// A topic that is there.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct SeenTopic {
+pub struct ObservedTopic {
     /// The topic and its settings.
     pub topic: topic::Observed,
     /// The log end of each partition, by partition.
@@ -20,13 +20,13 @@ pub struct SeenTopic {
 }
 
 /// What lies outside of the cluster. Tests have one of their own, which counts and fails as it is told.
-pub trait Outside: Clone + Send + Sync + 'static {
+pub trait ExternalSystems: Clone + Send + Sync + 'static {
     /// Looks at a topic, and those of its settings that are declared; nothing if there is none of that name.
-    fn topic(
+    fn observe_topic(
         &self,
         kafka: &KafkaConnection,
         topic: &Topic,
-    ) -> impl Future<Output = Result<Option<SeenTopic>, KafkaError>> + Send;
+    ) -> impl Future<Output = Result<Option<ObservedTopic>, KafkaError>> + Send;
 
     /// Makes the topic, or adds the partitions that it lacks.
     fn ensure_topic(
@@ -44,14 +44,14 @@ pub trait Outside: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Removal, KafkaError>> + Send;
 
     /// Looks at a schema and how far it is; nothing if it is not there, not up to date, or changed so that it can be put back.
-    fn schema(
+    fn observe_schema(
         &self,
         database: &DatabaseConnection,
         pipeline: &Pipeline,
     ) -> impl Future<Output = Result<Option<Progress>, DatabaseError>> + Send;
 
     /// Makes the schema, or brings it up to date.
-    fn ensure_schema(
+    fn apply_schema(
         &self,
         database: &DatabaseConnection,
         pipeline: &Pipeline,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use retail_kafka::topic;
 
-use crate::reconcile::plan::{Count, Plan};
+use crate::reconcile::plan::{Plan, ReplicaCount};
 use crate::reconcile::reason::Reason;
 use crate::reconcile::step::Step;
 use crate::resources::names::DECLARED_HASH;
@@ -31,7 +31,7 @@ impl fmt::Display for Step {
             }
             Self::Apply { child, object, differences: Some(differences), .. } => {
                 write!(f, "~ {child} {}", object["metadata"]["name"].as_str().unwrap_or_default())?;
-                if self.restarts_pods() {
+                if self.replaces_pods() {
                     f.write_str(", which replaces its pods")?;
                 }
                 let fields = || differences.iter().filter(|difference| !difference.path.ends_with(DECLARED_HASH));
@@ -48,16 +48,16 @@ impl fmt::Display for Step {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.steps.iter().try_for_each(|step| writeln!(f, "{step}"))?;
-        self.held.iter().try_for_each(|(child, why)| writeln!(f, "… {child}: {why}"))?;
+        self.pending.iter().try_for_each(|(child, why)| writeln!(f, "… {child}: {why}"))?;
         if let Some(problem) = &self.topic_problem {
             writeln!(f, "! {}: {problem}", Reason::TopicReplaced)?;
         }
         if let Some(blocked) = &self.blocked {
             writeln!(f, "! {}: {blocked}", Reason::CleanupBlocked)?;
         }
-        let Count { asked, running, useful } = self.processors;
-        if running < asked && running == useful {
-            writeln!(f, "! {asked} processors are asked for and {useful} run: there are no more partitions")?;
+        let ReplicaCount { requested, running, usable } = self.processors;
+        if running < requested && running == usable {
+            writeln!(f, "! {requested} processors are asked for and {usable} run: there are no more partitions")?;
         }
         if self.steps.is_empty() { writeln!(f, "nothing to do") } else { Ok(()) }
     }

@@ -9,28 +9,28 @@ use retail_kafka::TopicDescription;
 use retail_kafka::topic::Observed;
 use retail_store::progress::Progress;
 
-use crate::external::systems::SeenTopic;
-use crate::reconcile::observed_state::{Sight, World};
-use crate::reconcile::pipeline_meta::{Raw, Subject};
+use crate::external::systems::ObservedTopic;
+use crate::reconcile::observed_state::{Observation, ObservedState};
+use crate::reconcile::pipeline_meta::{PipelineMeta, RawPipeline};
 use crate::reconcile::plan::Plan;
 use crate::reconcile::planner::plan;
 use crate::reconcile::step::Step;
 use crate::reconcile::validate::Valid;
-use crate::resources::difference::Live;
-use crate::resources::json_text::Text;
+use crate::resources::difference::LiveObject;
+use crate::resources::json_text::JsonText;
 use crate::settings::Settings;
 
 /// What would be done where there is nothing.
 pub fn from_nothing(valid: &Valid, settings: &Settings) -> Plan {
-    plan(&subject(valid), valid, &World::empty(), settings)
+    plan(&meta(valid), valid, &ObservedState::empty(), settings)
 }
 
 /// What would be done where everything is as `old` declares it.
 pub fn from_declared(old: &Valid, new: &Valid, settings: &Settings) -> Plan {
-    let mut world = World::empty();
+    let mut observed = ObservedState::empty();
     for step in from_nothing(old, settings).steps {
         if let Step::Apply { child, object, .. } = step {
-            world.children.insert(child, Live::new(Text::from(&object), None));
+            observed.children.insert(child, LiveObject::new(JsonText::from(&object), None));
         }
     }
     let topic = &old.pipeline.topic;
@@ -39,17 +39,17 @@ pub fn from_declared(old: &Valid, new: &Valid, settings: &Settings) -> Plan {
         partitions: topic.partitions,
         replication_factor: topic.replication_factor,
     };
-    let observed = Observed { description, config: topic.config.clone() };
-    world.topic = Sight::Seen(Some(SeenTopic { topic: observed, log_ends: Vec::new() }));
-    world.schema = Sight::Seen(Some(Progress::default()));
-    let mut subject = subject(old);
+    let topic = Observed { description, config: topic.config.clone() };
+    observed.topic = Observation::Observed(Some(ObservedTopic { topic, log_ends: Vec::new() }));
+    observed.schema = Observation::Observed(Some(Progress::default()));
+    let mut meta = meta(old);
     if from_nothing(old, settings).steps.contains(&Step::AddFinalizer) {
-        subject.finalizers.push(crate::resources::names::FINALIZER.to_owned());
+        meta.finalizers.push(crate::resources::names::FINALIZER.to_owned());
     }
-    plan(&subject, new, &world, settings)
+    plan(&meta, new, &observed, settings)
 }
 
-fn subject(valid: &Valid) -> Subject {
+fn meta(valid: &Valid) -> PipelineMeta {
     let pipeline = &valid.pipeline;
     let metadata = ObjectMeta {
         name: Some(pipeline.name.clone()),
@@ -57,5 +57,8 @@ fn subject(valid: &Valid) -> Subject {
         uid: Some(pipeline.uid.clone()),
         ..ObjectMeta::default()
     };
-    Subject::of(&Raw { metadata, spec: Text::default(), status: Text::default() }, Timestamp::UNIX_EPOCH)
+    PipelineMeta::of(
+        &RawPipeline { metadata, spec: JsonText::default(), status: JsonText::default() },
+        Timestamp::UNIX_EPOCH,
+    )
 }

@@ -10,102 +10,102 @@ use retail_kafka::topic::{Action, Ensured};
 use serde_json::{Value, json};
 
 use crate::external::secrets::Connections;
-use crate::external::systems::Outside;
-use crate::reconcile::apply_result::{Done, Refusal};
-use crate::reconcile::cache::Memory;
-use crate::reconcile::pipeline_meta::{Raw, Subject};
+use crate::external::systems::ExternalSystems;
+use crate::reconcile::apply_result::{ApplyResult, Refusal};
+use crate::reconcile::cache::ReconcileCache;
+use crate::reconcile::pipeline_meta::{PipelineMeta, RawPipeline};
 use crate::reconcile::plan::Plan;
 use crate::reconcile::reason::Reason;
 use crate::reconcile::step::Step;
-use crate::resources::difference::{Live, differences};
-use crate::resources::json_text::Text;
+use crate::resources::difference::{LiveObject, differences};
+use crate::resources::json_text::JsonText;
 use crate::resources::names::{Child, FIELD_MANAGER, FINALIZER};
 
 /// Who does it, and for which pipeline.
 #[derive(Clone, Copy)]
-pub struct Hands<'a, O> {
+pub struct Applier<'a, O> {
     /// To the API server.
     pub client: &'a Client,
     /// To Kafka and Postgres.
-    pub outside: &'a O,
+    pub external: &'a O,
     /// What is remembered.
-    pub memory: &'a Memory,
+    pub cache: &'a ReconcileCache,
     /// Which resource.
-    pub subject: &'a Subject,
+    pub meta: &'a PipelineMeta,
     /// What it declares and how to reach what it stands on; nothing if it is not valid.
     pub pipeline: Option<(&'a Pipeline, &'a Connections)>,
 }
 
-impl<O: Outside> Hands<'_, O> {
+impl<O: ExternalSystems> Applier<'_, O> {
     /// Does it. An error is one after which going on makes no sense; everything else is in what is answered.
-    pub async fn apply(&self, plan: &Plan) -> Result<Done, kube::Error> {
-        if plan.steps.iter().any(Step::makes_data) && !self.is_still_declared().await? {
-            return Ok(Done { outdated: true, ..Done::default() });
+    pub async fn apply(&self, plan: &Plan) -> Result<ApplyResult, kube::Error> {
+        if plan.steps.iter().any(Step::creates_data) && !self.is_still_declared().await? {
+            return Ok(ApplyResult { outdated: true, ..ApplyResult::default() });
         }
-        let mut done = Done::default();
+        let mut result = ApplyResult::default();
         for step in &plan.steps {
-            if done.cleanup_error.is_some() {
+            if result.cleanup_error.is_some() {
                 break;
             }
             match step {
                 Step::AddFinalizer => self.set_finalizer(true).await?,
                 Step::RemoveFinalizer => {
                     self.set_finalizer(false).await?;
-                    done.released = self.subject.deleting_for.is_some();
+                    result.released = self.meta.deleting_for.is_some();
                 }
                 Step::Apply { child, object, after_topic, after_schema, differences } => {
-                    let failed = (*after_topic && !matches!(done.topic, Some(Ok(_))))
-                        || (*after_schema && !matches!(done.schema, Some(Ok(()))));
+                    let failed = (*after_topic && !matches!(result.topic, Some(Ok(_))))
+                        || (*after_schema && !matches!(result.schema, Some(Ok(()))));
                     if !failed {
-                        let result = self.declare(*child, object, differences.is_none()).await;
-                        done.children.insert(*child, result);
+                        let answer = self.declare(*child, object, differences.is_none()).await;
+                        result.children.insert(*child, answer);
                     }
                 }
                 Step::Delete(child) => {
                     if let Err(refusal) = self.delete(*child).await {
-                        done.cleanup_error = self.subject.deleting_for.map(|_| refusal.message.clone());
-                        done.children.insert(*child, Err(refusal));
+                        result.cleanup_error = self.meta.deleting_for.map(|_| refusal.message.clone());
+                        result.children.insert(*child, Err(refusal));
                     }
                 }
                 Step::Topic { .. } | Step::Schema { .. } | Step::DropSchema | Step::DeleteTopic { .. } => {
-                    self.do_outside(step, &mut done).await;
+                    self.do_outside(step, &mut result).await;
                 }
             }
         }
-        Ok(done)
+        Ok(result)
     }
 
-    async fn do_outside(&self, step: &Step, done: &mut Done) {
+    async fn do_outside(&self, step: &Step, result: &mut ApplyResult) {
         let Some((pipeline, Connections { kafka, database })) = self.pipeline else { return };
         let missing = |what| format!("there are no credentials for {what}: a Secret is missing or cannot be used");
         match step {
             Step::Topic { .. } => {
                 let Some(kafka) = kafka else { return };
-                let ensured = self.outside.ensure_topic(kafka, &pipeline.topic).await;
+                let ensured = self.external.ensure_topic(kafka, &pipeline.topic).await;
                 if let Ok(Ensured { description, actions, .. }) = &ensured
                     && actions.contains(&Action::Create)
                 {
-                    self.memory.has_made_topic(&self.subject.uid, &description.id);
+                    self.cache.record_created_topic(&self.meta.uid, &description.id);
                 }
-                done.topic = Some(ensured);
+                result.topic = Some(ensured);
             }
             Step::Schema { .. } => {
                 if let Some(database) = database {
-                    done.schema = Some(self.outside.ensure_schema(database, pipeline).await);
+                    result.schema = Some(self.external.apply_schema(database, pipeline).await);
                 }
             }
             Step::DropSchema => match database {
-                None => done.cleanup_error = Some(missing("Postgres")),
-                Some(database) => match self.outside.drop_schema(database, &self.subject.uid).await {
-                    Ok(removal) => done.removed.push(("schema", removal)),
-                    Err(error) => done.cleanup_error = Some(error.message),
+                None => result.cleanup_error = Some(missing("Postgres")),
+                Some(database) => match self.external.drop_schema(database, &self.meta.uid).await {
+                    Ok(removal) => result.removed.push(("schema", removal)),
+                    Err(error) => result.cleanup_error = Some(error.message),
                 },
             },
             Step::DeleteTopic { id } => match kafka {
-                None => done.cleanup_error = Some(missing("Kafka")),
-                Some(kafka) => match self.outside.delete_topic(kafka, &pipeline.topic.name, id).await {
-                    Ok(removal) => done.removed.push(("topic", removal)),
-                    Err(error) => done.cleanup_error = Some(error.message),
+                None => result.cleanup_error = Some(missing("Kafka")),
+                Some(kafka) => match self.external.delete_topic(kafka, &pipeline.topic.name, id).await {
+                    Ok(removal) => result.removed.push(("topic", removal)),
+                    Err(error) => result.cleanup_error = Some(error.message),
                 },
             },
             Step::AddFinalizer | Step::RemoveFinalizer | Step::Apply { .. } | Step::Delete(_) => {}
@@ -113,20 +113,20 @@ impl<O: Outside> Hands<'_, O> {
     }
 
     fn objects(&self, child: Child) -> Api<DynamicObject> {
-        Api::namespaced_with(self.client.clone(), &self.subject.namespace, &child.resource())
+        Api::namespaced_with(self.client.clone(), &self.meta.namespace, &child.resource())
     }
 
     /// Server-side apply. What has the name already and is somebody else's, is left alone.
     async fn declare(&self, child: Child, object: &Value, is_new: bool) -> Result<Value, Refusal> {
-        let name = child.name(&self.subject.name);
+        let name = child.name(&self.meta.name);
         let failed = |error: kube::Error| Refusal {
             reason: Reason::ApplyFailed,
             message: format!("{} {name} cannot be applied: {error}", child.kind()),
         };
         let objects = self.objects(child);
         if is_new && let Some(there) = objects.get_opt(&name).await.map_err(failed)? {
-            let there = Live::new(Text::from(&json!(there)), None);
-            if there.owner() != Some(&self.subject.uid) {
+            let there = LiveObject::new(JsonText::from(&json!(there)), None);
+            if there.owner() != Some(&self.meta.uid) {
                 let message = format!(
                     "{} {name} is there and is not this pipeline's: delete it, or give the pipeline another name",
                     child.kind()
@@ -138,14 +138,14 @@ impl<O: Outside> Hands<'_, O> {
         let answer = json!(objects.patch(&name, &as_us, &Patch::Apply(object)).await.map_err(failed)?);
         // Where the API server made of it what it is, there is nothing to remember.
         let is_rewritten = !differences(object, &answer).is_empty();
-        self.memory.answered(&self.subject.uid, child, is_rewritten.then(|| answer.clone()));
+        self.cache.answered(&self.meta.uid, child, is_rewritten.then(|| answer.clone()));
         Ok(answer)
     }
 
     /// A Deployment stays until the last of its pods is gone, so that it is known when they are.
     async fn delete(&self, child: Child) -> Result<(), Refusal> {
         let how = if child.runs_pods() { DeleteParams::foreground() } else { DeleteParams::background() };
-        let name = child.name(&self.subject.name);
+        let name = child.name(&self.meta.name);
         match self.objects(child).delete(&name, &how).await {
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
             Err(error) => Err(Refusal {
@@ -158,8 +158,8 @@ impl<O: Outside> Hands<'_, O> {
 
     /// Asks, because watches may be behind: nobody takes away a topic or a schema that is made for a resource that is gone.
     async fn is_still_declared(&self) -> Result<bool, kube::Error> {
-        let Subject { name, namespace, uid, .. } = self.subject;
-        let there = Api::<Raw>::namespaced(self.client.clone(), namespace).get_metadata_opt(name).await?;
+        let PipelineMeta { name, namespace, uid, .. } = self.meta;
+        let there = Api::<RawPipeline>::namespaced(self.client.clone(), namespace).get_metadata_opt(name).await?;
         Ok(there.is_some_and(|there| {
             there.metadata.uid.as_ref() == Some(uid) && there.metadata.deletion_timestamp.is_none()
         }))
@@ -167,11 +167,11 @@ impl<O: Outside> Hands<'_, O> {
 
     /// Names the resource version: whoever else changes the finalizers meanwhile, wins, and we look again.
     async fn set_finalizer(&self, wanted: bool) -> Result<(), kube::Error> {
-        let Subject { name, namespace, resource_version, finalizers, .. } = self.subject;
+        let PipelineMeta { name, namespace, resource_version, finalizers, .. } = self.meta;
         let others = finalizers.iter().filter(|finalizer| *finalizer != FINALIZER).cloned();
         let finalizers: Vec<String> = others.chain(wanted.then(|| FINALIZER.to_owned())).collect();
         let change = json!({"metadata": {"resourceVersion": resource_version, "finalizers": finalizers}});
-        let pipelines = Api::<Raw>::namespaced(self.client.clone(), namespace);
+        let pipelines = Api::<RawPipeline>::namespaced(self.client.clone(), namespace);
         pipelines.patch_metadata(name, &PatchParams::default(), &Patch::Merge(change)).await.map(drop)
     }
 }

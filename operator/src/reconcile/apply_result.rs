@@ -13,7 +13,7 @@ use crate::resources::names::Child;
 
 /// What became of a plan.
 #[derive(Clone, PartialEq, Default, Debug)]
-pub struct Done {
+pub struct ApplyResult {
     /// What became of the topic, if anything was to be done.
     pub topic: Option<Result<Ensured, KafkaError>>,
     /// The same of the schema.

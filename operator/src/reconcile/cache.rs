@@ -7,12 +7,12 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::Value;
 
-use crate::external::secrets::Recent;
-use crate::reconcile::pipeline_meta::Raw;
+use crate::external::secrets::SecretCache;
+use crate::reconcile::pipeline_meta::RawPipeline;
 use crate::reconcile::plan::Plan;
-use crate::reconcile::plan_inputs::Basis;
+use crate::reconcile::plan_inputs::PlanInputs;
 use crate::reconcile::validate::{Invalid, Valid, validate};
-use crate::resources::json_text::Text;
+use crate::resources::json_text::JsonText;
 use crate::resources::names::Child;
 
 /// How often a pipeline is looked at although nothing is known to have changed: progress in the status is as old as this.
@@ -30,11 +30,11 @@ const LAST_RETRY: Duration = Duration::from_secs(120);
 
 /// What is remembered.
 #[derive(Default, Debug)]
-pub struct Memory {
+pub struct ReconcileCache {
     /// By the uid of the pipeline.
     pipelines: Mutex<HashMap<String, Remembered>>,
     /// Which pipelines share.
-    pub secrets: Recent,
+    pub secrets: SecretCache,
 }
 
 #[derive(Default, Debug)]
@@ -43,14 +43,14 @@ struct Remembered {
     conditions: Option<Vec<Condition>>,
     failures: u32,
     validated: Option<Validated>,
-    made_topic: Option<String>,
-    nothing_to_do: Option<(Basis, Plan)>,
+    created_topic: Option<String>,
+    nothing_to_do: Option<(PlanInputs, Plan)>,
 }
 
 /// A spec, and what it means.
-type Validated = (Text, Arc<Result<Valid, Invalid>>);
+type Validated = (JsonText, Arc<Result<Valid, Invalid>>);
 
-impl Memory {
+impl ReconcileCache {
     fn with<T>(&self, uid: &str, use_it: impl FnOnce(&mut Remembered) -> T) -> T {
         let mut all = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
         use_it(all.entry(uid.to_owned()).or_default())
@@ -58,7 +58,7 @@ impl Memory {
 
     /// What a spec means; checked once, as long as it is the same. The rules take some milliseconds, and a thousand
     /// pipelines are looked at twice a minute.
-    pub fn validated(&self, raw: &Raw) -> Arc<Result<Valid, Invalid>> {
+    pub fn validated(&self, raw: &RawPipeline) -> Arc<Result<Valid, Invalid>> {
         let uid = raw.metadata.uid.as_deref().unwrap_or_default();
         let known = self.with(uid, |remembered| {
             let (spec, meaning) = remembered.validated.as_ref()?;
@@ -85,7 +85,7 @@ impl Memory {
     }
 
     /// The plan that was decided from this last, if nothing was to be done by it.
-    pub fn plan(&self, uid: &str, basis: &Basis) -> Option<Plan> {
+    pub fn plan(&self, uid: &str, basis: &PlanInputs) -> Option<Plan> {
         self.with(uid, |remembered| {
             let (known, plan) = remembered.nothing_to_do.as_ref()?;
             (known == basis).then(|| plan.clone())
@@ -93,18 +93,18 @@ impl Memory {
     }
 
     /// Remembers a plan if nothing is to be done by it.
-    pub fn planned(&self, uid: &str, basis: Basis, plan: &Plan) {
+    pub fn planned(&self, uid: &str, basis: PlanInputs, plan: &Plan) {
         self.with(uid, |remembered| remembered.nothing_to_do = plan.is_empty().then(|| (basis, plan.clone())));
     }
 
     /// The id of the topic that this process made for the pipeline. The report of it may have failed.
-    pub fn made_topic(&self, uid: &str) -> Option<String> {
-        self.with(uid, |remembered| remembered.made_topic.clone())
+    pub fn created_topic(&self, uid: &str) -> Option<String> {
+        self.with(uid, |remembered| remembered.created_topic.clone())
     }
 
     /// Remembers it.
-    pub fn has_made_topic(&self, uid: &str, id: &str) {
-        self.with(uid, |remembered| remembered.made_topic = Some(id.to_owned()));
+    pub fn record_created_topic(&self, uid: &str, id: &str) {
+        self.with(uid, |remembered| remembered.created_topic = Some(id.to_owned()));
     }
 
     /// The conditions that were reported last, if by this process. The watch may be behind them.
@@ -113,7 +113,7 @@ impl Memory {
     }
 
     /// Remembers them.
-    pub fn reported(&self, uid: &str, conditions: &[Condition]) {
+    pub fn record_conditions(&self, uid: &str, conditions: &[Condition]) {
         self.with(uid, |remembered| remembered.conditions = Some(conditions.to_vec()));
     }
 
@@ -162,23 +162,23 @@ mod tests {
 
     #[test]
     fn waiting_grows_for_each_pipeline_of_its_own_and_ends_with_success() {
-        let memory = Memory::default();
-        let waits: Vec<u64> = (0..10).map(|_| memory.failed("").as_secs()).collect();
+        let cache = ReconcileCache::default();
+        let waits: Vec<u64> = (0..10).map(|_| cache.failed("").as_secs()).collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 120, 120, 120]);
-        assert!(memory.failed("other").as_millis() <= 1000);
-        memory.succeeded("");
-        assert_eq!(memory.failed("").as_secs(), 1);
+        assert!(cache.failed("other").as_millis() <= 1000);
+        cache.succeeded("");
+        assert_eq!(cache.failed("").as_secs(), 1);
         assert!(backoff(u32::MAX, "x") <= LAST_RETRY);
     }
 
     #[test]
     fn many_pipelines_are_looked_at_less_often() {
-        let memory = Memory::default();
+        let cache = ReconcileCache::default();
         for (pipelines, seconds) in [(1, 30), (300, 30), (1000, 100)] {
             for number in 0..pipelines {
-                memory.succeeded(&number.to_string());
+                cache.succeeded(&number.to_string());
             }
-            assert_eq!(memory.resync("").as_secs(), seconds, "{pipelines}");
+            assert_eq!(cache.resync("").as_secs(), seconds, "{pipelines}");
         }
     }
 }

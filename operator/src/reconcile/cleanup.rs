@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use retail_api::resource::DeletionPolicy;
 
-use crate::reconcile::observed_state::World;
-use crate::reconcile::pipeline_meta::Subject;
+use crate::reconcile::observed_state::ObservedState;
+use crate::reconcile::pipeline_meta::PipelineMeta;
 use crate::reconcile::plan::Plan;
 use crate::reconcile::step::Step;
 use crate::reconcile::validate::Valid;
@@ -21,12 +21,12 @@ pub const LIMIT: Duration = Duration::from_secs(600);
 pub const NAMESPACE_LIMIT: Duration = Duration::from_secs(60);
 
 /// Decides what must be done about a pipeline that is being deleted. Without a valid spec nothing is known to be ours.
-pub fn plan(subject: &Subject, valid: Option<&Valid>, world: &World) -> Plan {
+pub fn plan(meta: &PipelineMeta, valid: Option<&Valid>, observed: &ObservedState) -> Plan {
     let mut plan = Plan::default();
-    let Some(waited) = subject.deleting_for.filter(|_| subject.has_finalizer()) else { return plan };
-    let removals = valid.map(|valid| removals(subject, valid)).unwrap_or_default();
-    let too_long = world.namespace_ends && waited >= NAMESPACE_LIMIT;
-    if subject.released || removals.is_empty() || too_long {
+    let Some(waited) = meta.deleting_for.filter(|_| meta.has_finalizer()) else { return plan };
+    let removals = valid.map(|valid| removals(meta, valid)).unwrap_or_default();
+    let too_long = observed.namespace_ends && waited >= NAMESPACE_LIMIT;
+    if meta.released || removals.is_empty() || too_long {
         plan.steps.push(Step::RemoveFinalizer);
         return plan;
     }
@@ -37,8 +37,9 @@ pub fn plan(subject: &Subject, valid: Option<&Valid>, world: &World) -> Plan {
             LIMIT.as_secs() / 60
         ));
     }
-    let pods =
-        [Child::Processor, Child::Producer].into_iter().filter_map(|child| Some((child, world.children.get(&child)?)));
+    let pods = [Child::Processor, Child::Producer]
+        .into_iter()
+        .filter_map(|child| Some((child, observed.children.get(&child)?)));
     let mut stopped = true;
     for (child, live) in pods {
         stopped = false;
@@ -55,12 +56,12 @@ pub fn plan(subject: &Subject, valid: Option<&Valid>, world: &World) -> Plan {
 }
 
 /// What goes with the resource.
-fn removals(subject: &Subject, valid: &Valid) -> Vec<Step> {
+fn removals(meta: &PipelineMeta, valid: &Valid) -> Vec<Step> {
     let mut removals = Vec::new();
     if valid.deletion_policy.database == DeletionPolicy::Delete {
         removals.push(Step::DropSchema);
     }
-    let topic = subject.recorded.topic.as_ref().filter(|topic| topic.created);
+    let topic = meta.recorded.topic.as_ref().filter(|topic| topic.created);
     if let Some(topic) = topic.filter(|_| valid.deletion_policy.topic == DeletionPolicy::Delete) {
         removals.push(Step::DeleteTopic { id: topic.id.clone() });
     }

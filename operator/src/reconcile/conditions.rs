@@ -7,20 +7,20 @@ use retail_kafka::topic::{self, Difference};
 use retail_store::DatabaseError;
 use serde_json::Value;
 
-use crate::external::credentials::{Credentials, Unusable};
-use crate::reconcile::observed_state::Sight;
+use crate::external::credentials::{Credentials, SecretProblem};
+use crate::reconcile::observed_state::Observation;
 use crate::reconcile::pass::Pass;
-use crate::reconcile::plan::Count;
-use crate::reconcile::reason::{Aspect, Kind, Reason};
+use crate::reconcile::plan::ReplicaCount;
+use crate::reconcile::reason::{ConditionType, Reason, ReasonKind};
 use crate::reconcile::validate::{Invalid, Valid};
 use crate::resources::names::Child;
 
 /// Why a server is not asked.
-const WITHOUT_CREDENTIALS: &str = "it cannot be looked at without credentials";
+const NO_CREDENTIALS: &str = "it cannot be looked at without credentials";
 
 /// Whether a condition holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Status {
+pub enum ConditionStatus {
     /// It does.
     True,
     /// It does not.
@@ -29,7 +29,7 @@ pub enum Status {
     Unknown,
 }
 
-impl Status {
+impl ConditionStatus {
     /// As Kubernetes writes it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -42,112 +42,138 @@ impl Status {
 
 /// A condition without its times.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Draft {
+pub struct ConditionDraft {
     /// What it is about.
-    pub aspect: Aspect,
+    pub condition_type: ConditionType,
     /// Whether it holds.
-    pub status: Status,
+    pub status: ConditionStatus,
     /// Why.
     pub reason: Reason,
     /// Why, in words.
     pub message: String,
 }
 
-impl Draft {
-    fn new(aspect: Aspect, status: Status, reason: Reason, message: impl Into<String>) -> Self {
-        Self { aspect, status, reason, message: message.into() }
+impl ConditionDraft {
+    fn new(condition_type: ConditionType, status: ConditionStatus, reason: Reason, message: impl Into<String>) -> Self {
+        Self { condition_type, status, reason, message: message.into() }
     }
 
     /// True where the reason is a good one.
-    fn good_or_not(aspect: Aspect, reason: Reason, message: impl Into<String>) -> Self {
-        let status = if reason.kind() == Kind::Good { Status::True } else { Status::False };
-        Self::new(aspect, status, reason, message)
+    fn by_reason(condition_type: ConditionType, reason: Reason, message: impl Into<String>) -> Self {
+        let status = if reason.kind() == ReasonKind::Normal { ConditionStatus::True } else { ConditionStatus::False };
+        Self::new(condition_type, status, reason, message)
     }
 }
 
 /// All conditions, those that sum up first.
-pub fn conditions(pass: &Pass<'_>) -> Vec<Draft> {
+pub fn conditions(pass: &Pass<'_>) -> Vec<ConditionDraft> {
     let valid = match pass.valid {
         Ok(valid) => valid,
-        Err(invalid) => return summed_up(without_parts(pass, invalid), Vec::new()),
+        Err(invalid) => return with_summary(without_parts(pass, invalid), Vec::new()),
     };
-    if pass.subject.deleting_for.is_some() {
-        return summed_up(deleting(pass), Vec::new());
+    if pass.meta.deleting_for.is_some() {
+        return with_summary(deleting(pass), Vec::new());
     }
     let parts = vec![
         credentials(pass),
         topic(pass, valid),
         schema(pass, valid),
-        deployment(pass, valid, Aspect::ProcessorReady, Child::Processor),
+        deployment(pass, valid, ConditionType::ProcessorReady, Child::Processor),
         producer(pass, valid),
     ];
-    let refused = Child::ALL.iter().find_map(|child| pass.done.children.get(child)?.as_ref().err());
-    let refused = refused.map(|refusal| Draft::good_or_not(Aspect::Ready, refusal.reason, refusal.message.clone()));
-    let mut all = summed_up(ready(valid, refused.as_ref(), &parts), parts);
+    let refused = Child::ALL.iter().find_map(|child| pass.result.children.get(child)?.as_ref().err());
+    let refused =
+        refused.map(|refusal| ConditionDraft::by_reason(ConditionType::Ready, refusal.reason, refusal.message.clone()));
+    let mut all = with_summary(ready(valid, refused.as_ref(), &parts), parts);
     all.push(scaling(pass.plan.processors));
     all
 }
 
 /// Ready says what is worst of all; first what somebody must do something about, then what is waited for.
-fn ready(valid: &Valid, refused: Option<&Draft>, parts: &[Draft]) -> Draft {
-    let bad = || refused.into_iter().chain(parts).filter(|part| part.status != Status::True);
-    let worst = bad().find(|part| part.reason.kind() == Kind::Stuck).or_else(|| {
+fn ready(valid: &Valid, refused: Option<&ConditionDraft>, parts: &[ConditionDraft]) -> ConditionDraft {
+    let bad = || refused.into_iter().chain(parts).filter(|part| part.status != ConditionStatus::True);
+    let worst = bad().find(|part| part.reason.kind() == ReasonKind::ActionRequired).or_else(|| {
         // What waits for another part says less than that part.
         bad().find(|part| part.reason != Reason::DependencyNotReady).or_else(|| bad().next())
     });
     match worst {
-        Some(worst) => Draft::new(Aspect::Ready, Status::False, worst.reason, worst.message.clone()),
-        None if valid.suspend => {
-            Draft::new(Aspect::Ready, Status::True, Reason::Suspended, "stopped, because spec.suspend says so")
+        Some(worst) => {
+            ConditionDraft::new(ConditionType::Ready, ConditionStatus::False, worst.reason, worst.message.clone())
         }
-        None => Draft::new(Aspect::Ready, Status::True, Reason::UpToDate, "everything is as declared"),
+        None if valid.suspend => ConditionDraft::new(
+            ConditionType::Ready,
+            ConditionStatus::True,
+            Reason::Suspended,
+            "stopped, because spec.suspend says so",
+        ),
+        None => ConditionDraft::new(
+            ConditionType::Ready,
+            ConditionStatus::True,
+            Reason::UpToDate,
+            "everything is as declared",
+        ),
     }
 }
 
 /// Puts Ready, and the two that follow from it, before the parts.
-fn summed_up(ready: Draft, parts: Vec<Draft>) -> Vec<Draft> {
+fn with_summary(ready: ConditionDraft, parts: Vec<ConditionDraft>) -> Vec<ConditionDraft> {
     let kind = ready.reason.kind();
-    let follows = |aspect, is: bool| {
+    let follows = |condition_type, is: bool| {
         let (reason, message) =
             if is { (ready.reason, ready.message.clone()) } else { (Reason::UpToDate, String::new()) };
-        Draft::new(aspect, if is { Status::True } else { Status::False }, reason, message)
+        ConditionDraft::new(
+            condition_type,
+            if is { ConditionStatus::True } else { ConditionStatus::False },
+            reason,
+            message,
+        )
     };
-    let reconciling = follows(Aspect::Reconciling, kind == Kind::Waiting);
-    let stalled = follows(Aspect::Stalled, kind == Kind::Stuck);
+    let reconciling = follows(ConditionType::Reconciling, kind == ReasonKind::Transient);
+    let stalled = follows(ConditionType::Stalled, kind == ReasonKind::ActionRequired);
     [ready, reconciling, stalled].into_iter().chain(parts).collect()
 }
 
 /// What is known when a pass broke down: nothing of the parts.
-pub fn broken_down(why: &str) -> Vec<Draft> {
+pub fn failed_pass(why: &str) -> Vec<ConditionDraft> {
     let message = format!("{why}; the operator goes on trying, and its log says more");
-    summed_up(Draft::new(Aspect::Ready, Status::False, Reason::InternalError, message), Vec::new())
+    with_summary(
+        ConditionDraft::new(ConditionType::Ready, ConditionStatus::False, Reason::InternalError, message),
+        Vec::new(),
+    )
 }
 
-fn without_parts(pass: &Pass<'_>, invalid: &Invalid) -> Draft {
-    if pass.subject.deleting_for.is_some() {
+fn without_parts(pass: &Pass<'_>, invalid: &Invalid) -> ConditionDraft {
+    if pass.meta.deleting_for.is_some() {
         return deleting(pass);
     }
-    Draft::new(Aspect::Ready, Status::False, invalid.reason, invalid.message.clone())
+    ConditionDraft::new(ConditionType::Ready, ConditionStatus::False, invalid.reason, invalid.message.clone())
 }
 
-fn deleting(pass: &Pass<'_>) -> Draft {
-    let error = pass.done.cleanup_error.as_deref();
+fn deleting(pass: &Pass<'_>) -> ConditionDraft {
+    let error = pass.result.cleanup_error.as_deref();
     match (&pass.plan.blocked, error) {
         (Some(blocked), error) => {
             let message = format!("{blocked}{}", error.map(|error| format!(" ({error})")).unwrap_or_default());
-            Draft::new(Aspect::Ready, Status::False, Reason::CleanupBlocked, message)
+            ConditionDraft::new(ConditionType::Ready, ConditionStatus::False, Reason::CleanupBlocked, message)
         }
-        (None, Some(error)) => Draft::new(Aspect::Ready, Status::False, Reason::Deleting, error),
-        (None, None) => Draft::new(Aspect::Ready, Status::False, Reason::Deleting, "the pods are being stopped"),
+        (None, Some(error)) => {
+            ConditionDraft::new(ConditionType::Ready, ConditionStatus::False, Reason::Deleting, error)
+        }
+        (None, None) => ConditionDraft::new(
+            ConditionType::Ready,
+            ConditionStatus::False,
+            Reason::Deleting,
+            "the pods are being stopped",
+        ),
     }
 }
 
-fn credentials(pass: &Pass<'_>) -> Draft {
-    let logins = [&pass.world.kafka_login, &pass.world.database_login];
+fn credentials(pass: &Pass<'_>) -> ConditionDraft {
+    let logins = [&pass.observed.kafka_login, &pass.observed.database_login];
     let unusable: Vec<(Reason, String)> = logins
         .into_iter()
         .filter_map(|login| match login {
-            Credentials::Unusable(unusable) => Some(useless(unusable, &pass.subject.namespace)),
+            Credentials::Unusable(unusable) => Some(secret_problem(unusable, &pass.meta.namespace)),
             Credentials::NotNamed | Credentials::Found { .. } => None,
         })
         .collect();
@@ -162,57 +188,62 @@ fn credentials(pass: &Pass<'_>) -> Draft {
         }
         None => (Reason::UpToDate, "the Secrets that are named are there".to_owned()),
     };
-    Draft::good_or_not(Aspect::CredentialsReady, reason, message)
+    ConditionDraft::by_reason(ConditionType::CredentialsReady, reason, message)
 }
 
-fn useless(unusable: &Unusable, namespace: &str) -> (Reason, String) {
+fn secret_problem(unusable: &SecretProblem, namespace: &str) -> (Reason, String) {
     match unusable {
-        Unusable::Missing { secret } => (
+        SecretProblem::Missing { secret } => (
             Reason::SecretMissing,
             format!("Secret {secret} is not in namespace {namespace}: create it, or correct its name in the spec"),
         ),
-        Unusable::Forbidden { secret } => (
+        SecretProblem::Forbidden { secret } => (
             Reason::SecretForbidden,
             format!("the operator may not read Secret {secret} in namespace {namespace}: see `retail-operator rbac`"),
         ),
-        Unusable::KeyMissing { secret, key } => (
+        SecretProblem::KeyMissing { secret, key } => (
             Reason::SecretKeyMissing,
             format!("Secret {secret} has no key {key}: add it, or correct the names of the keys in the spec"),
         ),
-        Unusable::Invalid(why) => (Reason::SecretInvalid, why.clone()),
+        SecretProblem::Invalid(why) => (Reason::SecretInvalid, why.clone()),
     }
 }
 
-fn topic(pass: &Pass<'_>, valid: &Valid) -> Draft {
-    let aspect = Aspect::TopicReady;
+fn topic(pass: &Pass<'_>, valid: &Valid) -> ConditionDraft {
+    let condition_type = ConditionType::TopicReady;
     let declared = &valid.pipeline.topic;
     if let Some(problem) = &pass.plan.topic_problem {
-        return Draft::new(aspect, Status::False, Reason::TopicReplaced, problem.clone());
+        return ConditionDraft::new(condition_type, ConditionStatus::False, Reason::TopicReplaced, problem.clone());
     }
     let there = |partitions: i32, differences: &[Difference]| {
         let mut message = format!("topic \"{}\" is there, with {partitions} partitions", declared.name);
         if differences.is_empty() {
-            return Draft::new(aspect, Status::True, Reason::UpToDate, message);
+            return ConditionDraft::new(condition_type, ConditionStatus::True, Reason::UpToDate, message);
         }
         let differences: Vec<String> = differences.iter().map(ToString::to_string).collect();
         message += &format!("; left alone: {}", differences.join("; "));
-        Draft::new(aspect, Status::True, Reason::TopicDiffers, message)
+        ConditionDraft::new(condition_type, ConditionStatus::True, Reason::TopicDiffers, message)
     };
-    match (&pass.done.topic, &pass.world.topic) {
+    match (&pass.result.topic, &pass.observed.topic) {
         (Some(Ok(ensured)), _) => there(ensured.description.partitions, &ensured.differences),
-        (Some(Err(error)), _) | (None, Sight::Failed(error)) => failed_topic(error),
-        (None, Sight::Seen(Some(seen))) => {
+        (Some(Err(error)), _) | (None, Observation::Failed(error)) => failed_topic(error),
+        (None, Observation::Observed(Some(seen))) => {
             let (_, differences) = topic::plan(declared, Some(&seen.topic));
             there(seen.topic.description.partitions, &differences)
         }
-        (None, Sight::NotAsked) => Draft::new(aspect, Status::Unknown, Reason::DependencyNotReady, WITHOUT_CREDENTIALS),
-        (None, Sight::Seen(None)) => {
-            Draft::new(aspect, Status::Unknown, Reason::DependencyNotReady, "not looked at yet")
+        (None, Observation::NotRequested) => {
+            ConditionDraft::new(condition_type, ConditionStatus::Unknown, Reason::DependencyNotReady, NO_CREDENTIALS)
         }
+        (None, Observation::Observed(None)) => ConditionDraft::new(
+            condition_type,
+            ConditionStatus::Unknown,
+            Reason::DependencyNotReady,
+            "not looked at yet",
+        ),
     }
 }
 
-fn failed_topic(error: &KafkaError) -> Draft {
+fn failed_topic(error: &KafkaError) -> ConditionDraft {
     let reason = match error.kind {
         ErrorKind::Unreachable => Reason::KafkaUnreachable,
         ErrorKind::WrongCredentials => Reason::KafkaCredentialsRefused,
@@ -229,24 +260,24 @@ fn failed_topic(error: &KafkaError) -> Draft {
         | ErrorKind::Fenced
         | ErrorKind::Other => Reason::TopicRefused,
     };
-    Draft::good_or_not(Aspect::TopicReady, reason, error.message.clone())
+    ConditionDraft::by_reason(ConditionType::TopicReady, reason, error.message.clone())
 }
 
-fn schema(pass: &Pass<'_>, valid: &Valid) -> Draft {
-    let aspect = Aspect::SchemaReady;
-    match (&pass.done.schema, &pass.world.schema) {
-        (Some(Ok(())), _) | (None, Sight::Seen(Some(_))) => {
+fn schema(pass: &Pass<'_>, valid: &Valid) -> ConditionDraft {
+    let condition_type = ConditionType::SchemaReady;
+    match (&pass.result.schema, &pass.observed.schema) {
+        (Some(Ok(())), _) | (None, Observation::Observed(Some(_))) => {
             let message = format!("schema \"{}\" is there and up to date", valid.pipeline.schema);
-            Draft::new(aspect, Status::True, Reason::UpToDate, message)
+            ConditionDraft::new(condition_type, ConditionStatus::True, Reason::UpToDate, message)
         }
-        (Some(Err(error)), _) | (None, Sight::Failed(error)) => failed_schema(error),
-        (None, Sight::NotAsked | Sight::Seen(None)) => {
-            Draft::new(aspect, Status::Unknown, Reason::DependencyNotReady, WITHOUT_CREDENTIALS)
+        (Some(Err(error)), _) | (None, Observation::Failed(error)) => failed_schema(error),
+        (None, Observation::NotRequested | Observation::Observed(None)) => {
+            ConditionDraft::new(condition_type, ConditionStatus::Unknown, Reason::DependencyNotReady, NO_CREDENTIALS)
         }
     }
 }
 
-fn failed_schema(error: &DatabaseError) -> Draft {
+fn failed_schema(error: &DatabaseError) -> ConditionDraft {
     let reason = match error.kind {
         ErrorKind::Unreachable => Reason::DatabaseUnreachable,
         ErrorKind::Busy => Reason::DatabaseBusy,
@@ -260,23 +291,28 @@ fn failed_schema(error: &DatabaseError) -> Draft {
             Reason::SchemaFailed
         }
     };
-    Draft::good_or_not(Aspect::SchemaReady, reason, error.message.clone())
+    ConditionDraft::by_reason(ConditionType::SchemaReady, reason, error.message.clone())
 }
 
-fn producer(pass: &Pass<'_>, valid: &Valid) -> Draft {
+fn producer(pass: &Pass<'_>, valid: &Valid) -> ConditionDraft {
     match valid.pipeline.producer {
-        Some(_) => deployment(pass, valid, Aspect::ProducerReady, Child::Producer),
-        None => Draft::new(Aspect::ProducerReady, Status::True, Reason::NotDeclared, "no producer is declared"),
+        Some(_) => deployment(pass, valid, ConditionType::ProducerReady, Child::Producer),
+        None => ConditionDraft::new(
+            ConditionType::ProducerReady,
+            ConditionStatus::True,
+            Reason::NotDeclared,
+            "no producer is declared",
+        ),
     }
 }
 
-fn deployment(pass: &Pass<'_>, valid: &Valid, aspect: Aspect, child: Child) -> Draft {
-    if let Some(Err(refusal)) = pass.done.children.get(&child) {
-        return Draft::good_or_not(aspect, refusal.reason, refusal.message.clone());
+fn deployment(pass: &Pass<'_>, valid: &Valid, condition_type: ConditionType, child: Child) -> ConditionDraft {
+    if let Some(Err(refusal)) = pass.result.children.get(&child) {
+        return ConditionDraft::by_reason(condition_type, refusal.reason, refusal.message.clone());
     }
     let Some(object) = pass.child(child) else {
-        let why = pass.plan.held.get(&child).map_or("topic or schema could not be made", String::as_str);
-        return Draft::new(aspect, Status::False, Reason::DependencyNotReady, why);
+        let why = pass.plan.pending.get(&child).map_or("topic or schema could not be made", String::as_str);
+        return ConditionDraft::new(condition_type, ConditionStatus::False, Reason::DependencyNotReady, why);
     };
     let (spec, status) = (&object["spec"], &object["status"]);
     let number = |value: &Value| value.as_i64().unwrap_or(0);
@@ -287,7 +323,7 @@ fn deployment(pass: &Pass<'_>, valid: &Valid, aspect: Aspect, child: Child) -> D
     let message = format!("{ready} of {wanted} pods are ready");
     if seen && ready >= wanted && updated >= wanted && all == wanted {
         let reason = if valid.suspend { Reason::Suspended } else { Reason::UpToDate };
-        return Draft::new(aspect, Status::True, reason, message);
+        return ConditionDraft::new(condition_type, ConditionStatus::True, reason, message);
     }
     let condition = |type_: &str| {
         let conditions = status["conditions"].as_array()?;
@@ -300,15 +336,16 @@ fn deployment(pass: &Pass<'_>, valid: &Valid, aspect: Aspect, child: Child) -> D
         if seen && (settled || progressing["status"] == "False") { Reason::PodsNotReady } else { Reason::PodsStarting };
     let failure = condition("ReplicaFailure").and_then(|failure| failure["message"].as_str().map(str::to_owned));
     let message = failure.map_or_else(|| message.clone(), |failure| format!("{message}: {failure}"));
-    Draft::new(aspect, Status::False, reason, message)
+    ConditionDraft::new(condition_type, ConditionStatus::False, reason, message)
 }
 
-fn scaling(processors: Count) -> Draft {
-    let Count { asked, running, useful } = processors;
-    let aspect = Aspect::ScalingLimited;
-    if running < asked && running == useful {
-        let message = format!("{asked} processors are asked for and {running} run: the topic has {useful} partitions");
-        return Draft::new(aspect, Status::True, Reason::FewerPartitions, message);
+fn scaling(processors: ReplicaCount) -> ConditionDraft {
+    let ReplicaCount { requested, running, usable } = processors;
+    let condition_type = ConditionType::ScalingLimited;
+    if running < requested && running == usable {
+        let message =
+            format!("{requested} processors are asked for and {running} run: the topic has {usable} partitions");
+        return ConditionDraft::new(condition_type, ConditionStatus::True, Reason::FewerPartitions, message);
     }
-    Draft::new(aspect, Status::False, Reason::UpToDate, "")
+    ConditionDraft::new(condition_type, ConditionStatus::False, Reason::UpToDate, "")
 }

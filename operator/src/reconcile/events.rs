@@ -4,14 +4,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use retail_connection::Removal;
 use retail_kafka::topic::Action;
 
-use crate::reconcile::apply_result::Done;
+use crate::reconcile::apply_result::ApplyResult;
 use crate::reconcile::plan::Plan;
-use crate::reconcile::reason::{Aspect, Kind, Reason};
+use crate::reconcile::reason::{ConditionType, Reason, ReasonKind};
 use crate::reconcile::step::Step;
 
 /// Something that happened, in the words of an event.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Note {
+pub struct EventRecord {
     /// Whether somebody should look.
     pub is_warning: bool,
     /// One word.
@@ -21,12 +21,12 @@ pub struct Note {
 }
 
 /// What was done, where it is worth an event of its own.
-pub fn acts(plan: &Plan, done: &Done) -> Vec<Note> {
+pub fn action_events(plan: &Plan, result: &ApplyResult) -> Vec<EventRecord> {
     let mut notes = Vec::new();
     let mut note = |is_warning, reason: &str, text: String| {
-        notes.push(Note { is_warning, reason: reason.to_owned(), text });
+        notes.push(EventRecord { is_warning, reason: reason.to_owned(), text });
     };
-    if let Some(Ok(ensured)) = &done.topic {
+    if let Some(Ok(ensured)) = &result.topic {
         let partitions = ensured.description.partitions;
         for action in &ensured.actions {
             match action {
@@ -41,19 +41,19 @@ pub fn acts(plan: &Plan, done: &Done) -> Vec<Note> {
             }
         }
     }
-    if let Some(Ok(())) = done.schema {
+    if let Some(Ok(())) = result.schema {
         note(false, "SchemaApplied", "made the Postgres schema, or brought it up to date".to_owned());
     }
     for step in &plan.steps {
         if let Step::Apply { child, differences: Some(differences), .. } = step
-            && matches!(done.children.get(child), Some(Ok(_)))
+            && matches!(result.children.get(child), Some(Ok(_)))
         {
             let paths: Vec<&str> = differences.iter().map(|difference| difference.path.as_str()).collect();
-            let pods = if step.restarts_pods() { "; its pods are replaced" } else { "" };
+            let pods = if step.replaces_pods() { "; its pods are replaced" } else { "" };
             note(false, "Applied", cut(format!("{child} is as declared again: {}{pods}", paths.join(", "))));
         }
     }
-    for (what, removal) in &done.removed {
+    for (what, removal) in &result.removed {
         match removal {
             Removal::Removed => note(false, "DataDeleted", format!("deleted the {what}, as deletionPolicy says")),
             Removal::Absent => {}
@@ -66,17 +66,17 @@ pub fn acts(plan: &Plan, done: &Done) -> Vec<Note> {
 }
 
 /// One note for each reason that conditions have changed to, but for those that only follow from Ready.
-pub fn changes(before: &[Condition], after: &[Condition]) -> Vec<Note> {
-    let quiet = [Aspect::Reconciling, Aspect::Stalled].map(|aspect| aspect.to_string());
+pub fn changes(before: &[Condition], after: &[Condition]) -> Vec<EventRecord> {
+    let quiet = [ConditionType::Reconciling, ConditionType::Stalled].map(|condition_type| condition_type.to_string());
     let is_new = |condition: &&Condition| {
         let before = before.iter().find(|before| before.type_ == condition.type_);
         match before {
             Some(before) => (&before.status, &before.reason) != (&condition.status, &condition.reason),
             // At first only what is wrong is news.
-            None => condition.status == "False" && condition.type_ != Aspect::ScalingLimited.to_string(),
+            None => condition.status == "False" && condition.type_ != ConditionType::ScalingLimited.to_string(),
         }
     };
-    let note = |condition: &Condition| Note {
+    let note = |condition: &Condition| EventRecord {
         is_warning: is_bad(condition),
         reason: condition.reason.clone(),
         text: cut(match condition.message.as_str() {
@@ -85,7 +85,7 @@ pub fn changes(before: &[Condition], after: &[Condition]) -> Vec<Note> {
         }),
     };
     let changed = after.iter().rev().filter(|condition| !quiet.contains(&condition.type_)).filter(is_new);
-    let mut notes: Vec<Note> = Vec::new();
+    let mut notes: Vec<EventRecord> = Vec::new();
     // The parts first: what Ready says was mostly said by one of them already.
     for note in changed.map(note) {
         if !notes.iter().any(|other| other.reason == note.reason) {
@@ -100,7 +100,7 @@ fn is_bad(condition: &Condition) -> bool {
     match reason {
         Some(Reason::FewerPartitions) => true,
         Some(Reason::PodsStarting | Reason::DependencyNotReady | Reason::Deleting) => false,
-        Some(reason) => condition.status != "True" && reason.kind() != Kind::Good,
+        Some(reason) => condition.status != "True" && reason.kind() != ReasonKind::Normal,
         None => true,
     }
 }

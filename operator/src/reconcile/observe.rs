@@ -7,75 +7,76 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client};
 use retail_api::Pipeline;
 
-use crate::external::address::seen_from_elsewhere;
-use crate::external::secrets::{self, Connections, Recent};
-use crate::external::systems::Outside;
-use crate::reconcile::cache::Memory;
-use crate::reconcile::observed_state::{Sight, World};
-use crate::reconcile::pipeline_meta::Subject;
-use crate::resources::cached_object::Watched;
-use crate::resources::difference::Live;
+use crate::external::address::with_qualified_hosts;
+use crate::external::secrets::{self, Connections, SecretCache};
+use crate::external::systems::ExternalSystems;
+use crate::reconcile::cache::ReconcileCache;
+use crate::reconcile::observed_state::{Observation, ObservedState};
+use crate::reconcile::pipeline_meta::PipelineMeta;
+use crate::resources::cached_object::CachedObject;
+use crate::resources::difference::LiveObject;
 use crate::resources::names::Child;
 
 /// The objects that the watches have seen, by kind in a URL.
-pub type Children = BTreeMap<&'static str, Store<Watched>>;
+pub type Children = BTreeMap<&'static str, Store<CachedObject>>;
 
 /// The children of a pipeline, as the watches have them and as they were answered last.
-pub fn children(seen: &Children, subject: &Subject, memory: &Memory) -> BTreeMap<Child, Live> {
+pub fn children(seen: &Children, meta: &PipelineMeta, cache: &ReconcileCache) -> BTreeMap<Child, LiveObject> {
     let mut found = BTreeMap::new();
     for child in Child::ALL {
-        let key = ObjectRef::new_with(&child.name(&subject.name), child.resource()).within(&subject.namespace);
+        let key = ObjectRef::new_with(&child.name(&meta.name), child.resource()).within(&meta.namespace);
         let Some(object) = seen.get(child.plural()).and_then(|store| store.get(&key)) else { continue };
         // What has the name and our label, and another owner, is found by whoever applies.
-        if object.owner() == Some(&subject.uid) {
-            found.insert(child, Live::new(object.text().clone(), memory.answer(&subject.uid, child)));
+        if object.owner() == Some(&meta.uid) {
+            found.insert(child, LiveObject::new(object.text().clone(), cache.answer(&meta.uid, child)));
         }
     }
     found
 }
 
 /// Looks at all that a valid pipeline stands on.
-pub async fn observe<O: Outside>(
+pub async fn observe<O: ExternalSystems>(
     client: &Client,
-    outside: &O,
-    recent: &Recent,
-    subject: &Subject,
+    external: &O,
+    recent: &SecretCache,
+    meta: &PipelineMeta,
     pipeline: &Pipeline,
-    children: BTreeMap<Child, Live>,
-) -> Result<(World, Connections), kube::Error> {
-    let namespace_ends = match subject.deleting_for {
-        Some(_) => namespace_ends(client, &subject.namespace).await?,
+    children: BTreeMap<Child, LiveObject>,
+) -> Result<(ObservedState, Connections), kube::Error> {
+    let namespace_ends = match meta.deleting_for {
+        Some(_) => namespace_ends(client, &meta.namespace).await?,
         None => false,
     };
-    let seen = seen_from_elsewhere(pipeline);
-    let secrets = secrets::read(client, recent, &subject.namespace, pipeline).await?;
+    let seen = with_qualified_hosts(pipeline);
+    let secrets = secrets::read(client, recent, &meta.namespace, pipeline).await?;
     let (kafka_login, kafka) = secrets.kafka(&seen);
     let (database_login, database) = secrets.database(&seen);
-    let mut world = World { kafka_login, database_login, children, namespace_ends, ..World::empty() };
+    let mut observed =
+        ObservedState { kafka_login, database_login, children, namespace_ends, ..ObservedState::empty() };
     // While the pipeline goes, it does not matter what topic and schema are like.
-    if subject.deleting_for.is_none() {
-        (world.topic, world.schema) = tokio::join!(
+    if meta.deleting_for.is_none() {
+        (observed.topic, observed.schema) = tokio::join!(
             async {
                 match &kafka {
-                    Some(kafka) => sight(outside.topic(kafka, &pipeline.topic).await),
-                    None => Sight::NotAsked,
+                    Some(kafka) => sight(external.observe_topic(kafka, &pipeline.topic).await),
+                    None => Observation::NotRequested,
                 }
             },
             async {
                 match &database {
-                    Some(database) => sight(outside.schema(database, pipeline).await),
-                    None => Sight::NotAsked,
+                    Some(database) => sight(external.observe_schema(database, pipeline).await),
+                    None => Observation::NotRequested,
                 }
             }
         );
     }
-    Ok((world, Connections { kafka, database }))
+    Ok((observed, Connections { kafka, database }))
 }
 
-fn sight<T, E>(result: Result<T, E>) -> Sight<T, E> {
+fn sight<T, E>(result: Result<T, E>) -> Observation<T, E> {
     match result {
-        Ok(seen) => Sight::Seen(seen),
-        Err(error) => Sight::Failed(error),
+        Ok(seen) => Observation::Observed(seen),
+        Err(error) => Observation::Failed(error),
     }
 }
 

@@ -9,26 +9,26 @@ use retail_api::resource::RetailPipeline;
 use retail_api::status::RetailPipelineStatus;
 use serde::Deserialize;
 
-use crate::resources::json_text::Text;
+use crate::resources::json_text::JsonText;
 use crate::resources::names::{FINALIZER, RELEASE};
 
 /// A RetailPipeline as the API server has it, whatever is in it: one that we cannot read must not stop the others.
 #[derive(Resource, Deserialize, Clone, Debug)]
 #[resource(inherit = RetailPipeline)]
-pub struct Raw {
+pub struct RawPipeline {
     /// Name, uid, generation, finalizers.
     pub metadata: ObjectMeta,
     /// What is declared.
     #[serde(default)]
-    pub spec: Text,
+    pub spec: JsonText,
     /// What an operator said of it last.
     #[serde(default)]
-    pub status: Text,
+    pub status: JsonText,
 }
 
 /// What is known of a pipeline without reading its spec.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Subject {
+pub struct PipelineMeta {
     /// Its name.
     pub name: String,
     /// Its namespace.
@@ -49,9 +49,9 @@ pub struct Subject {
     pub recorded: RetailPipelineStatus,
 }
 
-impl Subject {
+impl PipelineMeta {
     /// Reads what every object has.
-    pub fn of(raw: &Raw, now: Timestamp) -> Self {
+    pub fn of(raw: &RawPipeline, now: Timestamp) -> Self {
         let metadata = raw.metadata.clone();
         let annotations = metadata.annotations.unwrap_or_default();
         let deleting_for = metadata.deletion_timestamp.map(|since| {

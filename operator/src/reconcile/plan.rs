@@ -11,9 +11,9 @@ pub struct Plan {
     /// What to do.
     pub steps: Vec<Step>,
     /// Objects that are declared and not begun yet, each with what it waits for.
-    pub held: BTreeMap<Child, String>,
+    pub pending: BTreeMap<Child, String>,
     /// How many processors are asked for, and how many run.
-    pub processors: Count,
+    pub processors: ReplicaCount,
     /// How many producers run.
     pub producers: i32,
     /// What is wrong with the topic, where doing something about it would lose data.
@@ -24,13 +24,13 @@ pub struct Plan {
 
 /// How many are asked for, and how many run.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Count {
+pub struct ReplicaCount {
     /// What the spec says.
-    pub asked: i32,
+    pub requested: i32,
     /// What is declared of the Deployment.
     pub running: i32,
     /// How many would have something to do.
-    pub useful: i32,
+    pub usable: i32,
 }
 
 impl Plan {

@@ -8,49 +8,50 @@ use std::sync::Arc;
 use retail_api::status::TopicStatus;
 use retail_store::progress::Progress;
 
-use crate::reconcile::observed_state::{Sight, World};
-use crate::reconcile::pipeline_meta::Subject;
+use crate::reconcile::observed_state::{Observation, ObservedState};
+use crate::reconcile::pipeline_meta::PipelineMeta;
 use crate::reconcile::validate::{Invalid, Valid};
 
 /// What [`plan`](crate::reconcile::planner::plan) knows. A plan that nothing is done by depends on no more of a pipeline that stays.
 #[derive(Clone, Debug)]
-pub struct Basis {
+pub struct PlanInputs {
     valid: Arc<Result<Valid, Invalid>>,
     finalizers: Vec<String>,
     topic: Option<TopicStatus>,
     schema: Option<String>,
-    world: World,
+    observed: ObservedState,
 }
 
-impl Basis {
+impl PlanInputs {
     /// What is known of a pipeline; nothing if it is being deleted, where time counts too.
-    pub fn of(subject: &Subject, valid: &Arc<Result<Valid, Invalid>>, world: &World) -> Option<Self> {
-        if subject.deleting_for.is_some() {
+    pub fn of(meta: &PipelineMeta, valid: &Arc<Result<Valid, Invalid>>, observed: &ObservedState) -> Option<Self> {
+        if meta.deleting_for.is_some() {
             return None;
         }
-        let mut world = world.clone();
+        let mut observed = observed.clone();
         // How far it is decides nothing.
-        if let Sight::Seen(Some(progress)) = &mut world.schema {
+        if let Observation::Observed(Some(progress)) = &mut observed.schema {
             *progress = Progress::default();
         }
-        if let Sight::Seen(Some(seen)) = &mut world.topic {
+        if let Observation::Observed(Some(seen)) = &mut observed.topic {
             seen.log_ends.clear();
         }
         Some(Self {
             valid: Arc::clone(valid),
-            finalizers: subject.finalizers.clone(),
-            topic: subject.recorded.topic.clone(),
-            schema: subject.recorded.schema.clone(),
-            world,
+            finalizers: meta.finalizers.clone(),
+            topic: meta.recorded.topic.clone(),
+            schema: meta.recorded.schema.clone(),
+            observed,
         })
     }
 }
 
-impl PartialEq for Basis {
+impl PartialEq for PlanInputs {
     /// A spec that means the same is the same value, as long as it is remembered.
     fn eq(&self, other: &Self) -> bool {
-        let Self { valid, finalizers, topic, schema, world } = self;
+        let Self { valid, finalizers, topic, schema, observed } = self;
         Arc::ptr_eq(valid, &other.valid)
-            && (finalizers, topic, schema, world) == (&other.finalizers, &other.topic, &other.schema, &other.world)
+            && (finalizers, topic, schema, observed)
+                == (&other.finalizers, &other.topic, &other.schema, &other.observed)
     }
 }

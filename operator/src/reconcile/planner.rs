@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use crate::external::credentials::Credentials;
 use crate::reconcile::cleanup;
-use crate::reconcile::observed_state::{Sight, World};
-use crate::reconcile::pipeline_meta::Subject;
-use crate::reconcile::plan::{Count, Plan};
+use crate::reconcile::observed_state::{Observation, ObservedState};
+use crate::reconcile::pipeline_meta::PipelineMeta;
+use crate::reconcile::plan::{Plan, ReplicaCount};
 use crate::reconcile::step::Step;
 use crate::reconcile::validate::Valid;
 use crate::resources::blueprint::Blueprint;
@@ -16,21 +16,21 @@ use crate::resources::names::{Child, DATABASE_SECRET_HASH, KAFKA_SECRET_HASH};
 use crate::settings::Settings;
 
 /// Decides what must be done.
-pub fn plan(subject: &Subject, valid: &Valid, world: &World, settings: &Settings) -> Plan {
-    if subject.deleting_for.is_some() {
-        return cleanup::plan(subject, Some(valid), world);
+pub fn plan(meta: &PipelineMeta, valid: &Valid, observed: &ObservedState, settings: &Settings) -> Plan {
+    if meta.deleting_for.is_some() {
+        return cleanup::plan(meta, Some(valid), observed);
     }
-    let mut plan = Plan { processors: processors(subject, valid, world), ..Plan::default() };
+    let mut plan = Plan { processors: processors(meta, valid, observed), ..Plan::default() };
     plan.producers =
         valid.pipeline.producer.as_ref().filter(|_| !valid.suspend).map_or(0, |producer| producer.replicas);
-    plan.steps.extend(finalizer(subject, valid));
-    let (topic, topic_problem) = topic(subject, valid, world);
+    plan.steps.extend(finalizer(meta, valid));
+    let (topic, topic_problem) = topic(meta, valid, observed);
     let name = valid.pipeline.topic.name.clone();
     if !topic.is_empty() {
         plan.steps.push(Step::Topic { name, actions: topic });
     }
     plan.topic_problem = topic_problem;
-    if matches!(world.schema, Sight::Seen(None)) {
+    if matches!(observed.schema, Observation::Observed(None)) {
         plan.steps.push(Step::Schema { name: valid.pipeline.schema.clone() });
     }
     let blueprint = Blueprint {
@@ -40,9 +40,9 @@ pub fn plan(subject: &Subject, valid: &Valid, world: &World, settings: &Settings
         settings,
     };
     for child in Child::ALL {
-        match blueprint.declare(child, &secret_hashes(child, world)) {
-            Some(object) => apply(child, object, subject, world, &mut plan),
-            None if world.children.contains_key(&child) => plan.steps.push(Step::Delete(child)),
+        match blueprint.declare(child, &secret_hashes(child, observed)) {
+            Some(object) => apply(child, object, meta, observed, &mut plan),
+            None if observed.children.contains_key(&child) => plan.steps.push(Step::Delete(child)),
             None => {}
         }
     }
@@ -50,31 +50,31 @@ pub fn plan(subject: &Subject, valid: &Valid, world: &World, settings: &Settings
 }
 
 /// Which Secrets the pods of a child get: by the annotation that has their hash.
-fn logins(child: Child, world: &World) -> Vec<(&'static str, &Credentials)> {
-    let kafka = (KAFKA_SECRET_HASH, &world.kafka_login);
+fn logins(child: Child, observed: &ObservedState) -> Vec<(&'static str, &Credentials)> {
+    let kafka = (KAFKA_SECRET_HASH, &observed.kafka_login);
     match child {
         Child::Producer => vec![kafka],
-        Child::Processor => vec![kafka, (DATABASE_SECRET_HASH, &world.database_login)],
+        Child::Processor => vec![kafka, (DATABASE_SECRET_HASH, &observed.database_login)],
         Child::ConfigMap | Child::ServiceAccount | Child::MetricsService | Child::DisruptionBudget => Vec::new(),
     }
 }
 
 /// Pods that run are left alone while a Secret is away: their template stays what it is.
-fn secret_hashes(child: Child, world: &World) -> Vec<(&'static str, &str)> {
+fn secret_hashes(child: Child, observed: &ObservedState) -> Vec<(&'static str, &str)> {
     let hash = |annotation, login| match login {
         &Credentials::NotNamed => None,
         Credentials::Found { hash } => Some(hash.as_str()),
-        Credentials::Unusable(_) => world.children.get(&child)?.template_annotation(annotation),
+        Credentials::Unusable(_) => observed.children.get(&child)?.template_annotation(annotation),
     };
-    let hashes = logins(child, world).into_iter();
+    let hashes = logins(child, observed).into_iter();
     hashes.filter_map(|(annotation, login)| Some((annotation, hash(annotation, login)?))).collect()
 }
 
 /// There exactly while something goes with the resource.
-fn finalizer(subject: &Subject, valid: &Valid) -> Option<Step> {
+fn finalizer(meta: &PipelineMeta, valid: &Valid) -> Option<Step> {
     let policy = &valid.deletion_policy;
     let wanted = policy.topic == DeletionPolicy::Delete || policy.database == DeletionPolicy::Delete;
-    match (wanted, subject.has_finalizer()) {
+    match (wanted, meta.has_finalizer()) {
         (true, false) => Some(Step::AddFinalizer),
         (false, true) => Some(Step::RemoveFinalizer),
         (true, true) | (false, false) => None,
@@ -82,24 +82,26 @@ fn finalizer(subject: &Subject, valid: &Valid) -> Option<Step> {
 }
 
 /// More processors than partitions would have nothing to do.
-fn processors(subject: &Subject, valid: &Valid, world: &World) -> Count {
+fn processors(meta: &PipelineMeta, valid: &Valid, observed: &ObservedState) -> ReplicaCount {
     let declared = valid.pipeline.topic.partitions;
-    let there = match &world.topic {
-        Sight::Seen(Some(seen)) => seen.topic.description.partitions,
-        Sight::Seen(None) => 0,
-        Sight::NotAsked | Sight::Failed(_) => subject.recorded.topic.as_ref().map_or(0, |topic| topic.partitions),
+    let there = match &observed.topic {
+        Observation::Observed(Some(seen)) => seen.topic.description.partitions,
+        Observation::Observed(None) => 0,
+        Observation::NotRequested | Observation::Failed(_) => {
+            meta.recorded.topic.as_ref().map_or(0, |topic| topic.partitions)
+        }
     };
-    let useful = declared.max(there);
-    let asked = valid.pipeline.processor.replicas;
-    Count { asked, running: if valid.suspend { 0 } else { asked.min(useful) }, useful }
+    let usable = declared.max(there);
+    let requested = valid.pipeline.processor.replicas;
+    ReplicaCount { requested, running: if valid.suspend { 0 } else { requested.min(usable) }, usable }
 }
 
 /// What to do about the topic, or what is wrong with it.
-fn topic(subject: &Subject, valid: &Valid, world: &World) -> (Vec<topic::Action>, Option<String>) {
-    let Sight::Seen(seen) = &world.topic else { return (Vec::new(), None) };
+fn topic(meta: &PipelineMeta, valid: &Valid, observed: &ObservedState) -> (Vec<topic::Action>, Option<String>) {
+    let Observation::Observed(seen) = &observed.topic else { return (Vec::new(), None) };
     let declared = &valid.pipeline.topic;
     let name = &declared.name;
-    let recorded = subject.recorded.topic.as_ref().map(|topic| &topic.id);
+    let recorded = meta.recorded.topic.as_ref().map(|topic| &topic.id);
     match (recorded, seen) {
         (Some(id), None) => {
             let problem = format!(
@@ -121,11 +123,11 @@ fn topic(subject: &Subject, valid: &Valid, world: &World) -> (Vec<topic::Action>
 }
 
 /// Adds what must be done about a child that is declared.
-fn apply(child: Child, object: Value, subject: &Subject, world: &World, plan: &mut Plan) {
-    let Some(live) = world.children.get(&child) else {
-        let needs = Needs::of(child, subject, world);
+fn apply(child: Child, object: Value, meta: &PipelineMeta, observed: &ObservedState, plan: &mut Plan) {
+    let Some(live) = observed.children.get(&child) else {
+        let needs = Needs::of(child, meta, observed);
         if let Some(missing) = needs.missing {
-            plan.held.insert(child, missing);
+            plan.pending.insert(child, missing);
             return;
         }
         let Needs { after_topic, after_schema, .. } = needs;
@@ -153,29 +155,31 @@ struct Needs {
 
 impl Needs {
     /// Once topic and schema were there, a Deployment that is deleted is made again without asking for them.
-    fn of(child: Child, subject: &Subject, world: &World) -> Self {
+    fn of(child: Child, meta: &PipelineMeta, observed: &ObservedState) -> Self {
         if !child.runs_pods() {
             return Self::default();
         }
-        let recorded = &subject.recorded;
+        let recorded = &meta.recorded;
         let mut needs = Self::default();
-        match &world.topic {
+        match &observed.topic {
             _ if recorded.topic.is_some() => {}
-            Sight::Seen(Some(_)) => {}
-            Sight::Seen(None) => needs.after_topic = true,
-            Sight::NotAsked | Sight::Failed(_) => needs.missing = Some("the topic cannot be reached yet".to_owned()),
+            Observation::Observed(Some(_)) => {}
+            Observation::Observed(None) => needs.after_topic = true,
+            Observation::NotRequested | Observation::Failed(_) => {
+                needs.missing = Some("the topic cannot be reached yet".to_owned())
+            }
         }
         if child == Child::Processor {
-            match &world.schema {
+            match &observed.schema {
                 _ if recorded.schema.is_some() => {}
-                Sight::Seen(Some(_)) => {}
-                Sight::Seen(None) => needs.after_schema = true,
-                Sight::NotAsked | Sight::Failed(_) => {
+                Observation::Observed(Some(_)) => {}
+                Observation::Observed(None) => needs.after_schema = true,
+                Observation::NotRequested | Observation::Failed(_) => {
                     needs.missing = Some("the schema cannot be reached yet".to_owned());
                 }
             }
         }
-        if logins(child, world).iter().any(|(_, login)| matches!(login, Credentials::Unusable(_))) {
+        if logins(child, observed).iter().any(|(_, login)| matches!(login, Credentials::Unusable(_))) {
             needs.missing = Some("a Secret that it needs cannot be used yet".to_owned());
         }
         needs

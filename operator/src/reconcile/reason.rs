@@ -4,7 +4,7 @@ use std::fmt;
 
 /// What a condition is about.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Aspect {
+pub enum ConditionType {
     /// Everything is as declared.
     Ready,
     /// The operator is at it: something is not yet as declared, and may become so without anybody doing anything.
@@ -25,7 +25,7 @@ pub enum Aspect {
     ScalingLimited,
 }
 
-impl fmt::Display for Aspect {
+impl fmt::Display for ConditionType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
     }
@@ -33,13 +33,13 @@ impl fmt::Display for Aspect {
 
 /// Who can do something about a reason.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub enum ReasonKind {
     /// Nobody needs to.
-    Good,
+    Normal,
     /// It passes by itself, or the operator is at it.
-    Waiting,
+    Transient,
     /// Somebody must.
-    Stuck,
+    ActionRequired,
 }
 
 macro_rules! reasons {
@@ -55,9 +55,9 @@ macro_rules! reasons {
             pub const ALL: &[Self] = &[$(Self::$name,)+];
 
             /// Who can do something about it.
-            pub const fn kind(self) -> Kind {
+            pub const fn kind(self) -> ReasonKind {
                 match self {
-                    $(Self::$name => Kind::$kind,)+
+                    $(Self::$name => ReasonKind::$kind,)+
                 }
             }
 
@@ -73,73 +73,73 @@ macro_rules! reasons {
 
 reasons! {
     /// The pipeline is in the declared state.
-    UpToDate: Good,
+    UpToDate: Normal,
     /// Producer and processor are stopped because spec.suspend is true.
-    Suspended: Good,
+    Suspended: Normal,
     /// The producer is not declared or not enabled.
-    NotDeclared: Good,
+    NotDeclared: Normal,
     /// The topic differs from its declaration in a setting that the operator cannot change, or only by deleting records.
-    TopicDiffers: Good,
+    TopicDiffers: Normal,
     /// The spec names no Secret.
-    NoSecretNamed: Good,
+    NoSecretNamed: Normal,
     /// Pods are being started, stopped or replaced.
-    PodsStarting: Waiting,
+    PodsStarting: Transient,
     /// Pods do not become ready.
-    PodsNotReady: Waiting,
+    PodsNotReady: Transient,
     /// The operator waits for another part of the pipeline.
-    DependencyNotReady: Waiting,
+    DependencyNotReady: Transient,
     /// No Kafka broker answers.
-    KafkaUnreachable: Waiting,
+    KafkaUnreachable: Transient,
     /// Postgres does not answer.
-    DatabaseUnreachable: Waiting,
+    DatabaseUnreachable: Transient,
     /// Postgres answers but cannot execute the request at the moment.
-    DatabaseBusy: Waiting,
+    DatabaseBusy: Transient,
     /// The API server refused a change or did not answer.
-    ApplyFailed: Waiting,
+    ApplyFailed: Transient,
     /// The operator failed for an unknown reason and retries; its log contains details.
-    InternalError: Waiting,
+    InternalError: Transient,
     /// The spec requests more processors than the topic has partitions.
-    FewerPartitions: Good,
+    FewerPartitions: Normal,
     /// The spec violates a validation rule.
-    InvalidSpec: Stuck,
+    InvalidSpec: ActionRequired,
     /// A Secret named in the spec does not exist. Running pods stay.
-    SecretMissing: Stuck,
+    SecretMissing: ActionRequired,
     /// The operator lacks permission to read a Secret named in the spec. Running pods stay.
-    SecretForbidden: Stuck,
+    SecretForbidden: ActionRequired,
     /// A Secret lacks a key named in the spec. Running pods stay.
-    SecretKeyMissing: Stuck,
+    SecretKeyMissing: ActionRequired,
     /// A Secret contains an invalid connection URI, certificate or private key. Running pods stay.
-    SecretInvalid: Stuck,
+    SecretInvalid: ActionRequired,
     /// Kafka refused the user name, the password or the client certificate.
-    KafkaCredentialsRefused: Stuck,
+    KafkaCredentialsRefused: ActionRequired,
     /// The TLS connection to Kafka failed: the certificate is not trusted, or one side does not use TLS.
-    KafkaTlsFailed: Stuck,
+    KafkaTlsFailed: ActionRequired,
     /// The Kafka user lacks a permission.
-    KafkaForbidden: Stuck,
+    KafkaForbidden: ActionRequired,
     /// Kafka refused to create or change the topic as declared.
-    TopicRefused: Stuck,
+    TopicRefused: ActionRequired,
     /// The topic was deleted or recreated, so the offsets in Postgres do not match it.
-    TopicReplaced: Stuck,
+    TopicReplaced: ActionRequired,
     /// Postgres refused the user name, the password or the client certificate.
-    DatabaseCredentialsRefused: Stuck,
+    DatabaseCredentialsRefused: ActionRequired,
     /// The TLS connection to Postgres failed: the certificate is not trusted, or one side does not use TLS.
-    DatabaseTlsFailed: Stuck,
+    DatabaseTlsFailed: ActionRequired,
     /// The database does not exist.
-    DatabaseMissing: Stuck,
+    DatabaseMissing: ActionRequired,
     /// The Postgres user lacks a permission.
-    DatabaseForbidden: Stuck,
+    DatabaseForbidden: ActionRequired,
     /// The schema belongs to another pipeline or contains foreign tables.
-    SchemaForeign: Stuck,
+    SchemaForeign: ActionRequired,
     /// The schema was changed outside the pipeline and cannot be repaired without losing data.
-    SchemaChanged: Stuck,
+    SchemaChanged: ActionRequired,
     /// The schema cannot be created or migrated.
-    SchemaFailed: Stuck,
+    SchemaFailed: ActionRequired,
     /// An object with a name required by the pipeline belongs to another owner.
-    NameConflict: Stuck,
+    NameConflict: ActionRequired,
     /// The pipeline and the data selected by deletionPolicy are being deleted.
-    Deleting: Waiting,
+    Deleting: Transient,
     /// The data selected by deletionPolicy cannot be deleted.
-    CleanupBlocked: Stuck,
+    CleanupBlocked: ActionRequired,
 }
 
 impl fmt::Display for Reason {

@@ -7,27 +7,27 @@ use retail_api::resource::RetailPipeline;
 use retail_api::status::RetailPipelineStatus;
 use serde_json::json;
 
-use crate::reconcile::cache::Memory;
-use crate::reconcile::events::{Note, changes};
-use crate::reconcile::pipeline_meta::{Raw, Subject};
+use crate::reconcile::cache::ReconcileCache;
+use crate::reconcile::events::{EventRecord, changes};
+use crate::reconcile::pipeline_meta::{PipelineMeta, RawPipeline};
 use crate::resources::names::STATUS_MANAGER;
 
 /// Writes the status if it differs, and then says what changed.
 pub async fn report(
     client: &Client,
     recorder: &Recorder,
-    memory: &Memory,
-    raw: &Raw,
-    subject: &Subject,
+    cache: &ReconcileCache,
+    raw: &RawPipeline,
+    meta: &PipelineMeta,
     status: &RetailPipelineStatus,
-    acts: Vec<Note>,
+    action_events: Vec<EventRecord>,
 ) -> Result<(), kube::Error> {
-    if *status != subject.recorded {
-        write(client, subject, status).await?;
+    if *status != meta.recorded {
+        write(client, meta, status).await?;
     }
-    let before = memory.conditions(&subject.uid).unwrap_or_else(|| subject.recorded.conditions.clone());
-    memory.reported(&subject.uid, &status.conditions);
-    for note in acts.into_iter().chain(changes(&before, &status.conditions)) {
+    let before = cache.conditions(&meta.uid).unwrap_or_else(|| meta.recorded.conditions.clone());
+    cache.record_conditions(&meta.uid, &status.conditions);
+    for note in action_events.into_iter().chain(changes(&before, &status.conditions)) {
         say(recorder, raw, note).await;
     }
     Ok(())
@@ -35,9 +35,9 @@ pub async fn report(
 
 /// Writes the status, unless the resource of this name is another one by now: passes take a while, and watches may be behind.
 /// The API server holds nobody to a uid where a status is written, but to a version it does. Whoever calls has a deadline.
-async fn write(client: &Client, subject: &Subject, status: &RetailPipelineStatus) -> Result<(), kube::Error> {
-    let Subject { name, namespace, uid, resource_version, .. } = subject;
-    let pipelines = Api::<Raw>::namespaced(client.clone(), namespace);
+async fn write(client: &Client, meta: &PipelineMeta, status: &RetailPipelineStatus) -> Result<(), kube::Error> {
+    let PipelineMeta { name, namespace, uid, resource_version, .. } = meta;
+    let pipelines = Api::<RawPipeline>::namespaced(client.clone(), namespace);
     let as_us = PatchParams::apply(STATUS_MANAGER).force();
     let mut version = Some(resource_version.clone());
     loop {
@@ -62,8 +62,8 @@ async fn write(client: &Client, subject: &Subject, status: &RetailPipelineStatus
 }
 
 /// Says what happened, to those who look at the resource. That it cannot be said stops nothing.
-pub async fn say(recorder: &Recorder, raw: &Raw, note: Note) {
-    let Note { is_warning, reason, text } = note;
+pub async fn say(recorder: &Recorder, raw: &RawPipeline, note: EventRecord) {
+    let EventRecord { is_warning, reason, text } = note;
     let (name, namespace) = (raw.metadata.name.as_deref(), raw.metadata.namespace.as_deref());
     if is_warning {
         tracing::warn!(namespace, name, reason, "{text}");

@@ -51,7 +51,7 @@ pub enum Step {
 
 impl Step {
     /// Whether something may be made that outlives the resource.
-    pub fn makes_data(&self) -> bool {
+    pub fn creates_data(&self) -> bool {
         match self {
             Self::Topic { actions, .. } => actions.contains(&topic::Action::Create),
             Self::Schema { .. } => true,
@@ -65,7 +65,7 @@ impl Step {
     }
 
     /// Whether pods that run are replaced by it.
-    pub fn restarts_pods(&self) -> bool {
+    pub fn replaces_pods(&self) -> bool {
         matches!(self, Self::Apply { child, differences: Some(differences), .. }
             if child.runs_pods() && differences.iter().any(|difference| difference.path.starts_with("spec.template")))
     }

@@ -8,7 +8,7 @@ use retail_api::Pipeline;
 use retail_api::resource::{DeletionPolicies, RetailPipeline};
 use serde_json::json;
 
-use crate::reconcile::pipeline_meta::Raw;
+use crate::reconcile::pipeline_meta::RawPipeline;
 use crate::reconcile::reason::Reason;
 
 /// A pipeline that is valid, and what only the operator reads of it.
@@ -32,8 +32,8 @@ pub struct Invalid {
 }
 
 /// Reads and checks a resource.
-pub fn validate(raw: &Raw) -> Result<Valid, Invalid> {
-    let Raw { metadata, spec, status: _ } = raw;
+pub fn validate(raw: &RawPipeline) -> Result<Valid, Invalid> {
+    let RawPipeline { metadata, spec, status: _ } = raw;
     let resource = json!({
         "apiVersion": RetailPipeline::api_version(&()),
         "kind": RetailPipeline::kind(&()),

@@ -10,20 +10,20 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::resources::json_text::Text;
+use crate::resources::json_text::JsonText;
 
 /// An object of any kind.
 #[derive(Clone, Debug)]
-pub struct Watched {
+pub struct CachedObject {
     /// What the watches need to know of it: who it is, and whose.
     metadata: ObjectMeta,
     /// All of it, but for who manages which field.
-    text: Text,
+    text: JsonText,
 }
 
-impl Watched {
+impl CachedObject {
     /// The object.
-    pub fn text(&self) -> &Text {
+    pub fn text(&self) -> &JsonText {
         &self.text
     }
 
@@ -34,7 +34,7 @@ impl Watched {
     }
 }
 
-impl<'de> Deserialize<'de> for Watched {
+impl<'de> Deserialize<'de> for CachedObject {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut object = Value::deserialize(deserializer)?;
         if let Some(metadata) = object["metadata"].as_object_mut() {
@@ -43,11 +43,11 @@ impl<'de> Deserialize<'de> for Watched {
         let ObjectMeta { name, namespace, uid, resource_version, owner_references, .. } =
             ObjectMeta::deserialize(&object["metadata"]).map_err(D::Error::custom)?;
         let metadata = ObjectMeta { name, namespace, uid, resource_version, owner_references, ..ObjectMeta::default() };
-        Ok(Self { metadata, text: Text::from(&object) })
+        Ok(Self { metadata, text: JsonText::from(&object) })
     }
 }
 
-impl Resource for Watched {
+impl Resource for CachedObject {
     type DynamicType = ApiResource;
     type Scope = DynamicResourceScope;
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::blueprint::{Blueprint, DIRECTORY, PORT, USER};
 use super::config_files::{PROCESSOR_FILE, PRODUCER_FILE, processor_file, producer_file};
-use super::pod_secrets::Secrets;
+use super::pod_secrets::PodSecrets;
 use crate::resources::hash;
 use crate::resources::names::{CONFIG_HASH, Child, selector};
 
@@ -18,7 +18,7 @@ const GRACE_SECONDS: i64 = 60;
 pub(super) fn processor(blueprint: &Blueprint<'_>, secret_hashes: &[(&'static str, &str)]) -> Value {
     let pipeline = blueprint.pipeline;
     let file = processor_file(pipeline);
-    let secrets = Secrets::default().kafka(&pipeline.kafka).database(&pipeline.database);
+    let secrets = PodSecrets::default().kafka(&pipeline.kafka).database(&pipeline.database);
     let mut container = container(blueprint, "processor", PROCESSOR_FILE, &pipeline.processor.resources);
     container["args"] = json!(["-f", format!("{DIRECTORY}/{PROCESSOR_FILE}"), "--http", format!("0.0.0.0:{PORT}")]);
     container["ports"] = json!([{"name": "http", "containerPort": PORT, "protocol": "TCP"}]);
@@ -36,7 +36,7 @@ pub(super) fn producer(blueprint: &Blueprint<'_>, secret_hashes: &[(&'static str
     let file = producer_file(blueprint.pipeline, producer);
     let mut container = container(blueprint, "producer", PRODUCER_FILE, &producer.resources);
     container["args"] = json!(["-f", format!("{DIRECTORY}/{PRODUCER_FILE}")]);
-    let secrets = Secrets::default().kafka(&blueprint.pipeline.kafka);
+    let secrets = PodSecrets::default().kafka(&blueprint.pipeline.kafka);
     let annotations = annotations(&file, secret_hashes);
     Some(deployment(blueprint, Child::Producer, blueprint.producers, container, secrets, &annotations))
 }
@@ -85,7 +85,7 @@ fn deployment(
     child: Child,
     replicas: i32,
     mut container: Value,
-    secrets: Secrets,
+    secrets: PodSecrets,
     annotations: &BTreeMap<&str, String>,
 ) -> Value {
     let name = &blueprint.pipeline.name;

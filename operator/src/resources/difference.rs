@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
-use crate::resources::json_text::Text;
+use crate::resources::json_text::JsonText;
 use crate::resources::names::DECLARED_HASH;
 
 /// A field that is not as declared.
@@ -40,24 +40,24 @@ fn short(value: &Value) -> String {
 
 /// What an object in the cluster is, and what the API server made of our last declaration of it.
 #[derive(Clone, Debug)]
-pub struct Live {
+pub struct LiveObject {
     /// The object as it is.
-    text: Text,
+    text: JsonText,
     /// The same, once somebody wants to know.
     object: OnceLock<Value>,
     /// The API server's answer when it was declared last, if that was in this process and not what was declared.
     pub answer: Option<Arc<Value>>,
 }
 
-impl PartialEq for Live {
+impl PartialEq for LiveObject {
     fn eq(&self, other: &Self) -> bool {
         (&self.text, &self.answer) == (&other.text, &other.answer)
     }
 }
 
-impl Live {
+impl LiveObject {
     /// An object that is there.
-    pub fn new(text: Text, answer: Option<Arc<Value>>) -> Self {
+    pub fn new(text: JsonText, answer: Option<Arc<Value>>) -> Self {
         Self { text, object: OnceLock::new(), answer }
     }
 
@@ -142,11 +142,11 @@ mod tests {
         })
     }
 
-    fn live(object: &Value, answer: Option<&Value>) -> Live {
-        Live::new(Text::from(object), answer.cloned().map(Arc::new))
+    fn live(object: &Value, answer: Option<&Value>) -> LiveObject {
+        LiveObject::new(JsonText::from(object), answer.cloned().map(Arc::new))
     }
 
-    fn text(live: &Live) -> Vec<String> {
+    fn text(live: &LiveObject) -> Vec<String> {
         live.differences(&declared()).iter().map(ToString::to_string).collect()
     }
 

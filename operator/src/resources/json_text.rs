@@ -9,9 +9,9 @@ use serde_json::Value;
 
 /// A value in JSON.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Text(Arc<str>);
+pub struct JsonText(Arc<str>);
 
-impl Text {
+impl JsonText {
     /// The value, as what it is read for.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_str(&self.0)
@@ -23,19 +23,19 @@ impl Text {
     }
 }
 
-impl From<&Value> for Text {
+impl From<&Value> for JsonText {
     fn from(value: &Value) -> Self {
         Self(value.to_string().into())
     }
 }
 
-impl Default for Text {
+impl Default for JsonText {
     fn default() -> Self {
         Self::from(&Value::Null)
     }
 }
 
-impl<'de> Deserialize<'de> for Text {
+impl<'de> Deserialize<'de> for JsonText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Value::deserialize(deserializer).map(|value| Self::from(&value))
     }

@@ -9,7 +9,7 @@ use super::blueprint::DIRECTORY;
 
 /// What is added to a pod.
 #[derive(Default)]
-pub(super) struct Secrets {
+pub(super) struct PodSecrets {
     /// Variables of its container.
     pub(super) env: Vec<Value>,
     /// Mounts of its container.
@@ -18,7 +18,7 @@ pub(super) struct Secrets {
     pub(super) volumes: Vec<Value>,
 }
 
-impl Secrets {
+impl PodSecrets {
     /// What a program needs to reach Kafka.
     pub(super) fn kafka(mut self, kafka: &Kafka) -> Self {
         if let Some(sasl) = &kafka.sasl {

@@ -12,11 +12,11 @@ use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::watcher;
 use tokio::sync::Semaphore;
 
-use crate::external::systems::Outside;
+use crate::external::systems::ExternalSystems;
 use crate::metrics::Metrics;
-use crate::reconcile::cache::Memory;
+use crate::reconcile::cache::ReconcileCache;
 use crate::reconcile::observe::Children;
-use crate::reconcile::reconciler::{Context, Failure, reconcile, retry};
+use crate::reconcile::reconciler::{Failure, ReconcileContext, reconcile, retry};
 use crate::resources::names::{Child, FIELD_MANAGER};
 use crate::settings::Settings;
 use crate::watch::readiness::Readiness;
@@ -30,7 +30,7 @@ const DEBOUNCE: Duration = Duration::from_millis(200);
 
 /// Where the operator works.
 #[derive(Clone)]
-pub struct Surroundings<O> {
+pub struct Context<O> {
     /// For questions and changes.
     pub client: Client,
     /// For watches, which stay open.
@@ -40,7 +40,7 @@ pub struct Surroundings<O> {
     /// Who we are, in events.
     pub identity: String,
     /// To Kafka and Postgres.
-    pub outside: O,
+    pub external: O,
     /// What the operator is told.
     pub settings: Settings,
     /// What is counted.
@@ -55,16 +55,15 @@ pub struct Surroundings<O> {
 ///
 /// Each namespace has watches and a queue of its own: one that is forbidden, or whose list begins anew, is nothing to the
 /// others.
-pub async fn run<O: Outside>(surroundings: Surroundings<O>, stop: impl Future<Output = ()> + Send + Sync + 'static) {
+pub async fn run<O: ExternalSystems>(context: Context<O>, stop: impl Future<Output = ()> + Send + Sync + 'static) {
     let stop = stop.shared();
-    let Surroundings { client, watching, namespaces, identity, outside, settings, metrics, readiness, now } =
-        surroundings;
+    let Context { client, watching, namespaces, identity, external, settings, metrics, readiness, now } = context;
     let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: Some(identity) };
     let recorder = Recorder::new(client.clone(), reporter);
-    let memory = Arc::new(Memory::default());
-    let turns = Arc::new(Semaphore::new(CONCURRENCY.into()));
+    let cache = Arc::new(ReconcileCache::default());
+    let permits = Arc::new(Semaphore::new(CONCURRENCY.into()));
     let children = Children::new();
-    let context = Context { client, outside, settings, children, memory, turns, metrics, recorder, now };
+    let context = ReconcileContext { client, external, settings, children, cache, permits, metrics, recorder, now };
     let scopes = if namespaces.is_empty() { vec![None] } else { namespaces.into_iter().map(Some).collect() };
     let work = scopes.into_iter().map(|namespace| {
         let scope = Scope { namespace, client: watching.clone(), readiness: Arc::clone(&readiness) };
@@ -80,12 +79,12 @@ pub async fn run<O: Outside>(surroundings: Surroundings<O>, stop: impl Future<Ou
 }
 
 /// The same for one namespace, or for all of them as one.
-async fn work_in<O: Outside>(
+async fn work_in<O: ExternalSystems>(
     scope: Scope,
-    mut context: Context<O>,
+    mut context: ReconcileContext<O>,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
-    let (pipelines, changes) = watch_pipelines(&scope, Arc::clone(&context.memory));
+    let (pipelines, changes) = watch_pipelines(&scope, Arc::clone(&context.cache));
     let mut controller = Controller::for_stream(changes, pipelines)
         .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
         .graceful_shutdown_on(stop);

@@ -10,7 +10,7 @@ use kube::Client;
 use kube::client::Body;
 use tokio::time::Instant;
 
-use crate::api_client::ANSWER;
+use crate::api_client::ANSWER_TIMEOUT;
 
 /// What is waited for.
 #[derive(Default, Debug)]
@@ -28,7 +28,7 @@ impl Readiness {
 
     /// A client for the watch of `what`, whose answers count from now on.
     pub fn watching(&self, what: String, client: &Client) -> Client {
-        let watch = Arc::new(Watch { what, standing: Mutex::new(Standing::Failed("no answer yet".to_owned())) });
+        let watch = Arc::new(Watch { what, state: Mutex::new(RequestState::Failed("no answer yet".to_owned())) });
         lock(&self.watches).push(Arc::clone(&watch));
         let asks = client.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
@@ -48,8 +48,8 @@ impl Readiness {
         if let Some(error) = &*lock(&self.lease) {
             return Some(format!("the API server ({error})"));
         }
-        let troubles: Vec<String> = lock(&self.watches).iter().filter_map(|watch| watch.trouble()).collect();
-        let (first, others) = troubles.split_first()?;
+        let problems: Vec<String> = lock(&self.watches).iter().filter_map(|watch| watch.problem()).collect();
+        let (first, others) = problems.split_first()?;
         let more = if others.is_empty() { String::new() } else { format!(", and {} more", others.len()) };
         Some(format!("the watch of {first}{more}"))
     }
@@ -58,12 +58,12 @@ impl Readiness {
 #[derive(Debug)]
 struct Watch {
     what: String,
-    standing: Mutex<Standing>,
+    state: Mutex<RequestState>,
 }
 
 /// How its last request fares.
 #[derive(Debug)]
-enum Standing {
+enum RequestState {
     /// It was answered.
     Answered,
     /// It was made then, and the one before was answered.
@@ -74,31 +74,31 @@ enum Standing {
 
 impl Watch {
     fn asks(&self) {
-        let mut standing = lock(&self.standing);
-        if matches!(*standing, Standing::Answered) {
-            *standing = Standing::Asking(Instant::now());
+        let mut state = lock(&self.state);
+        if matches!(*state, RequestState::Answered) {
+            *state = RequestState::Asking(Instant::now());
         }
     }
 
     fn answered(&self, answer: Result<StatusCode, &kube::Error>) {
-        *lock(&self.standing) = match answer {
-            Ok(status) if status.is_success() => Standing::Answered,
-            Ok(StatusCode::NOT_FOUND) => Standing::Failed("404: is the CustomResourceDefinition there?".to_owned()),
-            Ok(StatusCode::FORBIDDEN) => Standing::Failed("403: are the roles there?".to_owned()),
-            Ok(status) => Standing::Failed(status.to_string()),
-            Err(error) => Standing::Failed(error.to_string()),
+        *lock(&self.state) = match answer {
+            Ok(status) if status.is_success() => RequestState::Answered,
+            Ok(StatusCode::NOT_FOUND) => RequestState::Failed("404: is the CustomResourceDefinition there?".to_owned()),
+            Ok(StatusCode::FORBIDDEN) => RequestState::Failed("403: are the roles there?".to_owned()),
+            Ok(status) => RequestState::Failed(status.to_string()),
+            Err(error) => RequestState::Failed(error.to_string()),
         };
     }
 
-    fn trouble(&self) -> Option<String> {
-        let trouble = match &*lock(&self.standing) {
-            Standing::Answered => return None,
+    fn problem(&self) -> Option<String> {
+        let problem = match &*lock(&self.state) {
+            RequestState::Answered => return None,
             // As long as any other request may take.
-            Standing::Asking(since) if since.elapsed() <= ANSWER => return None,
-            Standing::Asking(since) => format!("no answer for {} s", since.elapsed().as_secs()),
-            Standing::Failed(error) => error.clone(),
+            RequestState::Asking(since) if since.elapsed() <= ANSWER_TIMEOUT => return None,
+            RequestState::Asking(since) => format!("no answer for {} s", since.elapsed().as_secs()),
+            RequestState::Failed(error) => error.clone(),
         };
-        Some(format!("{} ({trouble})", self.what))
+        Some(format!("{} ({problem})", self.what))
     }
 }
 

@@ -9,9 +9,9 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 
-use crate::reconcile::cache::Memory;
-use crate::reconcile::pipeline_meta::Raw;
-use crate::resources::cached_object::Watched;
+use crate::reconcile::cache::ReconcileCache;
+use crate::reconcile::pipeline_meta::RawPipeline;
+use crate::resources::cached_object::CachedObject;
 use crate::resources::names::{Child, MANAGED_BY};
 use crate::watch::readiness::Readiness;
 
@@ -57,20 +57,20 @@ where
 
 pub(super) fn watch_pipelines(
     scope: &Scope,
-    memory: Arc<Memory>,
-) -> (Store<Raw>, impl Stream<Item = Result<Raw, watcher::Error>> + Send + 'static) {
-    let client = scope.client(&Raw::plural(&()));
+    cache: Arc<ReconcileCache>,
+) -> (Store<RawPipeline>, impl Stream<Item = Result<RawPipeline, watcher::Error>> + Send + 'static) {
+    let client = scope.client(&RawPipeline::plural(&()));
     let api = match &scope.namespace {
-        Some(namespace) => Api::<Raw>::namespaced(client, namespace),
-        None => Api::<Raw>::all(client),
+        Some(namespace) => Api::<RawPipeline>::namespaced(client, namespace),
+        None => Api::<RawPipeline>::all(client),
     };
     let (store, writer) = reflector::store();
     let changes = watch(api, watcher::Config::default())
         .default_backoff()
-        .modify(|raw: &mut Raw| raw.metadata.managed_fields = None)
+        .modify(|raw: &mut RawPipeline| raw.metadata.managed_fields = None)
         .inspect(move |event| {
             if let Ok(watcher::Event::Delete(raw)) = event {
-                memory.forget(raw.metadata.uid.as_deref().unwrap_or_default());
+                cache.forget(raw.metadata.uid.as_deref().unwrap_or_default());
             }
         })
         .reflect(writer)
@@ -80,7 +80,7 @@ pub(super) fn watch_pipelines(
 }
 
 /// What a pass depends on of a pipeline. Its status is left out, or each report would call for another pass.
-fn meaning(raw: &Raw) -> Option<u64> {
+fn meaning(raw: &RawPipeline) -> Option<u64> {
     let metadata = &raw.metadata;
     let mut hasher = DefaultHasher::new();
     (metadata.uid.as_ref(), metadata.generation, &metadata.finalizers, &metadata.annotations).hash(&mut hasher);
@@ -91,12 +91,12 @@ fn meaning(raw: &Raw) -> Option<u64> {
 pub(super) fn watch_children(
     scope: &Scope,
     child: Child,
-) -> (Store<Watched>, impl Stream<Item = Result<Watched, watcher::Error>> + Send + 'static) {
+) -> (Store<CachedObject>, impl Stream<Item = Result<CachedObject, watcher::Error>> + Send + 'static) {
     let kind = child.resource();
     let client = scope.client(child.plural());
     let api = match &scope.namespace {
-        Some(namespace) => Api::<Watched>::namespaced_with(client, namespace, &kind),
-        None => Api::<Watched>::all_with(client, &kind),
+        Some(namespace) => Api::<CachedObject>::namespaced_with(client, namespace, &kind),
+        None => Api::<CachedObject>::all_with(client, &kind),
     };
     let writer = reflector::store::Writer::new(kind);
     let store = writer.as_reader();

@@ -14,8 +14,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::api::Store;
-use crate::outside::some_progress;
-use crate::stage::{Stage, pipeline, pipeline_key, settings};
+use crate::fake_systems::sample_progress;
+use crate::harness::{Harness, pipeline, pipeline_key, settings};
 
 fn valid(spec: Value) -> Valid {
     let mut pipeline = pipeline("retail", spec);
@@ -182,14 +182,14 @@ fn pods_meet_the_restricted_security_standard() {
 
 #[tokio::test(start_paused = true)]
 async fn a_ready_pipeline_says_this_of_itself() {
-    let stage = Stage::start();
-    stage.declare("retail", json!({"processor": {"replicas": 5}}));
-    stage.until_ready("retail").await;
-    stage.outside.state().schemas.get_mut("retail").unwrap().1 = some_progress();
+    let harness = Harness::start();
+    harness.declare("retail", json!({"processor": {"replicas": 5}}));
+    harness.until_ready("retail").await;
+    harness.external.state().schemas.get_mut("retail").unwrap().1 = sample_progress();
     let is_reported =
         |store: &Store| store.get(&pipeline_key("retail")).unwrap()["status"]["progress"]["applied"] == 300;
-    stage.api.until("progress", is_reported).await;
-    let status = stage.object("retailpipelines", "retail").unwrap()["status"].clone();
+    harness.api.until("progress", is_reported).await;
+    let status = harness.object("retailpipelines", "retail").unwrap()["status"].clone();
     insta::assert_snapshot!(serde_saphyr::to_string(&status).unwrap());
 }
 

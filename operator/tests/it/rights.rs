@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::api::Key;
 use crate::election;
-use crate::stage::{Stage, pipeline_key};
+use crate::harness::{Harness, pipeline_key};
 
 #[tokio::test(start_paused = true)]
 async fn the_operator_asks_for_what_its_roles_allow_and_its_roles_allow_nothing_else() {
@@ -24,23 +24,23 @@ async fn the_operator_of_some_namespaces_asks_for_nothing_cluster_wide() {
 }
 
 async fn asks_for_what_its_roles_allow(namespaces: &'static [&'static str]) {
-    let stage = Stage::watching(namespaces);
-    stage.declare("retail", json!({"deletionPolicy": {"topic": "Delete"}}));
-    stage.until_ready("retail").await;
+    let harness = Harness::watching(namespaces);
+    harness.declare("retail", json!({"deletionPolicy": {"topic": "Delete"}}));
+    harness.until_ready("retail").await;
     // The same event twice is one that is counted.
     for replicas in [9, 1, 9, 1] {
-        stage.edit("retail", |spec| spec["processor"]["replicas"] = json!(replicas));
+        harness.edit("retail", |spec| spec["processor"]["replicas"] = json!(replicas));
         let limited = if replicas == 9 { ("True", "FewerPartitions") } else { ("False", "UpToDate") };
-        stage.until("retail", "ScalingLimited", limited.0, limited.1).await;
+        harness.until("retail", "ScalingLimited", limited.0, limited.1).await;
     }
     let budget = Key::new("poddisruptionbudgets", "retail-processor");
-    stage.api.until("no budget", |store| store.get(&budget).is_none()).await;
-    stage.api.change(|store| store.delete(&pipeline_key("retail")).unwrap());
-    stage.api.until("it is gone", |store| store.get(&pipeline_key("retail")).is_none()).await;
-    election::one_term(&stage.api).await;
+    harness.api.until("no budget", |store| store.get(&budget).is_none()).await;
+    harness.api.change(|store| store.delete(&pipeline_key("retail")).unwrap());
+    harness.api.until("it is gone", |store| store.get(&pipeline_key("retail")).is_none()).await;
+    election::one_term(&harness.api).await;
 
     let mut asked = BTreeSet::new();
-    for request in stage.api.asked() {
+    for request in harness.api.asked() {
         // A Role allows its own namespace to be looked at.
         let place = if request.resource == "namespaces" { &request.name } else { &request.namespace };
         assert!(namespaces.is_empty() || namespaces.contains(&&**place), "{request:?}");

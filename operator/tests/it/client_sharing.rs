@@ -6,22 +6,21 @@ use std::time::Duration;
 use retail_connection::ErrorKind;
 use retail_kafka::KafkaError;
 use retail_operator::external::client_pool::{AGE, IDLE};
-use retail_operator::external::live::Servers;
-use retail_operator::external::systems::Outside;
-use retail_operator::external::systems::SeenTopic;
+use retail_operator::external::live::LiveSystems;
+use retail_operator::external::systems::{ExternalSystems, ObservedTopic};
 use retail_store::progress::Progress;
 use retail_store::{DatabaseConnection, DatabaseError};
 use retail_testbed::{Case, Kafka, Postgres, eventually};
 use tokio_postgres::NoTls;
 
 /// A look at the schema of a case, which is there.
-async fn schema(servers: &Servers, case: &Case) -> Result<Option<Progress>, DatabaseError> {
-    servers.schema(&case.settings.database, &case.settings.pipeline).await
+async fn schema(servers: &LiveSystems, case: &Case) -> Result<Option<Progress>, DatabaseError> {
+    servers.observe_schema(&case.settings.database, &case.settings.pipeline).await
 }
 
 /// A look at its topic.
-async fn topic(servers: &Servers, case: &Case) -> Result<Option<SeenTopic>, KafkaError> {
-    servers.topic(&case.settings.kafka, &case.settings.pipeline.topic).await
+async fn topic(servers: &LiveSystems, case: &Case) -> Result<Option<ObservedTopic>, KafkaError> {
+    servers.observe_topic(&case.settings.kafka, &case.settings.pipeline.topic).await
 }
 
 /// Runs a statement as superuser, and answers its last value.
@@ -52,7 +51,7 @@ async fn a_second_look_opens_no_connection_whichever_pipeline_it_is_about() {
     let case = async |partitions| Case::on(&kafka.address(), &postgres.url()).partitions(partitions).start().await;
     let (one, other) = (case(2).await, case(3).await);
     other.client().await.batch_execute("UPDATE pipeline SET closed_until = '2025-01-01Z'").await.unwrap();
-    let servers = Servers::default();
+    let servers = LiveSystems::default();
     assert_eq!(topic(&servers, &one).await.unwrap().unwrap().log_ends.len(), 2);
     assert_eq!(schema(&servers, &one).await.unwrap().unwrap().complete_through, None);
     let (to_postgres, to_kafka) = (sessions(&postgres).await, connections(&kafka));
@@ -72,7 +71,7 @@ async fn a_second_look_opens_no_connection_whichever_pipeline_it_is_about() {
     assert_eq!(connections(&kafka), to_kafka);
     let mut foreign = one.settings.pipeline.clone();
     foreign.uid = "somebody".to_owned();
-    let error = servers.schema(&one.settings.database, &foreign).await.unwrap_err();
+    let error = servers.observe_schema(&one.settings.database, &foreign).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Foreign, "{error}");
 }
 
@@ -80,7 +79,7 @@ async fn a_second_look_opens_no_connection_whichever_pipeline_it_is_about() {
 async fn looks_at_once_do_not_wait_for_each_other() {
     let (postgres, kafka) = (Postgres::private(), Kafka::private());
     let case = Case::on(&kafka.address(), &postgres.url()).start().await;
-    let servers = Servers::default();
+    let servers = LiveSystems::default();
     assert!(schema(&servers, &case).await.unwrap().is_some());
     // Whoever reads the progress waits for this one.
     let blocking = case.client().await;
@@ -102,7 +101,7 @@ async fn looks_at_once_do_not_wait_for_each_other() {
 async fn a_connection_that_broke_while_nobody_looked_is_replaced_without_a_word() {
     let (postgres, kafka) = (Postgres::private(), Kafka::private());
     let case = Case::on(&kafka.address(), &postgres.url()).start().await;
-    let servers = Servers::default();
+    let servers = LiveSystems::default();
     assert!(topic(&servers, &case).await.unwrap().is_some());
     assert!(schema(&servers, &case).await.unwrap().is_some());
     let before = sessions(&postgres).await;
@@ -125,7 +124,7 @@ async fn a_connection_that_broke_while_nobody_looked_is_replaced_without_a_word(
 async fn a_server_that_is_away_is_said_to_be_and_found_when_it_is_back() {
     let (postgres, kafka) = (Postgres::private(), Kafka::private());
     let case = Case::on(&kafka.address(), &postgres.url()).start().await;
-    let servers = Servers::default();
+    let servers = LiveSystems::default();
     assert!(topic(&servers, &case).await.unwrap().is_some());
     assert!(schema(&servers, &case).await.unwrap().is_some());
     postgres.stop();
@@ -148,7 +147,7 @@ async fn a_password_that_was_changed_is_noticed_and_each_login_has_a_session_of_
     let case = Case::on("127.0.0.1:1", &postgres.url()).build();
     case.apply_schema().await;
     // As old as it may become at once: each look is by a new connection.
-    let (servers, forgetful) = (Servers::default(), Servers::keeping(IDLE, Duration::ZERO));
+    let (servers, forgetful) = (LiveSystems::default(), LiveSystems::keeping(IDLE, Duration::ZERO));
     assert!(schema(&servers, &case).await.unwrap().is_some());
     assert!(schema(&forgetful, &case).await.unwrap().is_some());
     let (client, connection) = tokio_postgres::connect(&postgres.superuser_url(), NoTls).await.unwrap();
@@ -159,13 +158,13 @@ async fn a_password_that_was_changed_is_noticed_and_each_login_has_a_session_of_
     let before = sessions(&postgres).await;
     let url = postgres.url().replace("retail:retail@", "retail:changed@");
     let corrected = DatabaseConnection::new(url.parse().unwrap(), &case.settings.pipeline.schema);
-    assert!(servers.schema(&corrected, &case.settings.pipeline).await.unwrap().is_some());
+    assert!(servers.observe_schema(&corrected, &case.settings.pipeline).await.unwrap().is_some());
     let after = sessions(&postgres).await;
     assert!(after.len() > before.len(), "{before:?}, {after:?}");
     // And who never had one gets none.
     let wrong =
         DatabaseConnection::new(url.replace("changed", "wrong").parse().unwrap(), &case.settings.pipeline.schema);
-    let error = servers.schema(&wrong, &case.settings.pipeline).await.unwrap_err();
+    let error = servers.observe_schema(&wrong, &case.settings.pipeline).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::WrongCredentials, "{error}");
 }
 
@@ -173,7 +172,7 @@ async fn a_password_that_was_changed_is_noticed_and_each_login_has_a_session_of_
 async fn connections_that_nobody_asks_for_are_closed() {
     let (postgres, kafka) = (Postgres::private(), Kafka::private());
     let case = Case::on(&kafka.address(), &postgres.url()).start().await;
-    let servers = Servers::keeping(Duration::from_millis(100), AGE);
+    let servers = LiveSystems::keeping(Duration::from_millis(100), AGE);
     assert!(topic(&servers, &case).await.unwrap().is_some());
     assert!(schema(&servers, &case).await.unwrap().is_some());
     eventually("the session in Postgres ends", async || sessions(&postgres).await.is_empty().then_some(())).await;

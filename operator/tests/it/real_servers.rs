@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use retail_kafka::topic;
-use retail_operator::external::live::Servers;
-use retail_operator::watch::controller::{self, Surroundings};
+use retail_operator::external::live::LiveSystems;
+use retail_operator::watch::controller::{self, Context};
 use retail_testbed::{Case, Kafka, Postgres};
 use serde_json::{Value, json};
 
 use crate::api::{Api, Key, Store};
-use crate::stage::{pipeline_key, surroundings};
+use crate::harness::{context, pipeline_key};
 
 /// A pipeline that deletes everything with itself, and a Secret with a URI as CloudNativePG's has.
 pub(crate) fn declare(api: &Api, case: &Case) {
@@ -25,7 +25,7 @@ pub(crate) fn declare(api: &Api, case: &Case) {
     api.change(|store| {
         let secret = json!({"apiVersion": "v1", "kind": "Secret", "data": {"uri": uri}});
         store.create(&Key::new("secrets", "app"), secret).unwrap();
-        let pipeline = crate::stage::pipeline("retail", spec);
+        let pipeline = crate::harness::pipeline("retail", spec);
         store.create(&pipeline_key("retail"), pipeline).unwrap();
     });
 }
@@ -37,12 +37,12 @@ pub(crate) fn status(store: &Store) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pipeline_becomes_ready_on_real_servers_and_takes_its_data_with_it() {
     let (api, case) = (Api::default(), Case::shared().build());
-    let surroundings = Surroundings {
+    let context = Context {
         namespaces: BTreeSet::from(["shop".to_owned()]),
         now: Timestamp::now,
-        ..surroundings(&api, Servers::default())
+        ..context(&api, LiveSystems::default())
     };
-    let operator = tokio::spawn(controller::run(surroundings, std::future::pending()));
+    let operator = tokio::spawn(controller::run(context, std::future::pending()));
     declare(&api, &case);
     let ready = api.until("it is ready", |store| status(store)["conditions"][0]["status"] == "True");
     tokio::time::timeout(Duration::from_secs(60), ready).await.unwrap();

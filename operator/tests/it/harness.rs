@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use retail_operator::settings::Settings;
-use retail_operator::watch::controller::{self, Surroundings};
+use retail_operator::watch::controller::{self, Context};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use crate::api::{Api, Fault, Key, PATIENCE, Store};
-use crate::outside::Fakes;
+use crate::fake_systems::FakeSystems;
 
 /// The clock of a test: begins at the same time each time, and goes as virtual time does.
 pub(crate) fn now() -> Timestamp {
@@ -23,14 +23,14 @@ pub(crate) fn now() -> Timestamp {
 }
 
 /// The operator and all around it.
-pub(crate) struct Stage {
+pub(crate) struct Harness {
     pub(crate) api: Api,
-    pub(crate) outside: Fakes,
-    pub(crate) surroundings: Surroundings<Fakes>,
+    pub(crate) external: FakeSystems,
+    pub(crate) context: Context<FakeSystems>,
     operator: JoinHandle<()>,
 }
 
-impl Stage {
+impl Harness {
     /// An operator of all namespaces, and in each the Secret that the pipelines name.
     pub(crate) fn start() -> Self {
         Self::watching(&[])
@@ -38,7 +38,7 @@ impl Stage {
 
     /// An operator of some namespaces.
     pub(crate) fn watching(namespaces: &[&str]) -> Self {
-        let (api, outside) = (Api::default(), Fakes::default());
+        let (api, external) = (Api::default(), FakeSystems::default());
         api.change(|store| {
             for namespace in ["shop", "office", "attic"] {
                 store.create(&Key::new("secrets", &format!("{namespace}/retail-db")), secret("wonderful")).unwrap();
@@ -46,16 +46,16 @@ impl Stage {
             }
         });
         let namespaces = namespaces.iter().map(ToString::to_string).collect();
-        let surroundings = Surroundings { namespaces, ..surroundings(&api, outside.clone()) };
-        let operator = operate(&surroundings);
-        Self { api, outside, surroundings, operator }
+        let context = Context { namespaces, ..context(&api, external.clone()) };
+        let operator = operate(&context);
+        Self { api, external, context, operator }
     }
 
     /// Kills the operator and starts another, which knows nothing.
     pub(crate) fn restart(&mut self) {
         self.operator.abort();
-        self.surroundings.readiness = Arc::default();
-        self.operator = operate(&self.surroundings);
+        self.context.readiness = Arc::default();
+        self.operator = operate(&self.context);
     }
 
     /// From now on the operator does not learn what happens to pipelines.
@@ -75,15 +75,15 @@ impl Stage {
     }
 
     /// A condition of a pipeline: its status and its reason.
-    pub(crate) fn condition(&self, name: &str, aspect: &str) -> (String, String) {
-        condition(&self.api.store(), name, aspect).unwrap_or_default()
+    pub(crate) fn condition(&self, name: &str, condition_type: &str) -> (String, String) {
+        condition(&self.api.store(), name, condition_type).unwrap_or_default()
     }
 
     /// Waits for a condition to have a status and a reason.
-    pub(crate) async fn until(&self, name: &str, aspect: &str, status: &str, reason: &str) {
+    pub(crate) async fn until(&self, name: &str, condition_type: &str, status: &str, reason: &str) {
         let expected = (status.to_owned(), reason.to_owned());
-        let what = format!("{aspect} of {name} is {status}, {reason}");
-        self.api.until(&what, |store| condition(store, name, aspect).as_ref() == Some(&expected)).await;
+        let what = format!("{condition_type} of {name} is {status}, {reason}");
+        self.api.until(&what, |store| condition(store, name, condition_type).as_ref() == Some(&expected)).await;
     }
 
     /// Waits for a pipeline to be ready.
@@ -108,7 +108,7 @@ impl Stage {
 
     /// Waits until the operator says that it waits for something, or for nothing.
     pub(crate) async fn until_unready(&self, what: Option<&str>) {
-        let says = || self.surroundings.readiness.unready();
+        let says = || self.context.readiness.unready();
         let is_so = || match (what, says()) {
             (None, said) => said.is_none(),
             (Some(what), said) => said.is_some_and(|said| said.contains(what)),
@@ -138,23 +138,23 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
+impl Drop for Harness {
     fn drop(&mut self) {
         self.operator.abort();
     }
 }
 
-fn operate(surroundings: &Surroundings<Fakes>) -> JoinHandle<()> {
-    tokio::spawn(controller::run(surroundings.clone(), std::future::pending()))
+fn operate(context: &Context<FakeSystems>) -> JoinHandle<()> {
+    tokio::spawn(controller::run(context.clone(), std::future::pending()))
 }
 
-pub(crate) fn surroundings<O>(api: &Api, outside: O) -> Surroundings<O> {
-    Surroundings {
+pub(crate) fn context<O>(api: &Api, external: O) -> Context<O> {
+    Context {
         client: api.client(),
         watching: api.watching_client(),
         namespaces: BTreeSet::new(),
         identity: "operator-1".to_owned(),
-        outside,
+        external,
         settings: settings(),
         metrics: Arc::default(),
         readiness: Arc::default(),
@@ -195,9 +195,9 @@ pub(crate) fn pipeline(name: &str, spec: Value) -> Value {
     pipeline
 }
 
-fn condition(store: &Store, name: &str, aspect: &str) -> Option<(String, String)> {
+fn condition(store: &Store, name: &str, condition_type: &str) -> Option<(String, String)> {
     let object = store.get(&pipeline_key(name))?;
     let conditions = object["status"]["conditions"].as_array()?;
-    let condition = conditions.iter().find(|condition| condition["type"] == aspect)?;
+    let condition = conditions.iter().find(|condition| condition["type"] == condition_type)?;
     Some((condition["status"].as_str()?.to_owned(), condition["reason"].as_str()?.to_owned()))
 }

@@ -5,13 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use retail_api::Pipeline;
 use retail_api::resource::Topic;
-use retail_connection::ErrorKind;
-use retail_connection::Removal;
+use retail_connection::{ErrorKind, Removal};
 use retail_engine::Timestamp;
 use retail_kafka::topic::{self, Action, Ensured, Observed};
 use retail_kafka::{KafkaConnection, KafkaError, TopicDescription};
-use retail_operator::external::systems::Outside;
-use retail_operator::external::systems::SeenTopic;
+use retail_operator::external::systems::{ExternalSystems, ObservedTopic};
 use retail_store::progress::Progress;
 use retail_store::{DatabaseConnection, DatabaseError};
 
@@ -19,21 +17,21 @@ use retail_store::{DatabaseConnection, DatabaseError};
 #[derive(Default)]
 pub(crate) struct State {
     /// By name.
-    pub(crate) topics: BTreeMap<String, SeenTopic>,
+    pub(crate) topics: BTreeMap<String, ObservedTopic>,
     /// The owner and how far it is, by name.
     pub(crate) schemas: BTreeMap<String, (String, Progress)>,
     /// What Kafka answers to everything.
     pub(crate) kafka: Option<KafkaError>,
     /// What Kafka answers to a change of settings.
-    pub(crate) forbids_alter: Option<KafkaError>,
+    pub(crate) alter_error: Option<KafkaError>,
     /// What Postgres answers to everything.
     pub(crate) postgres: Option<DatabaseError>,
     /// A look at this topic panics.
-    pub(crate) panics_at: Option<String>,
+    pub(crate) panic_topic: Option<String>,
     /// A look at this topic never ends.
-    pub(crate) hangs_at: Option<String>,
+    pub(crate) hang_topic: Option<String>,
     /// How often was looked.
-    pub(crate) looks: usize,
+    pub(crate) reads: usize,
     /// How often something was made or removed.
     pub(crate) changes: usize,
     ids: usize,
@@ -41,24 +39,24 @@ pub(crate) struct State {
 
 /// The two of them.
 #[derive(Clone, Default)]
-pub(crate) struct Fakes(Arc<Mutex<State>>);
+pub(crate) struct FakeSystems(Arc<Mutex<State>>);
 
-impl Fakes {
+impl FakeSystems {
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
-pub(crate) fn kafka_away() -> KafkaError {
+pub(crate) fn kafka_unreachable() -> KafkaError {
     KafkaError { kind: ErrorKind::Unreachable, message: "cannot reach Kafka at kafka:9092".to_owned() }
 }
 
-pub(crate) fn postgres_away() -> DatabaseError {
+pub(crate) fn postgres_unreachable() -> DatabaseError {
     DatabaseError { kind: ErrorKind::Unreachable, message: "cannot reach postgres at postgres:5432/retail".to_owned() }
 }
 
 /// What a processor would have come to.
-pub(crate) fn some_progress() -> Progress {
+pub(crate) fn sample_progress() -> Progress {
     Progress {
         watermark: Some(Timestamp::from_secs(1_800_000_000)),
         complete_through: Some(Timestamp::from_secs(1_799_999_700)),
@@ -68,14 +66,14 @@ pub(crate) fn some_progress() -> Progress {
     }
 }
 
-impl Outside for Fakes {
-    async fn topic(&self, _: &KafkaConnection, topic: &Topic) -> Result<Option<SeenTopic>, KafkaError> {
+impl ExternalSystems for FakeSystems {
+    async fn observe_topic(&self, _: &KafkaConnection, topic: &Topic) -> Result<Option<ObservedTopic>, KafkaError> {
         let name = topic.name.as_str();
         let hangs = {
             let mut state = self.state();
-            state.looks += 1;
-            assert_ne!(state.panics_at.as_deref(), Some(name), "told to panic");
-            state.hangs_at.as_deref() == Some(name)
+            state.reads += 1;
+            assert_ne!(state.panic_topic.as_deref(), Some(name), "told to panic");
+            state.hang_topic.as_deref() == Some(name)
         };
         if hangs {
             std::future::pending::<()>().await;
@@ -91,12 +89,12 @@ impl Outside for Fakes {
             return Err(error.clone());
         }
         let (actions, differences) = topic::plan(declared, state.topics.get(&declared.name).map(|seen| &seen.topic));
-        if let (Some(error), Some(Action::Alter(_))) = (&state.forbids_alter, actions.last()) {
+        if let (Some(error), Some(Action::Alter(_))) = (&state.alter_error, actions.last()) {
             return Err(error.clone());
         }
         state.ids += 1;
         let id = format!("topic-{}", state.ids);
-        let seen = state.topics.entry(declared.name.clone()).or_insert_with(|| SeenTopic {
+        let seen = state.topics.entry(declared.name.clone()).or_insert_with(|| ObservedTopic {
             topic: Observed {
                 description: TopicDescription { id, partitions: 0, replication_factor: declared.replication_factor },
                 config: declared.config.clone(),
@@ -132,9 +130,13 @@ impl Outside for Fakes {
         }
     }
 
-    async fn schema(&self, _: &DatabaseConnection, pipeline: &Pipeline) -> Result<Option<Progress>, DatabaseError> {
+    async fn observe_schema(
+        &self,
+        _: &DatabaseConnection,
+        pipeline: &Pipeline,
+    ) -> Result<Option<Progress>, DatabaseError> {
         let mut state = self.state();
-        state.looks += 1;
+        state.reads += 1;
         if let Some(error) = &state.postgres {
             return Err(error.clone());
         }
@@ -146,7 +148,7 @@ impl Outside for Fakes {
         }
     }
 
-    async fn ensure_schema(&self, _: &DatabaseConnection, pipeline: &Pipeline) -> Result<(), DatabaseError> {
+    async fn apply_schema(&self, _: &DatabaseConnection, pipeline: &Pipeline) -> Result<(), DatabaseError> {
         let mut state = self.state();
         state.changes += 1;
         if let Some(error) = &state.postgres {
