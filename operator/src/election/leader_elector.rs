@@ -1,4 +1,4 @@
-//! Leader election: the doing half. Asks for the lease and writes it, as [`lease`](crate::election::lease) decides.
+//! Requests of leader election: reads and writes the lease as [`lease`](crate::election::lease) decides.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::election::lease::{Decision, LeaseObserver, LeaseTimes, held, released};
 
-/// One that stands for election.
+/// One replica in the election for a lease.
 pub struct LeaderElector {
     leases: Api<Lease>,
     name: String,
@@ -20,29 +20,30 @@ pub struct LeaderElector {
     now: fn() -> Timestamp,
 }
 
-/// What one try came to.
+/// The outcome of one attempt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Attempt {
-    /// We lead.
+    /// This replica holds the lease.
     Leading,
-    /// Somebody else does.
+    /// Another replica holds the lease.
     Following,
 }
 
 impl LeaderElector {
-    /// Stands for the lease `name`. The client should answer or fail within the retry time, and not try again by itself.
+    /// An elector for the lease `name`. Requests of the client must end within the retry interval, without retries of their own.
     pub fn new(leases: Api<Lease>, name: &str, identity: &str, times: LeaseTimes, now: fn() -> Timestamp) -> Self {
         let (name, identity) = (name.to_owned(), identity.to_owned());
         Self { leases, name, identity, times, watcher: LeaseObserver::new(Instant::now()), now }
     }
 
-    /// Returns once we lead. Each try is told to `answered`: nothing if the API server answered, or why not.
-    pub async fn acquire(&mut self, answered: impl Fn(Option<String>)) {
+    /// Returns when this replica holds the lease. Each attempt is passed to `report`: `None` after an answer of the API server,
+    /// otherwise the error.
+    pub async fn acquire(&mut self, report: impl Fn(Option<String>)) {
         let mut last_error = String::new();
         loop {
             let error = match timeout(self.times.deadline, self.attempt()).await {
                 Ok(Ok(result)) => {
-                    answered(None);
+                    report(None);
                     if result == Attempt::Leading {
                         return;
                     }
@@ -51,11 +52,11 @@ impl LeaderElector {
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "no answer".to_owned(),
             };
-            // Once for each error, and not every two seconds.
+            // One warning per error, not one per attempt.
             if !error.is_empty() {
-                answered(Some(error.clone()));
+                report(Some(error.clone()));
                 if error != last_error {
-                    tracing::warn!("cannot stand for election: {error}");
+                    tracing::warn!("cannot acquire the lease: {error}");
                 }
             }
             last_error = error;
@@ -63,7 +64,7 @@ impl LeaderElector {
         }
     }
 
-    /// Renews the lease until it is lost, or cannot be renewed in time. Whoever calls it must then stop at once.
+    /// Renews the lease. Returns when it is lost or not renewed by the deadline; the caller must then stop at once.
     pub async fn renew(&mut self) {
         let mut renewed = Instant::now();
         loop {
@@ -72,7 +73,7 @@ impl LeaderElector {
             if left == Duration::ZERO {
                 return;
             }
-            // The lease counts from before it was asked for.
+            // Other replicas may count the lease from any time after this request.
             let asked = Instant::now();
             match timeout(left, self.attempt()).await {
                 Ok(Ok(Attempt::Leading)) => renewed = asked,
@@ -83,9 +84,9 @@ impl LeaderElector {
         }
     }
 
-    /// Leaves the lease to the next one. That it fails costs the next one a wait.
+    /// Releases the lease. If this fails, the next replica waits until it expires.
     pub async fn release(&self) {
-        let give_up = async {
+        let release = async {
             let lease = self.leases.get(&self.name).await?;
             let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref());
             if holder != Some(&self.identity) {
@@ -93,9 +94,9 @@ impl LeaderElector {
             }
             self.leases.replace(&self.name, &PostParams::default(), &released(lease)).await.map(drop)
         };
-        let result: Result<Result<(), kube::Error>, _> = timeout(self.times.retry, give_up).await;
+        let result: Result<Result<(), kube::Error>, _> = timeout(self.times.retry, release).await;
         if let Ok(Err(error)) = result {
-            tracing::warn!("cannot give up the lease: {error}");
+            tracing::warn!("cannot release the lease: {error}");
         }
     }
 
@@ -112,7 +113,7 @@ impl LeaderElector {
         };
         match written {
             Ok(_) => Ok(Attempt::Leading),
-            // Somebody was faster. If we led, the next try tells whether we still do.
+            // Another write came first. The next attempt shows the holder.
             Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => {
                 Ok(Attempt::Following)
             }

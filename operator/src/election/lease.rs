@@ -1,8 +1,8 @@
-//! Who leads: the deciding half of leader election, by client-go's protocol.
+//! Decisions of leader election, by client-go's protocol. Pure.
 //!
-//! Nobody's wall clock is trusted. A lease has expired when its resource version has not changed for its whole duration on
-//! our own monotonic clock. Every write names the resource version that was read, so of two that take a lease one wins.
-//! Who leads stops by himself before his lease can have expired for anybody: the deadline is shorter than the lease.
+//! Wall clocks are not compared. A lease has expired when its resource version has not changed for the lease duration on the
+//! local monotonic clock. Every write names the resource version that was read, so one of two concurrent writes fails.
+//! A leader stops before its lease can expire for another replica: the deadline is shorter than the lease duration.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
-/// The times of an election, as client-go has them.
+/// The durations of an election, with client-go's defaults.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LeaseTimes {
-    /// How long others wait before they take a lease that is not renewed.
+    /// Lease duration: another replica takes a lease that is not renewed for this long.
     pub lease: Duration,
-    /// How long after its last renewal a leader that cannot renew goes on.
+    /// Renewal deadline: a leader stops this long after its last renewal.
     pub deadline: Duration,
-    /// How often it is tried.
+    /// Interval between attempts.
     pub retry: Duration,
 }
 
@@ -28,34 +28,34 @@ impl Default for LeaseTimes {
     }
 }
 
-/// What to do about the lease.
+/// The next action on the lease.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Decision {
-    /// There is none: make it.
+pub(crate) enum Decision {
+    /// The lease does not exist: create it.
     Create,
-    /// It is nobody's, or has expired: take it.
+    /// The lease has no holder or has expired: take it.
     Take,
-    /// It is ours: renew it.
+    /// This replica holds the lease: renew it.
     Renew,
-    /// It is somebody else's.
+    /// Another replica holds the lease.
     Wait,
 }
 
-/// The lease as it was seen, and since when it has been like that.
+/// The last observed version of the lease, and the time of its last change.
 #[derive(Clone, Debug)]
-pub struct LeaseObserver {
+pub(crate) struct LeaseObserver {
     version: Option<String>,
     since: Instant,
 }
 
 impl LeaseObserver {
-    /// Nothing was seen yet.
-    pub fn new(now: Instant) -> Self {
+    /// An observer that has not read the lease yet.
+    pub(crate) fn new(now: Instant) -> Self {
         Self { version: None, since: now }
     }
 
-    /// Looks at the lease and decides. `own` is how long a lease of ours is, for one that does not say.
-    pub fn decide(&mut self, lease: Option<&Lease>, me: &str, own: Duration, now: Instant) -> Decision {
+    /// Decides from the lease that was read at `now`. `default_duration` applies to a lease without a duration.
+    pub(crate) fn decide(&mut self, lease: Option<&Lease>, identity: &str, default_duration: Duration, now: Instant) -> Decision {
         let Some(lease) = lease else { return Decision::Create };
         if self.version != lease.metadata.resource_version {
             self.version.clone_from(&lease.metadata.resource_version);
@@ -64,36 +64,36 @@ impl LeaseObserver {
         let spec = lease.spec.as_ref();
         match spec.and_then(|spec| spec.holder_identity.as_deref()) {
             None | Some("") => Decision::Take,
-            Some(holder) if holder == me => Decision::Renew,
+            Some(holder) if holder == identity => Decision::Renew,
             Some(_) => {
                 let seconds = spec.and_then(|spec| spec.lease_duration_seconds);
                 let duration =
-                    seconds.map_or(own, |seconds| Duration::from_secs(u64::from(seconds.max(1).unsigned_abs())));
+                    seconds.map_or(default_duration, |seconds| Duration::from_secs(u64::from(seconds.max(1).unsigned_abs())));
                 if now.duration_since(self.since) >= duration { Decision::Take } else { Decision::Wait }
             }
         }
     }
 }
 
-/// The lease as it is written when it is made, taken or renewed.
-pub fn held(current: Option<Lease>, name: &str, me: &str, own: Duration, now: Timestamp) -> Lease {
+/// The lease to write on creation, takeover or renewal.
+pub(crate) fn held(current: Option<Lease>, name: &str, identity: &str, duration: Duration, now: Timestamp) -> Lease {
     let mut lease = current.unwrap_or_else(|| Lease {
         metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
         spec: None,
     });
     let spec = lease.spec.get_or_insert_with(LeaseSpec::default);
-    if spec.holder_identity.as_deref() != Some(me) {
+    if spec.holder_identity.as_deref() != Some(identity) {
         spec.acquire_time = Some(MicroTime(now));
         spec.lease_transitions = Some(spec.lease_transitions.map_or(0, |transitions| transitions.saturating_add(1)));
     }
-    spec.holder_identity = Some(me.to_owned());
+    spec.holder_identity = Some(identity.to_owned());
     spec.renew_time = Some(MicroTime(now));
-    spec.lease_duration_seconds = Some(i32::try_from(own.as_secs()).unwrap_or(i32::MAX));
+    spec.lease_duration_seconds = Some(i32::try_from(duration.as_secs()).unwrap_or(i32::MAX));
     lease
 }
 
-/// The lease as its holder leaves it, so that the next one need not wait.
-pub fn released(mut lease: Lease) -> Lease {
+/// The lease to write on release: the next replica takes it without waiting.
+pub(crate) fn released(mut lease: Lease) -> Lease {
     if let Some(spec) = &mut lease.spec {
         spec.holder_identity = Some(String::new());
         spec.lease_duration_seconds = Some(1);
@@ -114,12 +114,12 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_expires_by_not_changing_whatever_its_times_say() {
+    fn lease_expires_by_not_changing_regardless_of_its_times() {
         let start = Instant::now();
         let mut watcher = LeaseObserver::new(start);
         let mut decide =
             |lease: &Lease, seconds| watcher.decide(Some(lease), "me", LEASE, start + Duration::from_secs(seconds));
-        // Its renew time is 1970, and that means nothing.
+        // The renew time of 1970 is ignored.
         assert_eq!(decide(&lease("other", "1"), 0), Decision::Wait);
         assert_eq!(decide(&lease("other", "1"), 14), Decision::Wait);
         assert_eq!(decide(&lease("other", "2"), 15), Decision::Wait);
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn taking_is_counted_and_renewing_is_not() {
+    fn takeover_is_counted_as_transition_renewal_is_not() {
         let first = held(None, "x", "a", LEASE, Timestamp::UNIX_EPOCH);
         let renewed = held(Some(first.clone()), "x", "a", LEASE, Timestamp::from_second(5).unwrap());
         let taken = held(Some(renewed.clone()), "x", "b", LEASE, Timestamp::from_second(9).unwrap());
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leader_stops_before_others_can_take_over() {
+    fn deadline_and_retry_are_shorter_than_the_lease() {
         let LeaseTimes { lease, deadline, retry } = LeaseTimes::default();
         assert!(deadline + retry < lease);
     }

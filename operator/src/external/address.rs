@@ -1,24 +1,24 @@
-//! What the names of a pipeline's servers mean to the operator, whose pod is in another namespace than theirs.
+//! Host names of Kafka and Postgres as the operator must use them: its pod runs in another namespace than the pipeline.
 
 use retail_api::Pipeline;
 
-/// The pipeline with the addresses of its Kafka and its Postgres as the operator must ask for them.
+/// The pipeline with host names that resolve to the same Services from the operator's namespace.
 ///
-/// A name without a dot means to the pipeline's pods a Service of their own namespace. Asked for from the operator's, it
-/// would be none, or somebody else's.
-pub fn with_qualified_hosts(pipeline: &Pipeline) -> Pipeline {
-    let mut seen = pipeline.clone();
+/// A host name without a dot is a Service in the pipeline's namespace. From the operator's namespace, the unqualified name
+/// would not resolve, or resolve to another Service.
+pub(crate) fn with_qualified_hosts(pipeline: &Pipeline) -> Pipeline {
+    let mut qualified_pipeline = pipeline.clone();
     let servers = pipeline.kafka.bootstrap_servers.split(',').map(|server| match server.rsplit_once(':') {
-        Some((host, port)) => format!("{}:{port}", qualified(host, &pipeline.namespace)),
-        None => qualified(server, &pipeline.namespace),
+        Some((host, port)) => format!("{}:{port}", qualify(host, &pipeline.namespace)),
+        None => qualify(server, &pipeline.namespace),
     });
-    seen.kafka.bootstrap_servers = servers.collect::<Vec<_>>().join(",");
-    seen.database.host = qualified(&pipeline.database.host, &pipeline.namespace);
-    seen
+    qualified_pipeline.kafka.bootstrap_servers = servers.collect::<Vec<_>>().join(",");
+    qualified_pipeline.database.host = qualify(&pipeline.database.host, &pipeline.namespace);
+    qualified_pipeline
 }
 
-fn qualified(host: &str, namespace: &str) -> String {
-    // Dots and colons are in addresses and in names that are whole.
+fn qualify(host: &str, namespace: &str) -> String {
+    // IP addresses and qualified names contain dots or colons.
     if host.contains(['.', ':', '/']) || host == "localhost" {
         host.to_owned()
     } else {
@@ -41,13 +41,13 @@ mod tests {
     }
 
     #[test]
-    fn a_name_without_a_dot_is_a_service_of_the_pipelines_namespace() {
+    fn short_host_resolves_in_the_pipelines_namespace() {
         let expected = ("kafka.shop.svc:9092,other.shop.svc:9093".to_owned(), "postgres.shop.svc".to_owned());
         assert_eq!(seen("kafka:9092,other:9093", "postgres"), expected);
     }
 
     #[test]
-    fn whole_names_and_addresses_are_left_as_they_are() {
+    fn qualified_hosts_and_addresses_are_unchanged() {
         for (servers, host) in
             [("kafka.infra:9092", "db.example.com"), ("127.0.0.1:9092", "10.0.0.7"), ("localhost:9092", "localhost")]
         {

@@ -1,139 +1,139 @@
-//! Clients that pipelines share: making one costs more than all that a look asks of it.
+//! Clients that pipelines share: opening a connection costs more than the requests of one observation.
 //!
-//! A client is lent to one question at a time, so that what it hears of trouble is about that question, and no question
-//! waits for another. It comes back after an answer, and waits for the next question by the same connection: the same
-//! servers, user, password and certificates. It is closed when nobody asked for [`IDLE`], when it is as old as [`AGE`], and
-//! when there are more than [`MOST`].
+//! A client serves one request at a time, so its errors belong to that request, and requests do not wait for each other.
+//! After a successful request it returns to the pool, for the next request with the same connection parameters: servers,
+//! user, password and certificates. The pool closes a client after [`IDLE`] without a request, at the age [`AGE`], and when
+//! it holds more than [`MAX_IDLE`].
 //!
-//! What a client that was kept fails with says nothing about now: its connection may have ended while nobody looked. It is
-//! closed, with all that were made alike, and the question is put to a new one, whose word counts. So a failure is as it would
-//! be if nothing was shared.
+//! An error of a pooled client may be outdated: its connection may have ended while it was idle. The pool closes it together
+//! with all clients of the same parameters, and repeats the request with a new client, whose result counts. An error is
+//! therefore the one that an unshared client would return.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// For how long a client waits for the next question: three looks.
+/// Time until an idle client is closed: three observations.
 pub const IDLE: Duration = Duration::from_secs(90);
 
-/// How old a client may become. Servers ask who we are at the beginning; a log-in that they would no longer take is found out
-/// after this time at the latest.
+/// Maximum age of a client. Servers authenticate when a connection is opened, so revoked credentials are detected after this time
+/// at the latest.
 pub const AGE: Duration = Duration::from_secs(600);
 
-/// How many clients wait at most: as many as there can be questions at once. Beyond that, those that waited longest go.
-const MOST: usize = 16;
+/// Maximum number of idle clients: the number of concurrent requests. Beyond that, the pool closes those idle for longest.
+const MAX_IDLE: usize = 16;
 
-/// Clients of one kind, that wait. `K` is what they were made by.
-pub struct ClientPool<K, C> {
-    waiting: Mutex<Idle<K, C>>,
-    idle: Duration,
-    age: Duration,
+/// Idle clients of one kind. `K` is the type of their connection parameters.
+pub(crate) struct ClientPool<K, C> {
+    clients: Mutex<Idle<K, C>>,
+    max_idle: Duration,
+    max_age: Duration,
 }
 
 struct Idle<K, C> {
-    /// Those that came back last are at the end.
+    /// In the order of their return.
     clients: Vec<PooledClient<K, C>>,
-    /// Whether a task closes what nobody asks for.
-    is_swept: bool,
+    /// Whether the task that closes expired clients runs.
+    is_sweeping: bool,
 }
 
 struct PooledClient<K, C> {
-    made_by: K,
+    key: K,
     client: C,
-    made: Instant,
-    came_back: Instant,
+    opened: Instant,
+    returned: Instant,
 }
 
 impl<K: Clone + Send + 'static, C: Send + 'static> ClientPool<K, C> {
-    /// Keeps clients for these times.
-    pub fn new(idle: Duration, age: Duration) -> Arc<Self> {
-        Arc::new(Self { waiting: Mutex::new(Idle { clients: Vec::new(), is_swept: false }), idle, age })
+    /// A pool with these limits for idle time and age.
+    pub(crate) fn new(max_idle: Duration, max_age: Duration) -> Arc<Self> {
+        Arc::new(Self { clients: Mutex::new(Idle { clients: Vec::new(), is_sweeping: false }), max_idle, max_age })
     }
 
-    /// Puts `question` to a client that was made by the like of `by`, or else to one that `make` makes.
-    pub async fn ask<T, E, M, Q>(
+    /// Passes a client to `request`: a pooled one whose parameters match `key`, otherwise one that `connect` opens.
+    pub(crate) async fn request<T, E, M, Q>(
         self: &Arc<Self>,
-        by: &K,
-        alike: impl Fn(&K, &K) -> bool,
-        make: impl FnOnce() -> M,
-        question: impl Fn(C) -> Q,
+        key: &K,
+        matches: impl Fn(&K, &K) -> bool,
+        connect: impl FnOnce() -> M,
+        request: impl Fn(C) -> Q,
     ) -> Result<T, E>
     where
         M: Future<Output = Result<C, E>>,
         Q: Future<Output = (C, Result<T, E>)>,
     {
-        if let Some(kept) = self.take(|made_by| alike(made_by, by)) {
-            let PooledClient { made_by, client, made, .. } = kept;
-            let (client, answer) = question(client).await;
+        if let Some(pooled) = self.take(|other| matches(other, key)) {
+            let PooledClient { key: pooled_key, client, opened, returned: _ } = pooled;
+            let (client, answer) = request(client).await;
             if answer.is_ok() {
-                self.keep(made_by, client, made);
+                self.keep(pooled_key, client, opened);
                 return answer;
             }
-            let mut ended = self.remove(|other| alike(&other.made_by, by));
+            let mut ended = self.remove(|other| matches(&other.key, key));
             ended.push(client);
             close(ended);
         }
-        let made = Instant::now();
-        let (client, answer) = question(make().await?).await;
+        let opened = Instant::now();
+        let (client, answer) = request(connect().await?).await;
         if answer.is_ok() {
-            self.keep(by.clone(), client, made);
+            self.keep(key.clone(), client, opened);
         } else {
             close(vec![client]);
         }
         answer
     }
 
-    /// The client that came back last, so that those that are not needed are left waiting.
+    /// The client that returned last, so that surplus clients stay idle and expire.
     fn take(&self, is_wanted: impl Fn(&K) -> bool) -> Option<PooledClient<K, C>> {
         let now = Instant::now();
-        let mut waiting = self.lock();
-        let place = waiting.clients.iter().rposition(|kept| is_wanted(&kept.made_by) && !self.is_over(kept, now))?;
-        Some(waiting.clients.remove(place))
+        let mut idle = self.lock();
+        let place = idle.clients.iter().rposition(|pooled| is_wanted(&pooled.key) && !self.is_expired(pooled, now))?;
+        Some(idle.clients.remove(place))
     }
 
-    fn keep(self: &Arc<Self>, made_by: K, client: C, made: Instant) {
-        let mut waiting = self.lock();
-        waiting.clients.push(PooledClient { made_by, client, made, came_back: Instant::now() });
-        let too_many = waiting.clients.len().saturating_sub(MOST);
-        let ended: Vec<C> = waiting.clients.drain(..too_many).map(|kept| kept.client).collect();
-        if !waiting.is_swept {
-            waiting.is_swept = true;
-            tokio::spawn(sweep(Arc::downgrade(self), self.idle / 2));
+    fn keep(self: &Arc<Self>, key: K, client: C, opened: Instant) {
+        let mut idle = self.lock();
+        idle.clients.push(PooledClient { key, client, opened, returned: Instant::now() });
+        let too_many = idle.clients.len().saturating_sub(MAX_IDLE);
+        let ended: Vec<C> = idle.clients.drain(..too_many).map(|pooled| pooled.client).collect();
+        if !idle.is_sweeping {
+            idle.is_sweeping = true;
+            tokio::spawn(sweep(Arc::downgrade(self), self.max_idle / 2));
         }
-        drop(waiting);
+        drop(idle);
         close(ended);
     }
 
-    fn remove(&self, is_over: impl Fn(&PooledClient<K, C>) -> bool) -> Vec<C> {
-        self.lock().clients.extract_if(.., |kept| is_over(kept)).map(|kept| kept.client).collect()
+    fn remove(&self, is_expired: impl Fn(&PooledClient<K, C>) -> bool) -> Vec<C> {
+        self.lock().clients.extract_if(.., |pooled| is_expired(pooled)).map(|pooled| pooled.client).collect()
     }
 
-    fn is_over(&self, kept: &PooledClient<K, C>, now: Instant) -> bool {
-        now - kept.came_back >= self.idle || now - kept.made >= self.age
+    fn is_expired(&self, pooled: &PooledClient<K, C>, now: Instant) -> bool {
+        now - pooled.returned >= self.max_idle || now - pooled.opened >= self.max_age
     }
 
     fn lock(&self) -> MutexGuard<'_, Idle<K, C>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Closes what is over, as long as anything waits.
+/// Closes expired clients until the pool is empty.
 async fn sweep<K: Clone + Send + 'static, C: Send + 'static>(pool: Weak<ClientPool<K, C>>, pause: Duration) {
     loop {
         sleep(pause).await;
         let Some(pool) = pool.upgrade() else { return };
         let now = Instant::now();
-        close(pool.remove(|kept| pool.is_over(kept, now)));
+        close(pool.remove(|pooled| pool.is_expired(pooled, now)));
         let mut waiting = pool.lock();
         if waiting.clients.is_empty() {
-            waiting.is_swept = false;
+            waiting.is_sweeping = false;
             return;
         }
     }
 }
 
-/// A Kafka client waits for its threads when it is dropped.
+/// Off the runtime's threads: dropping a Kafka client waits for its own threads.
 fn close<C: Send + 'static>(clients: Vec<C>) {
     if !clients.is_empty() {
         tokio::task::spawn_blocking(move || drop(clients));
@@ -146,7 +146,7 @@ mod tests {
 
     use super::*;
 
-    /// A server that lets in anybody, counts, and answers as it is told.
+    /// A server that accepts every login, counts its clients, and fails on request.
     #[derive(Clone, Default)]
     struct Server(Arc<Counted>);
 
@@ -156,7 +156,7 @@ mod tests {
         open: AtomicUsize,
     }
 
-    /// The number of the client, which is closed with the value.
+    /// The number of the client. Dropping the value closes it.
     struct Connection(usize, Server);
 
     impl Drop for Connection {
@@ -177,24 +177,24 @@ mod tests {
             assert_eq!(self.open(), number);
         }
 
-        /// Asks by a login; those below `first_good` fail. Answers the number of the client.
+        /// Sends a request with a login and returns the number of its client. Clients below `first_good` fail.
         async fn ask(
             &self,
             pool: &Arc<ClientPool<&'static str, Connection>>,
-            by: &'static str,
+            login: &'static str,
             first_good: usize,
         ) -> Result<usize, usize> {
-            let make = async || {
+            let connect = async || {
                 self.0.open.fetch_add(1, Ordering::SeqCst);
                 Ok(Connection(self.0.made.fetch_add(1, Ordering::SeqCst), self.clone()))
             };
-            let question = async |connection: Connection| {
-                // Others may ask meanwhile.
+            let request = async |connection: Connection| {
+                // Lets concurrent requests run.
                 tokio::task::yield_now().await;
                 let number = connection.0;
                 (connection, if number < first_good { Err(number) } else { Ok(number) })
             };
-            pool.ask(&by, PartialEq::eq, make, question).await
+            pool.request(&login, PartialEq::eq, connect, request).await
         }
     }
 
@@ -203,14 +203,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_a_client_that_was_kept_fails_with_is_asked_once_more_of_a_new_one() {
+    async fn request_failed_on_pooled_client_is_repeated_on_new_one() {
         let (server, pool) = pool();
         assert_eq!(server.ask(&pool, "a", 0).await, Ok(0));
         assert_eq!(server.ask(&pool, "a", 0).await, Ok(0));
         assert_eq!(server.ask(&pool, "b", 0).await, Ok(1));
         assert_eq!(server.ask(&pool, "a", 1).await, Ok(2));
         assert_eq!(server.ask(&pool, "a", 0).await, Ok(2));
-        // The new one's word counts, and it is not kept either.
+        // The new client's error counts, and the pool does not keep it.
         assert_eq!(server.ask(&pool, "a", 9).await, Err(3));
         assert_eq!(server.ask(&pool, "a", 9).await, Err(4));
         server.closes_all_but(1).await;
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn with_one_that_failed_go_all_that_were_made_alike() {
+    async fn failed_client_closes_all_with_the_same_parameters() {
         let (server, pool) = pool();
         let (one, two, other) =
             tokio::join!(server.ask(&pool, "a", 0), server.ask(&pool, "a", 0), server.ask(&pool, "b", 0));
@@ -228,11 +228,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn clients_that_nobody_asks_for_are_closed_and_so_are_old_ones() {
+    async fn idle_and_old_clients_are_closed() {
         let (server, pool) = pool();
         let (one, two) = tokio::join!(server.ask(&pool, "a", 0), server.ask(&pool, "a", 0));
         assert_eq!((one, two), (Ok(0), Ok(1)));
-        // One is enough for looks that come after each other; the other is closed.
+        // Sequential requests use one client; the other one expires.
         let kept = server.ask(&pool, "a", 0).await;
         for _ in 0..4 {
             sleep(IDLE / 3).await;
@@ -247,22 +247,22 @@ mod tests {
         server.closes_all_but(1).await;
         sleep(IDLE * 2).await;
         server.closes_all_but(0).await;
-        // Whoever closes them begins again with the next.
+        // The closing task starts again with the next client.
         server.ask(&pool, "a", 0).await.unwrap();
         sleep(IDLE * 2).await;
         server.closes_all_but(0).await;
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_more_clients_wait_than_there_are_questions_at_once() {
+    async fn idle_clients_beyond_the_limit_are_closed() {
         let (server, pool) = pool();
-        let logins: Vec<&'static str> = (0..MOST + 4).map(|number| &*format!("{number}").leak()).collect();
+        let logins: Vec<&'static str> = (0..MAX_IDLE + 4).map(|number| &*format!("{number}").leak()).collect();
         for login in &logins {
             server.ask(&pool, login, 0).await.unwrap();
         }
-        server.closes_all_but(MOST).await;
-        // Those that waited longest went.
-        assert_eq!(server.ask(&pool, logins[MOST + 3], 0).await, Ok(MOST + 3));
-        assert_eq!(server.ask(&pool, logins[0], 0).await, Ok(MOST + 4));
+        server.closes_all_but(MAX_IDLE).await;
+        // The clients idle for longest were closed.
+        assert_eq!(server.ask(&pool, logins[MAX_IDLE + 3], 0).await, Ok(MAX_IDLE + 3));
+        assert_eq!(server.ask(&pool, logins[0], 0).await, Ok(MAX_IDLE + 4));
     }
 }

@@ -1,39 +1,39 @@
-//! Whether the Secrets that one server needs can be used.
+//! State of the Secrets for one server.
 
-/// What is known of the Secrets that one server needs.
+/// State of the Secrets for one server.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Credentials {
-    /// None is named.
+pub(crate) enum Credentials {
+    /// The spec names no Secret.
     NotNamed,
-    /// They are there, and what pods get of them has this hash.
+    /// All Secrets are usable.
     Found {
-        /// Of keys and values.
+        /// Hash of the keys and values that pods receive.
         hash: String,
     },
-    /// One is no use.
+    /// A Secret is unusable.
     Unusable(SecretProblem),
 }
 
-/// Why a Secret is no use.
+/// Why a Secret is unusable.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum SecretProblem {
-    /// It is not there.
+pub(crate) enum SecretProblem {
+    /// The Secret does not exist.
     Missing {
-        /// Its name.
+        /// Name of the Secret.
         secret: String,
     },
-    /// The operator may not read it.
+    /// The operator lacks permission to read the Secret.
     Forbidden {
-        /// Its name.
+        /// Name of the Secret.
         secret: String,
     },
-    /// It lacks a key.
+    /// The Secret lacks a key.
     KeyMissing {
-        /// Its name.
+        /// Name of the Secret.
         secret: String,
-        /// The key.
+        /// The missing key.
         key: String,
     },
-    /// What is in it is not what it should be, in words.
+    /// The content is invalid; the text says which key and why.
     Invalid(String),
 }

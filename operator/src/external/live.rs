@@ -6,7 +6,7 @@ use std::time::Duration;
 use retail_api::Pipeline;
 use retail_api::resource::Topic;
 use retail_connection::Removal;
-use retail_kafka::topic::{self, Ensured};
+use retail_kafka::topic::{self, Action, Executed};
 use retail_kafka::{KafkaAdmin, KafkaConnection, KafkaError, LogOffset};
 use retail_store::progress::{self, Progress};
 use retail_store::{Client, DatabaseConnection, DatabaseError, provision};
@@ -46,11 +46,16 @@ impl ExternalSystems for LiveSystems {
             });
             async { waiting.await.expect("a question does not panic") }
         };
-        self.brokers.ask(kafka, PartialEq::eq, make, look).await
+        self.brokers.request(kafka, PartialEq::eq, make, look).await
     }
 
-    async fn ensure_topic(&self, kafka: &KafkaConnection, topic: &Topic) -> Result<Ensured, KafkaError> {
-        topic::ensure(kafka, topic).await
+    async fn execute_topic_actions(
+        &self,
+        kafka: &KafkaConnection,
+        topic: &Topic,
+        actions: &[Action],
+    ) -> Result<Executed, KafkaError> {
+        topic::execute(kafka, topic, actions).await
     }
 
     async fn delete_topic(&self, kafka: &KafkaConnection, name: &str, id: &str) -> Result<Removal, KafkaError> {
@@ -67,7 +72,7 @@ impl ExternalSystems for LiveSystems {
             let seen = progress::look(database, &client, pipeline).await;
             (client, seen)
         };
-        self.databases.ask(database, DatabaseConnection::has_session_of, make, look).await
+        self.databases.request(database, DatabaseConnection::has_session_of, make, look).await
     }
 
     async fn apply_schema(&self, database: &DatabaseConnection, pipeline: &Pipeline) -> Result<(), DatabaseError> {

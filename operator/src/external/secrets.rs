@@ -1,4 +1,4 @@
-//! The Secrets that a pipeline names: asked for by name, each once, and what is in them as connections.
+//! The Secrets that a pipeline names: each is read once by name, and their content becomes connections.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,9 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 use retail_api::Pipeline;
-use retail_api::resource::{Database, Kafka, SecretKey, SecretName};
+use retail_api::resource::{
+    Credentials as SaslSecret, Database, DatabaseTls, Kafka, KafkaTls, Sasl, SecretKey, SecretName,
+};
 use retail_connection::Pem;
 use retail_kafka::KafkaConnection;
 use retail_runtime::login::{
@@ -20,19 +22,19 @@ use tokio::time::Instant;
 use crate::external::credentials::{Credentials, SecretProblem};
 use crate::resources::hash;
 
-/// The connections of a pipeline, each if what it needs is there. They hold passwords, and so are not part of the world,
-/// which can be printed.
+/// The connections of a pipeline; `None` while their Secrets are unusable. They hold passwords, and are therefore not part of the
+/// observed state, which can be printed.
 #[derive(Clone, Debug)]
-pub struct Connections {
-    /// To its Kafka.
-    pub kafka: Option<KafkaConnection>,
-    /// To its Postgres.
-    pub database: Option<DatabaseConnection>,
+pub(crate) struct Connections {
+    /// To Kafka.
+    pub(crate) kafka: Option<KafkaConnection>,
+    /// To Postgres.
+    pub(crate) database: Option<DatabaseConnection>,
 }
 
-/// The Secrets of a namespace that were asked for, by name.
+/// The Secrets of one pipeline, by name.
 #[derive(Default)]
-pub struct FetchedSecrets(BTreeMap<String, SecretLookup>);
+pub(crate) struct FetchedSecrets(BTreeMap<String, SecretLookup>);
 
 enum SecretLookup {
     Found(Arc<Secret>),
@@ -40,26 +42,26 @@ enum SecretLookup {
     Forbidden,
 }
 
-/// For how long a Secret that was asked for serves the other pipelines of its namespace, which mostly name the same.
+/// How long a Secret is reused for other pipelines of its namespace, which mostly name the same Secrets.
 const FRESH: Duration = Duration::from_secs(5);
 
-/// The Secrets that were asked for just now, by namespace and name. What was not there, or forbidden, is asked for again.
+/// Recently read Secrets, by namespace and name. Missing and forbidden ones are not cached.
 #[derive(Default)]
-pub struct SecretCache(Mutex<CachedSecrets>);
+pub(crate) struct SecretCache(Mutex<CachedSecrets>);
 
-/// When each was asked for, and what it was.
+/// Each Secret with the time of its request.
 type CachedSecrets = BTreeMap<(String, String), (Instant, Arc<Secret>)>;
 
 impl SecretCache {
-    /// One that is still fresh. Those that are not are forgotten.
+    /// A Secret younger than [`FRESH`]. Removes older ones.
     fn take(&self, namespace: &str, name: &str) -> Option<Arc<Secret>> {
         let mut secrets = self.lock();
-        secrets.retain(|_, (asked, _)| asked.elapsed() < FRESH);
+        secrets.retain(|_, (read_at, _)| read_at.elapsed() < FRESH);
         secrets.get(&(namespace.to_owned(), name.to_owned())).map(|(_, secret)| Arc::clone(secret))
     }
 
-    fn keep(&self, namespace: &str, name: &str, asked: Instant, secret: &Arc<Secret>) {
-        self.lock().insert((namespace.to_owned(), name.to_owned()), (asked, Arc::clone(secret)));
+    fn keep(&self, namespace: &str, name: &str, read_at: Instant, secret: &Arc<Secret>) {
+        self.lock().insert((namespace.to_owned(), name.to_owned()), (read_at, Arc::clone(secret)));
     }
 
     fn lock(&self) -> MutexGuard<'_, CachedSecrets> {
@@ -68,31 +70,31 @@ impl SecretCache {
 }
 
 impl std::fmt::Debug for SecretCache {
-    /// Without what is in them.
+    /// Names only, no content.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_set().entries(self.lock().keys()).finish()
     }
 }
 
-/// Asks for every Secret that the pipeline names, unless it was asked for just now.
-pub async fn read(
+/// Reads every Secret that the pipeline names from the cache or from the API server.
+pub(crate) async fn read(
     client: &Client,
-    recent: &SecretCache,
+    cache: &SecretCache,
     namespace: &str,
     pipeline: &Pipeline,
 ) -> Result<FetchedSecrets, kube::Error> {
     let api = Api::<Secret>::namespaced(client.clone(), namespace);
     let mut secrets = FetchedSecrets::default();
     for name in names(pipeline) {
-        if let Some(secret) = recent.take(namespace, name) {
+        if let Some(secret) = cache.take(namespace, name) {
             secrets.0.insert(name.to_owned(), SecretLookup::Found(secret));
             continue;
         }
-        let asked = Instant::now();
+        let read_at = Instant::now();
         let answer = match api.get_opt(name).await {
             Ok(Some(secret)) => {
                 let secret = Arc::new(secret);
-                recent.keep(namespace, name, asked, &secret);
+                cache.keep(namespace, name, read_at, &secret);
                 SecretLookup::Found(secret)
             }
             Ok(None) => SecretLookup::Missing,
@@ -105,11 +107,12 @@ pub async fn read(
 }
 
 fn names(pipeline: &Pipeline) -> BTreeSet<&str> {
-    let Pipeline { kafka, database, .. } = pipeline;
-    let sasl = kafka.sasl.iter().map(|sasl| &sasl.secret.name);
-    let kafka_tls = kafka.tls.iter().flat_map(|tls| in_tls(tls.ca_secret.as_ref(), tls.client_secret.as_ref()));
-    let login = database.secret.iter().map(|secret| &secret.name);
-    let database_tls = database.tls.iter().flat_map(|tls| in_tls(tls.ca_secret.as_ref(), tls.client_secret.as_ref()));
+    let Kafka { bootstrap_servers: _, tls, sasl } = &pipeline.kafka;
+    let sasl = sasl.iter().map(|sasl| &sasl.secret.name);
+    let kafka_tls = tls.iter().flat_map(|tls| in_tls(tls.ca_secret.as_ref(), tls.client_secret.as_ref()));
+    let Database { host: _, port: _, name: _, schema: _, secret, tls } = &pipeline.database;
+    let login = secret.iter().map(|secret| &secret.name);
+    let database_tls = tls.iter().flat_map(|tls| in_tls(tls.ca_secret.as_ref(), tls.client_secret.as_ref()));
     sasl.chain(kafka_tls).chain(login).chain(database_tls).map(String::as_str).collect()
 }
 
@@ -118,8 +121,8 @@ fn in_tls<'a>(ca: Option<&'a SecretKey>, client: Option<&'a SecretName>) -> impl
 }
 
 impl FetchedSecrets {
-    /// What is known of the Secrets for Kafka, and the connection if they suffice.
-    pub fn kafka(&self, pipeline: &Pipeline) -> (Credentials, Option<KafkaConnection>) {
+    /// State of the Secrets for Kafka, and the connection if they are usable.
+    pub(crate) fn kafka(&self, pipeline: &Pipeline) -> (Credentials, Option<KafkaConnection>) {
         let kafka = &pipeline.kafka;
         self.connection(|reader| {
             let login = reader.kafka(kafka)?;
@@ -133,8 +136,8 @@ impl FetchedSecrets {
         })
     }
 
-    /// The same for Postgres.
-    pub fn database(&self, pipeline: &Pipeline) -> (Credentials, Option<DatabaseConnection>) {
+    /// State of the Secrets for Postgres, and the connection if they are usable.
+    pub(crate) fn database(&self, pipeline: &Pipeline) -> (Credentials, Option<DatabaseConnection>) {
         self.connection(|reader| {
             let login = reader.database(&pipeline.database)?;
             login.connection(pipeline).map_err(|error| SecretProblem::Invalid(error.to_string()))
@@ -157,48 +160,50 @@ impl FetchedSecrets {
     }
 }
 
-/// Reads keys, and remembers which: they are what the pods get.
+/// Reads keys and records them: the pods receive the same keys.
 struct KeyReader<'a> {
     secrets: &'a FetchedSecrets,
-    /// Uid, key and value. The uid is there so that two Secrets that are equal do not look it in their hashes.
+    /// Uid, key and value. The uid keeps the hashes of two Secrets with equal content apart.
     used: Vec<[String; 3]>,
 }
 
 impl KeyReader<'_> {
     fn kafka(&mut self, kafka: &Kafka) -> Result<KafkaLogin, SecretProblem> {
         let mut login = KafkaLogin::default();
-        if let Some(sasl) = &kafka.sasl {
-            let secret = &sasl.secret;
-            login.username = self.optional(&secret.name, &secret.username_key)?;
-            login.password = Some(self.required(&secret.name, &secret.password_key)?);
-            login.jaas = self.optional(&secret.name, JAAS_KEY)?;
+        let Kafka { bootstrap_servers: _, tls, sasl } = kafka;
+        if let Some(Sasl { mechanism: _, secret }) = sasl {
+            let SaslSecret { name, username_key, password_key } = secret;
+            login.username = self.optional(name, username_key)?;
+            login.password = Some(self.required(name, password_key)?);
+            login.jaas = self.optional(name, JAAS_KEY)?;
         }
-        if let Some(tls) = &kafka.tls {
-            login.ca = self.ca(tls.ca_secret.as_ref())?;
-            (login.certificate, login.key) = self.client(tls.client_secret.as_ref(), &KAFKA_CLIENT_KEYS)?;
+        if let Some(KafkaTls { ca_secret, client_secret }) = tls {
+            login.ca = self.ca(ca_secret.as_ref())?;
+            (login.certificate, login.key) = self.client(client_secret.as_ref(), &KAFKA_CLIENT_KEYS)?;
         }
         Ok(login)
     }
 
     fn database(&mut self, database: &Database) -> Result<DatabaseLogin, SecretProblem> {
         let mut login = DatabaseLogin::default();
-        if let Some(secret) = &database.secret {
+        let Database { host: _, port: _, name: _, schema: _, secret, tls } = database;
+        if let Some(secret) = secret {
             if let Some(key) = &secret.uri_key {
                 login.url = Some(self.required(&secret.name, key)?);
             } else {
                 let (username, password) = login_keys(secret);
                 login.user = Some(self.required(&secret.name, username)?);
-                let has_certificate = database.tls.as_ref().is_some_and(|tls| tls.client_secret.is_some());
+                let has_certificate = tls.as_ref().is_some_and(|tls| tls.client_secret.is_some());
                 login.password = match self.optional(&secret.name, password)? {
-                    // Postgres may take the certificate for it.
+                    // With a client certificate, Postgres may not need a password.
                     None if !has_certificate => return Err(missing(&secret.name, password)),
                     found => found,
                 };
             }
         }
-        if let Some(tls) = &database.tls {
-            login.ca = self.ca(tls.ca_secret.as_ref())?;
-            (login.certificate, login.key) = self.client(tls.client_secret.as_ref(), &DATABASE_CLIENT_KEYS)?;
+        if let Some(DatabaseTls { mode: _, ca_secret, client_secret }) = tls {
+            login.ca = self.ca(ca_secret.as_ref())?;
+            (login.certificate, login.key) = self.client(client_secret.as_ref(), &DATABASE_CLIENT_KEYS)?;
         }
         Ok(login)
     }
@@ -207,7 +212,7 @@ impl KeyReader<'_> {
         named.map(|SecretKey { name, key }| self.required(name, key).map(|text| pem(name, key, text))).transpose()
     }
 
-    /// The first pair of keys that is there; if none is, the first is missing.
+    /// The first complete pair of keys. Without any, the first pair is reported as missing.
     fn client(
         &mut self,
         named: Option<&SecretName>,
@@ -235,7 +240,7 @@ impl KeyReader<'_> {
         };
         let Some(ByteString(bytes)) = secret.data.as_ref().and_then(|data| data.get(key)) else { return Ok(None) };
         let Ok(text) = String::from_utf8(bytes.clone()) else {
-            return Err(SecretProblem::Invalid(format!("key {key} of Secret {name} is not text")));
+            return Err(SecretProblem::Invalid(format!("key {key} of Secret {name} is not UTF-8 text")));
         };
         let uid = secret.metadata.uid.clone().unwrap_or_default();
         self.used.push([uid, key.to_owned(), text.clone()]);

@@ -5,7 +5,7 @@ use std::future::Future;
 use retail_api::Pipeline;
 use retail_api::resource::Topic;
 use retail_connection::Removal;
-use retail_kafka::topic::{self, Ensured};
+use retail_kafka::topic::{self, Action, Executed};
 use retail_kafka::{KafkaConnection, KafkaError};
 use retail_store::progress::Progress;
 use retail_store::{DatabaseConnection, DatabaseError};
@@ -28,12 +28,13 @@ pub trait ExternalSystems: Clone + Send + Sync + 'static {
         topic: &Topic,
     ) -> impl Future<Output = Result<Option<ObservedTopic>, KafkaError>> + Send;
 
-    /// Makes the topic, or adds the partitions that it lacks.
-    fn ensure_topic(
+    /// Executes the actions of a plan on a topic and returns the topic afterwards.
+    fn execute_topic_actions(
         &self,
         kafka: &KafkaConnection,
         topic: &Topic,
-    ) -> impl Future<Output = Result<Ensured, KafkaError>> + Send;
+        actions: &[Action],
+    ) -> impl Future<Output = Result<Executed, KafkaError>> + Send;
 
     /// Deletes the topic, if it has that id.
     fn delete_topic(

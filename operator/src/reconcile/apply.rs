@@ -6,7 +6,7 @@
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::{Api, Client};
 use retail_api::Pipeline;
-use retail_kafka::topic::{Action, Ensured};
+use retail_kafka::topic::{Action, Executed};
 use serde_json::{Value, json};
 
 use crate::external::secrets::Connections;
@@ -79,15 +79,15 @@ impl<O: ExternalSystems> Applier<'_, O> {
         let Some((pipeline, Connections { kafka, database })) = self.pipeline else { return };
         let missing = |what| format!("there are no credentials for {what}: a Secret is missing or cannot be used");
         match step {
-            Step::Topic { .. } => {
+            Step::Topic { name: _, actions } => {
                 let Some(kafka) = kafka else { return };
-                let ensured = self.external.ensure_topic(kafka, &pipeline.topic).await;
-                if let Ok(Ensured { description, actions, .. }) = &ensured
+                let executed = self.external.execute_topic_actions(kafka, &pipeline.topic, actions).await;
+                if let Ok(Executed { description, actions }) = &executed
                     && actions.contains(&Action::Create)
                 {
                     self.cache.record_created_topic(&self.meta.uid, &description.id);
                 }
-                result.topic = Some(ensured);
+                result.topic = Some(executed);
             }
             Step::Schema { .. } => {
                 if let Some(database) = database {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use retail_connection::Removal;
 use retail_kafka::KafkaError;
-use retail_kafka::topic::Ensured;
+use retail_kafka::topic::Executed;
 use retail_store::DatabaseError;
 use serde_json::Value;
 
@@ -15,7 +15,7 @@ use crate::resources::names::Child;
 #[derive(Clone, PartialEq, Default, Debug)]
 pub struct ApplyResult {
     /// What became of the topic, if anything was to be done.
-    pub topic: Option<Result<Ensured, KafkaError>>,
+    pub topic: Option<Result<Executed, KafkaError>>,
     /// The same of the schema.
     pub schema: Option<Result<(), DatabaseError>>,
     /// What the API server answered for each object that was declared.

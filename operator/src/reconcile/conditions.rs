@@ -3,7 +3,6 @@
 
 use retail_connection::ErrorKind;
 use retail_kafka::KafkaError;
-use retail_kafka::topic::{self, Difference};
 use retail_store::DatabaseError;
 use serde_json::Value;
 
@@ -215,7 +214,8 @@ fn topic(pass: &Pass<'_>, valid: &Valid) -> ConditionDraft {
     if let Some(problem) = &pass.plan.topic_problem {
         return ConditionDraft::new(condition_type, ConditionStatus::False, Reason::TopicReplaced, problem.clone());
     }
-    let there = |partitions: i32, differences: &[Difference]| {
+    let there = |partitions: i32| {
+        let differences = &pass.plan.topic_differences;
         let mut message = format!("topic \"{}\" is there, with {partitions} partitions", declared.name);
         if differences.is_empty() {
             return ConditionDraft::new(condition_type, ConditionStatus::True, Reason::UpToDate, message);
@@ -225,11 +225,17 @@ fn topic(pass: &Pass<'_>, valid: &Valid) -> ConditionDraft {
         ConditionDraft::new(condition_type, ConditionStatus::True, Reason::TopicDiffers, message)
     };
     match (&pass.result.topic, &pass.observed.topic) {
-        (Some(Ok(ensured)), _) => there(ensured.description.partitions, &ensured.differences),
+        // Differences were computed from the topic before another client changed it.
+        (Some(Ok(executed)), _) if executed.actions != pass.plan.topic_actions() => ConditionDraft::new(
+            condition_type,
+            ConditionStatus::Unknown,
+            Reason::DependencyNotReady,
+            "another client changed the topic at the same time; the operator checks it again",
+        ),
+        (Some(Ok(executed)), _) => there(executed.description.partitions),
         (Some(Err(error)), _) | (None, Observation::Failed(error)) => failed_topic(error),
         (None, Observation::Observed(Some(seen))) => {
-            let (_, differences) = topic::plan(declared, Some(&seen.topic));
-            there(seen.topic.description.partitions, &differences)
+            there(seen.topic.description.partitions)
         }
         (None, Observation::NotRequested) => {
             ConditionDraft::new(condition_type, ConditionStatus::Unknown, Reason::DependencyNotReady, NO_CREDENTIALS)

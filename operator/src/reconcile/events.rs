@@ -26,9 +26,9 @@ pub fn action_events(plan: &Plan, result: &ApplyResult) -> Vec<EventRecord> {
     let mut note = |is_warning, reason: &str, text: String| {
         notes.push(EventRecord { is_warning, reason: reason.to_owned(), text });
     };
-    if let Some(Ok(ensured)) = &result.topic {
-        let partitions = ensured.description.partitions;
-        for action in &ensured.actions {
+    if let Some(Ok(executed)) = &result.topic {
+        let partitions = executed.description.partitions;
+        for action in &executed.actions {
             match action {
                 Action::Create => note(false, "TopicCreated", format!("made the topic, with {partitions} partitions")),
                 Action::Grow { from, to } => {

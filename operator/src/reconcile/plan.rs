@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use retail_kafka::topic;
+
 use crate::reconcile::step::Step;
 use crate::resources::names::Child;
 
@@ -16,6 +18,8 @@ pub struct Plan {
     pub processors: ReplicaCount,
     /// How many producers run.
     pub producers: i32,
+    /// Differences of the topic from its declaration that no action removes.
+    pub topic_differences: Vec<topic::Difference>,
     /// What is wrong with the topic, where doing something about it would lose data.
     pub topic_problem: Option<String>,
     /// Why the deletion cannot go on.
@@ -34,6 +38,15 @@ pub struct ReplicaCount {
 }
 
 impl Plan {
+    /// The planned actions on the topic.
+    pub(crate) fn topic_actions(&self) -> &[topic::Action] {
+        let actions = |step| match step {
+            &Step::Topic { ref actions, .. } => Some(actions.as_slice()),
+            _ => None,
+        };
+        self.steps.iter().find_map(actions).unwrap_or_default()
+    }
+
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()

@@ -24,12 +24,14 @@ pub fn plan(meta: &PipelineMeta, valid: &Valid, observed: &ObservedState, settin
     plan.producers =
         valid.pipeline.producer.as_ref().filter(|_| !valid.suspend).map_or(0, |producer| producer.replicas);
     plan.steps.extend(finalizer(meta, valid));
-    let (topic, topic_problem) = topic(meta, valid, observed);
-    let name = valid.pipeline.topic.name.clone();
-    if !topic.is_empty() {
-        plan.steps.push(Step::Topic { name, actions: topic });
+    match topic(meta, valid, observed) {
+        Ok((actions, differences)) => {
+            let name = valid.pipeline.topic.name.clone();
+            plan.steps.extend((!actions.is_empty()).then_some(Step::Topic { name, actions }));
+            plan.topic_differences = differences;
+        }
+        Err(problem) => plan.topic_problem = Some(problem),
     }
-    plan.topic_problem = topic_problem;
     if matches!(observed.schema, Observation::Observed(None)) {
         plan.steps.push(Step::Schema { name: valid.pipeline.schema.clone() });
     }
@@ -96,29 +98,28 @@ fn processors(meta: &PipelineMeta, valid: &Valid, observed: &ObservedState) -> R
     ReplicaCount { requested, running: if valid.suspend { 0 } else { requested.min(usable) }, usable }
 }
 
-/// What to do about the topic, or what is wrong with it.
-fn topic(meta: &PipelineMeta, valid: &Valid, observed: &ObservedState) -> (Vec<topic::Action>, Option<String>) {
-    let Observation::Observed(seen) = &observed.topic else { return (Vec::new(), None) };
+/// Actions on the topic and the differences that they leave, or the problem that an action would make worse.
+fn topic(
+    meta: &PipelineMeta,
+    valid: &Valid,
+    observed: &ObservedState,
+) -> Result<(Vec<topic::Action>, Vec<topic::Difference>), String> {
+    let Observation::Observed(topic) = &observed.topic else { return Ok((Vec::new(), Vec::new())) };
+    let topic = topic.as_ref().map(|topic| &topic.topic);
     let declared = &valid.pipeline.topic;
     let name = &declared.name;
     let recorded = meta.recorded.topic.as_ref().map(|topic| &topic.id);
-    match (recorded, seen) {
-        (Some(id), None) => {
-            let problem = format!(
-                "topic \"{name}\" with id {id} is gone, and the offsets in Postgres are about it: bring it back, or make a \
-                 new pipeline with another database.schema"
-            );
-            (Vec::new(), Some(problem))
-        }
-        (Some(id), Some(seen)) if *id != seen.topic.description.id => {
-            let is = &seen.topic.description.id;
-            let problem = format!(
-                "topic \"{name}\" was deleted and made again: its id is {is}, and the offsets in Postgres are about {id}: \
-                 make a new pipeline with another database.schema"
-            );
-            (Vec::new(), Some(problem))
-        }
-        (_, seen) => (topic::plan(declared, seen.as_ref().map(|seen| &seen.topic)).0, None),
+    match (recorded, topic) {
+        (Some(id), None) => Err(format!(
+            "topic \"{name}\" with id {id} does not exist, and the offsets in Postgres belong to it: restore the topic, or \
+             create a new pipeline with another database.schema"
+        )),
+        (Some(id), Some(topic)) if *id != topic.description.id => Err(format!(
+            "topic \"{name}\" was deleted and recreated: its id is {}, and the offsets in Postgres belong to id {id}: create \
+             a new pipeline with another database.schema",
+            topic.description.id
+        )),
+        (_, topic) => Ok(topic::plan(declared, topic)),
     }
 }
 

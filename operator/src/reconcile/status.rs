@@ -54,7 +54,7 @@ fn topic(pass: &Pass<'_>) -> Option<TopicStatus> {
     let Pass { meta, observed, result, created_topic, .. } = *pass;
     let recorded = meta.recorded.topic.as_ref();
     let description = match (&result.topic, &observed.topic) {
-        (Some(Ok(ensured)), _) => &ensured.description,
+        (Some(Ok(executed)), _) => &executed.description,
         (_, Observation::Observed(Some(seen))) => &seen.topic.description,
         _ => return recorded.cloned(),
     };

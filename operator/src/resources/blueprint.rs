@@ -1,27 +1,27 @@
-//! What the objects of a pipeline are made from.
+//! Input of the declared objects, and the constants that they share.
 
 use retail_api::Pipeline;
 
 use crate::settings::Settings;
 
-/// Pods run as this user; the image is made for it.
+/// User of the pods; the image is built for this user.
 pub(super) const USER: i64 = 65532;
 
-/// Where the processor serves probes and metrics.
+/// Port of the processor's probes and metrics.
 pub(super) const PORT: i32 = 8080;
 
-/// What the children are made from.
+/// Input of the declared objects.
 #[derive(Clone, Copy, Debug)]
-pub struct Blueprint<'a> {
-    /// The pipeline, checked.
-    pub pipeline: &'a Pipeline,
-    /// Number of processors that run.
-    pub processors: i32,
-    /// Number of producers that run.
-    pub producers: i32,
-    /// The operator's settings.
-    pub settings: &'a Settings,
+pub(crate) struct Blueprint<'a> {
+    /// The validated pipeline.
+    pub(crate) pipeline: &'a Pipeline,
+    /// Replicas of the processor.
+    pub(crate) processors: i32,
+    /// Replicas of the producer.
+    pub(crate) producers: i32,
+    /// Settings of the operator.
+    pub(crate) settings: &'a Settings,
 }
 
-/// Where the ConfigMap and Secrets are mounted.
+/// Directory of the mounted ConfigMap and Secrets.
 pub(super) const DIRECTORY: &str = "/etc/retail";

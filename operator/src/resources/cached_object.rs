@@ -1,4 +1,4 @@
-//! Objects as the watches keep them: as text.
+//! Child objects as the watches cache them: as JSON text.
 
 use std::borrow::Cow;
 
@@ -15,19 +15,19 @@ use crate::resources::json_text::JsonText;
 /// An object of any kind.
 #[derive(Clone, Debug)]
 pub struct CachedObject {
-    /// What the watches need to know of it: who it is, and whose.
+    /// The metadata that the watches need: identity and owner.
     metadata: ObjectMeta,
-    /// All of it, but for who manages which field.
+    /// The whole object except managedFields.
     text: JsonText,
 }
 
 impl CachedObject {
-    /// The object.
+    /// The object as JSON.
     pub fn text(&self) -> &JsonText {
         &self.text
     }
 
-    /// The uid of the object that it belongs to.
+    /// Uid of the controlling owner.
     pub fn owner(&self) -> Option<&str> {
         let mut owners = self.metadata.owner_references.iter().flatten();
         Some(&owners.find(|owner| owner.controller == Some(true))?.uid)

@@ -1,15 +1,16 @@
-//! The ConfigMap: for each program a pipeline.yaml with what it reads, and nothing else. So the hash of the file changes
-//! exactly when the program would do something else, and only then are its pods replaced.
+//! The ConfigMap: for each program a pipeline.yaml with only the fields that it reads. The hash of a file therefore changes
+//! exactly when the behavior of its program changes, and only then are its pods replaced.
 
 use kube::Resource;
 use retail_api::Pipeline;
-use retail_api::resource::{LateEvents, Producer, RetailPipeline, WhenIdle};
+use retail_api::resource::{Database, LateEvents, Processor, Producer, RetailPipeline, Topic, WhenIdle};
+use retail_engine::Rules;
 use serde_json::{Map, Value, json};
 
-/// The key of the processor's file.
+/// Key of the processor's file.
 pub(super) const PROCESSOR_FILE: &str = "processor.yaml";
 
-/// The key of the producer's file.
+/// Key of the producer's file.
 pub(super) const PRODUCER_FILE: &str = "producer.yaml";
 
 pub(super) fn config_map(pipeline: &Pipeline) -> Value {
@@ -21,24 +22,40 @@ pub(super) fn config_map(pipeline: &Pipeline) -> Value {
     json!({"data": files})
 }
 
-/// What the processor reads.
+/// The pipeline.yaml of the processor.
 pub fn processor_file(pipeline: &Pipeline) -> String {
-    let Pipeline { kafka, topic, idle_timeout, when_idle, trigger, late_events, schema, print_rows, .. } = pipeline;
-    let rules = pipeline.rules;
+    let Pipeline {
+        name: _,
+        namespace: _,
+        uid: _,
+        kafka,
+        topic,
+        rules: Rules { window, delay, max_future },
+        idle_timeout,
+        when_idle,
+        trigger,
+        late_events,
+        database,
+        schema: _,
+        producer: _,
+        processor: Processor { replicas: _, resources: _ },
+        print_rows,
+    } = pipeline;
+    let Topic { name, partitions: _, replication_factor: _, config: _ } = topic;
     let mut spec = json!({
         "kafka": kafka,
-        "topic": {"name": topic.name},
-        "window": duration(rules.window.as_micros()),
+        "topic": {"name": name},
+        "window": duration(window.as_micros()),
         "watermark": {
-            "delay": duration(rules.delay.as_micros()),
+            "delay": duration(delay.as_micros()),
             "idleTimeout": duration(micros(*idle_timeout)),
-            "maxFuture": duration(rules.max_future.as_micros()),
+            "maxFuture": duration(max_future.as_micros()),
         },
         "trigger": duration(micros(*trigger)),
-        "database": database(pipeline, schema),
+        "database": database_fields(pipeline),
         "printRows": print_rows,
     });
-    if let Some(tls) = &pipeline.database.tls {
+    if let Some(tls) = &database.tls {
         spec["database"]["tls"] = json!(tls);
     }
     if *when_idle != WhenIdle::default() {
@@ -50,25 +67,42 @@ pub fn processor_file(pipeline: &Pipeline) -> String {
     file(pipeline, &spec)
 }
 
-/// What the producer reads. Of the window and the delay it makes purchases that are too late.
+/// The pipeline.yaml of the producer, which generates late purchases from window and delay.
 pub fn producer_file(pipeline: &Pipeline, producer: &Producer) -> String {
     let Producer { enabled: _, replicas: _, events_per_second, seed, speed, faults, resources: _ } = producer;
-    let rules = pipeline.rules;
+    let Pipeline {
+        name: _,
+        namespace: _,
+        uid: _,
+        kafka,
+        topic: Topic { name, partitions: _, replication_factor: _, config: _ },
+        rules: Rules { window, delay, max_future: _ },
+        idle_timeout: _,
+        when_idle: _,
+        trigger: _,
+        late_events: _,
+        database: _,
+        schema: _,
+        producer: _,
+        processor: _,
+        print_rows: _,
+    } = pipeline;
     let spec = json!({
-        "kafka": pipeline.kafka,
-        "topic": {"name": pipeline.topic.name},
-        "window": duration(rules.window.as_micros()),
-        "watermark": {"delay": duration(rules.delay.as_micros())},
-        "database": database(pipeline, &pipeline.schema),
+        "kafka": kafka,
+        "topic": {"name": name},
+        "window": duration(window.as_micros()),
+        "watermark": {"delay": duration(delay.as_micros())},
+        "database": database_fields(pipeline),
         "producer": {"eventsPerSecond": events_per_second, "seed": seed, "speed": speed, "faults": faults},
     });
     file(pipeline, &spec)
 }
 
-/// Without the Secret, which pods get as environment.
-fn database(pipeline: &Pipeline, schema: &str) -> Value {
-    let database = &pipeline.database;
-    json!({"host": database.host, "port": database.port, "name": database.name, "schema": schema})
+/// Without the Secret: pods receive it as environment variables and files.
+fn database_fields(pipeline: &Pipeline) -> Value {
+    // TLS is added for the processor only; the schema's name may come from the pipeline's.
+    let Database { host, port, name, schema: _, secret: _, tls: _ } = &pipeline.database;
+    json!({"host": host, "port": port, "name": name, "schema": pipeline.schema})
 }
 
 fn file(pipeline: &Pipeline, spec: &Value) -> String {
@@ -78,10 +112,10 @@ fn file(pipeline: &Pipeline, spec: &Value) -> String {
         "metadata": {"name": pipeline.name, "namespace": pipeline.namespace, "uid": pipeline.uid},
         "spec": spec,
     });
-    serde_saphyr::to_string(&file).expect("a pipeline is plain data")
+    serde_saphyr::to_string(&file).expect("a pipeline serializes")
 }
 
-/// The one way in which we write a length of time, however it was declared: 60m is 1h, and restarts nobody.
+/// The canonical form of a duration: a change from 60m to 1h restarts no pod.
 fn duration(micros: i64) -> String {
     let millis = micros / 1000;
     match millis {
@@ -89,13 +123,13 @@ fn duration(micros: i64) -> String {
         _ if millis % 3_600_000 == 0 => format!("{}h", millis / 3_600_000),
         _ if millis % 60_000 == 0 => format!("{}m", millis / 60_000),
         _ if millis % 1000 == 0 => format!("{}s", millis / 1000),
-        // The schema takes at most six digits a unit.
+        // The CRD allows at most six digits per unit.
         _ => format!("{}s{}ms", millis / 1000, millis % 1000),
     }
 }
 
 fn micros(duration: std::time::Duration) -> i64 {
-    i64::try_from(duration.as_micros()).expect("the schema bounds every duration")
+    i64::try_from(duration.as_micros()).expect("the CRD bounds every duration")
 }
 
 #[cfg(test)]
@@ -103,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_duration_is_written_in_one_way() {
+    fn duration_has_one_canonical_form() {
         let written = [0, 500, 1500, 1000, 60_000, 90_000, 3_600_000, 86_400_000].map(|millis| duration(millis * 1000));
         assert_eq!(written, ["0s", "0s500ms", "1s500ms", "1s", "1m", "90s", "1h", "24h"]);
     }

@@ -1,5 +1,4 @@
-//! The objects that a pipeline has in the cluster, as they are declared: server-side-apply objects with all that the
-//! operator decides, and nothing that it leaves to others.
+//! The declared objects of a pipeline, for server-side apply: all fields that the operator decides, and no other.
 
 use kube::Resource;
 use retail_api::Pipeline;
@@ -11,9 +10,9 @@ use crate::resources::names::{Child, DECLARED_HASH, MANAGED_BY, selector};
 use crate::resources::{config_files, deployments, hash, metrics_service};
 
 impl Blueprint<'_> {
-    /// The object that is declared for a child, or nothing if there shall be none. `secret_hashes` are annotations of its
-    /// pods, which are replaced when a Secret changes.
-    pub fn declare(&self, child: Child, secret_hashes: &[(&'static str, &str)]) -> Option<Value> {
+    /// The declaration of a child, or `None` if the pipeline has no such child. `secret_hashes` become annotations of its pods, so
+    /// that a changed Secret replaces them.
+    pub(crate) fn declare(&self, child: Child, secret_hashes: &[(&'static str, &str)]) -> Option<Value> {
         let object = match child {
             Child::ConfigMap => config_files::config_map(self.pipeline),
             Child::ServiceAccount => json!({"automountServiceAccountToken": false}),
@@ -29,7 +28,7 @@ impl Blueprint<'_> {
 
 fn disruption_budget(pipeline: &Pipeline) -> Value {
     let selector = selector(&pipeline.name, Child::DisruptionBudget.component());
-    // A pod that is not ready protects nothing, and must not keep a node from being drained.
+    // An unready pod must not block the drain of a node.
     json!({"spec": {
         "maxUnavailable": 1,
         "selector": {"matchLabels": selector},
@@ -37,7 +36,7 @@ fn disruption_budget(pipeline: &Pipeline) -> Value {
     }})
 }
 
-/// Adds what all children have: names, labels, the owner, and the hash of the rest.
+/// Adds the fields that all children have: name, labels, owner, and the hash of everything else.
 fn with_head(child: Child, pipeline: &Pipeline, mut object: Value) -> Value {
     let mut labels = json!(selector(&pipeline.name, child.component()));
     labels[MANAGED_BY.0] = json!(MANAGED_BY.1);
@@ -47,7 +46,7 @@ fn with_head(child: Child, pipeline: &Pipeline, mut object: Value) -> Value {
         "name": child.name(&pipeline.name),
         "namespace": pipeline.namespace,
         "labels": labels,
-        // Without blockOwnerDeletion, which would ask for one more right on some clusters.
+        // Without blockOwnerDeletion, which requires another permission on some clusters.
         "ownerReferences": [{
             "apiVersion": RetailPipeline::api_version(&()),
             "kind": RetailPipeline::kind(&()),

@@ -12,7 +12,7 @@ use super::pod_secrets::PodSecrets;
 use crate::resources::hash;
 use crate::resources::names::{CONFIG_HASH, Child, selector};
 
-/// A processor commits and leaves its group in this time; a statement that is under way may take that long.
+/// Time for a processor to commit and leave its group; a running statement may take this long.
 const GRACE_SECONDS: i64 = 60;
 
 pub(super) fn processor(blueprint: &Blueprint<'_>, secret_hashes: &[(&'static str, &str)]) -> Value {
@@ -22,7 +22,7 @@ pub(super) fn processor(blueprint: &Blueprint<'_>, secret_hashes: &[(&'static st
     let mut container = container(blueprint, "processor", PROCESSOR_FILE, &pipeline.processor.resources);
     container["args"] = json!(["-f", format!("{DIRECTORY}/{PROCESSOR_FILE}"), "--http", format!("0.0.0.0:{PORT}")]);
     container["ports"] = json!([{"name": "http", "containerPort": PORT, "protocol": "TCP"}]);
-    // Alive is the process. Neither Kafka nor Postgres away makes a restart useful.
+    // Liveness covers the process only: a restart does not help while Kafka or Postgres is unreachable.
     container["livenessProbe"] = json!({"httpGet": {"path": "/livez", "port": "http"}, "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 6});
     container["readinessProbe"] =
         json!({"httpGet": {"path": "/readyz", "port": "http"}, "periodSeconds": 5, "timeoutSeconds": 5});
@@ -30,7 +30,7 @@ pub(super) fn processor(blueprint: &Blueprint<'_>, secret_hashes: &[(&'static st
     deployment(blueprint, Child::Processor, blueprint.processors, container, secrets, &annotations)
 }
 
-/// The producer has nothing to say but its log, and so no probes: it runs, or it has ended and is started again.
+/// Without probes: the producer serves no HTTP. It runs, or it has ended and Kubernetes restarts it.
 pub(super) fn producer(blueprint: &Blueprint<'_>, secret_hashes: &[(&'static str, &str)]) -> Option<Value> {
     let producer = blueprint.pipeline.producer.as_ref()?;
     let file = producer_file(blueprint.pipeline, producer);
@@ -41,7 +41,7 @@ pub(super) fn producer(blueprint: &Blueprint<'_>, secret_hashes: &[(&'static str
     Some(deployment(blueprint, Child::Producer, blueprint.producers, container, secrets, &annotations))
 }
 
-/// Pods are replaced when what they read changes.
+/// Annotations with the hashes of a pod's inputs: a changed input replaces the pod.
 fn annotations(file: &str, secret_hashes: &[(&'static str, &str)]) -> BTreeMap<&'static str, String> {
     let config = (CONFIG_HASH, hash::of([file.as_bytes()]));
     secret_hashes.iter().map(|(name, hash)| (*name, (*hash).to_owned())).chain([config]).collect()
@@ -59,7 +59,8 @@ fn container(blueprint: &Blueprint<'_>, program: &str, file: &str, resources: &R
         },
         "volumeMounts": [{"name": "pipeline", "mountPath": format!("{DIRECTORY}/{file}"), "subPath": file, "readOnly": true}],
     });
-    let amounts = [("requests", &resources.requests), ("limits", &resources.limits)];
+    let Resources { requests, limits } = resources;
+    let amounts = [("requests", requests), ("limits", limits)];
     let declared: Map<String, Value> = amounts
         .into_iter()
         .filter(|(_, amounts)| !amounts.is_empty())
@@ -71,7 +72,7 @@ fn container(blueprint: &Blueprint<'_>, program: &str, file: &str, resources: &R
     container
 }
 
-/// The API server keeps an amount as text, also where it was declared as a number.
+/// As text: the API server stores a quantity as text even if it was declared as a number.
 fn quantities(amounts: &BTreeMap<String, IntOrString>) -> Value {
     let text = |amount: &IntOrString| match amount {
         IntOrString::Int(number) => number.to_string(),
@@ -94,7 +95,7 @@ fn deployment(
     if !secrets.env.is_empty() {
         container["env"] = Value::Array(secrets.env);
     }
-    container["volumeMounts"].as_array_mut().expect("every container has the file").extend(secrets.mounts);
+    container["volumeMounts"].as_array_mut().expect("every container mounts its file").extend(secrets.mounts);
     let selector = selector(name, child.component());
     let pod = json!({
         "serviceAccountName": Child::ServiceAccount.name(name),

@@ -1,11 +1,11 @@
-//! Hashes of what was declared, short enough for an annotation.
+//! Hashes of declarations, short enough for an annotation.
 
 use ring::digest::{Context, SHA256};
 
-/// 64 bits in hexadecimal: nobody searches for collisions with his own pipeline.
+/// 64 bits in hexadecimal: enough to detect changes; an owner has no use for a collision in their own pipeline.
 const LENGTH: usize = 8;
 
-/// The hash of some texts, one after the other. Where one ends counts: ("a", "b") is not ("ab", "").
+/// The hash of a sequence of texts. Boundaries count: ("a", "b") differs from ("ab", "").
 pub(crate) fn of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
     let mut context = Context::new(&SHA256);
     for part in parts {

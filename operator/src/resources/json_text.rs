@@ -1,5 +1,5 @@
-//! Values as JSON text. A thousand pipelines and their six thousand objects would be ten times as large as trees in memory, and
-//! are needed as such only when something has changed.
+//! JSON values as text. As parsed trees, a thousand pipelines and their six thousand objects would use ten times the memory;
+//! they are parsed only after a change.
 
 use std::sync::Arc;
 
@@ -12,14 +12,14 @@ use serde_json::Value;
 pub struct JsonText(Arc<str>);
 
 impl JsonText {
-    /// The value, as what it is read for.
+    /// The value, deserialized.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_str(&self.0)
     }
 
-    /// The value.
+    /// The value as a tree.
     pub fn value(&self) -> Value {
-        self.read().expect("it came in JSON")
+        self.read().expect("the text was written as JSON")
     }
 }
 

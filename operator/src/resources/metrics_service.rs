@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::blueprint::PORT;
 use crate::resources::names::{Child, selector};
 
-/// Without an address of its own: whoever collects metrics wants each pod, also those that are not ready.
+/// Headless: a metrics collector needs the address of each pod, including unready ones.
 pub(super) fn metrics_service(pipeline: &Pipeline) -> Value {
     json!({"spec": {
         "clusterIP": "None",

@@ -1,16 +1,16 @@
-//! How pods get what is in the Secrets: passwords as environment variables, which is how the programs read them everywhere,
-//! certificates and keys as files; of each Secret only the keys that are needed.
+//! Secrets in pods: passwords as environment variables, certificates and keys as files. Pods receive only the keys that they
+//! need.
 
-use retail_api::resource::{Database, Kafka, SecretKey, SecretName};
+use retail_api::resource::{Credentials, Database, DatabaseTls, Kafka, KafkaTls, Sasl, SecretKey, SecretName};
 use retail_runtime::login::{DATABASE_CLIENT_KEYS, JAAS_KEY, KAFKA_CLIENT_KEYS, login_keys};
 use serde_json::{Value, json};
 
 use super::blueprint::DIRECTORY;
 
-/// What is added to a pod.
+/// Additions to a pod.
 #[derive(Default)]
 pub(super) struct PodSecrets {
-    /// Variables of its container.
+    /// Environment variables of its container.
     pub(super) env: Vec<Value>,
     /// Mounts of its container.
     pub(super) mounts: Vec<Value>,
@@ -19,19 +19,20 @@ pub(super) struct PodSecrets {
 }
 
 impl PodSecrets {
-    /// What a program needs to reach Kafka.
+    /// Credentials for Kafka.
     pub(super) fn kafka(mut self, kafka: &Kafka) -> Self {
-        if let Some(sasl) = &kafka.sasl {
-            let secret = &sasl.secret;
-            // Strimzi's Secret has the user name in the log-in for Java only.
-            self.variable("RETAIL_KAFKA_USERNAME", &secret.name, &secret.username_key, true);
-            self.variable("RETAIL_KAFKA_PASSWORD", &secret.name, &secret.password_key, false);
-            self.variable("RETAIL_KAFKA_JAAS_CONFIG", &secret.name, JAAS_KEY, true);
+        let Kafka { bootstrap_servers: _, tls, sasl } = kafka;
+        if let Some(Sasl { mechanism: _, secret }) = sasl {
+            let Credentials { name, username_key, password_key } = secret;
+            // Strimzi's Secret contains the user name only in its JAAS configuration.
+            self.variable("RETAIL_KAFKA_USERNAME", name, username_key, true);
+            self.variable("RETAIL_KAFKA_PASSWORD", name, password_key, false);
+            self.variable("RETAIL_KAFKA_JAAS_CONFIG", name, JAAS_KEY, true);
         }
-        if let Some(tls) = &kafka.tls {
-            self.ca("kafka-ca", tls.ca_secret.as_ref(), "RETAIL_KAFKA_CA");
-            // The program looks which of the pairs is there.
-            let directory = self.client("kafka-client", tls.client_secret.as_ref(), &KAFKA_CLIENT_KEYS);
+        if let Some(KafkaTls { ca_secret, client_secret }) = tls {
+            self.ca("kafka-ca", ca_secret.as_ref(), "RETAIL_KAFKA_CA");
+            // The program uses the pair that exists.
+            let directory = self.client("kafka-client", client_secret.as_ref(), &KAFKA_CLIENT_KEYS);
             if let Some(directory) = directory {
                 self.env.push(json!({"name": "RETAIL_KAFKA_CERTIFICATE", "value": directory}));
                 self.env.push(json!({"name": "RETAIL_KAFKA_KEY", "value": directory}));
@@ -40,10 +41,11 @@ impl PodSecrets {
         self
     }
 
-    /// What a program needs to reach Postgres.
+    /// Credentials for Postgres.
     pub(super) fn database(mut self, database: &Database) -> Self {
-        let client = database.tls.as_ref().and_then(|tls| tls.client_secret.as_ref());
-        if let Some(secret) = &database.secret {
+        let Database { host: _, port: _, name: _, schema: _, secret, tls } = database;
+        let client = tls.as_ref().and_then(|tls| tls.client_secret.as_ref());
+        if let Some(secret) = secret {
             match &secret.uri_key {
                 Some(key) => self.variable("RETAIL_DATABASE_URL", &secret.name, key, false),
                 None => {
@@ -53,8 +55,8 @@ impl PodSecrets {
                 }
             }
         }
-        if let Some(tls) = &database.tls {
-            self.ca("database-ca", tls.ca_secret.as_ref(), "PGSSLROOTCERT");
+        if let Some(DatabaseTls { mode: _, ca_secret, client_secret: _ }) = tls {
+            self.ca("database-ca", ca_secret.as_ref(), "PGSSLROOTCERT");
         }
         if let Some(directory) = self.client("database-client", client, &DATABASE_CLIENT_KEYS) {
             let (certificate, key) = DATABASE_CLIENT_KEYS[0];
@@ -78,7 +80,7 @@ impl PodSecrets {
         self.env.push(json!({"name": variable, "value": format!("{directory}/ca.crt")}));
     }
 
-    /// Mounts certificate and key. Where there is a choice of keys, those that are not there are left out.
+    /// Mounts certificate and private key. With several possible pairs, the volume omits missing keys.
     fn client(&mut self, volume: &str, named: Option<&SecretName>, pairs: &[(&str, &str)]) -> Option<String> {
         let SecretName { name } = named?;
         let keys = pairs.iter().flat_map(|(certificate, key)| [certificate, key]);

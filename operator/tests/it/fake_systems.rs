@@ -7,7 +7,7 @@ use retail_api::Pipeline;
 use retail_api::resource::Topic;
 use retail_connection::{ErrorKind, Removal};
 use retail_engine::Timestamp;
-use retail_kafka::topic::{self, Action, Ensured, Observed};
+use retail_kafka::topic::{Action, Executed, Observed};
 use retail_kafka::{KafkaConnection, KafkaError, TopicDescription};
 use retail_operator::external::systems::{ExternalSystems, ObservedTopic};
 use retail_store::progress::Progress;
@@ -15,7 +15,7 @@ use retail_store::{DatabaseConnection, DatabaseError};
 
 /// What there is, and what was asked for.
 #[derive(Default)]
-pub(crate) struct State {
+pub(crate) struct FakeState {
     /// By name.
     pub(crate) topics: BTreeMap<String, ObservedTopic>,
     /// The owner and how far it is, by name.
@@ -34,15 +34,58 @@ pub(crate) struct State {
     pub(crate) reads: usize,
     /// How often something was made or removed.
     pub(crate) changes: usize,
+    /// The topic actions that were executed, by plan.
+    pub(crate) executed: Vec<Vec<Action>>,
+    /// Runs once before the next topic actions are executed.
+    pub(crate) before_execution: Option<Change>,
     ids: usize,
+}
+
+impl FakeState {
+    /// Executes an action as Kafka does. `false` if the topic exists already or has the partitions already.
+    fn execute(&mut self, declared: &Topic, action: &Action) -> Result<bool, KafkaError> {
+        let Self { topics, ids, alter_error, .. } = self;
+        match (action, topics.get_mut(&declared.name), alter_error) {
+            (Action::Create, Some(_), _) => Ok(false),
+            (Action::Create, None, _) => {
+                *ids += 1;
+                let mut topic = topic_of(&format!("topic-{ids}"), declared.partitions);
+                topic.topic.config.clone_from(&declared.config);
+                topics.insert(declared.name.clone(), topic);
+                Ok(true)
+            }
+            (Action::Grow { .. } | Action::Alter(_), None, _) => Err(KafkaError::missing_topic(&declared.name)),
+            (Action::Grow { to, .. }, Some(topic), _) if topic.topic.description.partitions >= *to => Ok(false),
+            (Action::Grow { to, .. }, Some(topic), _) => {
+                topic.topic.description.partitions = *to;
+                topic.log_ends.resize(*to as usize, 100);
+                Ok(true)
+            }
+            (Action::Alter(_), Some(_), Some(error)) => Err(error.clone()),
+            (Action::Alter(settings), Some(topic), None) => {
+                let settings = settings.iter().map(|setting| (setting.name.clone(), setting.declared.clone()));
+                topic.topic.config.extend(settings);
+                Ok(true)
+            }
+        }
+    }
+}
+
+/// A change of what there is.
+pub(crate) type Change = Box<dyn FnOnce(&mut FakeState) + Send>;
+
+/// A topic with this id and 100 records in each partition.
+pub(crate) fn topic_of(id: &str, partitions: i32) -> ObservedTopic {
+    let description = TopicDescription { id: id.to_owned(), partitions, replication_factor: 1 };
+    ObservedTopic { topic: Observed { description, config: BTreeMap::new() }, log_ends: vec![100; partitions as usize] }
 }
 
 /// The two of them.
 #[derive(Clone, Default)]
-pub(crate) struct FakeSystems(Arc<Mutex<State>>);
+pub(crate) struct FakeSystems(Arc<Mutex<FakeState>>);
 
 impl FakeSystems {
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, FakeState> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
@@ -82,38 +125,27 @@ impl ExternalSystems for FakeSystems {
         state.kafka.clone().map_or_else(|| Ok(state.topics.get(name).cloned()), Err)
     }
 
-    async fn ensure_topic(&self, _: &KafkaConnection, declared: &Topic) -> Result<Ensured, KafkaError> {
+    async fn execute_topic_actions(
+        &self,
+        _: &KafkaConnection,
+        declared: &Topic,
+        planned: &[Action],
+    ) -> Result<Executed, KafkaError> {
         let mut state = self.state();
         state.changes += 1;
         if let Some(error) = &state.kafka {
             return Err(error.clone());
         }
-        let (actions, differences) = topic::plan(declared, state.topics.get(&declared.name).map(|seen| &seen.topic));
-        if let (Some(error), Some(Action::Alter(_))) = (&state.alter_error, actions.last()) {
-            return Err(error.clone());
+        if let Some(change) = state.before_execution.take() {
+            change(&mut state);
         }
-        state.ids += 1;
-        let id = format!("topic-{}", state.ids);
-        let seen = state.topics.entry(declared.name.clone()).or_insert_with(|| ObservedTopic {
-            topic: Observed {
-                description: TopicDescription { id, partitions: 0, replication_factor: declared.replication_factor },
-                config: declared.config.clone(),
-            },
-            log_ends: Vec::new(),
-        });
-        for action in &actions {
-            match action {
-                Action::Create | Action::Grow { .. } => {
-                    seen.topic.description.partitions = declared.partitions;
-                    seen.log_ends = vec![100; declared.partitions as usize];
-                }
-                Action::Alter(settings) => {
-                    let settings = settings.iter().map(|setting| (setting.name.clone(), setting.declared.clone()));
-                    seen.topic.config.extend(settings);
-                }
-            }
+        state.executed.push(planned.to_vec());
+        let mut actions = Vec::new();
+        for action in planned {
+            actions.extend(state.execute(declared, action)?.then(|| action.clone()));
         }
-        Ok(Ensured { description: seen.topic.description.clone(), actions, differences })
+        let topic = state.topics.get(&declared.name).ok_or_else(|| KafkaError::missing_topic(&declared.name))?;
+        Ok(Executed { description: topic.topic.description.clone(), actions })
     }
 
     async fn delete_topic(&self, _: &KafkaConnection, name: &str, id: &str) -> Result<Removal, KafkaError> {

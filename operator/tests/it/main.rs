@@ -17,3 +17,4 @@ mod readiness;
 mod real_servers;
 mod rights;
 mod secured;
+mod topic_actions;
