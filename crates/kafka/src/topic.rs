@@ -179,20 +179,53 @@ pub struct Ensured {
     pub differences: Vec<Difference>,
 }
 
-/// Makes the topic as declared: creates it, adds partitions, changes settings. Never deletes records. Idempotent.
+/// The topic after [`execute`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Executed {
+    /// The topic as it is now.
+    pub description: TopicDescription,
+    /// The actions of this call, without those that another client executed first.
+    pub actions: Vec<Action>,
+}
+
+/// Brings the topic into its declared state: observes it, plans, and executes. Never deletes anything. Idempotent.
 pub async fn ensure(connection: &KafkaConnection, declared: &Topic) -> Result<Ensured, KafkaError> {
-    let topic = declared.clone();
-    let observed = ask(connection, move |admin| admin.observe(&topic)).await?;
-    let (actions, differences) = plan(declared, observed.as_ref());
-    for action in &actions {
-        apply(connection, declared, action).await?;
+    loop {
+        let topic = declared.clone();
+        let observed = ask(connection, move |admin| admin.observe(&topic)).await?;
+        let (planned, differences) = plan(declared, observed.as_ref());
+        let Executed { description, actions } = execute(connection, declared, &planned).await?;
+        if !planned.contains(&Action::Create) || actions.contains(&Action::Create) {
+            return Ok(Ensured { description, actions, differences });
+        }
+        // Another client created the topic first, possibly with other partitions and settings: the next round finds them.
     }
-    // A new topic or partition is not visible on all brokers at the same time.
+}
+
+/// Executes planned actions and returns the topic afterwards, without another decision: a topic that was deleted since the plan
+/// is created only by [`Action::Create`].
+pub async fn execute(
+    connection: &KafkaConnection,
+    declared: &Topic,
+    planned: &[Action],
+) -> Result<Executed, KafkaError> {
+    let mut actions = Vec::new();
+    let mut partitions = 0;
+    for action in planned {
+        let is_executed = apply(connection, declared, action).await?;
+        partitions = match action {
+            Action::Create if is_executed => declared.partitions,
+            Action::Grow { from: _, to } => *to,
+            Action::Create | Action::Alter(_) => partitions,
+        };
+        actions.extend(is_executed.then(|| action.clone()));
+    }
+    // Brokers learn of a topic and its partitions at different times.
     for _ in 0..100 {
         if let Some(description) = describe(connection, &declared.name).await?
-            && description.partitions >= declared.partitions
+            && description.partitions >= partitions
         {
-            return Ok(Ensured { description, actions, differences });
+            return Ok(Executed { description, actions });
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -255,14 +288,15 @@ async fn ask<T: Send + 'static>(
         .expect("a question does not panic")
 }
 
-async fn apply(connection: &KafkaConnection, declared: &Topic, action: &Action) -> Result<(), KafkaError> {
+/// Executes one action. `false` if another client executed it first.
+async fn apply(connection: &KafkaConnection, declared: &Topic, action: &Action) -> Result<bool, KafkaError> {
     let admin = admin(connection, &declared.name)?;
     let results = match action {
-        Action::Alter(settings) => return alter(connection, declared, settings.clone()).await,
+        Action::Alter(settings) => return alter(connection, declared, settings.clone()).await.map(|()| true),
         Action::Create => {
-            let replication = TopicReplication::Fixed(declared.replication_factor);
-            let mut topic = NewTopic::new(&declared.name, declared.partitions, replication);
-            for (name, value) in &declared.config {
+            let Topic { name, partitions, replication_factor, config } = declared;
+            let mut topic = NewTopic::new(name, *partitions, TopicReplication::Fixed(*replication_factor));
+            for (name, value) in config {
                 topic = topic.set(name, value);
             }
             admin.create_topics(&[topic], &options()).await
@@ -276,8 +310,10 @@ async fn apply(connection: &KafkaConnection, declared: &Topic, action: &Action) 
         .into_iter()
         .find_map(|result| result.err().map(|(_, code)| code));
     match result {
-        // Another process created it at the same time; `ensure` checks the result.
-        None | Some(RDKafkaErrorCode::TopicAlreadyExists) => Ok(()),
+        None => Ok(true),
+        // Another client created the topic, or added as many partitions, since it was observed.
+        Some(RDKafkaErrorCode::TopicAlreadyExists) => Ok(false),
+        Some(RDKafkaErrorCode::InvalidPartitions) if matches!(action, Action::Grow { .. }) => Ok(false),
         Some(code) => Err(refused(connection, declared, code)),
     }
 }
