@@ -143,7 +143,7 @@ need() {
   manager=$(package_manager) || die "missing: ${missing[*]}. There is no apt-get, dnf or Homebrew here: install them, then run this again"
   if [ "$manager" = apt-get ] && can_install; then
     say "updating the package lists of apt-get"
-    as_root apt-get update -q >&2 || die "apt-get update failed: see above"
+    as_root apt-get update -q 2>&1 | with_time updating >&2 || die "apt-get update failed: see above"
   fi
   for name in "${missing[@]}"; do
     local found=()
@@ -168,11 +168,11 @@ need() {
       case " ${packages[*]} " in *" postgresql "*) no_debian_cluster ;; esac
       # Java's package fails in minimal images, which lack this directory.
       as_root mkdir -p /usr/share/man/man1
-      as_root env DEBIAN_FRONTEND=noninteractive "${line[@]}" -q -o DPkg::Lock::Timeout=300 >&2
+      as_root env DEBIAN_FRONTEND=noninteractive "${line[@]}" -q -o DPkg::Lock::Timeout=300
       ;;
-    dnf) as_root "${line[@]}" >&2 ;;
-    brew) "${line[@]}" >&2 ;;
-  esac || die "$manager could not install ${packages[*]}: see above"
+    dnf) as_root "${line[@]}" ;;
+    brew) "${line[@]}" ;;
+  esac 2>&1 | with_time installing >&2 || die "$manager could not install ${packages[*]}: see above"
   hash -r
   for name in "${missing[@]}"; do
     has "$name" || die "$manager installed ${packages[*]}, but $name is still not found: check your PATH"
