@@ -122,9 +122,13 @@ packages_for() {
   case $1 in apt-get) column=2 ;; dnf) column=3 ;; brew) column=4 ;; esac
   entry=$(awk -v name="$2" -v column="$column" '$1 == name { print $column }' <<<"$PACKAGES")
   [ "${entry:--}" != - ] || return 0
-  for choice in ${entry//|/ } "${entry%%|*}"; do
-    ! known "$1" "${choice%%,*}" || break
-  done
+  choice=$entry
+  # Asking a package manager takes a second.
+  if [[ $entry == *"|"* ]]; then
+    for choice in ${entry//|/ } "${entry%%|*}"; do
+      ! known "$1" "${choice%%,*}" || break
+    done
+  fi
   printf '%s\n' "${choice//,/ }" | tr ' ' '\n'
 }
 
