@@ -10,7 +10,11 @@ use rdkafka::types::RDKafkaErrorCode;
 use retail_api::resource::Topic;
 use retail_connection::{ErrorKind, Removal};
 
-use super::{ClientEvents, KafkaAdmin, KafkaConnection, KafkaError, TopicDescription};
+use crate::admin::{ANSWER_TIMEOUT, KafkaAdmin};
+use crate::connection::KafkaConnection;
+use crate::error::KafkaError;
+use crate::events::ClientEvents;
+use crate::native::TopicDescription;
 
 /// The topic as it exists.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -320,7 +324,11 @@ async fn apply(connection: &KafkaConnection, declared: &Topic, action: &Action) 
 
 async fn alter(connection: &KafkaConnection, declared: &Topic, settings: Vec<Setting>) -> Result<(), KafkaError> {
     let name = declared.name.clone();
-    let answer = ask(connection, move |admin| admin.alter_topic(&name, &settings)).await?;
+    let answer = ask(connection, move |admin| {
+        let settings = settings.iter().map(|setting| (setting.name.as_str(), setting.declared.as_str()));
+        admin.alter_topic(&name, settings)
+    })
+    .await?;
     answer.map_err(|refusal| match refusal.code {
         RDKafkaErrorCode::InvalidConfig | RDKafkaErrorCode::InvalidRequest | RDKafkaErrorCode::PolicyViolation => {
             let message = format!("Kafka rejected the settings of topic \"{}\": {}", declared.name, refusal.said);
@@ -351,7 +359,7 @@ fn admin(connection: &KafkaConnection, topic: &str) -> Result<AdminClient<Client
 }
 
 fn options() -> AdminOptions {
-    AdminOptions::new().request_timeout(Some(super::ANSWER_TIMEOUT)).operation_timeout(Some(super::ANSWER_TIMEOUT))
+    AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT)).operation_timeout(Some(ANSWER_TIMEOUT))
 }
 
 fn explain(connection: &KafkaConnection, topic: &str, error: &RdKafkaError) -> KafkaError {

@@ -234,9 +234,7 @@ fn topic(pass: &Pass<'_>, valid: &Valid) -> ConditionDraft {
         ),
         (Some(Ok(executed)), _) => there(executed.description.partitions),
         (Some(Err(error)), _) | (None, Observation::Failed(error)) => failed_topic(error),
-        (None, Observation::Observed(Some(seen))) => {
-            there(seen.topic.description.partitions)
-        }
+        (None, Observation::Observed(Some(seen))) => there(seen.topic.description.partitions),
         (None, Observation::NotRequested) => {
             ConditionDraft::new(condition_type, ConditionStatus::Unknown, Reason::DependencyNotReady, NO_CREDENTIALS)
         }
