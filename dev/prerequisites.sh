@@ -139,26 +139,26 @@ no_debian_cluster() {
   echo 'create_main_cluster = false' | as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
 }
 
-# install_command MANAGER PACKAGE...: sets COMMAND, as you would type it.
+# install_command MANAGER PACKAGE...: sets INSTALL, as you would type it.
 install_command() {
   case $1 in
-    apt-get) COMMAND=(apt-get install -y --no-install-recommends "${@:2}") ;;
-    dnf) COMMAND=(dnf install -y "${@:2}") ;;
-    brew) COMMAND=(brew install "${@:2}") ;;
+    apt-get) INSTALL=(apt-get install -y --no-install-recommends "${@:2}") ;;
+    dnf) INSTALL=(dnf install -y "${@:2}") ;;
+    brew) INSTALL=(brew install "${@:2}") ;;
   esac
 }
 
-# Runs COMMAND of MANAGER.
+# Runs INSTALL of MANAGER.
 run_install() {
   case $1 in
     apt-get)
-      case " ${COMMAND[*]} " in *" postgresql "*) no_debian_cluster ;; esac
+      case " ${INSTALL[*]} " in *" postgresql "*) no_debian_cluster ;; esac
       # Java's package fails in minimal images, which lack this directory.
       as_root mkdir -p /usr/share/man/man1
-      as_root env DEBIAN_FRONTEND=noninteractive "${COMMAND[@]}" -q -o DPkg::Lock::Timeout=300
+      as_root env DEBIAN_FRONTEND=noninteractive "${INSTALL[@]}" -q -o DPkg::Lock::Timeout=300
       ;;
-    dnf) as_root "${COMMAND[@]}" ;;
-    brew) "${COMMAND[@]}" ;;
+    dnf) as_root "${INSTALL[@]}" ;;
+    brew) "${INSTALL[@]}" ;;
   esac
 }
 
@@ -183,7 +183,7 @@ need() {
   fi
   install_command "$manager" "${packages[@]}"
   can_install || die "missing: ${missing[*]}. Run this, then try again:
-  sudo ${COMMAND[*]}"
+  sudo ${INSTALL[*]}"
   run_install "$manager" 2>&1 | with_time installing >&2 || die "$manager could not install ${packages[*]}: see above"
   hash -r
   for name in "${missing[@]}"; do
