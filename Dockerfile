@@ -4,7 +4,7 @@
 # dev/image builds it with docker, podman or buildah, and passes the arguments that make the build reproducible.
 #
 # A tag can move. A release pins the base image by the digest that its registry reports for the tag below:
-#   RUST_IMAGE=docker.io/library/rust:1.95.0-slim-bookworm@sha256:... dev/image build
+#   RUST_IMAGE=rust:1.95.0-slim-bookworm@sha256:... dev/image build
 ARG RUST_IMAGE=rust:1.95.0-slim-bookworm
 FROM ${RUST_IMAGE} AS build
 

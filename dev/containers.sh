@@ -2,7 +2,7 @@
 # reached.
 # shellcheck shell=bash disable=SC2034 # other scripts use these variables
 
-# Sets TOOL to CONTAINER_TOOL, or to the first tool that works. Installs buildah if there is no tool.
+# Sets TOOL to CONTAINER_TOOL, or to the first tool that works. Installs buildah if no tool works.
 find_tool() {
   TOOL=${CONTAINER_TOOL:-}
   if [ -z "$TOOL" ]; then

@@ -16,6 +16,26 @@ have() { command -v "$1" >/dev/null 2>&1; }
 
 docker_runs() { have docker && docker info >/dev/null 2>&1; }
 
+# with_time WORK: copies its input line by line, and prints the elapsed time after each 4 seconds without a line.
+with_time() {
+  local line code
+  # bash 3, as in macOS, cannot tell a timeout from the end of the input.
+  [ "${BASH_VERSINFO[0]}" -ge 4 ] || exec cat
+  while :; do
+    code=0
+    IFS= read -r -t 4 line || code=$?
+    if [ $code = 0 ]; then
+      printf '%s\n' "$line"
+    elif [ $code -gt 128 ]; then
+      printf '%s     still %s, %s s so far\n' "${line:+$line
+}" "$1" "$SECONDS"
+    else
+      printf '%s' "$line"
+      return
+    fi
+  done
+}
+
 # shellcheck source=dev/prerequisites.sh
 . "$ROOT/dev/prerequisites.sh"
 
@@ -110,23 +130,6 @@ cargo_build() {
   if [ -t 2 ]; then
     cargo build "$@"
   else
-    cargo build "$@" 2>&1 | with_time >&2
+    cargo build "$@" 2>&1 | with_time building >&2
   fi
-}
-
-# Copies its input line by line, and prints the elapsed time after each 4 seconds without a line.
-with_time() {
-  local line code
-  while :; do
-    code=0
-    IFS= read -r -t 4 line || code=$?
-    if [ $code = 0 ]; then
-      printf '%s\n' "$line"
-    elif [ $code -gt 128 ]; then
-      printf '     still building, %s s so far\n' "$SECONDS"
-    else
-      printf '%s' "$line"
-      return
-    fi
-  done
 }

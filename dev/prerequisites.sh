@@ -122,9 +122,13 @@ packages_for() {
   case $1 in apt-get) column=2 ;; dnf) column=3 ;; brew) column=4 ;; esac
   entry=$(awk -v name="$2" -v column="$column" '$1 == name { print $column }' <<<"$PACKAGES")
   [ "${entry:--}" != - ] || return 0
-  for choice in ${entry//|/ } "${entry%%|*}"; do
-    ! known "$1" "${choice%%,*}" || break
-  done
+  choice=$entry
+  # Asking a package manager takes a second.
+  if [[ $entry == *"|"* ]]; then
+    for choice in ${entry//|/ } "${entry%%|*}"; do
+      ! known "$1" "${choice%%,*}" || break
+    done
+  fi
   printf '%s\n' "${choice//,/ }" | tr ' ' '\n'
 }
 
@@ -135,44 +139,52 @@ no_debian_cluster() {
   echo 'create_main_cluster = false' | as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
 }
 
-need() {
-  local manager name missing=() packages=() without=() line=()
-  for name; do has "$name" || missing+=("$name"); done
-  [ ${#missing[@]} -gt 0 ] || return 0
-
-  manager=$(package_manager) || die "missing: ${missing[*]}. There is no apt-get, dnf or Homebrew here: install them, then run this again"
-  if [ "$manager" = apt-get ] && can_install; then
-    say "updating the package lists of apt-get"
-    as_root apt-get update -q >&2 || die "apt-get update failed: see above"
-  fi
-  for name in "${missing[@]}"; do
-    local found=()
-    while read -r package; do [ -z "$package" ] || found+=("$package"); done < <(packages_for "$manager" "$name")
-    if [ ${#found[@]} -gt 0 ]; then packages+=("${found[@]}"); else without+=("$name"); fi
-  done
-  if [ ${#without[@]} -gt 0 ]; then
-    [ "$(uname)" != Darwin ] || say "for a compiler, run: xcode-select --install"
-    die "missing: ${without[*]}. $manager has no package for it: install it, then run this again"
-  fi
-
-  case $manager in
-    apt-get) line=(apt-get install -y --no-install-recommends "${packages[@]}") ;;
-    dnf) line=(dnf install -y "${packages[@]}") ;;
-    brew) line=(brew install "${packages[@]}") ;;
+# install_command MANAGER PACKAGE...: sets COMMAND, as you would type it.
+install_command() {
+  case $1 in
+    apt-get) COMMAND=(apt-get install -y --no-install-recommends "${@:2}") ;;
+    dnf) COMMAND=(dnf install -y "${@:2}") ;;
+    brew) COMMAND=(brew install "${@:2}") ;;
   esac
-  can_install || die "missing: ${missing[*]}. Run this, then try again:
-  sudo ${line[*]}"
-  say "installing ${packages[*]} with $manager, for ${missing[*]}"
-  case $manager in
+}
+
+# Runs COMMAND of MANAGER.
+run_install() {
+  case $1 in
     apt-get)
-      case " ${packages[*]} " in *" postgresql "*) no_debian_cluster ;; esac
+      case " ${COMMAND[*]} " in *" postgresql "*) no_debian_cluster ;; esac
       # Java's package fails in minimal images, which lack this directory.
       as_root mkdir -p /usr/share/man/man1
-      as_root env DEBIAN_FRONTEND=noninteractive "${line[@]}" -q -o DPkg::Lock::Timeout=300 >&2
+      as_root env DEBIAN_FRONTEND=noninteractive "${COMMAND[@]}" -q -o DPkg::Lock::Timeout=300
       ;;
-    dnf) as_root "${line[@]}" >&2 ;;
-    brew) "${line[@]}" >&2 ;;
-  esac || die "$manager could not install ${packages[*]}: see above"
+    dnf) as_root "${COMMAND[@]}" ;;
+    brew) "${COMMAND[@]}" ;;
+  esac
+}
+
+need() {
+  local manager name package before missing=() packages=() unknown=()
+  for name; do has "$name" || missing+=("$name"); done
+  [ ${#missing[@]} -gt 0 ] || return 0
+  manager=$(package_manager) || die "missing: ${missing[*]}. There is no apt-get, dnf or Homebrew here: install them, then run this again"
+  if can_install; then
+    say "installing with $manager: ${missing[*]}"
+    [ "$manager" != apt-get ] || as_root apt-get update -q 2>&1 | with_time updating >&2 || die "apt-get update failed: see above"
+  fi
+
+  for name in "${missing[@]}"; do
+    before=${#packages[@]}
+    while read -r package; do packages+=("$package"); done < <(packages_for "$manager" "$name")
+    [ ${#packages[@]} -gt "$before" ] || unknown+=("$name")
+  done
+  if [ ${#unknown[@]} -gt 0 ]; then
+    [ "$(uname)" != Darwin ] || say "for a compiler, run: xcode-select --install"
+    die "missing: ${unknown[*]}. $manager has no package for it: install it, then run this again"
+  fi
+  install_command "$manager" "${packages[@]}"
+  can_install || die "missing: ${missing[*]}. Run this, then try again:
+  sudo ${COMMAND[*]}"
+  run_install "$manager" 2>&1 | with_time installing >&2 || die "$manager could not install ${packages[*]}: see above"
   hash -r
   for name in "${missing[@]}"; do
     has "$name" || die "$manager installed ${packages[*]}, but $name is still not found: check your PATH"

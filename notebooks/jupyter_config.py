@@ -1,4 +1,4 @@
-"""Keeps the notebook's file free of outputs: they are for the eye, and a look must not show up as a change."""
+"""Saves the notebook without outputs, so that running it does not change the file."""
 
 import warnings
 
@@ -9,7 +9,7 @@ def without_outputs(model, **_):
     if model["type"] != "notebook":
         return
     content = model["content"]
-    # Written here, not taken from the kernel: Jupyter adds which Python looked last.
+    # Fixed metadata, because Jupyter would add the Python version of the last run.
     content["metadata"] = {
         "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
@@ -22,6 +22,6 @@ def without_outputs(model, **_):
             cell["execution_count"] = None
 
 
-# Jupyter sets it twice, and wonders about itself.
+# Jupyter sets the hook twice, and warns about it.
 warnings.filterwarnings("ignore", "Overriding existing pre_save_hook")
 c.ContentsManager.pre_save_hook = without_outputs

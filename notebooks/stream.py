@@ -1,8 +1,8 @@
-"""The single purchases, read back from the Kafka topic: the table has only their sums.
+"""Reads individual purchases from the Kafka topic. The table contains only their sums.
 
-`read` reads what the pipeline has consumed and decodes it; nothing is judged here, that is the notebook's part. `decode`
-follows the same rules as the pipeline, to the last digit, but shares no code with it. Times are whole microseconds since
-1970, so that comparing them is exact. Nothing is written: no offset is committed, no group is joined.
+`read` reads and decodes the offsets that the pipeline has consumed; the notebook decides their fate. `decode` follows the rules
+of the pipeline to the last digit, and shares no code with it. Times are whole microseconds since 1970, so that comparisons are
+exact. The module writes nothing: it commits no offset and joins no group.
 """
 
 import json
@@ -16,7 +16,7 @@ from confluent_kafka import OFFSET_INVALID, TIMESTAMP_NOT_AVAILABLE, Consumer, K
 
 COLUMNS = ["partition", "offset", "record_time", "reason", "event_time", "category", "payment_method", "quantity", "amount"]
 
-# How long no broker may say anything before reading has failed, in seconds.
+# Maximum wait for a message of a broker, in seconds.
 PATIENCE = 30
 
 SECOND = 1_000_000
@@ -24,7 +24,7 @@ DAY = 86_400 * SECOND
 EPOCH = datetime(1970, 1, 1)
 YEAR_10000 = 253_402_300_800 * SECOND
 MICRO = Decimal("0.000001")
-# Room for the largest quantity times the largest price, and for sums of them: nothing is ever rounded but a price.
+# Enough digits for sums of the largest quantity times the largest price. Only prices are rounded.
 EXACT = Context(prec=100)
 KNOWN = {
     "category", "payment_method", "quantity", "price", "timestamp", "ts", "transaction_id", "customer_id", "brand",
@@ -36,29 +36,29 @@ RFC3339 = re.compile(
 
 
 class Unreadable(Exception):
-    """The topic cannot be read, or no longer has what was consumed."""
+    """The topic cannot be read, or the consumed records were deleted."""
 
 
 def read(bootstrap_servers, topic, ranges):
     """Reads `ranges`, a dict of partition: (first offset, offset after the last), into one DataFrame.
 
-    One row per record, by partition and offset: `reason` says why it is no purchase, or is None. An offset without a row
-    is a gap: a transaction marker, an aborted or a compacted record.
+    The DataFrame has one row per record, ordered by partition and offset. `reason` is None for a purchase, else the reason of
+    the rejection. An offset without a row is a gap: a transaction marker, an aborted or a compacted record.
     """
-    last_words = []
+    errors = []
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap_servers,
-            # The client wants a group for reading; without a subscription nobody joins it.
+            # The client requires a group id. Without a subscription it does not join the group.
             "group.id": "retail.notebook",
             "enable.auto.commit": False,
             "auto.offset.reset": "error",
             "isolation.level": "read_committed",
             "enable.partition.eof": True,
             "check.crcs": True,
-            # Its complaints go into the exception, not between the plots.
+            # Errors go into the exception, not between the plots.
             "log_level": 0,
-            "error_cb": last_words.append,
+            "error_cb": errors.append,
         }
     )
     try:
@@ -67,41 +67,41 @@ def read(bootstrap_servers, topic, ranges):
             first, _ = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=PATIENCE)
             if first > ranges[partition][0]:
                 raise Unreadable(
-                    f'partition {partition} of topic "{topic}" begins at offset {first} by now: the offsets before it were '
-                    "consumed, but cannot be read again"
+                    f'partition {partition} of topic "{topic}" now begins at offset {first}: the consumed records before it were '
+                    "deleted and cannot be read again"
                 )
         consumer.assign([TopicPartition(topic, partition, ranges[partition][0]) for partition in pending])
-        rows = [row for message in until(consumer, pending, last_words) if (row := decoded(message))]
+        rows = [row for message in until(consumer, pending, errors) if (row := decoded(message))]
     except KafkaException as error:
-        said = last_words[-1] if last_words else error.args[0]
-        raise Unreadable(f'topic "{topic}" at {bootstrap_servers}: {said.str()}') from None
+        cause = errors[-1] if errors else error.args[0]
+        raise Unreadable(f'topic "{topic}" at {bootstrap_servers}: {cause.str()}') from None
     finally:
         consumer.close()
     events = pandas.DataFrame(rows, columns=COLUMNS).sort_values(["partition", "offset"], ignore_index=True)
     return events.astype({"record_time": "Int64", "event_time": "Int64", "quantity": "Int64"})
 
 
-def until(consumer, pending, last_words):
-    """Every message before the ends in `pending`."""
-    heard = time.monotonic()
+def until(consumer, pending, errors):
+    """Yields all messages before the end offsets in `pending`."""
+    last_message = time.monotonic()
     while pending:
         for message in consumer.consume(10_000, timeout=0.1):
-            heard = time.monotonic()
+            last_message = time.monotonic()
             partition, error = message.partition(), message.error()
             if error is None:
                 if message.offset() < pending.get(partition, 0):
                     yield message
                 ended = message.offset() + 1 >= pending.get(partition, 0)
             elif error.code() == KafkaError._PARTITION_EOF:
-                # What is left before the end holds no record.
+                # The remaining offsets contain no record.
                 ended = True
             else:
                 raise KafkaException(error)
             if ended and pending.pop(partition, None):
-                # A stream that goes on would fill the client's queues with what nobody asked for.
+                # Otherwise later records would fill the queues of the client.
                 consumer.incremental_unassign([TopicPartition(message.topic(), partition, OFFSET_INVALID)])
-        if time.monotonic() - heard > PATIENCE:
-            raise KafkaException(last_words[-1] if last_words else KafkaError(KafkaError._TIMED_OUT))
+        if time.monotonic() - last_message > PATIENCE:
+            raise KafkaException(errors[-1] if errors else KafkaError(KafkaError._TIMED_OUT))
 
 
 def decoded(message):
@@ -114,11 +114,11 @@ def decoded(message):
 
 
 def decode(value):
-    """(event time, category, payment method, quantity, amount), or the reason why `value` is no purchase."""
+    """Returns (event time, category, payment method, quantity, amount), or the reason for which `value` is rejected."""
     if not value:
         return "empty"
     try:
-        # Bytes are not given to json, which would accept UTF-16, too.
+        # Decoded first, because json would also accept bytes in UTF-16.
         fields = json.loads(
             value.decode(), object_pairs_hook=Fields, parse_int=Number, parse_float=Number, parse_constant=refuse
         )
@@ -146,11 +146,11 @@ def decode(value):
 
 
 class Fields(list):
-    """A JSON object as it is written: all names and values, repeated ones included."""
+    """The names and values of a JSON object in their order, including repeated ones."""
 
 
 class Number(str):
-    """A JSON number as it is written: no digit is lost."""
+    """The text of a JSON number, with all digits."""
 
 
 def refuse(constant):
@@ -167,7 +167,7 @@ def is_key(value):
 
 
 def pieces(value):
-    # Digits alone: neither 3.0 nor 3e0 is an integer as producers of integers write them.
+    # Only digits: 3.0 and 3e0 are not accepted as integers.
     is_integer = isinstance(value, Number) and value.isdigit() and len(value) <= 10
     return int(value) if is_integer and 1 <= int(value) < 2**31 else None
 
@@ -179,7 +179,7 @@ def number(value):
     try:
         exact = Decimal(value)
     except InvalidOperation:
-        # An exponent beyond all sense; so the number is zero, or next to it, or too large.
+        # The exponent is out of range, so the number is zero, close to zero, or too large.
         mantissa, exponent = re.split("[eE]", value)
         nothing = not mantissa.strip("-0.")
         exact = Decimal(0) if nothing else Decimal(mantissa).scaleb(-1000 if exponent.startswith("-") else 1000, EXACT)
@@ -214,7 +214,7 @@ def rfc3339(text):
         if int(hours) > 23 or int(minutes) > 59:
             return None
         micros -= (-1 if sign == "-" else 1) * (int(hours) * 60 + int(minutes)) * 60 * SECOND
-    # A leap second is the first instant of the next day, and nowhere else.
+    # A leap second is valid only at the end of a day in UTC, and is the first instant of the next day.
     if leap and micros % DAY != 0:
         return None
     return micros + int((fraction or "0").ljust(6, "0")[:6])

@@ -1,8 +1,8 @@
-"""Runs the notebook without a screen, on a stream made for it, and compares what it found with the table.
+"""Executes the notebook on a generated stream, and compares its results with the table.
 
-Nothing here repeats the notebook's own reasoning: the counts come from the ledger, the money from SQL, and what a watermark
-of 5 minutes would have lost from a second pipeline that really has one, over the same topic. `dev/jupyter test` sets the
-environment. The notebook as it ran last is left in .dev/test/retail.ipynb.
+The expected values do not come from the code of the notebook: counts come from the ledger, revenue from SQL, and the loss with a
+watermark of 5 minutes from a second pipeline with that delay on the same topic. `dev/jupyter test` sets the environment. The
+executed notebook is written to .dev/test/retail.ipynb.
 """
 
 import base64
@@ -28,7 +28,7 @@ NOTEBOOK = Path(__file__).with_name("retail.ipynb")
 DATABASE_URL = os.environ["RETAIL_DATABASE_URL"]
 BOOTSTRAP_SERVERS = os.environ["RETAIL_BOOTSTRAP_SERVERS"]
 
-# Ten purchases for a second of event time: 50,000 are 83 minutes, so that some windows close and some stay open.
+# Ten purchases per second of event time: 50,000 cover 83 minutes, so that some windows close and some stay open.
 PIPELINE = """
 apiVersion: retailpipeline.dev/v1alpha1
 kind: RetailPipeline
@@ -46,7 +46,7 @@ spec:
 
 
 class Pipeline:
-    """A pipeline with a schema of its own, on the shared servers."""
+    """A pipeline with its own schema, on the shared servers."""
 
     def __init__(self, directory, name, topic, delay):
         self.schema = name.replace("-", "_")
@@ -87,8 +87,8 @@ class Pipeline:
 
 @contextmanager
 def made(directory, **delays):
-    """A topic, and for each name a pipeline over it with that delay. Gone afterwards."""
-    # A name that no other run has.
+    """Creates a topic, and for each name a pipeline on it with that delay. Deletes them afterwards."""
+    # Unique for each run.
     topic = f"notebook-{time.time_ns() // 1_000_000}-{os.getpid()}"
     pipelines = {name: Pipeline(directory, f"{topic}-{name}", topic, delay) for name, delay in delays.items()}
     try:
@@ -105,7 +105,7 @@ def made(directory, **delays):
 
 @pytest.fixture(scope="module")
 def pipelines(tmp_path_factory):
-    """The pipeline of the notebook; the same with a watermark of 5 minutes; and one that has done nothing yet."""
+    """The pipeline of the notebook, one with a watermark of 5 minutes, and one without rows."""
     with made(tmp_path_factory.mktemp("pipelines"), patient="1h", hasty="5m", unused="1h") as pipelines:
         faults = ["--malformed", "2", "--too-late", "2", "--future", "1", "--duplicated", "1"]
         pipelines.patient.run("retail-producer", "--events", "50000", "--rate", "max", *faults)
@@ -115,7 +115,7 @@ def pipelines(tmp_path_factory):
 
 
 def execute(schema):
-    """The notebook with its outputs, and the error that ended it, if one did."""
+    """Returns the notebook with its outputs, and its error or None."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(NOTEBOOK.parent)}})
     try:
@@ -144,7 +144,7 @@ def results(notebook):
     return outputs(notebook, "results")[0].data["application/json"]
 
 
-def test_every_offset_has_the_fate_that_the_ledger_says(pipelines, results):
+def test_counts_equal_the_ledger(pipelines, results):
     counts = results["counts"]
     assert tuple(counts.values()) == pipelines.patient.row(
         "SELECT sum(applied), sum(late), sum(invalid), sum(future), sum(gaps) FROM ledger"
@@ -152,7 +152,7 @@ def test_every_offset_has_the_fate_that_the_ledger_says(pipelines, results):
     assert all(counts[fate] > 0 for fate in ("applied", "late", "invalid", "future")), "a stream without faults tests nothing"
 
 
-def test_revenue_and_windows_are_those_of_the_table(pipelines, results):
+def test_revenue_and_windows_equal_the_table(pipelines, results):
     windows, final, revenue = pipelines.patient.row(
         "SELECT count(DISTINCT window_start), count(DISTINCT window_start) FILTER (WHERE final), sum(total_amount) FROM retail"
     )
@@ -160,8 +160,8 @@ def test_revenue_and_windows_are_those_of_the_table(pipelines, results):
     assert 0 < final < windows
 
 
-def test_the_loss_at_60_minutes_is_what_the_pipeline_lost(pipelines, results):
-    # The money of late events is nowhere but in the dead letters.
+def test_loss_at_60_minutes_equals_the_dead_letters(pipelines, results):
+    # Only the dead letters contain the revenue of late events.
     late, revenue = pipelines.patient.row("""
         SELECT count(*), sum((purchase ->> 'price')::numeric * (purchase ->> 'quantity')::numeric)
         FROM (SELECT convert_from(payload, 'UTF8')::jsonb AS purchase FROM dead_letter WHERE reason = 'late') late
@@ -171,7 +171,7 @@ def test_the_loss_at_60_minutes_is_what_the_pipeline_lost(pipelines, results):
     assert lost["events"] == results["counts"]["late"]
 
 
-def test_the_loss_at_5_minutes_is_what_a_pipeline_with_5_minutes_loses(pipelines, results):
+def test_loss_at_5_minutes_equals_a_pipeline_with_that_delay(pipelines, results):
     (late,) = pipelines.hasty.row("SELECT sum(late) FROM ledger")
     (kept,) = pipelines.hasty.row("SELECT sum(total_amount) FROM retail")
     hasty, patient = results["lost_by_minutes"]["5"], results["lost_by_minutes"]["60"]
@@ -181,7 +181,7 @@ def test_the_loss_at_5_minutes_is_what_a_pipeline_with_5_minutes_loses(pipelines
     assert hasty["events"] > patient["events"] and Decimal(hasty["revenue"]) > Decimal(patient["revenue"])
 
 
-def test_batches_lose_less_than_single_events_and_future_events_lose_most(results):
+def test_batches_lose_least_and_future_events_lose_most(results):
     losses = results["lost_by_global_watermark"]
     assert losses["every 5 minutes"]["events"] < losses["event by event"]["events"] <= losses["future events count"]["events"]
     assert losses["every 5 minutes"]["events"] > results["lost_by_minutes"]["60"]["events"]
@@ -192,11 +192,11 @@ def test_plots_are_drawn(notebook, cell_id):
     images = [output.data["image/png"] for output in outputs(notebook, cell_id) if "image/png" in output.get("data", {})]
     assert len(images) == 1
     assert base64.b64decode(images[0]).startswith(b"\x89PNG\r\n")
-    # An empty frame with its labels is much smaller.
+    # A plot without data is much smaller.
     assert len(images[0]) > 20_000
 
 
-def test_one_changed_cent_turns_the_notebook_red(pipelines, notebook):
+def test_one_changed_cent_fails_the_notebook(pipelines, notebook):
     change = """
         UPDATE retail_final SET total_amount = total_amount + {}
         WHERE window_start = (SELECT min(window_start) FROM retail_final) AND category = 'Makeup' AND payment_method = 'COD'
@@ -211,7 +211,7 @@ def test_one_changed_cent_turns_the_notebook_red(pipelines, notebook):
     assert "1 rows differ" in error.evalue
 
 
-def test_what_an_idle_partition_brings_after_its_floor_is_late_in_the_notebook_too(tmp_path):
+def test_event_below_the_floor_of_an_idle_partition_is_late(tmp_path):
     producer = Producer({"bootstrap.servers": BOOTSTRAP_SERVERS, "linger.ms": 0})
 
     def send(partition, event_time):
@@ -222,16 +222,16 @@ def test_what_an_idle_partition_brings_after_its_floor_is_late_in_the_notebook_t
     def wait_for(condition, meanwhile=lambda: None):
         end = time.monotonic() + 60
         while not pipelines.only.row(f"SELECT {condition} FROM partition_progress")[0]:
-            assert time.monotonic() < end, f"not within a minute: {condition}"
+            assert time.monotonic() < end, f"timeout after a minute: {condition}"
             meanwhile()
             time.sleep(0.05)
 
     with made(tmp_path, only="1h") as pipelines:
         send(0, 1_735_689_600)
         with pipelines.only.running("retail-processor"):
-            # Partitions 1 to 3 are ten hours further and go on, so that only partition 0 is idle and passed over.
+            # Partitions 1 to 3 are ten hours ahead and receive records, so that only partition 0 is idle and gets a floor.
             wait_for("max(floor) > 'epoch'", lambda: [send(partition, 1_735_725_600) for partition in (1, 2, 3)])
-            # By what partition 0 has shown, this would be in time.
+            # Without the floor, this event would be in time.
             send(0, 1_735_689_660)
             wait_for("sum(late) = 1")
         notebook, error = execute(pipelines.only.schema)
@@ -240,12 +240,12 @@ def test_what_an_idle_partition_brings_after_its_floor_is_late_in_the_notebook_t
 
 
 @pytest.mark.parametrize("schema", ["unused", "missing"])
-def test_without_rows_the_notebook_says_what_to_run(pipelines, schema):
+def test_notebook_without_rows_names_the_commands_to_run(pipelines, schema):
     _, error = execute(pipelines.unused.schema if schema == "unused" else "no_such_schema")
     assert error is not None and error.ename == "Stop"
     assert "make demo" in error.evalue and "make spark" in error.evalue
 
 
-def test_the_notebook_is_kept_without_outputs():
+def test_notebook_file_has_no_outputs():
     cells = nbformat.read(NOTEBOOK, as_version=4).cells
     assert all(cell.outputs == [] and cell.execution_count is None for cell in cells if cell.cell_type == "code")

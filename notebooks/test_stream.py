@@ -1,4 +1,4 @@
-"""What is a purchase, to the last digit: the same cases that the pipeline's own decoder is held to."""
+"""Tests of `decode`, with the same cases as the tests of the pipeline's decoder."""
 
 from datetime import datetime, timezone
 from decimal import Decimal
@@ -17,7 +17,7 @@ PURCHASE = {
 
 
 def purchase(**changed):
-    """A purchase as bytes, some fields written otherwise; None leaves one out."""
+    """Returns a purchase as bytes, with changed fields. None removes a field."""
     fields = {name: text for name, text in (PURCHASE | changed).items() if text is not None}
     return ("{" + ", ".join(f'"{name}": {text}' for name, text in fields.items()) + "}").encode("utf-8", "surrogatepass")
 
@@ -63,11 +63,11 @@ def test_a_purchase_is_read_exactly():
         (purchase(payment_method='"' + "é" * 65 + '"'), "bad_key"),
     ],
 )
-def test_what_is_no_purchase_has_a_reason(value, reason):
+def test_invalid_value_has_a_reason(value, reason):
     assert decode(value) == reason
 
 
-def test_fields_that_nobody_knows_may_repeat_and_nest():
+def test_unknown_fields_may_repeat_and_nest():
     assert decode(purchase(note='{"price": 1, "price": 2}')[:-1] + b', "note": []}') == decode(purchase())
 
 
@@ -91,7 +91,7 @@ def test_prices_round_half_even_to_six_decimals(price, millionths):
 
 
 @pytest.mark.parametrize("price", ["-0.0000001", "-1e-99999999999999999999999999", "1e99999999999999999999999999"])
-def test_prices_below_zero_and_beyond_all_sense_are_bad(price):
+def test_prices_out_of_range_are_bad(price):
     assert decode(purchase(price=price)) == "bad_price"
 
 
@@ -124,6 +124,6 @@ def test_times_are_rfc_3339_with_an_offset(text, expected):
     ("seconds", "expected"),
     [("1700000000.1234569", 1_700_000_000_123_456), ("1.7e9", 1_700_000_000_000_000), ("-0", 0), ("-0.0000001", None)],
 )
-def test_times_may_be_unix_seconds_cut_to_microseconds(seconds, expected):
+def test_unix_seconds_are_truncated_to_microseconds(seconds, expected):
     read = decode(purchase(timestamp=None, ts=seconds))
     assert (read if isinstance(read, str) else read[0]) == (expected if expected is not None else "bad_timestamp")

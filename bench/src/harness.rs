@@ -1,4 +1,4 @@
-//! What is measured, in which order, and what is kept of it.
+//! The command line of a measurement, its order, and where its results go.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -8,44 +8,44 @@ use chrono::Utc;
 use clap::{Args, ValueEnum};
 use retail_kafka::KafkaConnection;
 
-use crate::contenders::{Allocator, Contender, Kind};
 use crate::curves::{freshness, groups, rates, recovery, start_up};
-use crate::ground::Ground;
-use crate::race::{self, Track};
+use crate::race::{self, Workload};
 use crate::results::{Dated, Race, Results, Setting};
+use crate::setup::Setup;
+use crate::systems::{Allocator, Kind, System};
 use crate::{machine, plot, report};
 
-/// A part of what can be measured.
+/// A part of the measurements.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum Part {
-    /// Everyone on the same work, and the producer that brings it
+    /// All systems on the same topic, and the producer
     Race,
-    /// Events per second against workers
+    /// Throughput by number of workers
     Workers,
-    /// Idle, and at so many purchases a second
+    /// Cost of the processor when idle and at several loads
     Rates,
-    /// Many groups, and many windows
+    /// Cost of many groups and many open windows
     Groups,
-    /// From a purchase to its row
+    /// Time from a purchase to its row
     Freshness,
-    /// From the process to its first row
+    /// Time from the start of the process to its first row
     StartUp,
-    /// From kill -9 to the next row
+    /// Time from kill -9 to the next commits
     Recovery,
 }
 
-/// How many times the purchases of the race are read to compare workers, beside as many as in the race: what the second topic takes
-/// more is what work takes, once a group has shared the topic out.
+/// Size of the second topic of the part `workers`, relative to the first. The difference between both topics excludes the start and
+/// the first rebalance.
 const LONGER: u64 = 4;
 
-/// What was typed.
+/// The command line of `run`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct RunArgs {
-    /// The brokers, as host:port
+    /// Kafka bootstrap servers, as host:port
     #[arg(long, env = "RETAIL_BOOTSTRAP_SERVERS")]
     bootstrap_servers: String,
 
-    /// The database, as its owner
+    /// URL of the database, with the log-in of its owner
     #[arg(long, env = "RETAIL_DATABASE_URL")]
     database_url: String,
 
@@ -53,7 +53,7 @@ pub(crate) struct RunArgs {
     #[arg(long, default_value = ".")]
     root: PathBuf,
 
-    /// Only parts that need no other system, and fewer purchases: some minutes
+    /// Measure fewer purchases and no other system: a few minutes
     #[arg(long)]
     quick: bool,
 
@@ -61,58 +61,58 @@ pub(crate) struct RunArgs {
     #[arg(long, env = "BENCH_EVENTS")]
     events: Option<u64>,
 
-    /// Purchases in a second, smaller topic, from which marginal costs follow; 0 for none [default: 500000; 0 with --quick]
+    /// Purchases in a second, smaller topic, for the marginal cost; 0 disables it [default: 500000; 0 with --quick]
     #[arg(long, env = "BENCH_SMALL_EVENTS")]
     small_events: Option<u64>,
 
-    /// How often each contender runs
+    /// Runs of each system
     #[arg(long, env = "BENCH_REPETITIONS", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     repetitions: u32,
 
-    /// Peers by name, separated by commas [default: all; none with --quick]
+    /// Other systems to measure, by directory name, separated by commas [default: all; none with --quick]
     #[arg(long, env = "BENCH_PEERS", value_delimiter = ',')]
     peers: Option<Vec<String>>,
 
-    /// Parts, separated by commas [default: all; race,start-up with --quick]
+    /// Parts to measure, separated by commas [default: all; race,start-up with --quick]
     #[arg(long, env = "BENCH_PARTS", value_enum, value_delimiter = ',')]
     parts: Option<Vec<Part>>,
 
-    /// A directory with another build of retail-processor, the image's for example: it takes turns with this one
-    #[arg(long, env = "BENCH_BESIDE")]
-    beside: Option<PathBuf>,
+    /// Directory with a second build of retail-processor, such as the image's, to alternate with this one
+    #[arg(long, env = "BENCH_SECOND_BUILD")]
+    second_build: Option<PathBuf>,
 
-    /// Names and versions of the servers, as name=version
+    /// Name and version of a server, for the report; repeatable
     #[arg(long, value_name = "NAME=VERSION")]
     server: Vec<String>,
 }
 
-/// What was typed.
+/// The command line of `report`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ReportArgs {
     /// The checkout
     #[arg(long, default_value = ".")]
     root: PathBuf,
 
-    /// Of the last quick run
+    /// Use the results of the last quick run
     #[arg(long)]
     quick: bool,
 
-    /// Put it into docs/explanation/performance.md, with the plots beside it, instead of printing it
+    /// Write the tables to docs/explanation/performance.md and the plots next to it, instead of printing
     #[arg(long)]
     write: bool,
 }
 
-/// Where results are kept. Those of quick runs never mix with the others.
+/// The file of the stored results. Quick runs have their own file.
 fn file(root: &std::path::Path, quick: bool) -> PathBuf {
     root.join(".dev/bench").join(if quick { "results-quick.json" } else { "results.json" })
 }
 
-/// What it means.
+/// The measurements to do, from the command line.
 struct Plan {
-    ground: Ground,
+    setup: Setup,
     sizes: Vec<u64>,
     repetitions: u32,
-    contenders: Vec<Contender>,
+    systems: Vec<System>,
     absent: Vec<String>,
     parts: Vec<Part>,
     versions: Vec<(String, String)>,
@@ -132,48 +132,48 @@ impl Plan {
             repetitions,
             peers,
             parts,
-            beside,
+            second_build,
             server,
         } = args;
         let root = root.canonicalize()?;
         let directory = root.join(".dev/bench");
-        // Of the last run, for whoever wonders about it; this one has its own.
+        // The files of the last run stay until the next one.
         for leftovers in ["logs", "scratch"].map(|name| directory.join(name)) {
             if leftovers.exists() {
                 std::fs::remove_dir_all(&leftovers)?;
             }
             std::fs::create_dir_all(&leftovers)?;
         }
-        let programs = std::env::current_exe()?.parent().context("this program is in a directory")?.to_owned();
+        let programs =
+            std::env::current_exe()?.parent().context("the path of this program has no parent directory")?.to_owned();
         for program in ["retail-processor", "retail-bench-mimalloc"] {
-            ensure!(programs.join(program).exists(), "{program} is not beside this program: build it too");
+            ensure!(programs.join(program).exists(), "{program} is missing in {}: build it too", programs.display());
         }
-        let ground =
-            Ground { kafka: KafkaConnection::plain(bootstrap_servers), database_url, directory, programs, root };
+        let setup = Setup { kafka: KafkaConnection::plain(bootstrap_servers), database_url, directory, programs, root };
         let events = events.unwrap_or(if quick { 1_000_000 } else { 5_000_000 });
         let small_events = small_events.unwrap_or(if quick { 0 } else { 500_000 });
         let all = Part::value_variants().to_vec();
         let parts = parts.unwrap_or_else(|| if quick { vec![Part::Race, Part::StartUp] } else { all });
         let peers = peers.or_else(|| quick.then(Vec::new));
-        let (mut contenders, mut absent) = (ours(&ground, beside.as_deref()), Vec::new());
+        let (mut systems, mut absent) = (ours(&setup, second_build.as_deref()), Vec::new());
         if parts.contains(&Part::Race) {
-            add_peers(&ground, peers.as_deref(), &mut contenders, &mut absent);
+            add_peers(&setup, peers.as_deref(), &mut systems, &mut absent);
         }
-        let versions = versions(&ground, &server).await?;
+        let versions = versions(&setup, &server).await?;
         Ok(Self {
             sizes: [events, small_events].into_iter().filter(|size| *size > 0).collect(),
-            file: file(&ground.root, quick),
+            file: file(&setup.root, quick),
             command: format!("{}make bench", if quick { "BENCH=quick " } else { "" }),
-            ground,
+            setup,
             repetitions,
-            contenders,
+            systems,
             absent,
             parts,
             versions,
         })
     }
 
-    /// The circumstances now.
+    /// Adds the present circumstances to figures.
     fn dated<T>(&self, load: String, figures: T) -> Dated<T> {
         let setting = Setting {
             date: Utc::now().format("%F").to_string(),
@@ -186,31 +186,31 @@ impl Plan {
     }
 }
 
-/// The limits, our own, and the naive one.
-fn ours(ground: &Ground, beside: Option<&std::path::Path>) -> Vec<Contender> {
-    let mut contenders = vec![
-        Contender::limit(2, true, Allocator::System),
-        Contender::limit(2, true, Allocator::Ours),
-        Contender::limit(1, false, Allocator::System),
-        Contender::limit(1, false, Allocator::Ours),
-        Contender::processor(&ground.programs, 2, true),
-        Contender::processor(&ground.programs, 1, false),
-        Contender::naive(),
+/// The systems of this repository: limits, processors, and the naive service.
+fn ours(setup: &Setup, second_build: Option<&std::path::Path>) -> Vec<System> {
+    let mut systems = vec![
+        System::limit(2, true, Allocator::Libc),
+        System::limit(2, true, Allocator::Mimalloc),
+        System::limit(1, false, Allocator::Libc),
+        System::limit(1, false, Allocator::Mimalloc),
+        System::processor(&setup.programs, 2, true),
+        System::processor(&setup.programs, 1, false),
+        System::naive(),
     ];
-    contenders.extend(beside.map(|programs| Contender::beside(programs, 1)));
-    contenders
+    systems.extend(second_build.map(|programs| System::second_build(programs, 1)));
+    systems
 }
 
-/// Fetches what each peer needs. One that cannot be had is told of, and left out.
-fn add_peers(ground: &Ground, wanted: Option<&[String]>, contenders: &mut Vec<Contender>, absent: &mut Vec<String>) {
-    for peer in Contender::peers(&ground.root, wanted) {
+/// Installs the peers. The report lists a peer that cannot be installed as not measured.
+fn add_peers(setup: &Setup, wanted: Option<&[String]>, systems: &mut Vec<System>, absent: &mut Vec<String>) {
+    for peer in System::peers(&setup.root, wanted) {
         let Kind::Peer { directory, .. } = &peer.kind else { continue };
-        tracing::info!("fetching what {} needs, if it is not there", peer.name);
+        tracing::info!("installing {} unless it is installed", peer.name);
         match Command::new(directory.join("install")).output() {
-            Ok(done) if done.status.success() => contenders.push(peer),
+            Ok(done) if done.status.success() => systems.push(peer),
             Ok(done) => {
-                let said = String::from_utf8_lossy(&done.stderr);
-                let last = said.lines().last().unwrap_or_default();
+                let stderr = String::from_utf8_lossy(&done.stderr);
+                let last = stderr.lines().last().unwrap_or_default();
                 absent.push(format!("{}, which could not be installed ({last})", peer.title));
             }
             Err(error) => absent.push(format!("{}, which could not be installed ({error})", peer.title)),
@@ -221,19 +221,19 @@ fn add_peers(ground: &Ground, wanted: Option<&[String]>, contenders: &mut Vec<Co
     }
 }
 
-async fn versions(ground: &Ground, servers: &[String]) -> Result<Vec<(String, String)>> {
-    let session = ground.session("public").await?;
+async fn versions(setup: &Setup, servers: &[String]) -> Result<Vec<(String, String)>> {
+    let session = setup.session("public").await?;
     let postgres: String = session.query_one("SHOW server_version", &[]).await?.get(0);
     let (_, librdkafka) = rdkafka::util::get_rdkafka_version();
     let mut versions = vec![("librdkafka".to_owned(), librdkafka)];
     let servers = servers.iter().filter_map(|server| server.split_once('='));
     versions.extend(servers.map(|(name, version)| (name.to_owned(), version.to_owned())));
-    // Debian adds its own words behind the version.
+    // Debian appends its package version.
     versions.push(("PostgreSQL".to_owned(), postgres.split(' ').next().unwrap_or_default().to_owned()));
     Ok(versions)
 }
 
-/// Measures everything that was asked for. What is done is kept, and a part that fails does not keep the others from being measured.
+/// Measures the selected parts, and stores the results after each part. A failed part does not prevent the others.
 pub(crate) async fn run(args: RunArgs) -> Result<()> {
     let plan = Plan::new(args).await?;
     let mut results = Results::read(&plan.file)?;
@@ -247,64 +247,64 @@ pub(crate) async fn run(args: RunArgs) -> Result<()> {
         results.write(&plan.file)?;
     }
     print(&report::markdown(&results));
-    ensure!(failed.is_empty(), "not measured: {failed:?}");
+    ensure!(failed.is_empty(), "these parts failed: {failed:?}; the log above has the errors");
     Ok(())
 }
 
 async fn measure(plan: &Plan, part: Part, results: &mut Results) -> Result<()> {
-    let (ground, load) = (&plan.ground, machine::load());
+    let (setup, load) = (&plan.setup, machine::load());
     match part {
         Part::Race => {
-            let mut tracks = Vec::new();
+            let mut workloads = Vec::new();
             for &size in &plan.sizes {
-                tracks.push(Track::lay(ground, size).await?);
+                workloads.push(Workload::prepare(setup, size).await?);
             }
-            if let Some(track) = tracks.first() {
-                let mut loaded = vec![track.loaded];
+            if let Some(workload) = workloads.first() {
+                let mut loaded = vec![workload.loaded];
                 while loaded.len() < plan.repetitions as usize {
-                    loaded.push(race::send_again(ground, track.events).await?);
+                    loaded.push(race::send_again(setup, workload.events).await?);
                 }
                 results.producer = Some(plan.dated(load.clone(), loaded));
             }
-            let race = enter(plan, &tracks, &plan.contenders, &plan.absent).await?;
+            let race = run_race(plan, &workloads, &plan.systems, &plan.absent).await?;
             results.race = Some(plan.dated(load, race));
         }
         Part::Workers => {
             let of = |workers, pinned| {
-                let limit = Contender::limit(workers, pinned, Allocator::Ours);
-                [limit, Contender::processor(&ground.programs, workers, pinned)]
+                let limit = System::limit(workers, pinned, Allocator::Mimalloc);
+                [limit, System::processor(&setup.programs, workers, pinned)]
             };
-            let contenders = [of(1, true), of(2, true), of(1, false), of(2, false), of(4, false)].concat();
+            let systems = [of(1, true), of(2, true), of(1, false), of(2, false), of(4, false)].concat();
             let events = plan.sizes.first().copied().unwrap_or_default();
-            let tracks = [Track::lay(ground, events * LONGER).await?, Track::lay(ground, events).await?];
-            let race = enter(plan, &tracks, &contenders, &[]).await?;
+            let workloads = [Workload::prepare(setup, events * LONGER).await?, Workload::prepare(setup, events).await?];
+            let race = run_race(plan, &workloads, &systems, &[]).await?;
             results.workers = Some(plan.dated(load, race));
         }
-        Part::Rates => results.rates = Some(plan.dated(load, rates::run(ground).await?)),
-        Part::Groups => results.groups = Some(plan.dated(load, groups::run(ground).await?)),
-        Part::Freshness => results.freshness = Some(plan.dated(load, freshness::run(ground).await?)),
-        Part::StartUp => results.start_up = Some(plan.dated(load, start_up::run(ground).await?)),
-        Part::Recovery => results.recovery = Some(plan.dated(load, recovery::run(ground).await?)),
+        Part::Rates => results.rates = Some(plan.dated(load, rates::run(setup).await?)),
+        Part::Groups => results.groups = Some(plan.dated(load, groups::run(setup).await?)),
+        Part::Freshness => results.freshness = Some(plan.dated(load, freshness::run(setup).await?)),
+        Part::StartUp => results.start_up = Some(plan.dated(load, start_up::run(setup).await?)),
+        Part::Recovery => results.recovery = Some(plan.dated(load, recovery::run(setup).await?)),
     }
     Ok(())
 }
 
-async fn enter(plan: &Plan, tracks: &[Track], contenders: &[Contender], absent: &[String]) -> Result<Race> {
-    let finishes = race::run(&plan.ground, tracks, contenders, plan.repetitions).await?;
+async fn run_race(plan: &Plan, workloads: &[Workload], systems: &[System], absent: &[String]) -> Result<Race> {
+    let runs = race::run(&plan.setup, workloads, systems, plan.repetitions).await?;
     Ok(Race {
-        contenders: contenders.iter().map(|contender| (contender.name.clone(), contender.title.clone())).collect(),
-        rows: tracks.first().map_or(0, Track::rows),
-        finishes,
+        systems: systems.iter().map(|system| (system.name.clone(), system.title.clone())).collect(),
+        rows: workloads.first().map_or(0, Workload::rows),
+        runs,
         absent: absent.to_vec(),
     })
 }
 
-/// Tells what was found before.
+/// Prints stored results, or writes them to the performance page.
 pub(crate) fn report(args: &ReportArgs) -> Result<()> {
     let ReportArgs { root, quick, write } = args;
     let results = Results::read(&file(root, *quick))?;
     let text = report::markdown(&results);
-    ensure!(!text.is_empty(), "nothing was measured yet");
+    ensure!(!text.is_empty(), "no stored results: run `make bench` first");
     if !write {
         print(&text);
         return Ok(());

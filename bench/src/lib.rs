@@ -1,14 +1,14 @@
-//! The harness behind `make bench`: one topic, everyone on it, each measured as a process tree and held against the oracle.
+//! The harness of `make bench`. All systems read the same topic; each is measured as a process tree, and its rows are compared
+//! with the oracle.
 //!
-//! [`contract`] is what a contender may rely on, [`race`] lets them run in turns, [`measure`] says what each took, [`mod@reference`]
-//! whether its result is right, [`standings`] what that comes to. [`curves`] asks how our own processor behaves under other loads.
-//! `limit` and `naive` are contenders of this program's own.
+//! [`contract`] is the interface between the harness and a measured system. [`race`] runs the systems in turns, [`measure`]
+//! returns CPU and memory of a run, [`mod@reference`] checks the rows, and [`comparison`] computes ratios between systems.
+//! [`curves`] measures the processor alone, under other loads. `limit` and `naive` are systems inside this program.
 #![expect(clippy::print_stdout, reason = "the results of the subcommands")]
 
-mod contenders;
+mod comparison;
 mod contract;
 mod curves;
-mod ground;
 mod harness;
 mod limit;
 mod loader;
@@ -21,14 +21,15 @@ mod reference;
 mod report;
 mod results;
 mod running;
-mod standings;
+mod setup;
 mod statistics;
+mod systems;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use retail_runtime::process;
 
-/// Measures the data plane beside what one would use instead. Start it by `make bench`, which brings the servers.
+/// Measures the data plane and comparable systems. `make bench` starts it together with its servers
 #[derive(Parser, Debug)]
 #[command(version)]
 struct Args {
@@ -38,19 +39,19 @@ struct Args {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Measure, print what was found, and keep it
+    /// Measure, print the results, and store them
     Run(harness::RunArgs),
-    /// Print what was found before, or put it into the document
+    /// Print stored results, or write them to the performance page
     Report(harness::ReportArgs),
-    /// Run a command and say what its process tree took
+    /// Run a command and print the CPU time and memory of its process tree
     Measure(measure::MeasureArgs),
-    /// A contender: librdkafka alone
+    /// The measured system `limit`: librdkafka alone
     Limit(limit::LimitArgs),
-    /// A contender: the service that most people would write
+    /// The measured system `naive`: a typical hand-written service
     Naive(naive::NaiveArgs),
 }
 
-/// What was typed is done.
+/// Runs the subcommand of the command line.
 pub fn main() -> Result<()> {
     let Args { command } = Args::parse();
     process::log_to_stderr();

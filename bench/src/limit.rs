@@ -1,11 +1,11 @@
-//! The bare limit: what librdkafka takes to hand out every record of a topic, when nobody reads one.
+//! The lower bound: the cost of fetching all records of a topic with librdkafka, without reading them.
 //!
-//! Batches from the queues of partitions that are assigned by hand: no group, no offsets, no parsing. Whatever is built
-//! on librdkafka takes at least this.
+//! Takes batches from the queues of manually assigned partitions: no group, no offsets, no parsing. A program built on
+//! librdkafka costs at least this much.
 //!
-//! The only unsafe code of the harness. What it relies on:
-//! - A client handle, and a queue of it, is valid as long as its consumer, which outlives both here.
-//! - A message is ours from the call that hands it out until it is destroyed, which happens once, right after a look at it.
+//! The only unsafe code of the harness. Its invariants:
+//! - A client handle and its queues are valid as long as their consumer, which outlives both here.
+//! - The caller owns a message from the call that returns it until it destroys it, exactly once, after reading its offset.
 #![expect(unsafe_code, reason = "rust-rdkafka has no batches; the invariants are above")]
 
 use std::ffi::CString;
@@ -22,28 +22,28 @@ use retail_kafka::{KafkaAdmin, KafkaConnection, LogOffset};
 use crate::contract::Source;
 use crate::machine;
 
-/// The most messages that one call hands out.
+/// Maximum messages per call.
 const BATCH: usize = 4096;
 
-/// How long a look at the consumer as a whole may take when no partition has anything: the only wait in here.
-const NAP: Duration = Duration::from_millis(1);
+/// Wait on the main queue of the consumer when all partition queues are empty. It is the only wait of the loop.
+const POLL: Duration = Duration::from_millis(1);
 
-/// What was typed.
+/// The command line of `limit`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct LimitArgs {
     #[command(flatten)]
     source: Source,
 
-    /// Consumers, each with a thread and its share of the partitions
+    /// Number of consumers. Each has its own thread and a share of the partitions
     #[arg(long, default_value_t = 1)]
     consumers: usize,
 
-    /// Hold each consumer, with the threads that librdkafka starts for it, on a core of its own
+    /// Pin each consumer, with its librdkafka threads, to its own core
     #[arg(long)]
     pin: bool,
 }
 
-/// Reads the topic to its present end, and says how many messages there were.
+/// Reads the topic to its present end, and returns the number of messages.
 pub(crate) fn run(args: &LimitArgs) -> Result<u64> {
     let LimitArgs { source, consumers, pin } = args;
     let connection = KafkaConnection::plain(&source.bootstrap_servers);
@@ -72,13 +72,13 @@ pub(crate) fn run(args: &LimitArgs) -> Result<u64> {
 fn consume(connection: &KafkaConnection, topic: &str, share: &[(i32, i64)]) -> Result<u64> {
     let mut config = connection.client_config();
     config
-        // librdkafka wants a group even of those who join none.
+        // librdkafka requires a group id, also without a group.
         .set("group.id", "bench-limit")
         .set("enable.auto.commit", "false")
-        // Its default pause after a full queue is a stall.
+        // The default backoff after a full queue, 1 s, would stall the consumer.
         .set("fetch.queue.backoff.ms", "2");
     let consumer: BaseConsumer = config.create()?;
-    // Assigned before it knows who leads the partitions, librdkafka waits for half a second.
+    // Without known partition leaders, librdkafka waits half a second after the assignment.
     consumer.fetch_metadata(Some(topic), Duration::from_secs(10))?;
     let mut queues: Vec<Queue> =
         share.iter().map(|&(partition, end)| Queue::new(&consumer, topic, partition, end)).collect::<Result<_>>()?;
@@ -97,16 +97,16 @@ fn consume(connection: &KafkaConnection, topic: &str, share: &[(i32, i64)]) -> R
         queues.retain(|queue| queue.next < queue.end);
         total += taken;
         if taken == 0
-            && let Some(outcome) = consumer.poll(NAP)
+            && let Some(outcome) = consumer.poll(POLL)
         {
-            // The queues are cut off: nothing but an error comes this way.
+            // The partition queues are not forwarded to the main queue, so that it only returns errors.
             outcome.context("the consumer failed")?;
         }
     }
     Ok(total)
 }
 
-/// The queue of one partition, cut off from the consumer's.
+/// The queue of one partition, not forwarded to the queue of the consumer.
 struct Queue {
     pointer: *mut sys::rd_kafka_queue_t,
     next: i64,
@@ -116,10 +116,10 @@ struct Queue {
 impl Queue {
     fn new(consumer: &BaseConsumer, topic: &str, partition: i32, end: i64) -> Result<Self> {
         let topic = CString::new(topic)?;
-        // SAFETY: the consumer lives; the name is copied.
+        // SAFETY: the consumer outlives the call; librdkafka copies the name.
         let pointer = unsafe {
             let pointer = sys::rd_kafka_queue_get_partition(consumer.client().native_ptr(), topic.as_ptr(), partition);
-            ensure!(!pointer.is_null(), "there is no queue for partition {partition}");
+            ensure!(!pointer.is_null(), "librdkafka has no queue for partition {partition}");
             sys::rd_kafka_queue_forward(pointer, std::ptr::null_mut());
             pointer
         };
@@ -127,10 +127,10 @@ impl Queue {
     }
 
     fn take(&mut self, batch: &mut [*mut sys::rd_kafka_message_t]) -> Result<u64> {
-        // SAFETY: the queue is ours; as many messages are ours as the call says, and each is destroyed once.
+        // SAFETY: this value owns the queue. The call returns the number of messages it filled in; each is destroyed once.
         unsafe {
             let count = sys::rd_kafka_consume_batch_queue(self.pointer, 0, batch.as_mut_ptr(), batch.len());
-            let Ok(count) = usize::try_from(count) else { bail!("a batch could not be taken") };
+            let Ok(count) = usize::try_from(count) else { bail!("cannot take a batch from a partition queue") };
             let mut records = 0;
             let mut failed = None;
             for &message in &batch[..count] {
@@ -144,7 +144,7 @@ impl Queue {
                 sys::rd_kafka_message_destroy(message);
             }
             match failed {
-                Some(error) => bail!("reading failed: {error}"),
+                Some(error) => bail!("cannot read a record: {error}"),
                 None => Ok(records),
             }
         }
@@ -153,7 +153,7 @@ impl Queue {
 
 impl Drop for Queue {
     fn drop(&mut self) {
-        // SAFETY: it is ours, and the consumer still lives: it was made before its queues.
+        // SAFETY: this value owns the queue. The consumer was created before its queues, so it is dropped after them.
         unsafe { sys::rd_kafka_queue_destroy(self.pointer) }
     }
 }

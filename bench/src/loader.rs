@@ -1,4 +1,4 @@
-//! Purchases of a shape that the producer does not make: as many groups and windows as are asked for.
+//! Purchases with a chosen number of groups and windows, which the producer does not offer.
 
 use std::time::Duration;
 
@@ -10,31 +10,31 @@ use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use retail_kafka::KafkaConnection;
 
-use crate::ground::PARTITIONS;
+use crate::setup::PARTITIONS;
 
-/// 2025-01-01T00:00:00Z, where the first window begins.
+/// 2025-01-01T00:00:00Z, the start of the first window.
 const BEGIN: i64 = 1_735_689_600;
 
 /// Seconds in a window.
 const WINDOW: u64 = 300;
 
-/// What is sent.
+/// The purchases to send.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Load {
     pub(crate) events: u64,
     /// Groups in each window.
     pub(crate) groups: u64,
-    /// Windows, all open to the end.
+    /// Windows. All stay open until the end.
     pub(crate) windows: u64,
 }
 
 impl Load {
-    /// A delay of the watermark that no purchase is later than.
+    /// Returns a watermark delay that makes no purchase late.
     pub(crate) fn delay(self) -> String {
         format!("{}s", (self.windows + 1) * WINDOW)
     }
 
-    /// Sends them, group and window by chance, and waits until the brokers have them. Blocks.
+    /// Sends the purchases, with random group and window, and waits for the acknowledgements. Blocks.
     pub(crate) fn send(self, connection: &KafkaConnection, topic: &str) -> Result<()> {
         let producer: BaseProducer = connection
             .client_config()
@@ -65,12 +65,13 @@ impl Load {
         Ok(producer.flush(Duration::from_secs(60))?)
     }
 
-    /// As long as those of the producer, and as hard to compress.
+    /// Returns a purchase with the length and the entropy of the producer's purchases.
     fn purchase(self, high: u64, low: u64) -> String {
         let group = high % self.groups;
         let micros =
             ((high >> 32) % self.windows * WINDOW + low % WINDOW) as i64 * 1_000_000 + (low % 1_000_000) as i64;
-        let time = DateTime::from_timestamp_micros(BEGIN * 1_000_000 + micros).expect("a year like ours");
+        let time = DateTime::from_timestamp_micros(BEGIN * 1_000_000 + micros)
+            .expect("the time is within the range of chrono");
         let time = time.format("%FT%T%.6f+00:00");
         format!(
             "{{\"transaction_id\": \"{:08x}-{:04x}-4{:03x}-a{:03x}-{:012x}\", \"customer_id\": {}, \
@@ -98,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn purchases_are_valid_and_have_just_so_many_groups_and_windows() {
+    fn purchases_have_the_requested_groups_and_windows() {
         let load = Load { events: 5000, groups: 20, windows: 7 };
         let mut random = Xoshiro256PlusPlus::seed_from_u64(1);
         let (mut groups, mut windows) = (BTreeSet::new(), BTreeSet::new());

@@ -1,8 +1,8 @@
-//! The service that most people would write: an asynchronous consumer, serde_json into a struct that owns everything, a
-//! HashMap, and each second an upsert of what changed.
+//! A typical hand-written service: an asynchronous consumer, serde_json into an owned struct, a HashMap, and an upsert of
+//! the changed rows every second.
 //!
-//! Its sums are exact, and equal the reference while nothing happens to it. It has no watermark, keeps every window in memory,
-//! and loses all of it when it dies: that is what the other 3,000 lines of the processor are for.
+//! Its sums are exact as long as the process runs. It has no watermark, keeps all windows in memory, and loses its state
+//! when its process ends.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use tokio_postgres::{Client, NoTls};
 
 use crate::contract::{Destination, Source};
 
-/// What was typed.
+/// The command line of `naive`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct NaiveArgs {
     #[command(flatten)]
@@ -31,7 +31,7 @@ pub(crate) struct NaiveArgs {
 }
 
 #[derive(Deserialize)]
-#[expect(dead_code, reason = "a struct of all fields, as most people write it")]
+#[expect(dead_code, reason = "a struct with all fields, as in a typical service")]
 struct Purchase {
     transaction_id: String,
     customer_id: u64,
@@ -58,7 +58,7 @@ const UPSERT: &str = "
     ON CONFLICT (window_start, category, payment_method)
     DO UPDATE SET total_quantity = excluded.total_quantity, total_amount = excluded.total_amount";
 
-/// Reads the topic to its present end, and leaves the sums in the table.
+/// Reads the topic to its present end, writes the sums into the table, and returns the number of events.
 pub(crate) async fn run(args: &NaiveArgs) -> Result<u64> {
     let NaiveArgs { source, destination } = args;
     let (mut client, connection) = tokio_postgres::connect(&destination.database_url, NoTls).await?;
@@ -96,7 +96,7 @@ pub(crate) async fn run(args: &NaiveArgs) -> Result<u64> {
 }
 
 fn add(groups: &mut Groups, payload: &[u8]) -> Result<()> {
-    let purchase: Purchase = serde_json::from_slice(payload).context("not a purchase")?;
+    let purchase: Purchase = serde_json::from_slice(payload).context("the record is not a purchase")?;
     let window = purchase.timestamp.duration_trunc(TimeDelta::minutes(5))?;
     let totals = groups.entry((window, purchase.category, purchase.payment_method)).or_default();
     totals.quantity += purchase.quantity;
@@ -116,7 +116,7 @@ async fn upsert(client: &mut Client, groups: &mut Groups) -> Result<()> {
     Ok(())
 }
 
-/// rdkafka's own has the same lines behind a feature, which would be compiled into the product too.
+/// A copy of the runtime that rdkafka offers behind a feature. The feature would be compiled into the product too.
 struct Tokio;
 
 impl AsyncRuntime for Tokio {

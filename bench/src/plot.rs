@@ -1,4 +1,4 @@
-//! Plots as SVG, without a background and in colours that can be seen on white and on black.
+//! Plots as SVG, without a background, in colours visible on white and on black.
 
 use std::path::Path;
 
@@ -13,34 +13,34 @@ use plotters::series::LineSeries;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, IntoFont, RGBColor, TextStyle};
 
+use crate::comparison;
 use crate::curves::{groups, rates};
 use crate::report::grouped;
 use crate::results::Results;
-use crate::standings;
 
-/// For letters and axes; whoever reads in the dark has them brighter.
+/// The colour of text and axes in light mode; see [`STYLE`] for dark mode.
 const INK: RGBColor = RGBColor(110, 118, 129);
 const OURS: RGBColor = RGBColor(38, 132, 255);
 const OTHERS: RGBColor = RGBColor(150, 150, 150);
-const BESIDE: RGBColor = RGBColor(230, 126, 34);
+const DATABASE: RGBColor = RGBColor(230, 126, 34);
 
 const FONT: &str = "sans-serif";
 
-/// Letters follow the reader's choice of light or dark; a rule wins over the attributes that plotters writes.
+/// Text colours for light and dark mode. A style rule takes precedence over the attributes that plotters writes.
 const STYLE: &str =
     "<style>text { fill: #1f2328; } @media (prefers-color-scheme: dark) { text { fill: #e6edf3; } }</style>";
 
-/// A number as people write it, with no more digits than it has.
+/// Formats a number with commas, or with at most six decimals.
 fn plain(value: &f64) -> String {
     if *value >= 1000.0 { grouped(value.round() as u64) } else { format!("{}", (value * 1e6).round() / 1e6) }
 }
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// Writes the plots of what was measured into a directory.
+/// Writes the plots into a directory.
 pub(crate) fn write(results: &Results, directory: &Path) -> Result<()> {
     if let Some(race) = &results.race {
-        let bars = standings::bars(&race.figures);
+        let bars = comparison::bars(&race.figures);
         let height = 60 + 38 * bars.len() as u32;
         draw(&directory.join("performance.svg"), (900, height), |area| draw_bars(area, &bars))?;
     }
@@ -66,18 +66,18 @@ fn draw(file: &Path, size: (u32, u32), plot: impl FnOnce(&Area<'_>) -> Result<()
 }
 
 fn failed(error: impl std::fmt::Display) -> anyhow::Error {
-    anyhow!("drawing failed: {error}")
+    anyhow!("cannot draw a plot: {error}")
 }
 
 fn ink() -> TextStyle<'static> {
-    // Plotters writes four fifths of it.
+    // Plotters renders text at 80 % of this size.
     (FONT, 16).into_font().color(&INK)
 }
 
-/// A bar: what it is of, the figure, and whether the result was right.
+/// A bar: its title, the figure, and whether the sums were correct.
 pub(crate) type Bar = (String, f64, bool);
 
-/// CPU per event of each contender, on a line that begins at nothing, so that twice as long is twice as much.
+/// Draws the CPU time per event of each system, on a linear scale from zero.
 fn draw_bars(area: &Area<'_>, bars: &[Bar]) -> Result<()> {
     let most = bars.iter().map(|(_, value, _)| *value).fold(0.0, f64::max);
     if most <= 0.0 {
@@ -86,14 +86,14 @@ fn draw_bars(area: &Area<'_>, bars: &[Bar]) -> Result<()> {
     let mut chart = ChartBuilder::on(area)
         .margin(10)
         .x_label_area_size(40)
-        // Room for the number behind the longest bar.
+        // Space for the label of the longest bar.
         .build_cartesian_2d(0.0..most * 1.2, 0.0..bars.len() as f64)
         .map_err(failed)?;
     chart
         .configure_mesh()
         .disable_y_mesh()
         .disable_y_axis()
-        .x_desc("CPU per event, start included, in microseconds")
+        .x_desc("CPU time per event in microseconds, including the start")
         .x_labels(8)
         .x_label_formatter(&plain)
         .label_style(ink())
@@ -109,7 +109,7 @@ fn draw_bars(area: &Area<'_>, bars: &[Bar]) -> Result<()> {
         let bar = Rectangle::new([(0.0, top - 0.55), (*value, top - 0.95)], colour.filled());
         chart.draw_series([bar]).map_err(failed)?;
         let middle = Pos::new(HPos::Left, VPos::Center);
-        let figure = format!("{value:.2}{}", if *is_right { "" } else { ", with wrong sums" });
+        let figure = format!("{value:.2}{}", if *is_right { "" } else { ", wrong sums" });
         let label = Text::new(figure, (value + most * 0.008, top - 0.75), ink().pos(middle));
         let name = Text::new(title.clone(), (0.0, top - 0.3), ink().pos(middle));
         chart.draw_series([label, name]).map_err(failed)?;
@@ -136,7 +136,7 @@ fn draw_lines(area: &Area<'_>, x: &str, y: &str, lines: Vec<Line>) -> Result<()>
     }
     let mut chart = ChartBuilder::on(area)
         .margin(12)
-        // Half of the last number is beyond the last line.
+        // Space for the right half of the last label.
         .margin_right(36)
         .x_label_area_size(44)
         .y_label_area_size(64)
@@ -172,7 +172,7 @@ fn draw_lines(area: &Area<'_>, x: &str, y: &str, lines: Vec<Line>) -> Result<()>
     Ok(())
 }
 
-/// Cores of the processor and of Postgres at a trigger of a second.
+/// Draws the CPU usage of processor and Postgres with a trigger of one second.
 fn draw_load(area: &Area<'_>, rows: &[rates::Row]) -> Result<()> {
     let rows = || rows.iter().filter(|row| row.rate > 0 && row.trigger == "1s");
     let line = |name, colour, of: fn(&rates::Row) -> Option<f64>| {
@@ -181,12 +181,12 @@ fn draw_load(area: &Area<'_>, rows: &[rates::Row]) -> Result<()> {
     };
     let lines = vec![
         line("retail-processor", OURS, |row| Some(row.cores.median)),
-        line("Postgres", BESIDE, |row| Some(row.postgres_cores?.median)),
+        line("Postgres", DATABASE, |row| Some(row.postgres_cores?.median)),
     ];
     draw_lines(area, "purchases per second, trigger 1 s", "cores", lines)
 }
 
-/// CPU per event by rows that are open: groups in one window, whatever they are.
+/// Draws the CPU time per event by number of groups in one window.
 fn draw_groups(area: &Area<'_>, rows: &[groups::Row]) -> Result<()> {
     let rows = || rows.iter().filter(|row| row.windows == 1);
     let line = |name, colour, of: fn(&groups::Row) -> Option<f64>| {
@@ -196,7 +196,7 @@ fn draw_groups(area: &Area<'_>, rows: &[groups::Row]) -> Result<()> {
     };
     let lines = vec![
         line("retail-processor", OURS, |row| Some(row.cpu.median)),
-        line("Postgres", BESIDE, |row| Some(row.postgres_cpu?.median)),
+        line("Postgres", DATABASE, |row| Some(row.postgres_cpu?.median)),
     ];
     draw_lines(area, "groups in one window, 1,000,000 events", "CPU per event, microseconds", lines)
 }

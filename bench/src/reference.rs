@@ -1,4 +1,4 @@
-//! The right answer, by the engine's naive oracle, and how far a result is from it.
+//! The correct result, computed by the oracle, and the difference of another result from it.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use retail_kafka::{KafkaAdmin, KafkaConnection, LogOffset};
 use retail_oracle::{Oracle, OracleRecord};
 use serde::{Deserialize, Serialize};
 
-/// After how long without a record reading has failed.
+/// Maximum wait for the next record.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Window, category, payment method.
@@ -22,16 +22,18 @@ pub(crate) type Key = (DateTime<Utc>, String, String);
 /// Sums by group and window.
 pub(crate) type Totals = BTreeMap<Key, Sums>;
 
-/// What a result says of one group in one window.
+/// The sums of one group in one window.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Sums {
     pub(crate) quantity: i64,
     pub(crate) amount: BigDecimal,
 }
 
-/// Reads all of a topic and computes what must come out. Blocks.
+/// Reads a topic to its end and computes the correct result. Blocks.
 ///
-/// A topic with anything but purchases that are in time is refused: contenders differ in what they do with those.
+/// # Errors
+///
+/// If a record is invalid, late or in the future: systems treat those differently.
 pub(crate) fn read(connection: &KafkaConnection, topic: &str, partitions: i32, rules: Rules) -> Result<Totals> {
     let micros = |span: Span| chrono::Duration::microseconds(span.as_micros());
     let mut oracle = Oracle::new(micros(rules.window), micros(rules.delay));
@@ -45,14 +47,14 @@ pub(crate) fn read(connection: &KafkaConnection, topic: &str, partitions: i32, r
     }
     consumer.assign(&start)?;
     let mut remaining: i64 = ends.iter().sum();
-    let mut heard = Instant::now();
+    let mut last = Instant::now();
     while remaining > 0 {
         let Some(message) = consumer.poll(Duration::from_millis(100)) else {
-            ensure!(heard.elapsed() < PATIENCE, "no record came for a minute, and {remaining} are left");
+            ensure!(last.elapsed() < PATIENCE, "no record for {PATIENCE:?}, with {remaining} records left to read");
             continue;
         };
         let message = message?;
-        heard = Instant::now();
+        last = Instant::now();
         remaining -= 1;
         let record = OracleRecord {
             offset: message.offset(),
@@ -63,26 +65,26 @@ pub(crate) fn read(connection: &KafkaConnection, topic: &str, partitions: i32, r
         ensure!(fate == "applied", "partition {}, offset {}: {fate}", message.partition(), message.offset());
     }
     let sums = oracle.rows().into_iter().map(|row| {
-        let quantity = row.total_quantity.to_i64().context("a sum of quantities beyond 64 bits")?;
+        let quantity = row.total_quantity.to_i64().context("a sum of quantities exceeds 64 bits")?;
         Ok(((row.window_start, row.category, row.payment_method), Sums { quantity, amount: row.total_amount }))
     });
     sums.collect()
 }
 
-/// How far a result is from the reference.
+/// The difference between a result and the reference.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub(crate) struct Verdict {
-    /// Rows that must be there.
+    /// Rows of the reference.
     pub(crate) rows: usize,
-    /// Of them, those that are not.
+    /// Rows of the reference that the result does not have.
     pub(crate) missing: usize,
-    /// Rows that must not be there.
+    /// Rows of the result that the reference does not have.
     pub(crate) unexpected: usize,
-    /// Rows that are there with another sum.
+    /// Rows with different sums.
     pub(crate) wrong: usize,
-    /// The sum of quantities, minus what it must be; and that.
+    /// The total quantity minus the correct total, and the correct total.
     pub(crate) quantity: (i64, i64),
-    /// The sum of amounts, minus what it must be.
+    /// The total amount minus the correct total.
     pub(crate) amount: String,
 }
 
@@ -98,15 +100,15 @@ impl std::fmt::Display for Verdict {
         if self.is_equal() {
             return f.write_str("equal");
         }
-        write!(f, "**no**: of {rows} rows {missing} missing, {wrong} wrong")?;
+        write!(f, "**different**: of {rows} rows, {missing} missing and {wrong} wrong")?;
         if *unexpected > 0 {
-            write!(f, ", {unexpected} too many")?;
+            write!(f, ", {unexpected} unexpected")?;
         }
         write!(f, "; quantity off by {off} of {all}, amount by {amount}")
     }
 }
 
-/// Holds a result against the reference, to the last digit.
+/// Compares a result with the reference, to the last digit.
 pub(crate) fn compare(reference: &Totals, result: &Totals) -> Verdict {
     let sum = |totals: &Totals| -> (i64, BigDecimal) {
         (totals.values().map(|sums| sums.quantity).sum(), totals.values().map(|sums| &sums.amount).sum())
@@ -136,15 +138,18 @@ mod tests {
     }
 
     #[test]
-    fn a_cent_is_noticed() {
+    fn compare_reports_a_difference_of_one_cent() {
         let reference = totals(&[("Makeup", 3, "12345678.90"), ("Skincare", 1, "0.10")]);
         let verdict = compare(&reference, &totals(&[("Makeup", 3, "12345678.91"), ("Skincare", 1, "0.10")]));
         assert!(!verdict.is_equal());
-        assert_eq!(verdict.to_string(), "**no**: of 2 rows 0 missing, 1 wrong; quantity off by 0 of 4, amount by 0.01");
+        assert_eq!(
+            verdict.to_string(),
+            "**different**: of 2 rows, 0 missing and 1 wrong; quantity off by 0 of 4, amount by 0.01"
+        );
     }
 
     #[test]
-    fn two_errors_that_cancel_out_are_noticed() {
+    fn compare_reports_two_errors_with_sum_zero() {
         let reference = totals(&[("Makeup", 3, "1.00"), ("Skincare", 3, "1.00")]);
         let verdict = compare(&reference, &totals(&[("Makeup", 2, "0.99"), ("Skincare", 4, "1.01")]));
         assert_eq!((verdict.wrong, verdict.quantity, &*verdict.amount), (2, (0, 6), "0"));
@@ -152,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_are_missing_or_too_many_are_noticed() {
+    fn compare_reports_missing_and_unexpected_rows() {
         let reference = totals(&[("Makeup", 3, "1.00"), ("Skincare", 0, "0.00")]);
         assert_eq!(compare(&reference, &totals(&[("Makeup", 3, "1.00")])).missing, 1);
         let more = totals(&[("Makeup", 3, "1.00"), ("Skincare", 0, "0.00"), ("Hair Care", 0, "0")]);
@@ -161,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn trailing_zeros_are_the_same_money() {
+    fn compare_ignores_trailing_zeros() {
         let reference = totals(&[("Makeup", 3, "1.5")]);
         assert_eq!(compare(&reference, &totals(&[("Makeup", 3, "1.500000")])).to_string(), "equal");
     }

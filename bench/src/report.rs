@@ -1,13 +1,13 @@
-//! Figures as tables for people, and their place in the document.
+//! The results as Markdown, and their place in the performance page.
 
 use anyhow::{Context, Result};
 
-use crate::ground::Loaded;
 use crate::results::{Dated, Results, Setting};
+use crate::setup::Loaded;
 use crate::statistics::Spread;
-use crate::{curves, standings};
+use crate::{comparison, curves};
 
-/// What stands between these two is written by the harness, and by nobody else.
+/// The harness replaces the text between these two lines.
 const BEGIN: &str = "<!-- begin: written by make bench -->";
 const END: &str = "<!-- end: written by make bench -->";
 
@@ -27,7 +27,7 @@ impl Table {
     /// Adds a row.
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
         debug_assert_eq!(N, self.columns);
-        // A bar in a cell, of an error message for example, would begin another.
+        // A bar in an error message would start a new cell.
         let cells = cells.map(|cell| cell.replace('|', "/").replace('\n', " "));
         self.text += &format!("| {} |\n", cells.join(" | "));
     }
@@ -39,7 +39,7 @@ impl std::fmt::Display for Table {
     }
 }
 
-/// A whole number with commas.
+/// Formats a whole number with commas.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -52,39 +52,39 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
-/// `median (least to most)`, with so many digits.
+/// Formats `median (minimum to maximum)` with a number of digits.
 pub(crate) fn spread(Spread { min, median, max }: Spread, digits: usize) -> String {
     format!("{median:.digits$} ({min:.digits$} to {max:.digits$})")
 }
 
-/// Everything that was measured, as Markdown.
+/// Returns all results as Markdown.
 pub(crate) fn markdown(results: &Results) -> String {
     let mut text = Text::default();
     let Results { race, workers, producer, rates, groups, freshness, start_up, recovery } = results;
-    text.section("On the same work", race.as_ref(), |race| {
+    text.section("Comparison of systems", race.as_ref(), |race| {
         format!(
-            "![CPU per event of each contender](performance.svg)\n\n{}\n{}",
-            standings::in_words(race),
-            standings::table(race)
+            "![CPU per event of each system](performance.svg)\n\n{}\n{}",
+            comparison::in_words(race),
+            comparison::table(race)
         )
     });
-    text.section("Events per second against workers", workers.as_ref(), |race| standings::workers(race).to_string());
-    text.section("What a load costs", rates.as_ref(), |rows| {
+    text.section("Throughput by number of workers", workers.as_ref(), |race| comparison::workers(race).to_string());
+    text.section("Cost by load", rates.as_ref(), |rows| {
         format!("![CPU against load](performance-load.svg)\n\n{}", curves::rates::table(rows))
     });
-    text.section("What groups and open windows cost", groups.as_ref(), |rows| {
+    text.section("Cost by groups and open windows", groups.as_ref(), |rows| {
         format!("![Cost against groups](performance-groups.svg)\n\n{}", curves::groups::table(rows))
     });
     text.section("Freshness", freshness.as_ref(), |rows| {
         format!(
-            "From before a purchase is sent until its row is seen, by a look each 4 ms; 1,000 other purchases a second beside it.\n\n{}",
+            "Time from sending a purchase to its row, by a query every 4 ms. 1,000 other purchases per second arrive meanwhile.\n\n{}",
             curves::freshness::table(rows)
         )
     });
     text.section("Start", start_up.as_ref(), |figures| curves::start_up::table(figures).to_string());
     text.section("Recovery", recovery.as_ref(), |rows| {
         format!(
-            "kill -9, and a new process at once; 1,000 purchases a second, trigger 1 s.\n\n{}",
+            "`kill -9`, then an immediate start of a new process; 1,000 purchases per second, trigger 1 s.\n\n{}",
             curves::recovery::table(rows)
         )
     });
@@ -93,8 +93,8 @@ pub(crate) fn markdown(results: &Results) -> String {
             Spread::of(all.iter().map(of)).map_or_else(String::new, |figures| spread(figures, digits))
         };
         format!(
-            "`retail-producer --rate max`, all of it on one core, `acks=all`, idempotent, lz4: {} purchases of {} bytes in {} s, \
-             **{} million a second**, {} µs of CPU each.\n",
+            "`retail-producer --rate max`, pinned to one core, `acks=all`, idempotent, lz4: {} purchases of {} bytes in {} s, \
+             **{} million per second**, {} µs of CPU per purchase.\n",
             all.first().map_or_else(String::new, |loaded| grouped(loaded.events)),
             each(|loaded| loaded.bytes / loaded.events as f64, 0),
             each(|loaded| loaded.seconds, 1),
@@ -105,31 +105,31 @@ pub(crate) fn markdown(results: &Results) -> String {
     text.text
 }
 
-/// What has been told so far.
+/// The report so far.
 #[derive(Default)]
 struct Text {
     text: String,
-    /// On what it was measured; said again only where it is something else.
-    ground: String,
+    /// Machine and versions of the last section. The next section repeats them only if they differ.
+    environment: String,
 }
 
 impl Text {
-    fn section<T>(&mut self, title: &str, figures: Option<&Dated<T>>, tell: impl FnOnce(&T) -> String) {
+    fn section<T>(&mut self, title: &str, figures: Option<&Dated<T>>, render: impl FnOnce(&T) -> String) {
         let Some(Dated { setting, figures }) = figures else { return };
         let Setting { date, machine, load, versions, command } = setting;
         let versions: Vec<String> = versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
-        let ground = format!("On a machine with {machine}, which everything shares; {}.", versions.join(", "));
-        let said = if ground == self.ground { String::new() } else { format!(" {ground}") };
-        let told = tell(figures);
-        self.text += &format!("### {title}\n\n{told}\n`{command}`, {date}; load before: {load}.{said}\n\n");
-        self.ground = ground;
+        let environment = format!("One machine for all processes: {machine}; {}.", versions.join(", "));
+        let repeated = if environment == self.environment { String::new() } else { format!(" {environment}") };
+        let body = render(figures);
+        self.text += &format!("### {title}\n\n{body}\n`{command}`, {date}; load average before: {load}.{repeated}\n\n");
+        self.environment = environment;
     }
 }
 
-/// The document with `text` in the place that is for it.
+/// Replaces the text between the two marks in the document. Fails if a mark is missing or their order is wrong.
 pub(crate) fn put(document: &str, text: &str) -> Result<String> {
-    let (before, rest) = document.split_once(BEGIN).with_context(|| format!("there is no line {BEGIN}"))?;
-    let (_, after) = rest.split_once(END).with_context(|| format!("there is no line {END} after {BEGIN}"))?;
+    let (before, rest) = document.split_once(BEGIN).with_context(|| format!("the page has no line {BEGIN}"))?;
+    let (_, after) = rest.split_once(END).with_context(|| format!("the page has no line {END} after {BEGIN}"))?;
     Ok(format!("{before}{BEGIN}\n\n{}\n\n{END}{after}", text.trim()))
 }
 
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_between_the_marks_is_replaced_however_often() {
+    fn put_replaces_only_the_text_between_the_marks() {
         let document = format!("# Title\n\n{BEGIN}\nold\n{END}\n\nBy hand.\n");
         let once = put(&document, "new\n").unwrap();
         assert_eq!(once, format!("# Title\n\n{BEGIN}\n\nnew\n\n{END}\n\nBy hand.\n"));
@@ -146,19 +146,19 @@ mod tests {
     }
 
     #[test]
-    fn a_document_without_both_marks_in_order_is_left_alone() {
+    fn put_without_both_marks_in_order_fails() {
         assert!(put("nothing", "new").is_err());
         assert!(put(&format!("{BEGIN} and no end"), "new").is_err());
         assert!(put(&format!("{END} {BEGIN}"), "new").is_err());
     }
 
     #[test]
-    fn numbers_have_commas_where_people_expect_them() {
+    fn grouped_puts_a_comma_before_each_three_digits() {
         assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
     }
 
     #[test]
-    fn a_bar_in_a_cell_makes_no_column() {
+    fn row_with_a_bar_in_a_cell_keeps_its_columns() {
         let mut table = Table::new(&["A", "B"]);
         table.row(["x|y".to_owned(), "z\nz".to_owned()]);
         assert_eq!(table.to_string(), "| A | B |\n|---|---|\n| x/y | z z |\n");

@@ -1,4 +1,4 @@
-//! What was measured, raw, as it is kept in `.dev/bench/results.json`.
+//! The raw results, as stored in `.dev/bench/results.json`.
 
 use std::path::Path;
 
@@ -6,10 +6,10 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::curves::{freshness, groups, rates, recovery, start_up};
-use crate::ground::Loaded;
-use crate::race::Finish;
+use crate::race::Run;
+use crate::setup::Loaded;
 
-/// Everything that was measured, each part by whichever run measured it last.
+/// The latest results of each part. Parts can come from different runs.
 #[derive(Clone, Default, Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Results {
@@ -23,40 +23,40 @@ pub(crate) struct Results {
     pub(crate) recovery: Option<Dated<Vec<recovery::Row>>>,
 }
 
-/// Figures, and under which circumstances they were found.
+/// Figures, and the circumstances of their measurement.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Dated<T> {
     pub(crate) setting: Setting,
     pub(crate) figures: T,
 }
 
-/// The circumstances.
+/// The circumstances of a measurement.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Setting {
     pub(crate) date: String,
     pub(crate) machine: String,
-    /// The load averages before this part.
+    /// The load averages before the measurement.
     pub(crate) load: String,
-    /// Of everything that took part.
+    /// Name and version of the servers and libraries.
     pub(crate) versions: Vec<(String, String)>,
-    /// What was typed.
+    /// The command that started the measurement.
     pub(crate) command: String,
 }
 
-/// A race.
+/// The runs of all systems on the same topics.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Race {
-    /// Name and title of each contender, in the order of the table.
-    pub(crate) contenders: Vec<(String, String)>,
-    /// Rows of the right answer.
+    /// Name and title of each system, in the order of the table.
+    pub(crate) systems: Vec<(String, String)>,
+    /// Rows of the correct result on the first topic.
     pub(crate) rows: usize,
-    pub(crate) finishes: Vec<Finish>,
-    /// Who should have taken part and could not, and why.
+    pub(crate) runs: Vec<Run>,
+    /// Systems that were not measured, with the reason.
     pub(crate) absent: Vec<String>,
 }
 
 impl Results {
-    /// Those of earlier runs; nothing if there were none.
+    /// Reads stored results. A missing file returns empty results.
     pub(crate) fn read(file: &Path) -> Result<Self> {
         match std::fs::read(file) {
             Ok(text) => serde_json::from_slice(&text).with_context(|| format!("cannot read {}", file.display())),

@@ -1,4 +1,4 @@
-//! A processor, or anything else, that runs while it is looked at.
+//! A process that runs during a measurement, most often a processor.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -13,24 +13,24 @@ use nix::unistd::Pid;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::ground::{Case, Ground, unique};
 use crate::machine;
+use crate::setup::{Case, Setup, unique};
 
-/// How long anything here may take.
+/// Maximum wait for a condition or for the end of a process.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// A process that runs. Killed with the value.
+/// A running process. Dropping the value kills it.
 #[derive(Debug)]
 pub(crate) struct Running {
     child: Child,
     log: PathBuf,
-    /// When it was started, by the clock, in seconds.
+    /// The start of the process, in seconds since the epoch.
     pub(crate) started: f64,
 }
 
 impl Running {
-    pub(crate) fn start(ground: &Ground, mut command: Command, name: &str) -> Result<Self> {
-        let log = ground.log(&unique(name), "log");
+    pub(crate) fn start(setup: &Setup, mut command: Command, name: &str) -> Result<Self> {
+        let log = setup.log(&unique(name), "log");
         let file = File::options().create(true).append(true).open(&log)?;
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         let started = machine::now();
@@ -53,50 +53,54 @@ impl Running {
         machine::resident_mib(self.pid()).context("the process has ended")
     }
 
-    /// The most resident memory so far, in MiB.
+    /// Peak resident memory so far, in MiB.
     pub(crate) fn peak_mib(&self) -> Result<f64> {
         machine::peak_mib(self.pid()).context("the process has ended")
     }
 
-    /// When it first said this, by its own log, in seconds after its start.
-    pub(crate) fn said(&self, what: &str) -> Option<f64> {
-        let text = std::fs::read_to_string(&self.log).ok()?;
-        let line = text.lines().find(|line| line.contains(what))?;
+    /// Returns the time of the first log line that contains a text, in seconds after the start.
+    pub(crate) fn logged_at(&self, text: &str) -> Option<f64> {
+        let log = std::fs::read_to_string(&self.log).ok()?;
+        let line = log.lines().find(|line| line.contains(text))?;
         let at = DateTime::parse_from_rfc3339(line.split(' ').next()?).ok()?;
         Some(at.timestamp_micros() as f64 / 1e6 - self.started)
     }
 
-    /// Waits until a condition holds, and says how long after the start of the process that was.
+    /// Waits until a condition holds, and returns the seconds since the start of the process. `what` names the condition in errors.
     pub(crate) async fn until(&mut self, what: &str, mut holds: impl AsyncFnMut() -> Result<bool>) -> Result<f64> {
         let deadline = Instant::now() + PATIENCE;
         while !holds().await? {
             if let Some(status) = self.child.try_wait()? {
-                bail!("it ended ({status}) before {what}: {}", self.last_words());
+                bail!("the process ended ({status}) before this condition held: {what}: {}", self.last_lines());
             }
-            ensure!(Instant::now() < deadline, "this did not happen in time: {what}: {}", self.last_words());
+            ensure!(Instant::now() < deadline, "timeout after {PATIENCE:?}: {what}: {}", self.last_lines());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         Ok(machine::now() - self.started)
     }
 
-    fn last_words(&self) -> String {
+    fn last_lines(&self) -> String {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(3)..].join(" | ")
     }
 
-    /// Ends it in order.
+    /// Stops the process with SIGTERM, and waits for its end.
     pub(crate) async fn stop(mut self) -> Result<()> {
         kill(Pid::from_raw(self.pid()), Signal::SIGTERM)?;
         let deadline = Instant::now() + PATIENCE;
         while self.child.try_wait()?.is_none() {
-            ensure!(Instant::now() < deadline, "it does not end: {}", self.last_words());
+            ensure!(
+                Instant::now() < deadline,
+                "the process did not end within {PATIENCE:?} of SIGTERM: {}",
+                self.last_lines()
+            );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         Ok(())
     }
 
-    /// kill -9.
+    /// Kills the process with SIGKILL.
     pub(crate) fn kill(mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;
@@ -111,7 +115,7 @@ impl Drop for Running {
     }
 }
 
-/// A processor on a case, and where it serves its metrics.
+/// A processor, and the port of its metrics.
 #[derive(Debug)]
 pub(crate) struct Processor {
     pub(crate) process: Running,
@@ -119,23 +123,23 @@ pub(crate) struct Processor {
 }
 
 impl Processor {
-    /// Starts one.
-    pub(crate) fn start(ground: &Ground, case: &Case, arguments: &[&str]) -> Result<Self> {
+    /// Starts a processor for a case.
+    pub(crate) fn start(setup: &Setup, case: &Case, arguments: &[&str]) -> Result<Self> {
         let metrics = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-        let mut command = case.command(&ground.program("retail-processor"));
+        let mut command = case.command(&setup.program("retail-processor"));
         command.args(["--http", &format!("127.0.0.1:{metrics}")]).args(arguments);
-        Ok(Self { process: Running::start(ground, command, "processor")?, metrics })
+        Ok(Self { process: Running::start(setup, command, "processor")?, metrics })
     }
 
-    /// Waits until its workers have partitions.
+    /// Waits until a worker has partitions, and returns the seconds since the start of the process.
     pub(crate) async fn assigned(&mut self) -> Result<f64> {
         let log = self.process.log.clone();
-        let said = async || Ok(std::fs::read_to_string(&log)?.contains(": partitions ["));
-        self.process.until("partitions were assigned", said).await?;
-        self.process.said(": partitions [").context("the line has no time")
+        let logged = async || Ok(std::fs::read_to_string(&log)?.contains(": partitions ["));
+        self.process.until("partitions were assigned", logged).await?;
+        self.process.logged_at(": partitions [").context("the log line has no time")
     }
 
-    /// How many commits there were so far, and how many seconds all of them took.
+    /// Returns the number of commits so far, and the sum of their durations in seconds.
     pub(crate) async fn commits(&self) -> Result<(f64, f64)> {
         let mut connection = TcpStream::connect(("127.0.0.1", self.metrics)).await?;
         connection.write_all(b"GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n").await?;
@@ -143,7 +147,7 @@ impl Processor {
         connection.read_to_string(&mut text).await?;
         let metric = |name: &str| -> Result<f64> {
             let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-            Ok(line.with_context(|| format!("there is no metric {name}"))?.parse()?)
+            Ok(line.with_context(|| format!("the metric {name} is missing"))?.parse()?)
         };
         Ok((metric("retail_commit_duration_seconds_count")?, metric("retail_commit_duration_seconds_sum")?))
     }

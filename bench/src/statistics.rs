@@ -1,8 +1,8 @@
-//! What a handful of repetitions says.
+//! Statistics of repeated measurements.
 
 use serde::{Deserialize, Serialize};
 
-/// The least, the middle and the most of some figures.
+/// Minimum, median and maximum of some figures.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub(crate) struct Spread {
     pub(crate) min: f64,
@@ -11,7 +11,7 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    /// Nothing of no figures.
+    /// Returns `None` without figures.
     pub(crate) fn of(figures: impl IntoIterator<Item = f64>) -> Option<Self> {
         let sorted = sorted(figures);
         let (min, max) = (*sorted.first()?, *sorted.last()?);
@@ -24,13 +24,13 @@ impl Spread {
         Some(Self { min, median, max })
     }
 
-    /// Each of them times a positive number.
+    /// Multiplies by a positive factor.
     pub(crate) fn times(self, factor: f64) -> Self {
         Self { min: self.min * factor, median: self.median * factor, max: self.max * factor }
     }
 }
 
-/// The figures that so many percent do not exceed. Nearest rank: each answer is one of the figures.
+/// Returns percentiles by nearest rank: each is one of the figures.
 pub(crate) fn percentiles<const N: usize>(
     figures: impl IntoIterator<Item = f64>,
     percents: [f64; N],
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_is_in_the_middle_whatever_the_order_and_the_number() {
+    fn spread_of_unsorted_figures_has_the_median() {
         assert_eq!(Spread::of([3.0, 1.0, 2.0]), Some(Spread { min: 1.0, median: 2.0, max: 3.0 }));
         assert_eq!(Spread::of([4.0, 1.0, 2.0, 100.0]), Some(Spread { min: 1.0, median: 3.0, max: 100.0 }));
         assert_eq!(Spread::of([7.0]), Some(Spread { min: 7.0, median: 7.0, max: 7.0 }));
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_are_figures_that_were_measured() {
+    fn percentiles_are_measured_figures() {
         let hundred = (1..=100).rev().map(f64::from);
         assert_eq!(percentiles(hundred, [50.0, 95.0, 99.0, 100.0]), Some([50.0, 95.0, 99.0, 100.0]));
         assert_eq!(percentiles([5.0, 9.0], [50.0, 99.0]), Some([5.0, 9.0]));

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use clap::Args;
 use retail_api::ReadError;
 use retail_api::validate::check_update;
-use retail_operator::offline;
+use retail_operator::preview;
+use retail_operator::reconcile::validate::{Invalid, Valid, parse};
 use retail_operator::settings::Settings;
-use retail_operator::validate::{Invalid, Valid, parse};
 use retail_runtime::process;
 
 #[derive(Args, Debug)]
@@ -52,7 +52,7 @@ pub(crate) fn plan(args: &PlanArgs) -> ExitCode {
 fn in_words(args: &PlanArgs) -> Result<String, PlanError> {
     let settings = Settings { image: args.image.clone() };
     let (new_text, new) = read(&args.file)?;
-    let Some(from) = &args.from else { return Ok(offline::from_nothing(&new, &settings).to_string()) };
+    let Some(from) = &args.from else { return Ok(preview::from_nothing(&new, &settings).to_string()) };
     let (old_text, old) = read(from)?;
     let name = |valid: &Valid| format!("{}/{}", valid.pipeline.namespace, valid.pipeline.name);
     if name(&old) != name(&new) {
@@ -61,7 +61,7 @@ fn in_words(args: &PlanArgs) -> Result<String, PlanError> {
     let resource = |text: &str| retail_api::validate::read(text).expect("the text was parsed before");
     check_update(&resource(&new_text), &resource(&old_text))
         .map_err(|problems| PlanError::Immutable(problems.join("\n")))?;
-    Ok(offline::from_declared(&old, &new, &settings).to_string())
+    Ok(preview::from_declared(&old, &new, &settings).to_string())
 }
 
 /// Reads a file, with the error messages of the other commands.

@@ -1,8 +1,8 @@
-"""Argo CD's health script and kstatus say of each status what they should.
+"""Checks that Argo CD's health script and kstatus derive the expected health from each status.
 
     health.py SCRIPT STATUS KSTATUS
 
-STATUS is one that the operator writes when all is well, KSTATUS the program in kstatus/.
+STATUS is a status that the operator writes for a healthy pipeline, KSTATUS the program in kstatus/.
 """
 
 import json
@@ -34,13 +34,13 @@ def status(ready, reconciling="False", stalled="False", reason="UpToDate", obser
 
 
 def cases(written):
-    """Each with what Argo CD calls it, and what kstatus does."""
+    """Each status with its expected health in Argo CD and in kstatus."""
     yield "as the operator writes it", written, "Healthy", "Current"
     yield "ready, and edited since", status("True", observed=0), "Progressing", "InProgress"
     yield "starting", status("False", reconciling="True", reason="PodsStarting"), "Progressing", "InProgress"
     yield "stuck", status("False", stalled="True", reason="SecretMissing"), "Degraded", "Failed"
     yield "suspended", status("True", reason="Suspended"), "Suspended", "Current"
-    # kstatus takes what has no status for finished. The operator writes one within a second.
+    # kstatus regards a resource without a status as finished. The operator writes a status within a second.
     yield "not looked at yet", None, "Progressing", "Current"
 
 
@@ -66,6 +66,6 @@ def check(script, written, kstatus):
 
 
 script, snapshot, kstatus = sys.argv[1:]
-# An insta snapshot: its header, then what was said.
+# An insta snapshot has a header before the text.
 check(Path(script).read_text(), yaml.safe_load(Path(snapshot).read_text().split("---\n", 2)[2]), kstatus)
 end()

@@ -1,9 +1,9 @@
-"""What was rendered is valid for Kubernetes, restricted, and has the roles, the CRD and the metrics of the code.
+"""Checks rendered manifests: valid for Kubernetes, restricted pods, and the roles, CRD and metrics of the code.
 
     manifests.py CHART KUBERNETES PROMETHEUS FILE...
 
-PROMETHEUS is the directory with the CustomResourceDefinitions of the Prometheus Operator. A file's name says what to expect of
-it: `namespaced`, `no-rbac`, `no-keep`, `any-user`.
+PROMETHEUS is the directory with the CustomResourceDefinitions of the Prometheus Operator. The name of a file
+selects the expectations: `namespaced`, `no-rbac`, `no-keep`, `any-user`.
 """
 
 import json
@@ -19,7 +19,7 @@ from wrong import end, wrong
 
 
 def strict(schema):
-    """An API server prunes the fields that a CustomResourceDefinition does not know; here they are mistakes."""
+    """Returns the schema without room for unknown fields. An API server would silently prune them."""
     if not isinstance(schema, dict):
         return schema
     schema = {key: value for key, value in schema.items() if key not in ("description", "format")}
@@ -64,7 +64,7 @@ def check_schema(where, manifest, kubernetes, custom):
 
 
 def restricted(where, pod, allow_any_user):
-    """The restricted Pod Security Standard, as far as a pod without volumes of special kinds can break it."""
+    """Checks the restricted Pod Security Standard, for pods without special kinds of volumes."""
     spec, context = pod["spec"], pod["spec"].get("securityContext", {})
     for name in ("hostNetwork", "hostPID", "hostIPC"):
         if spec.get(name):
@@ -85,7 +85,7 @@ def restricted(where, pod, allow_any_user):
             "seccompProfile RuntimeDefault": effective.get("seccompProfile", {}).get("type") == "RuntimeDefault",
             "not privileged": not own.get("privileged"),
             "no host ports": not any(port.get("hostPort") for port in container.get("ports", [])),
-            # Ours, beyond the standard.
+            # A requirement of this project, beyond the standard.
             "readOnlyRootFilesystem: true": own.get("readOnlyRootFilesystem") is True,
         }
         for demand, met in demands.items():
@@ -100,7 +100,7 @@ def check_environment(where, container):
 
 
 def check_roles(where, manifests, rbac):
-    """The operator has the rules of the table wherever it is told to watch and in its own namespace, and no others."""
+    """Checks that the operator has exactly the documented rules, in the namespaces that it watches and in its own."""
     deployment = next(m for m in manifests if m["kind"] == "Deployment")
     pod, own = deployment["spec"]["template"]["spec"], deployment["metadata"]["namespace"]
     subject = {"kind": "ServiceAccount", "name": pod["serviceAccountName"], "namespace": own}
@@ -125,29 +125,29 @@ def check_roles(where, manifests, rbac):
         wrong(f"{where}: the roles are not those that `retail-operator rbac` prints")
 
 
-# A word that is a metric of ours wherever it stands in an expression.
+# The names of this project's metrics in an expression.
 METRIC = re.compile(r"\bretail_[a-z_]+\b")
 
 
 def metric_names(root):
-    """The documented names as they are exposed, and held to the sources that register them."""
+    """Returns the documented metrics by their exposed names, after comparing them with the registered ones."""
     sources = [(root / crate / "src/metrics.rs").read_text().split("#[cfg(test)]")[0] for crate in ("processor", "operator")]
     registered = {name for source in sources for name in re.findall(r'"(retail_[a-z_]+)"', source)}
     documents = (root / "docs/reference/metrics.md").read_text()
     documented, names = set(), set()
     for name, text in re.findall(r"^\| `(retail_[a-z_]+)(?:\{[a-z]+\})?` \| (.*)$", documents, re.MULTILINE):
-        # A counter and an info metric are registered without their endings.
+        # Counters and info metrics are registered without their suffixes.
         documented.add(re.sub(r"_(total|info)$", "", name))
         names |= {name + ending for ending in ("_bucket", "_sum", "_count")} if text.startswith("histogram") else {name}
     for name in registered ^ documented:
-        wrong(f"metric {name} is registered and not documented, or the other way round")
+        wrong(f"metric {name} is registered but not documented, or documented but not registered")
     return names
 
 
 def check_expression(where, expression, names):
     for name in METRIC.findall(expression):
         if name not in names:
-            wrong(f"{where}: there is no metric {name}")
+            wrong(f"{where}: metric {name} does not exist")
     for opening, closing in ("()", "[]", "{}"):
         if expression.count(opening) != expression.count(closing):
             wrong(f"{where}: {opening} and {closing} do not match in {expression}")
@@ -175,7 +175,7 @@ def check_dashboard(where, manifest, names):
 def load(file):
     text = file.read_text()
     if file.suffix == ".snap":
-        # An insta snapshot: its header, then what was said.
+        # An insta snapshot has a header before the text.
         text = text.split("---\n", 2)[2]
     return [manifest for manifest in yaml.safe_load_all(text) if manifest]
 
@@ -198,7 +198,7 @@ def check_crd(where, manifest, crd, keep):
 
 
 def check_whole(where, manifests):
-    """What no manifest shows alone."""
+    """Checks properties of all manifests together."""
     if not manifests:
         wrong(f"{where}: nothing was rendered")
     keys = [(m["apiVersion"], m["kind"], m["metadata"].get("namespace"), m["metadata"]["name"]) for m in manifests]

@@ -1,8 +1,8 @@
-"""values.yaml, values.schema.json and README.md of a chart say the same of each value.
+"""Checks that values.yaml, values.schema.json and README.md of a chart describe each value identically.
 
     values.py CHART [--write]
 
-The comment above a value in values.yaml is its description; --write carries it to the other two.
+The comment above a value in values.yaml is its description; --write copies it to the other two.
 """
 
 import json
@@ -32,7 +32,7 @@ def described(text):
 
 
 def leaves(values, documented, path=""):
-    """What a user sets: the values with a description of their own, without what is inside of them."""
+    """The values that a user sets: those with a description, without nested ones."""
     for name, value in values.items():
         here = f"{path}.{name}" if path else name
         if here in documented:
@@ -52,7 +52,7 @@ def schema_of(schema, path):
 
 
 def undescribed(schema, values, path=""):
-    """The schema has a description for each value, allows nothing else, and knows nothing that is not there."""
+    """Checks that the schema describes every value, and no value that does not exist."""
     if schema.get("additionalProperties") is not False:
         return
     for name, inner in schema["properties"].items():
@@ -62,7 +62,7 @@ def undescribed(schema, values, path=""):
         if here == "global":
             continue
         if not isinstance(values, dict) or name not in values:
-            wrong(f"values.schema.json has {here}, and values.yaml has not")
+            wrong(f"values.schema.json has {here}, which values.yaml lacks")
         elif inner.get("type") == "object":
             undescribed(inner, values[name], here)
 
@@ -86,17 +86,17 @@ def check_values(chart, write):
         elif write:
             known["description"] = documented[path]
         elif known.get("description") != documented[path]:
-            wrong(f"values.schema.json describes {path} otherwise than values.yaml: run dev/check-chart --write")
+            wrong(f"values.schema.json describes {path} differently from values.yaml: run dev/check-chart --write")
     undescribed(schema, values)
     made = f"<!-- values -->\n{table(chart, documented, values)}\n<!-- /values -->"
     fresh, found = re.subn(r"<!-- values -->.*<!-- /values -->", lambda _: made, readme, flags=re.DOTALL)
     if found != 1:
-        wrong("README.md of the chart has no place for its values")
+        wrong("README.md of the chart has no markers for the table of values")
     if write:
         schema_file.write_text(json.dumps(schema, indent=2, ensure_ascii=False) + "\n")
         readme_file.write_text(fresh)
     elif fresh != readme:
-        wrong("README.md of the chart has another table than values.yaml: run dev/check-chart --write")
+        wrong("README.md of the chart has a table that differs from values.yaml: run dev/check-chart --write")
 
 
 check_values(Path(sys.argv[1]), sys.argv[2:] == ["--write"])

@@ -1,47 +1,32 @@
-//! The operator: makes a RetailPipeline true on Kubernetes, and keeps it so.
+//! The operator: keeps every RetailPipeline of a Kubernetes cluster in its declared state.
 //!
 //! ```text
-//!   watches ──► reconcile ─┬─ observe   looks: objects, Secret, topic, schema          (a client)
-//!                          ├─ validate  the spec as a pipeline that cannot be wrong
-//!                          ├─ plan      what must be done; cleanup, when it is deleted
-//!                          ├─ apply     does it                                         (a client)
-//!                          └─ report    status where it differs, an event for a change  (a client)
+//!   program ► run ► election    one replica leads                      lease (pure), leader_elector (API server)
+//!                 ► watch       streams of changes, readiness          calls one pass for each changed pipeline
+//!
+//!   reconcile     one pass:
+//!     observe     reads objects, Secrets, topic and schema             (API server, Kafka, Postgres)
+//!     validate    spec ► a pipeline without errors                     pure
+//!     plan        observed state ► steps; cleanup, if it is deleted    pure
+//!     apply       executes the steps                                   (API server, Kafka, Postgres)
+//!     report      writes a changed status, an event per change         (API server)
+//!
+//!   resources     the objects of a pipeline: declarations, names, differences, permissions         pure
+//!   external      Kafka, Postgres and Secrets: the ExternalSystems trait, its clients, addresses
+//!   preview       a plan in words without a cluster, for `retail plan`                             pure
 //! ```
 //!
-//! What decides is a function of values: [`validate`], [`address`], [`plan`], [`cleanup`], [`difference`], [`status`], [`conditions`], and
-//! what they are made from, [`children`]. A plan can be printed; `retail plan` does, from [`offline`]. One that would be the
-//! same as before is not made again: [`basis`].
+//! Arrows between folders point in one direction: `watch` uses `reconcile` and `preview` uses `reconcile`; `reconcile` uses
+//! `resources` and `external`.
 
-pub mod address;
-pub mod apply;
-pub mod basis;
-pub mod children;
-pub mod cleanup;
-pub mod conditions;
-pub mod controller;
-pub mod difference;
-mod hash;
-pub mod leader;
-pub mod lease;
-pub mod memory;
+pub mod api_client;
+pub mod election;
+pub mod external;
 pub mod metrics;
-pub mod names;
-pub mod observe;
-pub mod offline;
-pub mod outside;
-pub mod plan;
-mod print;
+pub mod preview;
 pub mod program;
-pub mod rbac;
-pub mod readiness;
-pub mod reason;
 pub mod reconcile;
-pub mod report;
+pub mod resources;
 pub mod run;
-pub mod secrets;
 pub mod settings;
-pub mod shared;
-pub mod status;
-pub mod validate;
-pub mod watched;
-pub mod world;
+pub mod watch;

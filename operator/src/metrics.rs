@@ -46,7 +46,7 @@ impl Default for Metrics {
 
 impl Metrics {
     /// A pass has ended, or failed at a stage.
-    pub fn reconciled(&self, took: Duration, failed_at: Option<&'static str>) {
+    pub fn record_pass(&self, took: Duration, failed_at: Option<&'static str>) {
         self.durations.observe(took.as_secs_f64());
         if let Some(stage) = failed_at {
             self.errors.get_or_create(&Stage { stage }).inc();
@@ -74,7 +74,7 @@ mod tests {
     fn metrics_have_the_names_that_are_promised() {
         let metrics = Metrics::default();
         metrics.leads(true);
-        metrics.reconciled(Duration::from_millis(20), Some("observe"));
+        metrics.record_pass(Duration::from_millis(20), Some("observe"));
         let text = metrics.render();
         for line in [
             "retail_operator_reconcile_duration_seconds_bucket{le=\"0.025\"} 1",

@@ -7,7 +7,7 @@ use retail_api::crd;
 use retail_runtime::process;
 use tokio::sync::watch;
 
-use crate::rbac;
+use crate::resources::rbac;
 use crate::run::{RunArgs, run};
 
 /// Makes every RetailPipeline in a Kubernetes cluster true: topic, schema, producer, processor.

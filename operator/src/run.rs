@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Args;
 use k8s_openapi::jiff::Timestamp;
@@ -11,22 +10,18 @@ use retail_runtime::http;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::watch;
 
-use crate::controller::{self, Surroundings};
-use crate::leader::Candidate;
-use crate::lease::Times;
+use crate::api_client::{ANSWER_TIMEOUT, WATCH_TIMEOUT};
+use crate::election::leader_elector::LeaderElector;
+use crate::election::lease::LeaseTimes;
+use crate::external::live::LiveSystems;
+use crate::external::systems::ExternalSystems;
 use crate::metrics::Metrics;
-use crate::outside::{Outside, Servers};
-use crate::readiness::Readiness;
 use crate::settings::Settings;
+use crate::watch::controller::{self, Context};
+use crate::watch::readiness::Readiness;
 
 /// The lease that all replicas stand for.
 const LEASE: &str = "retail-operator";
-
-/// How long the API server may take to answer.
-pub const ANSWER: Duration = Duration::from_secs(15);
-
-/// A watch ends by itself after at most 290 seconds; one that is silent for longer has lost its server.
-pub const SILENCE: Duration = Duration::from_secs(300);
 
 /// What was typed.
 #[derive(Args, Clone, Debug)]
@@ -83,28 +78,28 @@ pub async fn run(args: RunArgs, stop: watch::Receiver<bool>) -> Result<(), RunEr
         config.default_retry = retry;
         Client::try_from(config).map_err(RunError::Client)
     };
-    let times = Times::default();
+    let times = LeaseTimes::default();
     let leases = client(times.retry * 2, false)?;
     let namespace = namespace.unwrap_or_else(|| leases.default_namespace().to_owned());
-    let candidate = Candidate::new(Api::namespaced(leases, &namespace), LEASE, &identity, times, Timestamp::now);
+    let elector = LeaderElector::new(Api::namespaced(leases, &namespace), LEASE, &identity, times, Timestamp::now);
     let (metrics, readiness) = (Arc::new(Metrics::default()), Arc::new(Readiness::default()));
     readiness.answered(Some("not asked yet".to_owned()));
-    let surroundings = Surroundings {
-        client: client(ANSWER, false)?,
-        watching: client(SILENCE, false)?,
+    let context = Context {
+        client: client(ANSWER_TIMEOUT, false)?,
+        watching: client(WATCH_TIMEOUT, false)?,
         namespaces: watch_namespaces.into_iter().collect(),
         identity,
-        outside: Servers::default(),
+        external: LiveSystems::default(),
         settings: Settings { image },
         metrics: Arc::clone(&metrics),
         readiness: Arc::clone(&readiness),
         now: Timestamp::now,
     };
-    let Some(address) = http else { return lead(candidate, surroundings, stop).await };
+    let Some(address) = http else { return lead(elector, context, stop).await };
     let failed = |error| RunError::Http(address, error);
     let server = http::serve(address, Arc::new(Observed { metrics, readiness })).await.map_err(failed)?;
     tokio::select! {
-        result = lead(candidate, surroundings, stop) => result,
+        result = lead(elector, context, stop) => result,
         result = server => Err(result.map_or_else(failed, |()| RunError::Ended)),
     }
 }
@@ -143,31 +138,31 @@ fn unique(name: &str) -> String {
 }
 
 /// Works while it leads. Told to stop, it finishes what is under way and gives up the lease.
-pub async fn lead<O: Outside>(
-    mut candidate: Candidate,
-    surroundings: Surroundings<O>,
+pub async fn lead<O: ExternalSystems>(
+    mut elector: LeaderElector,
+    context: Context<O>,
     stop: watch::Receiver<bool>,
 ) -> Result<(), RunError> {
     let stopped = |mut stop: watch::Receiver<bool>| async move {
         // Nobody left who could tell us is the same.
         let _told = stop.wait_for(|stop| *stop).await;
     };
-    let (metrics, readiness) = (Arc::clone(&surroundings.metrics), Arc::clone(&surroundings.readiness));
+    let (metrics, readiness) = (Arc::clone(&context.metrics), Arc::clone(&context.readiness));
     tokio::select! {
-        () = candidate.win(|no_answer| readiness.answered(no_answer)) => {}
+        () = elector.acquire(|no_answer| readiness.answered(no_answer)) => {}
         () = stopped(stop.clone()) => return Ok(()),
     }
     tracing::info!("this replica leads");
     metrics.leads(true);
     let result = tokio::select! {
-        () = controller::run(surroundings, stopped(stop.clone())) => {
+        () = controller::run(context, stopped(stop.clone())) => {
             if *stop.borrow() { Ok(()) } else { Err(RunError::Ended) }
         }
-        () = candidate.keep() => Err(RunError::LeaseLost),
+        () = elector.renew() => Err(RunError::LeaseLost),
     };
     metrics.leads(false);
     if result.is_ok() {
-        candidate.resign().await;
+        elector.release().await;
     }
     result
 }

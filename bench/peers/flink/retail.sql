@@ -1,12 +1,12 @@
--- Two cores, two slots. Rows are handed on without copying them, which is right for SQL and Flink's own advice.
+-- Two cores, two slots. Rows are passed without copying, as the documentation of Flink recommends for SQL.
 SET 'parallelism.default' = '2';
 SET 'pipeline.object-reuse' = 'true';
 SET 'table.local-time-zone' = 'UTC';
--- Nobody else need reach it.
+-- Reachable only from this machine.
 SET 'rest.bind-address' = '127.0.0.1';
 SET 'jobmanager.bind-host' = '127.0.0.1';
--- A window is written once, when it closes, but the planner does not know that its rows have a key: without these two it
--- refuses the table, or keeps every row as state to put in order what is in order.
+-- A window is written once, when it closes. The planner does not recognize the key of its rows: without these two settings it
+-- refuses the table, or keeps every row as state to reorder rows that are in order.
 SET 'table.exec.sink.require-on-conflict' = 'false';
 SET 'table.exec.sink.upsert-materialize' = 'NONE';
 

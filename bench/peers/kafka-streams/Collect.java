@@ -13,7 +13,7 @@ import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.streams.kstream.Windowed;
 
-/** Puts the last sums of each window and group into Postgres, as a connector would, and deletes the topics of the run. */
+/** Copies the last sums of each window and group into Postgres, like a connector, and deletes the topics of the run. */
 public final class Collect {
     private static final String ROW = "INSERT INTO result VALUES (?, ?, ?, ?, ?)";
     private static final String FIRST = "CREATE TABLE IF NOT EXISTS first_row (at timestamptz); INSERT INTO first_row VALUES (?)";
@@ -30,7 +30,7 @@ public final class Collect {
         }
     }
 
-    /** Fills in the last totals. When the first came, by the broker's clock, is returned. */
+    /** Fills in the last sums. Returns the broker's time of the first result. */
     private static long read(Map<TopicPartition, Long> ends, Map<Windowed<String>, Totals> last) {
         long first = Long.MAX_VALUE;
         try (KafkaConsumer<Windowed<String>, Totals> consumer =

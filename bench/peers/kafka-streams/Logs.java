@@ -9,7 +9,7 @@ import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.admin.TopicDescription;
 import org.apache.kafka.common.TopicPartition;
 
-/** Where logs end. */
+/** End offsets of partitions. */
 final class Logs {
     private Logs() {}
 

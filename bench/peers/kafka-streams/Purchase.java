@@ -11,7 +11,7 @@ import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.common.serialization.Serde;
 import org.apache.kafka.common.serialization.Serdes;
 
-/** What the job needs of a purchase. */
+/** The fields of a purchase that the job uses. */
 @JsonIgnoreProperties(ignoreUnknown = true)
 record Purchase(
         String category,
@@ -22,7 +22,7 @@ record Purchase(
 
     private static final ObjectReader JSON = new ObjectMapper().readerFor(Purchase.class);
 
-    /** Purchases are only read here. */
+    /** The job only reads purchases. */
     static final Serde<Purchase> SERDE = Serdes.serdeFrom(
             (topic, purchase) -> {
                 throw new UnsupportedOperationException();
@@ -37,12 +37,12 @@ record Purchase(
         }
     }
 
-    /** Event time, which Streams counts in milliseconds. */
+    /** Event time in milliseconds. */
     static long time(ConsumerRecord<Object, Object> record, long partitionTime) {
         return OffsetDateTime.parse(((Purchase) record.value()).timestamp()).toInstant().toEpochMilli();
     }
 
-    /** By what sums are taken. No purchase has a tab in its texts. */
+    /** The key of a group. The texts of purchases contain no tab. */
     String group() {
         return category + '\t' + paymentMethod;
     }

@@ -30,12 +30,12 @@ import org.apache.kafka.streams.kstream.TimeWindows;
  */
 public final class Retail {
     /**
-     * How late a purchase may be. While it catches up, Streams makes punctual ones late: those of some partitions come through
-     * the repartition topic far ahead of the others. KAFKA_STREAMS_GRACE=P1D shows what it costs when none is dropped.
+     * The grace period. While Streams catches up, punctual purchases become late: the repartition topic delivers some partitions
+     * far ahead of others. KAFKA_STREAMS_GRACE=P1D measures the cost without dropped purchases.
      */
     private static final Duration GRACE = Duration.parse(System.getenv().getOrDefault("KAFKA_STREAMS_GRACE", "PT1H"));
 
-    /** How often we look whether the work is done. */
+    /** Interval of the check for the end. */
     private static final Duration GLANCE = Duration.ofMillis(100);
 
     public static void main(String[] args) throws Exception {
@@ -48,7 +48,7 @@ public final class Retail {
                 return StreamThreadExceptionResponse.SHUTDOWN_CLIENT;
             });
             streams.start();
-            // A commit comes after all that was made of what it commits has been acknowledged by the broker.
+            // Streams commits offsets after the broker has acknowledged all results of the records before them.
             awaitCommit(admin, purchases, failure);
             awaitCommit(admin, Logs.ends(admin, Run.REPARTITION), failure);
             System.err.printf("Kafka Streams dropped %,.0f purchases as late%n", dropped(streams));
@@ -73,13 +73,13 @@ public final class Retail {
         settings.put(StreamsConfig.APPLICATION_ID_CONFIG, Run.APPLICATION);
         settings.put(StreamsConfig.NUM_STREAM_THREADS_CONFIG, 2);
         settings.put(StreamsConfig.STATE_DIR_CONFIG, Run.environment("BENCH_WORK"));
-        // Sums that have changed are sent at each commit. The default of 30 seconds would be waited for at the end.
+        // Changed sums are sent at each commit. The default interval of 30 seconds would delay the end.
         settings.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, 1000);
         settings.put(ConsumerConfig.AUTO_OFFSET_RESET_CONFIG, "earliest");
         return settings;
     }
 
-    /** The broker writes down when results came. Their own timestamps are event times, so that they would soon be too old. */
+    /** The broker sets the times of results. With event times as timestamps, retention could delete them. */
     private static NewTopic results() {
         return new NewTopic(Run.RESULT, Optional.of(2), Optional.empty()).configs(Map.of(
                 TopicConfig.MESSAGE_TIMESTAMP_TYPE_CONFIG, "LogAppendTime",

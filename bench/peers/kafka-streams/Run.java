@@ -8,16 +8,16 @@ import org.apache.kafka.common.serialization.Serdes;
 import org.apache.kafka.streams.kstream.Windowed;
 import org.apache.kafka.streams.kstream.WindowedSerdes;
 
-/** What the environment says about this run, and the names and the form of what it makes. */
+/** The environment of this run, and the names and formats of its topics. */
 final class Run {
     static final String BOOTSTRAP_SERVERS = environment("BENCH_BOOTSTRAP_SERVERS");
     static final String TOPIC = environment("BENCH_TOPIC");
-    /** Must be new: offsets that a group has committed outlive its topics. */
+    /** Must be unique, because committed offsets of a group remain after its topics are deleted. */
     static final String APPLICATION = environment("BENCH_RUN");
 
-    /** Where the sums go. */
+    /** The topic of the sums. */
     static final String RESULT = TOPIC + "-" + APPLICATION;
-    /** As Streams calls what it sends by the group's key. */
+    /** The name that Streams gives to the repartition topic. */
     static final String REPARTITION = APPLICATION + "-by-group-repartition";
 
     static final Duration WINDOW = Duration.ofMinutes(5);
@@ -26,7 +26,7 @@ final class Run {
 
     private Run() {}
 
-    /** How clients reach the broker. */
+    /** The connection settings of clients. */
     static Map<String, Object> broker() {
         return Map.of(CommonClientConfigs.BOOTSTRAP_SERVERS_CONFIG, BOOTSTRAP_SERVERS);
     }

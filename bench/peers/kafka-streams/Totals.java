@@ -5,9 +5,9 @@ import java.nio.ByteBuffer;
 import org.apache.kafka.common.serialization.Serde;
 import org.apache.kafka.common.serialization.Serdes;
 
-/** What is summed up. */
+/** The sums of a group. */
 record Totals(long quantity, BigDecimal amount) {
-    /** In bytes, not in JSON: each purchase is written and read several times on its way through topic and store. */
+    /** A binary format instead of JSON, because each purchase is serialized several times between topic and store. */
     static final Serde<Totals> SERDE = Serdes.serdeFrom((topic, totals) -> totals.write(), (topic, bytes) -> read(bytes));
 
     Totals plus(Totals other) {

@@ -1,8 +1,8 @@
-"""The job in LaminarDB: sums that are kept up to date as long as it runs, and are put into Postgres every second.
+"""The job in LaminarDB. It keeps sums while it runs, and writes them to Postgres every second.
 
-They have no watermark, because its JSON reader knows neither times nor decimals: columns of these types are left out without
-a word. So the source has text and binary numbers, a first stream makes times and exact cents of them, and the second one sums
-up by a window that is a group like any other. It is never closed, and nothing is ever late.
+The job has no watermark, because the JSON reader of LaminarDB silently drops columns of time and decimal types. The source
+therefore has text and binary numbers. A first stream converts them to times and exact cents; a second one groups by a computed
+window, which never closes, so that no purchase is late.
 """
 
 import sys
@@ -13,10 +13,10 @@ import laminardb
 import psycopg
 from pyarrow import compute
 
-# Sums are written this often, in seconds.
+# Interval of writing sums, in seconds.
 TRIGGER = 1
 
-# When this long nothing has come any more, in seconds, nothing will.
+# The run ends after this time without a new record, in seconds.
 PATIENCE = 10
 
 SOURCE = f"""
@@ -32,7 +32,7 @@ SOURCE = f"""
     )
 """
 
-# In the second stream these expressions emit nothing.
+# In the second stream these expressions emit no rows.
 KEYED = """
     CREATE STREAM keyed AS
     SELECT date_bin(INTERVAL '5 minutes', CAST("timestamp" AS TIMESTAMP)) AS window_start, category, payment_method,
@@ -81,7 +81,7 @@ def take_up(totals, expected, postgres):
         batch = following(totals)
         if batch is None:
             continue
-        # Each batch has all sums there are, not only those that have changed.
+        # Each batch contains all sums, not only the changed ones.
         table = batch.to_arrow()
         counted = compute.sum(table["purchases"]).as_py()
         changed = time.monotonic()

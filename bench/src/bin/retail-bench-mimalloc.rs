@@ -1,4 +1,4 @@
-//! `retail-bench` with the allocator of our own programs: the limit for those who have left that of the C library, too.
+//! `retail-bench` with mimalloc, the allocator of the product, to measure librdkafka alone with it.
 
 #[cfg(target_os = "linux")]
 #[global_allocator]

@@ -1,4 +1,4 @@
-//! How long after a purchase was sent its row says so.
+//! The time from sending a purchase to its row.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,65 +11,65 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_postgres::Client;
 
-use crate::ground::{Case, Ground, Shape, unique};
 use crate::machine;
 use crate::report::{Table, grouped};
 use crate::running::{Processor, Running};
+use crate::setup::{Case, Setup, Shape, unique};
 use crate::statistics::percentiles;
 
-/// Triggers, and how long is measured with each: enough of the longest that its commits fall on every part of a second.
+/// Triggers, and the duration of their measurements. With the longest, commits still fall on all parts of a second.
 const TRIGGERS: [(&str, Duration); 3] =
     [("100ms", Duration::from_secs(30)), ("1s", Duration::from_secs(40)), ("5s", Duration::from_secs(60))];
 
-/// Other purchases, per second.
-const BESIDE: u64 = 1000;
+/// Rate of the other purchases, per second.
+const OTHER_PURCHASES: u64 = 1000;
 
-/// From one probe to the next: no part of a trigger, so that probes fall on every part of it.
-const APART: Duration = Duration::from_millis(97);
+/// Interval of probes. It does not divide a trigger, so that probes fall on all parts of it.
+const PROBE_INTERVAL: Duration = Duration::from_millis(97);
 
-/// How often it is looked whether rows are there.
-const LOOK: Duration = Duration::from_millis(4);
+/// Interval of the query for rows.
+const QUERY_INTERVAL: Duration = Duration::from_millis(4);
 
-/// The category of the probes, a payment method each.
+/// The category of the probes. Each probe has its own payment method.
 const CATEGORY: &str = "probe";
 
-/// One trigger.
+/// The figures of one trigger.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Row {
     pub(crate) trigger: String,
     pub(crate) probes: usize,
-    /// Seconds that so many percent did not exceed: 50, 95, 99, 100.
+    /// Percentiles 50, 95, 99 and 100, in seconds.
     pub(crate) seconds: [f64; 4],
 }
 
-pub(crate) async fn run(ground: &Ground) -> Result<Vec<Row>> {
+pub(crate) async fn run(setup: &Setup) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (trigger, time) in TRIGGERS {
-        tracing::info!("freshness at a trigger of {trigger}");
+        tracing::info!("freshness with a trigger of {trigger}");
         let name = unique("fresh");
-        let case = ground.case(&name, &name, Shape { trigger, ..Shape::default() })?;
-        let seconds = measure(ground, &case, time).await.with_context(|| format!("at a trigger of {trigger}"))?;
+        let case = setup.case(&name, &name, Shape { trigger, ..Shape::default() })?;
+        let seconds = measure(setup, &case, time).await.with_context(|| format!("with a trigger of {trigger}"))?;
         let probes = seconds.len();
-        let seconds = percentiles(seconds, [50.0, 95.0, 99.0, 100.0]).context("no probe came back")?;
+        let seconds = percentiles(seconds, [50.0, 95.0, 99.0, 100.0]).context("no probe has a row")?;
         rows.push(Row { trigger: trigger.to_owned(), probes, seconds });
-        ground.drop_schema(case.schema()).await?;
+        setup.drop_schema(case.schema()).await?;
     }
     Ok(rows)
 }
 
-/// Sends probes and answers how long each took.
-async fn measure(ground: &Ground, case: &Case, time: Duration) -> Result<Vec<f64>> {
+/// Sends probes, and returns the seconds until the row of each.
+async fn measure(setup: &Setup, case: &Case, time: Duration) -> Result<Vec<f64>> {
     case.apply_topic().await?;
     case.apply_schema().await?;
-    let mut processor = Processor::start(ground, case, &["--workers", "1"])?;
+    let mut processor = Processor::start(setup, case, &["--workers", "1"])?;
     processor.assigned().await?;
-    let mut command = case.command(&ground.program("retail-producer"));
-    command.args(["--rate", &BESIDE.to_string()]);
-    let producer = Running::start(ground, command, "producer")?;
+    let mut command = case.command(&setup.program("retail-producer"));
+    command.args(["--rate", &OTHER_PURCHASES.to_string()]);
+    let producer = Running::start(setup, command, "producer")?;
     sleep(Duration::from_secs(5)).await;
     let (probes, sent) = mpsc::unbounded_channel();
     let watcher = tokio::spawn(watch(case.session().await?, sent));
-    send(ground, case.topic(), time, &probes).await?;
+    send(setup, case.topic(), time, &probes).await?;
     drop(probes);
     let seconds = watcher.await.expect("watching does not panic")?;
     producer.stop().await?;
@@ -77,16 +77,16 @@ async fn measure(ground: &Ground, case: &Case, time: Duration) -> Result<Vec<f64
     Ok(seconds)
 }
 
-/// A probe: its number, when it was sent, and the window it is in.
+/// A probe: its number, the time it was sent, and its event time.
 type Probe = (String, f64, DateTime<Utc>);
 
-async fn send(ground: &Ground, topic: &str, time: Duration, probes: &mpsc::UnboundedSender<Probe>) -> Result<()> {
-    // Sends from a thread of its own: whoever waits for an acknowledgement here is late for the next probe, and in step with it.
+async fn send(setup: &Setup, topic: &str, time: Duration, probes: &mpsc::UnboundedSender<Probe>) -> Result<()> {
+    // A threaded producer, because waiting for an acknowledgement would delay the next probe and synchronize the two.
     let producer: ThreadedProducer<DefaultProducerContext> =
-        ground.kafka.client_config().set("linger.ms", "0").set("acks", "all").create()?;
+        setup.kafka.client_config().set("linger.ms", "0").set("acks", "all").create()?;
     let begun = Instant::now();
     for number in 0.. {
-        let due = begun + APART * number;
+        let due = begun + PROBE_INTERVAL * number;
         if due >= begun + time {
             break;
         }
@@ -105,9 +105,9 @@ async fn send(ground: &Ground, topic: &str, time: Duration, probes: &mpsc::Unbou
     Ok(producer.flush(Duration::from_secs(10))?)
 }
 
-/// Looks for the rows of probes until all that were sent are there.
+/// Queries for the rows of probes until all have one.
 async fn watch(session: Client, mut sent: mpsc::UnboundedReceiver<Probe>) -> Result<Vec<f64>> {
-    let look = session
+    let query = session
         .prepare(
             "SELECT payment_method FROM retail_open
              WHERE window_start = ANY ($1) AND category = $2 AND payment_method = ANY ($3)",
@@ -134,7 +134,7 @@ async fn watch(session: Client, mut sent: mpsc::UnboundedReceiver<Probe>) -> Res
             let mut windows: Vec<DateTime<Utc>> = waiting.values().map(|(_, time)| window(*time)).collect();
             windows.dedup();
             let numbers: Vec<&String> = waiting.keys().collect();
-            let rows = session.query(&look, &[&windows, &CATEGORY, &numbers]).await?;
+            let rows = session.query(&query, &[&windows, &CATEGORY, &numbers]).await?;
             let now = machine::now();
             for row in rows {
                 if let Some((at, _)) = waiting.remove(row.get::<_, &str>(0)) {
@@ -143,19 +143,19 @@ async fn watch(session: Client, mut sent: mpsc::UnboundedReceiver<Probe>) -> Res
                 }
             }
         }
-        ensure!(Instant::now() < patience, "{} probes did not come back", waiting.len());
-        sleep(LOOK).await;
+        ensure!(Instant::now() < patience, "{} probes have no row after 120 s", waiting.len());
+        sleep(QUERY_INTERVAL).await;
     }
     Ok(seconds)
 }
 
-/// The window of five minutes that an instant is in.
+/// Returns the start of the five-minute window of an instant.
 fn window(time: DateTime<Utc>) -> DateTime<Utc> {
-    DateTime::from_timestamp(time.timestamp() / 300 * 300, 0).expect("a year like ours")
+    DateTime::from_timestamp(time.timestamp() / 300 * 300, 0).expect("the time is within the range of chrono")
 }
 
 pub(crate) fn table(rows: &[Row]) -> Table {
-    let mut table = Table::new(&["Trigger", "Probes", "p50, s", "p95, s", "p99, s", "Most, s"]);
+    let mut table = Table::new(&["Trigger", "Probes", "p50, s", "p95, s", "p99, s", "Maximum, s"]);
     for row in rows {
         let [p50, p95, p99, most] = row.seconds.map(|seconds| format!("{seconds:.3}"));
         table.row([row.trigger.clone(), grouped(row.probes as u64), p50, p95, p99, most]);

@@ -1,19 +1,19 @@
-//! What many groups and many open windows cost.
+//! The cost of many groups and many open windows.
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::consumed;
-use crate::ground::{Case, Ground, PARTITIONS, Shape, unique};
 use crate::loader::Load;
 use crate::race::totals;
 use crate::reference::Totals;
 use crate::report::{Table, grouped, spread};
 use crate::running::Processor;
+use crate::setup::{Case, PARTITIONS, Setup, Shape, unique};
 use crate::statistics::Spread;
 use crate::{machine, reference};
 
-/// How often each shape is read.
+/// Runs for each shape.
 const TIMES: usize = 3;
 
 const EVENTS: u64 = 1_000_000;
@@ -22,27 +22,27 @@ const EVENTS: u64 = 1_000_000;
 const SHAPES: [(u64, u64); 9] =
     [(20, 1), (1000, 1), (5000, 1), (20_000, 1), (50_000, 1), (100_000, 1), (100, 10), (100, 100), (100, 1000)];
 
-/// One shape.
+/// The figures of one shape.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Row {
     pub(crate) groups: u64,
     pub(crate) windows: u64,
     pub(crate) events: u64,
-    /// Seconds from the start of the processor until everything was committed.
+    /// Seconds from the start of the processor to the last commit.
     pub(crate) seconds: Spread,
     /// CPU seconds of the processor.
     pub(crate) cpu: Spread,
     /// CPU seconds of Postgres.
     pub(crate) postgres_cpu: Option<Spread>,
     pub(crate) commits: Spread,
-    /// Milliseconds of a commit.
+    /// Mean duration of a commit, in milliseconds.
     pub(crate) commit_millis: Spread,
     pub(crate) peak_mib: Spread,
-    /// What the reference says of the rows, of the first that were wrong if any were.
+    /// The comparison with the reference: the first run with differences, if there is one.
     pub(crate) verdict: String,
 }
 
-/// One reading of it.
+/// One run.
 struct Reading {
     seconds: f64,
     cpu: f64,
@@ -53,24 +53,24 @@ struct Reading {
     verdict: reference::Verdict,
 }
 
-pub(crate) async fn run(ground: &Ground) -> Result<Vec<Row>> {
+pub(crate) async fn run(setup: &Setup) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (groups, windows) in SHAPES {
         let load = Load { events: EVENTS, groups, windows };
         tracing::info!("{groups} groups in each of {windows} windows");
-        let row = measure(ground, load).await;
+        let row = measure(setup, load).await;
         rows.push(row.with_context(|| format!("with {groups} groups in {windows} windows"))?);
     }
     Ok(rows)
 }
 
-async fn measure(ground: &Ground, load: Load) -> Result<Row> {
+async fn measure(setup: &Setup, load: Load) -> Result<Row> {
     let topic = unique("groups");
     let delay = load.delay();
-    let case = |schema: &str| ground.case(&topic, schema, Shape { trigger: "1s", delay: &delay, ..Shape::default() });
+    let case = |schema: &str| setup.case(&topic, schema, Shape { trigger: "1s", delay: &delay, ..Shape::default() });
     let first = case(&topic)?;
     first.apply_topic().await?;
-    let (kafka, name, rules) = (ground.kafka.clone(), topic.clone(), first.rules());
+    let (kafka, name, rules) = (setup.kafka.clone(), topic.clone(), first.rules());
     let expected = tokio::task::spawn_blocking(move || {
         load.send(&kafka, &name)?;
         reference::read(&kafka, &name, PARTITIONS, rules)
@@ -79,11 +79,11 @@ async fn measure(ground: &Ground, load: Load) -> Result<Row> {
     let mut readings = Vec::new();
     for _ in 0..TIMES {
         let case = case(&unique("groups"))?;
-        readings.push(read(ground, &case, load.events, &expected).await?);
-        ground.drop_schema(case.schema()).await?;
+        readings.push(read(setup, &case, load.events, &expected).await?);
+        setup.drop_schema(case.schema()).await?;
     }
     let spread = |of: fn(&Reading) -> Option<f64>| Spread::of(readings.iter().filter_map(of));
-    let always = |of| spread(of).context("it was read");
+    let always = |of| spread(of).context("no run has this figure");
     let verdict = readings.iter().map(|reading| &reading.verdict).find(|verdict| !verdict.is_equal());
     Ok(Row {
         groups: load.groups,
@@ -99,15 +99,15 @@ async fn measure(ground: &Ground, load: Load) -> Result<Row> {
     })
 }
 
-async fn read(ground: &Ground, case: &Case, events: u64, expected: &Totals) -> Result<Reading> {
+async fn read(setup: &Setup, case: &Case, events: u64, expected: &Totals) -> Result<Reading> {
     case.apply_schema().await?;
     let session = case.session().await?;
-    let postgres = ground.postgres().await?;
+    let postgres = setup.postgres().await?;
     let postgres_cpu = || postgres.and_then(machine::server_cpu);
     let before = postgres_cpu();
-    let mut processor = Processor::start(ground, case, &["--workers", "1"])?;
+    let mut processor = Processor::start(setup, case, &["--workers", "1"])?;
     let done = async || Ok(consumed(&session).await? == events as i64);
-    let seconds = processor.process.until("everything was committed", done).await?;
+    let seconds = processor.process.until("all records are committed", done).await?;
     let postgres_cpu = before.zip(postgres_cpu()).map(|(before, after)| after - before);
     let (commits, commit_seconds) = processor.commits().await?;
     let (cpu, peak_mib) = (processor.process.cpu()?, processor.process.peak_mib()?);

@@ -1,4 +1,4 @@
-//! How cost and delay grow with load, with groups, with workers; and how long beginnings take.
+//! Measurements of the processor alone: load, groups, freshness, start and recovery.
 
 pub(crate) mod freshness;
 pub(crate) mod groups;
@@ -10,17 +10,17 @@ use anyhow::Result;
 use retail_kafka::{KafkaAdmin, KafkaConnection, LogOffset};
 use tokio_postgres::Client;
 
-use crate::ground::PARTITIONS;
+use crate::setup::PARTITIONS;
 
-/// How many records the store has consumed.
+/// Returns the number of records that the ledger counts as consumed.
 async fn consumed(session: &Client) -> Result<i64> {
     Ok(session.query_one("SELECT coalesce(sum(consumed), 0)::bigint FROM ledger", &[]).await?.get(0))
 }
 
-/// How many records a topic has.
+/// Returns the number of records in a topic.
 async fn sent(kafka: &KafkaConnection, topic: &str) -> Result<i64> {
     let (kafka, topic) = (kafka.clone(), topic.to_owned());
     let ends =
         tokio::task::spawn_blocking(move || KafkaAdmin::new(&kafka)?.log_offsets(&topic, PARTITIONS, LogOffset::End));
-    Ok(ends.await.expect("asking does not panic")?.iter().sum())
+    Ok(ends.await.expect("reading log ends does not panic")?.iter().sum())
 }

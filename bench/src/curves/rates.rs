@@ -1,4 +1,4 @@
-//! What a processor takes while so many purchases come in a second.
+//! CPU and memory of a processor at a steady load.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
 use super::{consumed, sent};
-use crate::ground::{Case, Ground, Shape, unique};
 use crate::machine;
 use crate::report::{Table, spread};
 use crate::running::{Processor, Running};
+use crate::setup::{Case, Setup, Shape, unique};
 use crate::statistics::Spread;
 
 /// Purchases per second and the trigger.
@@ -25,63 +25,65 @@ const LOADS: [(u64, &str); 8] = [
     (1000, "1m"),
 ];
 
-/// Until what only a beginning needs is over.
+/// Wait before the first sample, so that the start is not measured.
 const SETTLE: Duration = Duration::from_secs(10);
 
-/// How often is measured, one after the other, and how long each time: two of the longer triggers.
+/// Number and length of the samples. A sample covers two triggers of 5 s.
 const TIMES: usize = 3;
 const MEASURE: Duration = Duration::from_secs(10);
 
-/// One load.
+/// The figures of one load.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Row {
     pub(crate) rate: u64,
     pub(crate) trigger: String,
-    /// Of the processor.
+    /// CPU of the processor, in cores.
     pub(crate) cores: Spread,
     pub(crate) resident_mib: Spread,
     pub(crate) peak_mib: f64,
-    /// Of Postgres, the harness's own question each trigger not included.
+    /// CPU of Postgres, in cores.
     pub(crate) postgres_cores: Option<Spread>,
-    /// Commits in a second.
+    /// Commits per second.
     pub(crate) commits: Spread,
-    /// How long one took, in milliseconds; nothing if there was none.
+    /// Mean duration of a commit in milliseconds; `None` without a commit.
     pub(crate) commit_millis: Option<Spread>,
-    /// Records that were in the log and not committed at the end.
+    /// Records in the log that were not committed at the end.
     pub(crate) behind: i64,
 }
 
-pub(crate) async fn run(ground: &Ground) -> Result<Vec<Row>> {
+pub(crate) async fn run(setup: &Setup) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (rate, trigger) in LOADS {
-        tracing::info!("{rate} purchases a second, trigger {trigger}");
+        tracing::info!("{rate} purchases per second, trigger {trigger}");
         let name = unique("rate");
-        let case = ground.case(&name, &name, Shape { trigger, ..Shape::default() })?;
-        rows.push(measure(ground, &case, rate, trigger).await.with_context(|| format!("at {rate} a second"))?);
-        ground.drop_schema(case.schema()).await?;
+        let case = setup.case(&name, &name, Shape { trigger, ..Shape::default() })?;
+        rows.push(
+            measure(setup, &case, rate, trigger).await.with_context(|| format!("at {rate} purchases per second"))?,
+        );
+        setup.drop_schema(case.schema()).await?;
     }
     Ok(rows)
 }
 
-async fn measure(ground: &Ground, case: &Case, rate: u64, trigger: &str) -> Result<Row> {
+async fn measure(setup: &Setup, case: &Case, rate: u64, trigger: &str) -> Result<Row> {
     case.apply_topic().await?;
     case.apply_schema().await?;
     let session = case.session().await?;
-    let mut processor = Processor::start(ground, case, &["--workers", "1"])?;
+    let mut processor = Processor::start(setup, case, &["--workers", "1"])?;
     processor.assigned().await?;
     let producer = match rate {
         0 => None,
         rate => {
-            let mut command = case.command(&ground.program("retail-producer"));
+            let mut command = case.command(&setup.program("retail-producer"));
             command.args(["--rate", &rate.to_string()]);
-            Some(Running::start(ground, command, "producer")?)
+            Some(Running::start(setup, command, "producer")?)
         }
     };
     sleep(SETTLE).await;
-    let postgres = ground.postgres().await?;
-    let look = async || -> Result<_> {
+    let postgres = setup.postgres().await?;
+    let sample = async || -> Result<_> {
         let (commits, commit_seconds) = processor.commits().await?;
-        Ok(Look {
+        Ok(Sample {
             at: machine::now(),
             cpu: processor.process.cpu()?,
             resident_mib: processor.process.resident_mib()?,
@@ -90,15 +92,16 @@ async fn measure(ground: &Ground, case: &Case, rate: u64, trigger: &str) -> Resu
             commit_seconds,
         })
     };
-    let mut looks = vec![look().await?];
+    let mut samples = vec![sample().await?];
     for _ in 0..TIMES {
         sleep(MEASURE).await;
-        looks.push(look().await?);
+        samples.push(sample().await?);
     }
-    let behind = sent(&ground.kafka, case.topic()).await? - consumed(&session).await?;
-    let each =
-        |of: fn(&Look, &Look) -> Option<f64>| Spread::of(looks.windows(2).filter_map(|pair| of(&pair[0], &pair[1])));
-    let always = |of| each(of).context("it was measured");
+    let behind = sent(&setup.kafka, case.topic()).await? - consumed(&session).await?;
+    let each = |of: fn(&Sample, &Sample) -> Option<f64>| {
+        Spread::of(samples.windows(2).filter_map(|pair| of(&pair[0], &pair[1])))
+    };
+    let always = |of| each(of).context("no sample has this figure");
     let row = Row {
         rate,
         trigger: trigger.to_owned(),
@@ -122,8 +125,8 @@ async fn measure(ground: &Ground, case: &Case, rate: u64, trigger: &str) -> Resu
     Ok(row)
 }
 
-/// What was there at one moment; seconds of CPU and of commits since the start.
-struct Look {
+/// Counters at one moment. CPU and commit durations are seconds since the start.
+struct Sample {
     at: f64,
     cpu: f64,
     resident_mib: f64,

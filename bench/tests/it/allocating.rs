@@ -1,8 +1,8 @@
-//! Whose allocator the two programs have: librdkafka alone is measured with either.
+//! The allocator of each of the two programs.
 
 use std::process::Command;
 
-/// mimalloc tells what it did at the end of a program, if it is asked and is there.
+/// With this variable set, mimalloc prints statistics at the end of a program.
 fn has_mimalloc(program: &str) -> bool {
     let done = Command::new(program).arg("--version").env("MIMALLOC_SHOW_STATS", "1").output().unwrap();
     assert!(done.status.success(), "{done:?}");
@@ -10,7 +10,7 @@ fn has_mimalloc(program: &str) -> bool {
 }
 
 #[test]
-fn only_the_one_that_is_called_so_has_mimalloc() {
+fn mimalloc_is_only_in_the_program_with_its_name() {
     assert!(!has_mimalloc(env!("CARGO_BIN_EXE_retail-bench")));
     assert!(has_mimalloc(env!("CARGO_BIN_EXE_retail-bench-mimalloc")));
 }

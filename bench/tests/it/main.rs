@@ -1,4 +1,4 @@
-//! `retail-bench`, as it is started.
+//! Tests of the program `retail-bench`.
 #![allow(clippy::unwrap_used, missing_docs, reason = "this is test code")]
 
 #[cfg(target_os = "linux")]

@@ -1,4 +1,4 @@
-//! What a process tree took.
+//! CPU and memory of a process tree.
 
 use std::process::Command;
 
@@ -20,34 +20,34 @@ fn number(measured: &Value, field: &str) -> f64 {
 }
 
 #[test]
-fn the_cpu_of_a_grandchild_that_outlives_its_parent_counts() {
+fn cpu_of_an_orphan_is_counted() {
     let count = "i=0; while [ $i -lt 300000 ]; do i=$((i + 1)); done";
     let child = measure(count, &[]);
     let orphan = measure(&format!("(setsid sh -c '{count}' &); exit 0"), &[]);
     let nothing = measure("exit 0", &[]);
     assert_eq!((&orphan["exit_code"], &orphan["left_behind"]), (&0.into(), &0.into()));
-    // The same work, so nearly the same CPU, whoever does it. No time: shares of it.
+    // Both do the same work. The test compares CPU times with each other, because durations depend on the machine.
     let share = (number(&orphan, "cpu") - number(&nothing, "cpu")) / (number(&child, "cpu") - number(&nothing, "cpu"));
     assert!(share > 0.3, "{share}: {orphan}, {child}, {nothing}");
 }
 
 #[test]
-fn what_is_left_running_is_ended_and_told() {
+fn process_left_running_is_killed_and_counted() {
     let measured = measure("sleep 1000 & exit 3", &[]);
     assert_eq!((&measured["exit_code"], &measured["left_behind"]), (&3.into(), &1.into()));
 }
 
 #[test]
-fn what_takes_too_long_is_ended_and_told() {
+fn command_over_its_timeout_is_killed_and_reported() {
     let measured = measure("sleep 1000 & wait", &["--timeout", "300ms"]);
     assert_eq!((&measured["exit_code"], &measured["timed_out"]), (&Value::Null, &true.into()));
     assert!(number(&measured, "wall") < 100.0, "{measured}");
 }
 
 #[test]
-fn memory_is_summed_over_the_tree() {
-    // Each `tail` keeps 60 MB until its reader wakes up. How soon both are full and somebody looks, the machine says: on a busy
-    // one they are kept longer.
+fn memory_is_summed_over_the_process_tree() {
+    // Each `tail` keeps 60 MB until its reader wakes up. On a busy machine, both buffers need more time to fill, so the test
+    // retries with longer sleeps.
     let peak = |seconds: u32| {
         let keep = format!("head -c 60000000 /dev/zero | tail -c 60000000 | (sleep {seconds}; cat >/dev/null)");
         number(&measure(&format!("({keep}) & ({keep}) & wait"), &[]), "peak_mib")

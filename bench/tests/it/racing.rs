@@ -6,7 +6,7 @@ use retail_testbed::{Kafka, Postgres};
 use serde_json::Value;
 
 #[test]
-fn every_contender_of_our_own_reads_all_and_is_exact() {
+fn own_systems_read_all_records_and_are_exact() {
     let root = std::env::temp_dir().join(format!("retail-bench-{}", std::process::id()));
     std::fs::create_dir_all(&root).unwrap();
     let done = Command::new(env!("CARGO_BIN_EXE_retail-bench"))
@@ -23,20 +23,20 @@ fn every_contender_of_our_own_reads_all_and_is_exact() {
     let results: Value =
         serde_json::from_slice(&std::fs::read(root.join(".dev/bench/results-quick.json")).unwrap()).unwrap();
     let race = &results["race"]["figures"];
-    let finishes = race["finishes"].as_array().unwrap();
-    assert_eq!(finishes.len(), 2 * race["contenders"].as_array().unwrap().len());
-    for finish in finishes {
-        let name = finish["contender"].as_str().unwrap();
+    let runs = race["runs"].as_array().unwrap();
+    assert_eq!(runs.len(), 2 * race["systems"].as_array().unwrap().len());
+    for run in runs {
+        let name = run["system"].as_str().unwrap();
         if name.starts_with("limit") {
-            assert_eq!(finish["outcome"], "ReadAll", "{finish}");
+            assert_eq!(run["outcome"], "ReadAll", "{run}");
         } else {
-            let verdict = &finish["outcome"]["Compared"];
+            let verdict = &run["outcome"]["Compared"];
             let wrong = ["missing", "unexpected", "wrong"].map(|what| verdict[what].as_u64());
-            assert_eq!(wrong, [Some(0); 3], "{finish}");
-            assert!(verdict["rows"].as_u64().unwrap() > 100, "{finish}");
-            assert!(finish["first_row"].as_f64().unwrap() > 0.0, "{finish}");
+            assert_eq!(wrong, [Some(0); 3], "{run}");
+            assert!(verdict["rows"].as_u64().unwrap() > 100, "{run}");
+            assert!(run["first_row"].as_f64().unwrap() > 0.0, "{run}");
         }
-        assert!(finish["measured"]["cpu"].as_f64().unwrap() > 0.0, "{finish}");
+        assert!(run["measured"]["cpu"].as_f64().unwrap() > 0.0, "{run}");
     }
     let table = String::from_utf8_lossy(&done.stdout);
     assert!(table.contains("| naive Rust service") && table.contains("equal |"), "{table}");

@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-/// Reads a duration that the schema's pattern has let through.
+/// Parses a duration that matches the pattern of the schema.
 ///
 /// # Panics
 ///
-/// If it was not let through.
+/// If it does not match.
 pub(crate) fn parse(text: &str) -> Duration {
-    read(text).expect("the schema lets through nothing else")
+    read(text).expect("the schema only accepts durations")
 }
 
-/// Reads a duration that somebody typed, for a flag of a program.
+/// Parses the duration of a flag, such as `1h30m`: whole numbers with the units `h`, `m`, `s` and `ms`.
 pub fn read(text: &str) -> Result<Duration, String> {
-    sum(text).ok_or_else(|| format!("{text:?} is no duration like 5m, 1h30m or 500ms"))
+    sum(text).ok_or_else(|| format!("{text:?} is not a duration: write it as 5m, 1h30m or 500ms"))
 }
 
 fn sum(text: &str) -> Option<Duration> {
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_units_add_up() {
+    fn duration_with_several_units_is_their_sum() {
         for (text, millis) in [
             ("5m", 300_000),
             ("1h30m", 5_400_000),
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_duration_is_refused() {
+    fn text_without_units_is_refused() {
         for text in ["", "5", "m", "5 m", "5d", "-5m", "1.5h", "5m3", "99999999999s"] {
             assert!(read(text).is_err(), "{text}");
         }

@@ -1,10 +1,11 @@
-//! What a RetailPipeline is: the custom resource, its status, and the rules that make one valid.
+//! The RetailPipeline: the custom resource, its status, and its validation.
 //!
-//! Nothing in here talks to Kafka, Postgres or Kubernetes.
+//! This crate does not connect to Kafka, Postgres or Kubernetes.
 
 pub mod crd;
 pub mod duration;
 mod pipeline;
+mod problem;
 pub mod resource;
 pub mod status;
 mod structure;

@@ -1,4 +1,4 @@
-//! A pipeline as programs use it: read once, checked once, with nothing left that could be wrong.
+//! A pipeline as programs use it: parsed and validated once.
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,63 +6,64 @@ use std::time::Duration;
 use retail_engine::Rules;
 
 use crate::duration;
+use crate::problem::Problems;
 use crate::resource::{
     Database, Kafka, LateEvents, Processor, Producer, RetailPipeline, RetailPipelineSpec, Topic, Watermark, WhenIdle,
 };
-use crate::validate::{self, Problems};
+use crate::validate;
 
-/// A valid RetailPipeline, in the terms of the programs that run it.
+/// A valid RetailPipeline, with the types of the programs that run it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Pipeline {
     /// `metadata.name`.
     pub name: String,
-    /// `metadata.namespace`, or default.
+    /// `metadata.namespace`; `default` if it is omitted.
     pub namespace: String,
-    /// Who owns the Postgres schema: the resource's uid, or `local:namespace/name` where there is no API server.
+    /// Owner of the Postgres schema: the uid of the resource, or `local:namespace/name` outside a cluster.
     pub uid: String,
-    /// The Kafka cluster.
+    /// Connection to Kafka.
     pub kafka: Kafka,
     /// The topic.
     pub topic: Topic,
     /// Window, delay and maxFuture.
     pub rules: Rules,
-    /// After how long without a new record a partition is idle.
+    /// Time without a new record after which a partition is idle.
     pub idle_timeout: Duration,
-    /// What the watermark does when all partitions are idle.
+    /// Watermark while all partitions are idle.
     pub when_idle: WhenIdle,
-    /// How often deltas are committed.
+    /// Interval between commits.
     pub trigger: Duration,
-    /// What becomes of late events.
+    /// Handling of late events.
     pub late_events: LateEvents,
     /// The database.
     pub database: Database,
-    /// The Postgres schema: `database.schema`, or the resource's name with `-` as `_`.
+    /// The Postgres schema: `database.schema`, or the name of the resource with `_` for `-`.
     pub schema: String,
-    /// Simulated purchases, if they are enabled.
+    /// Simulated purchases; `None` if they are disabled.
     pub producer: Option<Producer>,
-    /// The processor's size.
+    /// Replicas and resources of the processor.
     pub processor: Processor,
-    /// Whether each trigger's rows are printed.
+    /// Whether to print the rows of each commit.
     pub print_rows: bool,
 }
 
-/// Why there is no pipeline.
+/// A pipeline.yaml that cannot be read or is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The file could not be read.
     #[error("cannot read {path}: {source}")]
     File {
-        /// As it was given.
+        /// Path of the file.
         path: String,
-        /// What the system said.
+        /// Error of the operating system.
         source: std::io::Error,
     },
     /// The file is not a valid pipeline. One line for each problem, `path:line:column: field: message`.
     #[error("{}", .problems.0.iter().map(|problem| format!("{path}:{problem}")).collect::<Vec<_>>().join("\n"))]
     Invalid {
-        /// As it was given.
+        /// Path of the file.
         path: String,
-        /// Everything that is wrong.
+        /// All problems of the file.
         problems: Problems,
     },
 }
@@ -90,12 +91,12 @@ impl Pipeline {
         Self::parse_resource(text).map(|(pipeline, _)| pipeline)
     }
 
-    /// The same, with the resource itself, for whoever needs what no program reads: suspend, deletionPolicy.
+    /// As [`parse`](Self::parse), with the resource, for callers that need `suspend` or `deletionPolicy`.
     pub fn parse_resource(text: &str) -> Result<(Self, RetailPipeline), Problems> {
         validate::read(text).map(|resource| (Self::from_valid(resource.clone()), resource))
     }
 
-    /// Every field of the resource is named here, so that a new one is a compile error until it is decided what it means.
+    /// The patterns name every field of the resource, so that a new field is a compile error until it is handled here.
     fn from_valid(resource: RetailPipeline) -> Self {
         let RetailPipeline { metadata, spec, status: _ } = resource;
         let RetailPipelineSpec {
@@ -113,7 +114,7 @@ impl Pipeline {
             suspend: _,
             deletion_policy: _,
         } = spec;
-        let name = metadata.name.expect("the validator wants a name");
+        let name = metadata.name.expect("the validator requires a name");
         let namespace = metadata.namespace.unwrap_or_else(|| "default".to_owned());
         Self {
             uid: metadata.uid.unwrap_or_else(|| format!("local:{namespace}/{name}")),

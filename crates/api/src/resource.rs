@@ -1,8 +1,8 @@
-//! The RetailPipeline resource as users write it. Its doc comments are what `kubectl explain` prints.
+//! The RetailPipeline resource as users write it. `kubectl explain` prints its doc comments.
 //!
-//! The schema is the validator: what a value may be is said here, once, in OpenAPI and CEL, and holds in the API server,
-//! in `retail validate` and in every program that reads the YAML. Every string and list is bounded, so that the API
-//! server can bound the cost of the rules.
+//! The schema is the validator: OpenAPI and CEL define the valid values here, once, for the API server, for
+//! `retail validate` and for every program that reads the YAML. Every string and list is bounded, so that the API server
+//! can bound the cost of the rules.
 #![allow(unreachable_pub, reason = "the derive repeats each struct inside a function")]
 
 use std::collections::BTreeMap;
@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::status::RetailPipelineStatus;
 
-/// Declares a streaming pipeline: purchases from a Kafka topic, summed up by window, category and payment method into
-/// Postgres, exactly once.
+/// A streaming pipeline that reads purchases from a Kafka topic and writes their sums by window, category and payment
+/// method to Postgres, exactly once.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, PartialEq, Debug)]
 #[kube(
     group = "retailpipeline.dev",
@@ -48,7 +48,7 @@ use crate::status::RetailPipelineStatus;
         priority = 1
     ),
     cel,
-    validation = ("self.metadata.name.size() <= 40", "name must have at most 40 characters: other names are made from it"),
+    validation = ("self.metadata.name.size() <= 40", "name must have at most 40 characters: the names of other objects are derived from it"),
     validation = (
         "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
         "name must be lower-case letters, digits and '-', beginning and ending with a letter or digit"
@@ -56,148 +56,152 @@ use crate::status::RetailPipelineStatus;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct RetailPipelineSpec {
-    /// The Kafka cluster.
+    /// Connection to Kafka.
     pub kafka: Kafka,
-    /// The topic the purchases are in. It is created if it is not there.
+    /// Topic with the purchases. Created if it does not exist.
     pub topic: Topic,
-    /// Length of a window, for example 5m. Windows are aligned to 1970-01-01T00:00:00Z; at least 1s, at most 24h, and a
-    /// day must be a whole number of them. Cannot be changed.
+    /// Length of a window: a duration of whole seconds such as 5m or 1h30m, from 1s to 24h, that divides 24h evenly.
+    /// Windows are aligned to 1970-01-01T00:00:00Z. Default: 5m. Cannot be changed.
     #[serde(default = "default_window")]
     #[schemars(length(max = 16), regex(pattern = r"^([0-9]{1,6}[hms])+$"))]
-    #[x_kube(validation = ("duration(self) == duration(oldSelf)", "window cannot be changed: make a new pipeline"))]
+    #[x_kube(validation = ("duration(self) == duration(oldSelf)", "window cannot be changed: create a new pipeline"))]
     #[x_kube(validation = ("duration(self) >= duration('1s') && duration(self) <= duration('24h')", "window must be 1s to 24h"))]
     #[x_kube(validation = (
         "duration(self) < duration('1s') || 86400 % duration(self).getSeconds() == 0",
-        "a day must be a whole number of windows: 5m, 1h or 24h, but not 7m"
+        "window must divide 24h evenly: 5m, 1h and 24h do, 7m does not"
     ))]
     pub window: String,
-    /// How long to wait for late events, and what to do about idle partitions and clocks that run ahead.
+    /// Handling of late events, idle partitions and event times in the future.
     #[serde(default)]
     pub watermark: Watermark,
-    /// How often sums are written to Postgres, 100ms to 1h. It decides how fresh the rows are, never what is in them.
+    /// Interval between commits to Postgres: a duration from 100ms to 1h, such as 500ms or 5m. It determines how fresh
+    /// the rows are, never their content. Default: 5m.
     #[serde(default = "default_trigger")]
     #[schemars(length(max = 16), regex(pattern = r"^([0-9]{1,6}(ms|h|m|s))+$"))]
     #[x_kube(validation = ("duration(self) >= duration('100ms') && duration(self) <= duration('1h')", "trigger must be 100ms to 1h"))]
     pub trigger: String,
-    /// What becomes of events that are too late: kept in dead_letter, or only counted.
+    /// Handling of events that arrive after their window was closed. Default: DeadLetter.
     #[serde(default)]
     pub late_events: LateEvents,
-    /// The Postgres database the rows go to.
+    /// Connection to the Postgres database that receives the rows.
     pub database: Database,
-    /// Simulated purchases. Leave it out if something else writes to the topic.
+    /// Producer of simulated purchases. If omitted, the pipeline only reads the topic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub producer: Option<Producer>,
-    /// The processor.
+    /// Pods that process the topic.
     #[serde(default)]
     pub processor: Processor,
-    /// Print the rows of each trigger to standard output.
+    /// Print the rows of each commit to the standard output of the processor. Default: true.
     #[serde(default = "yes")]
     pub print_rows: bool,
-    /// Stop producer and processor, and keep everything else.
+    /// Stop producer and processor; all other objects remain. Default: false.
     #[serde(default)]
     pub suspend: bool,
-    /// What to delete when this resource is deleted. By default nothing.
+    /// Data to delete together with this resource. Default: none.
     #[serde(default)]
     pub deletion_policy: DeletionPolicies,
 }
 
-/// How to reach Kafka.
+/// Connection to Kafka.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Debug)]
 #[serde(rename_all = "camelCase")]
 pub struct Kafka {
-    /// Brokers to ask first, as host:port, separated by commas.
+    /// Initial brokers, as host:port; several are separated by commas.
     #[schemars(length(min = 1, max = 1024), regex(pattern = r"^[^\s,:]+:[0-9]{1,5}(,[^\s,:]+:[0-9]{1,5})*$"))]
     pub bootstrap_servers: String,
-    /// Encrypt the connection.
+    /// TLS. If omitted, the connection is not encrypted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<KafkaTls>,
-    /// Log in with user name and password.
+    /// SASL log-in with user name and password. If omitted, the programs do not log in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sasl: Option<Sasl>,
 }
 
-/// TLS to Kafka.
+/// TLS for Kafka. The certificate and the host name of the brokers are always verified.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Debug)]
 #[serde(rename_all = "camelCase")]
 pub struct KafkaTls {
-    /// The certificate authority that signed the brokers' certificates; the system's own if left out.
+    /// Certificate authority of the brokers, in PEM. Default: the authorities of the system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_secret: Option<SecretKey>,
-    /// A client certificate: a Secret with user.crt and user.key, or tls.crt and tls.key.
+    /// Secret with a client certificate, in the keys user.crt and user.key, or tls.crt and tls.key. If omitted, none is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_secret: Option<SecretName>,
 }
 
-/// SASL log-in to Kafka.
+/// SASL log-in for Kafka.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Debug)]
 #[serde(rename_all = "camelCase")]
 pub struct Sasl {
-    /// How the password is proven.
+    /// SASL mechanism: SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN.
     pub mechanism: SaslMechanism,
-    /// Where user name and password are.
+    /// Secret with user name and password. If it has no user name, the one in its key sasl.jaas.config is used (Strimzi).
     pub secret: Credentials,
 }
 
-/// How the password is proven to Kafka.
+/// SASL mechanism.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SaslMechanism {
-    /// The password itself; use it with TLS only.
+    /// Sends the password; use it only with TLS.
     #[serde(rename = "PLAIN")]
     Plain,
-    /// Salted challenge and response, SHA-256.
+    /// SCRAM with SHA-256.
     #[serde(rename = "SCRAM-SHA-256")]
     ScramSha256,
-    /// Salted challenge and response, SHA-512.
+    /// SCRAM with SHA-512.
     #[serde(rename = "SCRAM-SHA-512")]
     ScramSha512,
 }
 
-/// The topic the purchases are in.
+/// Topic with the purchases.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Debug)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("self.name != '.' && self.name != '..'", "name must not be '.' or '..'"))]
 pub struct Topic {
-    /// Name of the topic. Cannot be changed.
+    /// Name of the topic: 1 to 249 letters, digits, '.', '_' and '-'. Cannot be changed.
     #[schemars(length(min = 1, max = 249), regex(pattern = r"^[a-zA-Z0-9._-]+$"))]
-    #[x_kube(validation = ("self == oldSelf", "topic.name cannot be changed: make a new pipeline"))]
+    #[x_kube(validation = ("self == oldSelf", "topic.name cannot be changed: create a new pipeline"))]
     pub name: String,
-    /// Number of partitions; it can grow. More workers than partitions have nothing to do.
+    /// Number of partitions, 1 to 1024, and the maximum number of active workers. It can only grow. Default: 4.
     #[serde(default = "default_partitions")]
     #[schemars(range(min = 1, max = 1024))]
     #[x_kube(validation = ("self >= oldSelf", "topic.partitions can only grow"))]
     pub partitions: i32,
-    /// Number of copies of each partition, when the topic is created.
+    /// Number of copies of each partition, 1 to 16. Used only when the topic is created. Default: 1.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 16))]
     pub replication_factor: i32,
-    /// Settings of the topic, as Kafka names them, for example retention.ms. All values are strings.
+    /// Kafka settings of the topic, such as retention.ms; all values are strings. At most 64. Settings that differ in Kafka
+    /// are applied again, unless Kafka would delete records. Settings that are not listed remain as they are.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64), schema_with = "topic_config_schema")]
     pub config: BTreeMap<String, String>,
 }
 
-/// How long to wait for late events.
+/// Handling of late events, idle partitions and event times in the future.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Debug)]
 #[serde(rename_all = "camelCase")]
 pub struct Watermark {
-    /// How late an event may be appended after its event time and still be counted, at most 168h. Cannot be changed.
+    /// Maximum time between the event time and the append to the topic of an event that still counts: a duration from 0s
+    /// to 168h. Default: 1h. Cannot be changed.
     #[serde(default = "one_hour")]
     #[schemars(length(max = 16), regex(pattern = r"^([0-9]{1,6}(ms|h|m|s))+$"))]
-    #[x_kube(validation = ("duration(self) == duration(oldSelf)", "watermark.delay cannot be changed: make a new pipeline"))]
+    #[x_kube(validation = ("duration(self) == duration(oldSelf)", "watermark.delay cannot be changed: create a new pipeline"))]
     #[x_kube(validation = ("duration(self) <= duration('168h')", "delay must be at most 168h"))]
     pub delay: String,
-    /// After how long without a new record a partition no longer holds the others' windows open, 1s to 24h.
+    /// Time without a new record after which a partition is idle and no longer keeps windows open: a duration from 1s to
+    /// 24h. Default: 1m.
     #[serde(default = "one_minute")]
     #[schemars(length(max = 16), regex(pattern = r"^([0-9]{1,6}(ms|h|m|s))+$"))]
     #[x_kube(validation = ("duration(self) >= duration('1s') && duration(self) <= duration('24h')", "idleTimeout must be 1s to 24h"))]
     pub idle_timeout: String,
-    /// How far event time may be ahead of the Kafka record's own timestamp, at most 168h. Events beyond it go to
-    /// dead_letter and do not move the watermark.
+    /// Maximum lead of the event time over the timestamp of the Kafka record: a duration from 0s to 168h. Events with a
+    /// larger lead are stored in dead_letter and do not move the watermark. Default: 1h.
     #[serde(default = "one_hour")]
     #[schemars(length(max = 16), regex(pattern = r"^([0-9]{1,6}(ms|h|m|s))+$"))]
     #[x_kube(validation = ("duration(self) <= duration('168h')", "maxFuture must be at most 168h"))]
     pub max_future: String,
-    /// What the watermark does when all partitions are idle.
+    /// Watermark while all partitions are idle. Default: Hold.
     #[serde(default)]
     pub when_idle: WhenIdle,
 }
@@ -208,138 +212,139 @@ impl Default for Watermark {
     }
 }
 
-/// What the watermark does when all partitions are idle.
+/// Watermark while all partitions are idle.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum WhenIdle {
-    /// Wait for data. Right for backfills, and the only one that depends on no clock.
+    /// Waits for data. Suitable for backfills, and independent of any clock.
     #[default]
     Hold,
-    /// Follow the clock, delay behind it: the last windows close although nothing comes any more.
+    /// Follows the clock at the distance of delay, so that the last windows close without new data.
     FollowClock,
 }
 
-/// What becomes of events that are too late.
+/// Handling of events that arrive after their window was closed.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum LateEvents {
-    /// Count them and keep them in dead_letter.
+    /// Counts them and stores them in the table dead_letter.
     #[default]
     DeadLetter,
-    /// Count them.
+    /// Only counts them.
     Drop,
 }
 
-/// The Postgres database the rows go to. Nothing of it but the password can be changed.
+/// Connection to the Postgres database that receives the rows.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Debug)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = (
     "has(self.schema) == has(oldSelf.schema) && (!has(self.schema) || self.schema == oldSelf.schema)",
-    "database.schema cannot be changed: make a new pipeline"
+    "database.schema cannot be changed: create a new pipeline"
 ))]
 pub struct Database {
-    /// Host name or address. Cannot be changed.
+    /// Host name or IP address. Cannot be changed.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[^\s/@]+$"))]
-    #[x_kube(validation = ("self == oldSelf", "database.host cannot be changed: make a new pipeline"))]
+    #[x_kube(validation = ("self == oldSelf", "database.host cannot be changed: create a new pipeline"))]
     pub host: String,
-    /// Port. Cannot be changed.
+    /// Port, 1 to 65535. Default: 5432. Cannot be changed.
     #[serde(default = "postgres_port")]
     #[schemars(range(min = 1, max = 65535))]
-    #[x_kube(validation = ("self == oldSelf", "database.port cannot be changed: make a new pipeline"))]
+    #[x_kube(validation = ("self == oldSelf", "database.port cannot be changed: create a new pipeline"))]
     pub port: i32,
-    /// Name of the database, which must exist. Cannot be changed.
+    /// Name of an existing database with the encoding UTF8. Cannot be changed.
     #[schemars(length(min = 1, max = 63))]
-    #[x_kube(validation = ("self == oldSelf", "database.name cannot be changed: make a new pipeline"))]
+    #[x_kube(validation = ("self == oldSelf", "database.name cannot be changed: create a new pipeline"))]
     pub name: String,
-    /// Schema that the pipeline has for itself; the resource's name with '-' as '_' if left out. Cannot be changed.
+    /// Schema for the tables, used by no other pipeline: 1 to 63 lower-case letters, digits and '_', not beginning with
+    /// pg_. Created if it does not exist. Default: the name of the resource, with '_' for '-'. Cannot be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9_]+$"))]
-    #[x_kube(validation = ("!self.startsWith('pg_')", "schema must not begin with pg_, which Postgres keeps for itself"))]
+    #[x_kube(validation = ("!self.startsWith('pg_')", "schema must not begin with pg_, which Postgres reserves for itself"))]
     pub schema: Option<String>,
-    /// Where user name and password are. Outside Kubernetes they come from RETAIL_DATABASE_URL, or PGUSER and PGPASSWORD.
+    /// Secret with user name and password. Outside a cluster, they come from RETAIL_DATABASE_URL, or PGUSER and PGPASSWORD.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<DatabaseSecret>,
-    /// Encrypt the connection.
+    /// TLS. If omitted, the connection is not encrypted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<DatabaseTls>,
 }
 
-/// A Secret with user name and password, or with a connection URI, as CloudNativePG makes for each cluster.
+/// Secret with user name and password, or with a connection URI, such as those that CloudNativePG creates.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Debug)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = (
     "!has(self.uriKey) || (!has(self.usernameKey) && !has(self.passwordKey))",
-    "give either uriKey, or usernameKey and passwordKey"
+    "set either uriKey, or usernameKey and passwordKey"
 ))]
 pub struct DatabaseSecret {
     /// Name of a Secret in the resource's namespace.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// Key of the user name; username if left out.
+    /// Key of the user name. Default: username.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub username_key: Option<String>,
-    /// Key of the password; password if left out.
+    /// Key of the password; with a client certificate, the password is optional. Default: password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub password_key: Option<String>,
-    /// Key of a connection URI that has user name and password.
+    /// Key of a connection URI that contains user name and password. It replaces usernameKey and passwordKey.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub uri_key: Option<String>,
 }
 
-/// TLS to Postgres.
+/// TLS for Postgres.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Debug)]
 #[serde(rename_all = "camelCase")]
 pub struct DatabaseTls {
-    /// What is checked.
+    /// Verification of the server certificate: verify-full or require.
     pub mode: TlsMode,
-    /// The certificate authority that signed the server's certificate; the system's own if left out.
+    /// Certificate authority of the server, in PEM. Default: the authorities of the system for verify-full, none for require.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_secret: Option<SecretKey>,
-    /// A client certificate: a Secret with tls.crt and tls.key.
+    /// Secret with a client certificate, in the keys tls.crt and tls.key. If omitted, none is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_secret: Option<SecretName>,
 }
 
-/// What TLS to Postgres checks, by the names that libpq uses.
+/// Verification of the server certificate, with the names of libpq.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 #[serde(rename_all = "kebab-case")]
 pub enum TlsMode {
-    /// Encrypt, ask for no host, and for an authority only if one is given.
+    /// Encrypts, ignores the host name, and verifies the authority only if caSecret is set.
     Require,
-    /// Check who signed the certificate, and that it is the host's.
+    /// Verifies the authority and the host name of the certificate.
     VerifyFull,
 }
 
-/// A Secret with user name and password.
+/// Secret with user name and password.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Debug)]
 #[serde(rename_all = "camelCase")]
 pub struct Credentials {
     /// Name of a Secret in the resource's namespace.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// Key of the user name.
+    /// Key of the user name. Default: username.
     #[serde(default = "username")]
     #[schemars(length(min = 1, max = 253))]
     pub username_key: String,
-    /// Key of the password.
+    /// Key of the password. Default: password.
     #[serde(default = "password")]
     #[schemars(length(min = 1, max = 253))]
     pub password_key: String,
 }
 
-/// One key of a Secret.
+/// Key of a Secret.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Debug)]
 pub struct SecretKey {
     /// Name of a Secret in the resource's namespace.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// Key in it.
+    /// Key in the Secret.
     #[schemars(length(min = 1, max = 253))]
     pub key: String,
 }
 
-/// A Secret.
+/// Secret in the namespace of the pipeline.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Debug)]
 pub struct SecretName {
     /// Name of a Secret in the resource's namespace.
@@ -347,33 +352,34 @@ pub struct SecretName {
     pub name: String,
 }
 
-/// Simulated purchases, like those of a cosmetics shop.
+/// Producer of simulated purchases of a cosmetics shop.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Debug)]
 #[serde(rename_all = "camelCase")]
 pub struct Producer {
-    /// Whether to simulate purchases.
+    /// Send simulated purchases. Default: true.
     #[serde(default = "yes")]
     pub enabled: bool,
-    /// Number of pods.
+    /// Number of pods, 0 to 64. Default: 1.
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 64))]
     pub replicas: i32,
-    /// Purchases per second and pod.
+    /// Purchases per second and pod, 1 to 1000000. Default: 100.
     #[serde(default = "one_hundred")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub events_per_second: i32,
-    /// The same seed gives the same purchases.
+    /// Seed of the random generator, 0 or greater: the same seed produces the same purchases. Default: 42.
     #[serde(default = "default_seed")]
     #[schemars(range(min = 0))]
     pub seed: i64,
-    /// How many times faster than the clock event time runs. Above 1 it begins in the past, so as never to be ahead.
+    /// Speed of event time relative to the clock, 1 to 3600. Above 1, event time begins in the past, so that it is never
+    /// ahead of the clock. Default: 1.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 3600))]
     pub speed: i32,
-    /// Purchases that are wrong on purpose.
+    /// Intentionally wrong purchases. Default: none.
     #[serde(default)]
     pub faults: Faults,
-    /// CPU and memory.
+    /// CPU and memory of each pod. Default: no requests and no limits.
     #[serde(default, skip_serializing_if = "Resources::is_empty")]
     pub resources: Resources,
 }
@@ -392,38 +398,38 @@ impl Default for Producer {
     }
 }
 
-/// Purchases that are wrong on purpose, in percent.
+/// Intentionally wrong purchases, in percent of all purchases; at most 100 in total.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Default, Debug)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("self.tooLate + self.malformed + self.future + self.duplicated <= 100", "faults must add up to at most 100"))]
 pub struct Faults {
-    /// Later than the watermark's delay allows.
+    /// Percentage of purchases later than watermark.delay allows, 0 to 100. Default: 0.
     #[serde(default)]
     #[schemars(range(min = 0, max = 100))]
     pub too_late: i32,
-    /// Not a purchase: cut off, a field missing, a value impossible.
+    /// Percentage of invalid purchases: truncated, without a field, or with an impossible value; 0 to 100. Default: 0.
     #[serde(default)]
     #[schemars(range(min = 0, max = 100))]
     pub malformed: i32,
-    /// Further ahead of the clock than the watermark's maxFuture allows.
+    /// Percentage of purchases further ahead of the clock than watermark.maxFuture allows, 0 to 100. Default: 0.
     #[serde(default)]
     #[schemars(range(min = 0, max = 100))]
     pub future: i32,
-    /// Sent twice. Each is a record of its own and counts.
+    /// Percentage of purchases that are sent twice; both records count. 0 to 100. Default: 0.
     #[serde(default)]
     #[schemars(range(min = 0, max = 100))]
     pub duplicated: i32,
 }
 
-/// The processor.
+/// Pods that process the topic.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Debug)]
 #[serde(rename_all = "camelCase")]
 pub struct Processor {
-    /// Number of pods; kubectl scale and autoscalers set it.
+    /// Number of pods, 0 to 1024, of which at most one per partition starts. `kubectl scale` and autoscalers set it. Default: 1.
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 1024))]
     pub replicas: i32,
-    /// CPU and memory. A pod has one worker per core.
+    /// CPU and memory of each pod. A pod runs one worker per core. Default: no requests and no limits.
     #[serde(default, skip_serializing_if = "Resources::is_empty")]
     pub resources: Resources,
 }
@@ -434,44 +440,44 @@ impl Default for Processor {
     }
 }
 
-/// CPU and memory of a pod, as in a container's resources.
+/// CPU and memory of a pod, as in the resources of a container.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Default, Debug)]
 pub struct Resources {
-    /// What the pod is promised.
+    /// Minimum amounts, such as cpu and memory. At most 8.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 8))]
     pub requests: BTreeMap<String, IntOrString>,
-    /// What the pod may not exceed.
+    /// Maximum amounts, such as cpu and memory. At most 8.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 8))]
     pub limits: BTreeMap<String, IntOrString>,
 }
 
 impl Resources {
-    /// Whether nothing is asked for.
+    /// Whether there are neither requests nor limits.
     pub fn is_empty(&self) -> bool {
         self.requests.is_empty() && self.limits.is_empty()
     }
 }
 
-/// What to delete when the resource is deleted.
+/// Data to delete together with the resource.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Default, Debug)]
 pub struct DeletionPolicies {
-    /// The Kafka topic with all events.
+    /// Retain or delete the Kafka topic with all events. Default: Retain.
     #[serde(default)]
     pub topic: DeletionPolicy,
-    /// The Postgres schema with all rows.
+    /// Retain or delete the Postgres schema with all rows. Default: Retain.
     #[serde(default)]
     pub database: DeletionPolicy,
 }
 
-/// Whether data goes with the resource.
+/// Retain or delete data when the resource is deleted.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum DeletionPolicy {
-    /// Keep it.
+    /// Retains it.
     #[default]
     Retain,
-    /// Delete it, if it is proven to be this pipeline's own.
+    /// Deletes it, if the pipeline created it.
     Delete,
 }
 

@@ -1,77 +1,77 @@
-//! The status of a RetailPipeline: what is true of it, as its operator last saw it.
+//! The status of a RetailPipeline, as the operator last observed it.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What is true of the pipeline, as the operator last saw it.
+/// Status of the pipeline, as the operator last observed it.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, PartialEq, Default, Debug)]
 #[serde(rename_all = "camelCase")]
 pub struct RetailPipelineStatus {
-    /// Which generation of the spec this is about.
+    /// Generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Number of processor pods that there are.
+    /// Number of existing processor pods.
     #[serde(default)]
     pub replicas: i32,
     /// Label selector of the processor pods, for autoscalers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
-    /// The topic that the pipeline stands on.
+    /// Topic of the pipeline. Omitted until it exists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic: Option<TopicStatus>,
-    /// The Postgres schema, once it is there.
+    /// Name of the Postgres schema. Omitted until it exists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<String>,
-    /// How far the data is.
+    /// Progress of the processing. Omitted until the schema exists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<ProgressStatus>,
-    /// Ready, Reconciling and Stalled say how the whole pipeline is; the others say it of its parts.
+    /// Conditions: Ready, Reconciling and Stalled describe the whole pipeline, the others its parts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions_schema")]
     pub conditions: Vec<Condition>,
 }
 
-/// The topic that the pipeline stands on.
+/// Topic of the pipeline.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Default, Debug)]
 #[serde(rename_all = "camelCase")]
 pub struct TopicStatus {
-    /// Kafka's id of the topic. One that is deleted and made again has another, and its offsets mean something else.
+    /// Kafka's id of the topic. A deleted and recreated topic has another id and other offsets.
     pub id: String,
-    /// Number of partitions that there are.
+    /// Number of existing partitions.
     pub partitions: i32,
-    /// Whether the operator made the topic for this pipeline. Only then may it ever delete it.
+    /// Whether the operator created the topic for this pipeline. Otherwise it never deletes it.
     #[serde(default)]
     pub created: bool,
 }
 
-/// How far the data is.
+/// Progress of the processing.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Default, Debug)]
 #[serde(rename_all = "camelCase")]
 pub struct ProgressStatus {
-    /// How far event time is complete.
+    /// Watermark, in RFC 3339: the event time up to which all events are expected to have arrived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watermark: Option<String>,
-    /// Windows that end at or before it are closed: their rows are final.
+    /// Time in RFC 3339: windows that end at or before it are closed, and their rows are final.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub complete_through: Option<String>,
-    /// Records in the topic that are not in Postgres yet; left out while it cannot be known.
+    /// Number of records in the topic that are not yet committed to Postgres. Omitted while it is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag: Option<i64>,
-    /// Events in the sums.
+    /// Number of events in the sums.
     pub applied: i64,
-    /// Events that came after their window was closed.
+    /// Number of events that arrived after their window was closed.
     pub late: i64,
-    /// Records that are no purchases.
+    /// Number of records that are not valid purchases.
     pub invalid: i64,
-    /// Events too far ahead of their record's own timestamp.
+    /// Number of events further ahead of their record's timestamp than watermark.maxFuture allows.
     pub future: i64,
-    /// When a worker committed last.
+    /// Time of the last commit, in RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_commit: Option<String>,
 }
 
-/// A condition as Kubernetes defines it, one of each type, without the two kilobytes that its own text has.
+/// The schema of Kubernetes' conditions, one of each type, without the two kilobytes of its descriptions.
 fn conditions_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
         "type": "array",
@@ -81,12 +81,12 @@ fn conditions_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
             "type": "object",
             "required": ["type", "status", "reason", "message", "lastTransitionTime"],
             "properties": {
-                "type": {"type": "string", "description": "What the condition is about."},
-                "status": {"type": "string", "enum": ["True", "False", "Unknown"], "description": "Whether it holds."},
-                "reason": {"type": "string", "description": "Why, in one word of a fixed list."},
-                "message": {"type": "string", "description": "Why, in a sentence that says what to do."},
-                "lastTransitionTime": {"type": "string", "format": "date-time", "description": "When status changed last."},
-                "observedGeneration": {"type": "integer", "format": "int64", "description": "Which generation of the spec it is about."}
+                "type": {"type": "string", "description": "Type of the condition."},
+                "status": {"type": "string", "enum": ["True", "False", "Unknown"], "description": "True, False or Unknown."},
+                "reason": {"type": "string", "description": "Cause, as one word of a fixed list."},
+                "message": {"type": "string", "description": "Cause and remedy, as a sentence."},
+                "lastTransitionTime": {"type": "string", "format": "date-time", "description": "Time of the last change of status."},
+                "observedGeneration": {"type": "integer", "format": "int64", "description": "Generation of the spec that the condition describes."}
             }
         }
     })

@@ -1,21 +1,21 @@
-//! The structural half of validation: types, bounds, patterns and names, by the OpenAPI schema of the CRD.
+//! Structural validation against the OpenAPI schema of the CRD: types, bounds, patterns and names.
 //!
-//! A structural schema is a small and closed subset of OpenAPI that Kubernetes defines; this reads all of it that our
-//! CRD uses. CEL rules are the other half, and kube's own evaluator does them.
+//! Kubernetes defines structural schemas as a small subset of OpenAPI; this module implements the parts that our CRD uses.
+//! kube's evaluator checks the CEL rules.
 
 use regex::Regex;
 use serde_json::Value;
 
-use crate::validate::Problem;
+use crate::problem::Problem;
 use crate::yaml::{Content, Node};
 
-/// Finds everything in `node` that `schema` does not allow. `path` is where the node is, like `spec.topic`.
+/// Adds to `problems` each violation of `schema` in `node`. `path` is the path of the node, such as `spec.topic`.
 pub(crate) fn check(schema: &Value, node: &Node, path: &str, problems: &mut Vec<Problem>) {
     let mut problem = |message: String| problems.push(Problem::new(node.position, path, message));
     if node.is_null() {
-        // The API server drops a null and puts the default in its place, if there is one.
+        // The API server replaces a null by the default, if there is one.
         if schema["nullable"] != true && schema["default"].is_null() {
-            problem(format!("must be {}, and is empty", type_in_words(schema)));
+            problem(format!("must be {}, but is empty", type_in_words(schema)));
         }
         return;
     }
@@ -43,7 +43,7 @@ pub(crate) fn check(schema: &Value, node: &Node, path: &str, problems: &mut Vec<
         (Some("boolean"), Content::Scalar(Value::Bool(_))) => {}
         (None, _) => {}
         (Some("string"), Content::Scalar(value)) => {
-            problem(format!("must be a string, and {value} is not one: write \"{value}\""));
+            problem(format!("must be a string: write \"{value}\" instead of {value}"));
         }
         _ => problem(format!("must be {}", type_in_words(schema))),
     }
@@ -84,7 +84,7 @@ fn check_string(schema: &Value, text: &str, problem: &mut impl FnMut(String)) {
     if let Some(allowed) = schema["enum"].as_array() {
         if !allowed.iter().any(|allowed| allowed == text) {
             let allowed: Vec<&str> = allowed.iter().filter_map(Value::as_str).collect();
-            problem(format!("must be {}, and not \"{text}\"", allowed.join(" or ")));
+            problem(format!("must be {}, not \"{text}\"", allowed.join(" or ")));
         }
     } else if schema["minLength"].as_u64().is_some_and(|least| length < least) {
         problem("must not be empty".to_owned());
@@ -93,7 +93,7 @@ fn check_string(schema: &Value, text: &str, problem: &mut impl FnMut(String)) {
     } else if let Some(pattern) = schema["pattern"].as_str() {
         let regex = Regex::new(pattern).expect("a test compiles every pattern of the CRD");
         if !regex.is_match(text) {
-            problem(format!("must be {}, and not \"{text}\"", pattern_in_words(pattern)));
+            problem(format!("must be {}, not \"{text}\"", pattern_in_words(pattern)));
         }
     }
 }
@@ -108,8 +108,8 @@ fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> String {
         .filter(|(distance, known)| *distance * 3 <= known.len())
         .min();
     match nearest {
-        Some((_, nearest)) => format!("there is no such field; did you mean {nearest}?"),
-        None => "there is no such field".to_owned(),
+        Some((_, nearest)) => format!("unknown field: did you mean {nearest}?"),
+        None => "unknown field".to_owned(),
     }
 }
 
@@ -134,9 +134,9 @@ fn range_in_words(minimum: Option<f64>, maximum: Option<f64>) -> String {
 
 fn pattern_in_words(pattern: &str) -> String {
     if pattern.contains("ms|h|m|s") {
-        "a duration like 5m, 1h30m or 500ms".to_owned()
+        "a duration such as 5m, 1h30m or 500ms".to_owned()
     } else if pattern.contains("[hms]") {
-        "a duration of whole seconds like 5m or 1h30m".to_owned()
+        "a duration of whole seconds such as 5m or 1h30m".to_owned()
     } else if pattern.contains(":[0-9]{1,5}(,") {
         "host:port, or several separated by commas".to_owned()
     } else if pattern == "^[a-zA-Z0-9._-]+$" {
@@ -144,6 +144,6 @@ fn pattern_in_words(pattern: &str) -> String {
     } else if pattern == "^[a-z0-9_]+$" {
         "lower-case letters, digits and '_'".to_owned()
     } else {
-        format!("of the form {pattern}")
+        format!("a string that matches {pattern}")
     }
 }

@@ -1,47 +1,15 @@
-//! From the text of a pipeline.yaml to a resource, or to everything that is wrong with it, each with its place.
-
-use std::fmt;
+//! Parses and validates the text of a pipeline.yaml. Reports all problems together, each with its position.
 
 use kube::core::cel::{ErrorKind, Validator};
 use kube::{CustomResourceExt, Resource};
 use serde_json::Value;
 
+pub use crate::problem::{Problem, Problems};
 use crate::resource::RetailPipeline;
 use crate::structure;
 use crate::yaml::{Node, Position};
 
-/// Something that is wrong with a pipeline.yaml.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Problem {
-    /// Where in the text.
-    pub position: Position,
-    /// Where in the resource, like `spec.topic.name`.
-    pub path: String,
-    /// What is wrong and what would be right.
-    pub message: String,
-}
-
-impl Problem {
-    pub(crate) fn new(position: Position, path: &str, message: impl Into<String>) -> Self {
-        Self { position, path: path.to_owned(), message: message.into() }
-    }
-}
-
-impl fmt::Display for Problem {
-    /// `12:5: spec.window: must be …`
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Position { line, column } = self.position;
-        let colon = if self.path.is_empty() { "" } else { ": " };
-        write!(f, "{line}:{column}: {}{colon}{}", self.path, self.message)
-    }
-}
-
-/// All that is wrong with a pipeline.yaml, in the order of the text. Never empty.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-pub struct Problems(pub Vec<Problem>);
-
-/// Reads the one RetailPipeline in `text`, by the same rules as the API server. Other resources beside it are left alone.
+/// Parses the only RetailPipeline in `text`, with the rules of the API server. Ignores other resources in the text.
 pub fn read(text: &str) -> Result<RetailPipeline, Problems> {
     let documents =
         Node::documents(text).map_err(|(position, message)| Problems(vec![Problem::new(position, "", message)]))?;
@@ -63,17 +31,17 @@ pub fn read(text: &str) -> Result<RetailPipeline, Problems> {
     Err(Problems(problems))
 }
 
-/// Whether the transition rules allow `new` to take the place of `old`: nothing immutable may change.
+/// Checks the transition rules: `new` must not change immutable fields of `old`. Returns the messages of violated rules.
 pub fn check_update(new: &RetailPipeline, old: &RetailPipeline) -> Result<(), Vec<String>> {
     new.validate_cel_update(old).map_err(|errors| errors.into_vec().into_iter().map(|error| error.message).collect())
 }
 
-/// The OpenAPI schema of the whole resource, rules included.
+/// The OpenAPI schema of the resource, with its rules.
 fn schema() -> Value {
     let version = RetailPipeline::crd().spec.versions.remove(0);
     let schema = version.schema.and_then(|schema| schema.open_api_v3_schema).expect("the derived CRD has a schema");
     let mut schema = serde_json::to_value(schema).expect("a schema is JSON");
-    // The API server knows these three without the CRD's help.
+    // The API server defines these three; the CRD does not.
     for field in ["apiVersion", "kind", "metadata"] {
         schema["properties"][field] = serde_json::json!({});
     }
@@ -82,7 +50,7 @@ fn schema() -> Value {
 
 fn only_pipeline(documents: Vec<Node>) -> Result<Node, Problem> {
     let kind = RetailPipeline::kind(&());
-    // A single document is meant to be the pipeline, whatever it says it is: the next check tells what is wrong.
+    // A single document must be the pipeline, whatever its kind: `check_head` reports a wrong one.
     let single = documents.len() == 1;
     let mut pipelines: Vec<Node> = documents
         .into_iter()
@@ -93,9 +61,9 @@ fn only_pipeline(documents: Vec<Node>) -> Result<Node, Problem> {
         (Some(node), more) => Err(Problem::new(
             node.position,
             "",
-            format!("there are {} {kind}s in this file, and must be one", more + 1),
+            format!("the file contains {} {kind}s, but must contain exactly one", more + 1),
         )),
-        (None, _) => Err(Problem::new(Position::START, "", format!("there is no {kind} in this file"))),
+        (None, _) => Err(Problem::new(Position::START, "", format!("the file contains no {kind}"))),
     }
 }
 
@@ -108,7 +76,11 @@ fn check_head(node: &Node, problems: &mut Vec<Problem>) {
     }
     let metadata = node.get("metadata");
     if metadata.and_then(|metadata| metadata.get("name")).and_then(Node::as_str).is_none() {
-        problems.push(Problem::new(node.position_of("metadata.name"), "metadata.name", "is required, as a string"));
+        problems.push(Problem::new(
+            node.position_of("metadata.name"),
+            "metadata.name",
+            "is required and must be a string",
+        ));
     }
     if let Some(namespace) = metadata.and_then(|metadata| metadata.get("namespace"))
         && namespace.as_str().is_none()
@@ -120,10 +92,10 @@ fn check_head(node: &Node, problems: &mut Vec<Problem>) {
 fn check_rules(schema: &Value, node: &Node, value: &Value, problems: &mut Vec<Problem>) {
     let Err(errors) = Validator::new().validate(schema, value, None) else { return };
     for error in errors.into_vec() {
-        // A rule that could not be evaluated met a value that the structural check has refused already.
+        // A rule cannot be evaluated for a value that the structural check has already rejected.
         let refused = error.kind == ErrorKind::EvaluationError && !problems.is_empty();
         if !refused {
-            // The schema has no place for rules on the name but the root.
+            // Kubernetes only allows rules on the name at the root of the schema.
             let path = if error.rule.contains("self.metadata.name") { "metadata.name" } else { &error.field_path };
             problems.push(Problem::new(node.position_of(path), path, error.message));
         }

@@ -1,4 +1,4 @@
-//! YAML as a tree that knows where each value stands.
+//! YAML as a tree with the position of each value.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_saphyr::Spanned;
 
-/// A place in a text: line and column, both from 1.
+/// A position in a text: line and column, both from 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Position {
     /// Line, from 1.
@@ -16,7 +16,7 @@ pub struct Position {
 }
 
 impl Position {
-    /// The beginning of the text.
+    /// The start of the text.
     pub const START: Self = Self { line: 1, column: 1 };
 }
 
@@ -26,30 +26,30 @@ impl From<serde_saphyr::Location> for Position {
     }
 }
 
-/// A value and where it stands.
+/// A value and its position.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) position: Position,
     pub(crate) content: Content,
 }
 
-/// What a value is.
+/// The content of a value.
 #[derive(Clone, Debug)]
 pub(crate) enum Content {
     /// A string, a number, a boolean or null.
     Scalar(Value),
     List(Vec<Node>),
-    /// Keys in the order of the text, each with its own place.
+    /// Keys in the order of the text, each with its position.
     Map(Vec<(String, Position, Node)>),
 }
 
 impl Node {
-    /// The documents of a text. Empty ones are left out, as kubectl does.
+    /// The documents of a text, without empty ones, as in kubectl.
     pub(crate) fn documents(text: &str) -> Result<Vec<Self>, (Position, String)> {
         let documents: Vec<Self> = serde_saphyr::from_multiple(text).map_err(|error| {
             let position = error.location().map_or(Position::START, Position::from);
             let said = error.without_snippet().to_string();
-            // The place is said once, in front; options of the library are nobody's business.
+            // `Problem` already contains the position, and users cannot set options of the library.
             let message = said.split(" at line ").next().unwrap_or(&said);
             let message = message.split(", set ").next().unwrap_or(message);
             (position, message.to_owned())
@@ -76,7 +76,7 @@ impl Node {
         }
     }
 
-    /// Where the value at a path like `spec.topic.name` stands, or the nearest one above it that is there.
+    /// The position of the value at a path such as `spec.topic.name`, or of its nearest existing ancestor.
     pub(crate) fn position_of(&self, path: &str) -> Position {
         let mut node = self;
         for name in path.split('.').filter(|name| !name.is_empty()) {
@@ -88,7 +88,7 @@ impl Node {
         node.position
     }
 
-    /// The same tree without places, and without what is null: the API server drops that too.
+    /// The tree as JSON, without nulls, which the API server also drops.
     pub(crate) fn to_json(&self) -> Value {
         match &self.content {
             Content::Scalar(value) => value.clone(),

@@ -1,4 +1,4 @@
-//! Certificates in PEM: whom we trust, and who we say we are. The same for Kafka and Postgres.
+//! Certificates in PEM, for Kafka and Postgres: the trusted authorities, and the client certificate with its key.
 
 use std::sync::OnceLock;
 
@@ -7,12 +7,12 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
-/// A text in PEM, and where it came from, for messages.
+/// A text in PEM, and its origin, for messages.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Pem {
     /// The text.
     pub text: String,
-    /// A variable and its file, or a key and its Secret.
+    /// An environment variable and its file, or a Secret and its key.
     pub origin: String,
 }
 
@@ -23,40 +23,40 @@ impl std::fmt::Debug for Pem {
     }
 }
 
-/// What a connection needs to know of certificates, checked to be some.
+/// Checked certificates of a connection.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Certificates {
-    /// The authorities that we trust; the system's if there are none.
+    /// The trusted authorities; `None`: those of the system.
     ca: Option<Pem>,
-    /// Our own certificate, with those that lead from it to an authority, and its private key.
+    /// The client certificate, with its chain to an authority, and its private key.
     client: Option<(Pem, Pem)>,
 }
 
-/// Why these are no certificates.
+/// An unusable certificate or key.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
-    /// No certificate where one should be.
-    #[error("{0} has no certificate in PEM, which begins with -----BEGIN CERTIFICATE-----")]
+    /// The text contains no certificate.
+    #[error("{0} contains no certificate in PEM format (-----BEGIN CERTIFICATE-----)")]
     NoCertificate(String),
-    /// No private key where one should be.
-    #[error("{0} has no private key in PEM without a passphrase, which begins with -----BEGIN PRIVATE KEY-----")]
+    /// The text contains no private key.
+    #[error("{0} contains no private key in PEM format without a passphrase (-----BEGIN PRIVATE KEY-----)")]
     NoKey(String),
-    /// Certificate and key are of two pairs.
-    #[error("{1} is not the private key of the certificate in {0}")]
+    /// The private key belongs to another certificate.
+    #[error("the private key in {1} does not belong to the certificate in {0}")]
     Mismatch(String, String),
-    /// One without the other.
-    #[error("{0} is given, and the {1} that goes with it is not")]
+    /// A certificate without a key, or a key without a certificate.
+    #[error("{0} is set, but the {1} for it is not: set both or neither")]
     Half(String, &'static str),
-    /// Nobody to trust.
-    #[error("this system has no certificate authorities of its own: name the one to trust")]
+    /// The system has no certificate authorities.
+    #[error("this system has no certificate authorities: specify the authority to trust")]
     NoSystemRoots,
-    /// The key is of a kind that we cannot use.
-    #[error("{0} cannot be used: {1}")]
+    /// rustls does not support the certificate or key.
+    #[error("cannot use {0}: {1}")]
     Unusable(String, String),
 }
 
 impl Certificates {
-    /// Checks that each text is what it is given for.
+    /// Checks each text, and that certificate and key belong together.
     pub fn new(ca: Option<Pem>, certificate: Option<Pem>, key: Option<Pem>) -> Result<Self, CertificateError> {
         if let Some(ca) = &ca {
             certificates(ca)?;
@@ -73,17 +73,17 @@ impl Certificates {
         Ok(Self { ca, client })
     }
 
-    /// The authorities in PEM, if they are not the system's.
+    /// The authorities in PEM; `None`: those of the system.
     pub fn ca(&self) -> Option<&str> {
         self.ca.as_ref().map(|ca| ca.text.as_str())
     }
 
-    /// Our certificate and its key in PEM.
+    /// The client certificate and its key in PEM.
     pub fn client(&self) -> Option<(&str, &str)> {
         self.client.as_ref().map(|(certificate, key)| (certificate.text.as_str(), key.text.as_str()))
     }
 
-    /// The authorities as rustls wants them.
+    /// The authorities for rustls.
     pub fn roots(&self) -> Result<RootCertStore, CertificateError> {
         let Some(ca) = &self.ca else { return system_roots() };
         let mut roots = RootCertStore::empty();
@@ -91,7 +91,7 @@ impl Certificates {
         if added == 0 { Err(CertificateError::NoCertificate(ca.origin.clone())) } else { Ok(roots) }
     }
 
-    /// Our certificate and its key as rustls wants them.
+    /// The client certificate and its key for rustls.
     pub fn identity(&self) -> Result<Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>, CertificateError> {
         let Some((certificate, key)) = &self.client else { return Ok(None) };
         Ok(Some((certificates(certificate)?, private_key(key)?)))
@@ -110,7 +110,7 @@ fn private_key(pem: &Pem) -> Result<PrivateKeyDer<'static>, CertificateError> {
     PrivateKeyDer::from_pem_slice(pem.text.as_bytes()).map_err(|_| CertificateError::NoKey(pem.origin.clone()))
 }
 
-/// Whether the two belong together. Kinds of keys that only OpenSSL knows are left to it.
+/// Checks that certificate and key belong together. Kinds of keys that only OpenSSL supports are not checked.
 fn pair(certificate: &Pem, key: &Pem) -> Result<(), CertificateError> {
     let provider = rustls::crypto::ring::default_provider();
     match CertifiedKey::from_der(certificates(certificate)?, private_key(key)?, &provider) {
@@ -121,7 +121,7 @@ fn pair(certificate: &Pem, key: &Pem) -> Result<(), CertificateError> {
     }
 }
 
-/// The system's authorities, read once: there are more than a hundred. SSL_CERT_FILE and SSL_CERT_DIR choose others.
+/// The authorities of the system, read once: there are more than a hundred. SSL_CERT_FILE and SSL_CERT_DIR override them.
 fn system_roots() -> Result<RootCertStore, CertificateError> {
     static ROOTS: OnceLock<RootCertStore> = OnceLock::new();
     let roots = ROOTS.get_or_init(|| {

@@ -1,4 +1,4 @@
-//! What the clients of Kafka and of Postgres share: certificates, kinds of error, and results of a removal.
+//! Shared by the clients of Kafka and Postgres: certificates, kinds of error, and results of a removal.
 
 mod certificates;
 mod error;

@@ -1,7 +1,7 @@
-//! The pure hot path on a fixed input, for whoever counts instructions or nanoseconds: bytes in, sums out, on one core.
+//! Runs the hot path on a fixed input and one core, to count instructions or nanoseconds.
 //!
-//! `hot [EVENTS [DIFFERENT]]` reads so many purchases, as the producer writes them, over and over from so many different ones, and
-//! prints what an event took.
+//! `hot [EVENTS [DIFFERENT]]` reads EVENTS purchases, as the producer writes them, repeatedly from DIFFERENT distinct ones, and
+//! prints the time per event.
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "it is a program for people, and not the engine")]
 
 use std::fmt::Write;
@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use retail_engine::{Engine, Record, Rules, Span, Start, Timestamp};
 
-/// As many as no cache holds, 52 MB.
+/// More than fits into a CPU cache: 52 MB.
 const DIFFERENT: usize = 200_000;
 
 /// 2025-01-01T00:00:00Z.
@@ -44,7 +44,7 @@ fn add_up(purchases: &[Vec<u8>], events: usize) -> i64 {
     let timestamp = Some(Timestamp::from_secs(BEGIN));
     let mut offsets = 0..;
     let mut applied = 0;
-    // As many as come in one trigger.
+    // As many as arrive within one trigger.
     let mut values = purchases.iter().cycle().take(events);
     while applied < events as i64 {
         if let Some(mut feed) = engine.partition(0) {
@@ -58,7 +58,7 @@ fn add_up(purchases: &[Vec<u8>], events: usize) -> i64 {
     applied
 }
 
-/// Purchases as the producer writes them, made up to an hour before they arrive.
+/// Purchases as the producer writes them, up to an hour old when they arrive.
 fn purchases(n: usize) -> Vec<Vec<u8>> {
     let mut state = 7_u64;
     let mut below = |n: u64| {

@@ -1,4 +1,4 @@
-//! What one worker added since its last cut: sums by window and group. Window state itself is never in memory.
+//! The sums of the current batch, by window and group. The state of a window itself is only in the store.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use crate::decode::Event;
 use crate::money::Money;
 use crate::time::Timestamp;
 
-/// About what one group costs in memory, its table entry and its part of a commit included.
+/// Approximate memory of one group in bytes, including its table entry and its part of a commit.
 const GROUP_BYTES: usize = 256;
 
-/// Names kept from one cut to the next; a topic with more keys than this interns them anew for each batch.
+/// Maximum number of names that are kept for the next batch. With more names, each batch interns its names again.
 const MAX_KEPT_NAMES: usize = 4096;
 
 /// Additive sums of one group in one window.
@@ -47,11 +47,11 @@ pub struct Row {
     pub category: Arc<str>,
     /// Grouping key.
     pub payment_method: Arc<str>,
-    /// What to add.
+    /// The sums to add.
     pub sums: Sums,
 }
 
-/// Sums since the last cut, by window and group. An event costs three look-ups and no allocation.
+/// The sums of the current batch, by window and group. An event costs three lookups and no allocation.
 #[derive(Default, Debug)]
 pub(crate) struct Deltas {
     names: Names,
@@ -87,7 +87,7 @@ impl Deltas {
         }
     }
 
-    /// Which of the groups it is, a new one if it is none.
+    /// The index of a group; inserts a new group.
     #[cold]
     #[inline(never)]
     fn find(&mut self, group: Group) -> u32 {
@@ -106,7 +106,7 @@ impl Deltas {
         self.groups.len() * GROUP_BYTES + self.names.bytes
     }
 
-    /// Takes all rows out, in the order of their key: workers that write the same rows then lock them in the same order.
+    /// Returns all rows, sorted by key: workers that write the same rows lock them in the same order.
     pub(crate) fn take_rows(&mut self) -> Vec<Row> {
         let mut rows: Vec<Row> = self
             .groups
@@ -135,17 +135,17 @@ impl Deltas {
 }
 
 impl Group {
-    /// A number in which groups that are used together rarely agree.
+    /// A number that rarely is equal for groups that are used together.
     fn spread(&self) -> u64 {
         let names = u64::from(self.category) << 32 | u64::from(self.payment_method);
         self.window_start.as_micros().cast_unsigned() ^ names.wrapping_mul(SPREAD)
     }
 }
 
-/// An odd number without a pattern: what is multiplied by it differs in its highest bits.
+/// An odd number without a pattern: multiplication by it spreads differences to the highest bits.
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Where something was found last: a guess to be checked before anyone looks it up. It saves most look-ups, and a wrong one
+/// A cache of recent positions. The caller checks a position before a lookup: a correct one saves the lookup, a wrong one
 /// costs one comparison.
 #[derive(Debug)]
 struct Recent(Box<[u32; Self::PLACES]>);
@@ -153,7 +153,7 @@ struct Recent(Box<[u32; Self::PLACES]>);
 impl Recent {
     const PLACES: usize = 1 << 12;
 
-    /// The guess for what has this number.
+    /// The cached position for a number.
     fn place(&mut self, spread: u64) -> &mut u32 {
         &mut self.0[(spread.wrapping_mul(SPREAD) >> (u64::BITS - Self::PLACES.ilog2())) as usize]
     }
@@ -165,7 +165,7 @@ impl Default for Recent {
     }
 }
 
-/// Each name once, with a small number for it.
+/// Interned names, each with a small number.
 #[derive(Default, Debug)]
 struct Names {
     names: Vec<(Brief, Arc<str>)>,
@@ -175,7 +175,7 @@ struct Names {
     bytes: usize,
 }
 
-/// The length of a name with its first and its last bytes: all of it, if it has no more than sixteen.
+/// The length of a name and its first and last bytes: the complete name, if it has at most sixteen bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Brief {
     length: usize,

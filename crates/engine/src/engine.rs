@@ -1,4 +1,4 @@
-//! The machine one worker feeds: records of its partitions in, batches for the store out.
+//! The engine of one worker: takes the records of its partitions, and returns batches for the store.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,10 @@ use crate::lateness::Lateness;
 use crate::rules::{Rules, observed_time};
 use crate::time::{Span, Timestamp};
 
-/// What a dead letter keeps of a record's value, in bytes.
-pub const MAX_DEAD_LETTER_PAYLOAD: usize = 64 * 1024;
+/// Maximum length of the payload of a dead letter, in bytes; longer values are truncated.
+const MAX_DEAD_LETTER_PAYLOAD: usize = 64 * 1024;
 
-/// About what a dead letter costs besides its payload.
+/// Approximate memory of a dead letter in bytes, without its payload.
 const DEAD_LETTER_BYTES: usize = 128;
 
 /// One Kafka record.
@@ -20,78 +20,78 @@ const DEAD_LETTER_BYTES: usize = 128;
 pub struct Record<'a> {
     /// Position in the partition.
     pub offset: i64,
-    /// The record's own timestamp, if it has one.
+    /// The timestamp of the record, if it has one.
     pub timestamp: Option<Timestamp>,
-    /// The value; none for a tombstone.
+    /// The value; `None` for a tombstone.
     pub value: Option<&'a [u8]>,
 }
 
-/// Where a partition continues: what the store knows of it.
+/// The state of a partition in the store, from which an engine continues.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Start {
     /// The first offset to judge.
     pub next_offset: i64,
-    /// The latest observed time among the applied and late events before it.
+    /// The latest observed time of the applied and late events before `next_offset`.
     pub max_observed: Option<Timestamp>,
-    /// Windows that end at or before it are closed for this partition, whatever it has shown.
+    /// Windows that end at or before this time are closed for the partition, independent of its observed times.
     pub floor: Timestamp,
 }
 
-/// How far a batch takes one partition.
+/// The progress of one partition in a batch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Progress {
-    /// Which partition.
+    /// Number of the partition.
     pub partition: i32,
-    /// The offset at which the batch began.
+    /// The first offset of the batch.
     pub from: i64,
-    /// The offset after its last record.
+    /// The offset after the last one of the batch.
     pub to: i64,
-    /// The latest observed time, all earlier batches included.
+    /// The latest observed time, including all earlier batches.
     pub max_observed: Option<Timestamp>,
-    /// The floor by which the batch was judged.
+    /// The floor by which the records were judged.
     pub floor: Timestamp,
     /// The fates of the offsets `from..to`.
     pub counts: Counts,
 }
 
 impl Progress {
-    /// Whether the batch has any offset of this partition.
+    /// Whether the batch contains offsets of this partition.
     pub const fn moved(&self) -> bool {
         self.from != self.to
     }
 }
 
-/// A record that was not applied, kept for whoever wants to know why.
+/// A record that was not applied, with the reason.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DeadLetter {
-    /// Where it came from.
+    /// Partition of the record.
     pub partition: i32,
-    /// Where it came from.
+    /// Offset of the record.
     pub offset: i64,
-    /// Why it was not applied.
+    /// Why it was not applied, as in [`Fate::reason`].
     pub reason: &'static str,
-    /// Event time, if it could be read.
+    /// Event time, if the record contains a valid one.
     pub event_time: Option<Timestamp>,
-    /// The record's own timestamp.
+    /// Timestamp of the record.
     pub record_time: Option<Timestamp>,
-    /// The value, cut to [`MAX_DEAD_LETTER_PAYLOAD`].
+    /// The value, truncated to 64 KiB; `None` for a tombstone.
     pub payload: Option<Box<[u8]>>,
 }
 
-/// Everything that happened since the last cut: one transaction for the store.
+/// The results since the last [`Engine::take_batch`]: one transaction of the store.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Batch {
-    /// All assigned partitions, in order, those that did not move included.
+    /// All assigned partitions in order, including those without new offsets.
     pub partitions: Vec<Progress>,
-    /// Sums to add, ordered by key.
+    /// Sums to add, sorted by key.
     pub rows: Vec<Row>,
     /// Records that were not applied.
     pub dead_letters: Vec<DeadLetter>,
-    /// How late the applied and late events were.
+    /// Lateness of the applied and late events.
     pub lateness: Lateness,
 }
 
-/// Judges records and adds them up. No clock, no network; the same records give the same sums in any split into batches.
+/// Judges records and sums them up. The sums of the same records do not depend on their split into batches.
 #[derive(Debug)]
 pub struct Engine {
     rules: Rules,
@@ -106,7 +106,7 @@ pub struct Engine {
 
 #[derive(Debug)]
 struct Partition {
-    /// Where the current batch began.
+    /// The first offset of the current batch.
     from: i64,
     next: i64,
     max_observed: Option<Timestamp>,
@@ -115,7 +115,7 @@ struct Partition {
 }
 
 impl Engine {
-    /// An engine without partitions. `keep_late` says whether late events become dead letters; they are counted anyway.
+    /// An engine without partitions. With `keep_late`, late events become dead letters; they are counted in any case.
     pub fn new(rules: Rules, keep_late: bool) -> Self {
         Self {
             rules,
@@ -129,7 +129,7 @@ impl Engine {
         }
     }
 
-    /// Begins to take records of a partition, or begins again elsewhere.
+    /// Starts to take records of a partition, or restarts it at another offset.
     pub fn assign(&mut self, partition: i32, start: Start) {
         let Start { next_offset, max_observed, floor } = start;
         let counts = Counts::default();
@@ -137,18 +137,19 @@ impl Engine {
             .insert(partition, Partition { from: next_offset, next: next_offset, max_observed, floor, counts });
     }
 
-    /// Takes no more records of a partition.
+    /// Stops taking records of a partition.
     ///
     /// # Panics
     ///
-    /// If the current batch has offsets of it: cut or abandon them first, or their sums would be kept without them.
+    /// If the current batch contains offsets of the partition: call [`Self::take_batch`] or [`Self::reset`] first. Otherwise
+    /// the batch would contain sums without their offsets.
     pub fn release(&mut self, partition: i32) {
         if let Some(partition) = self.partitions.remove(&partition) {
-            assert_eq!(partition.from, partition.next, "a partition was released with uncut offsets");
+            assert_eq!(partition.from, partition.next, "a partition was released with offsets in the current batch");
         }
     }
 
-    /// Drops everything since the last cut, and all partitions: what was dropped must be read again.
+    /// Drops the current batch and all partitions. The records of the batch must be read again.
     pub fn reset(&mut self) {
         self.partitions.clear();
         self.deltas.clear();
@@ -157,7 +158,7 @@ impl Engine {
         self.lateness = Lateness::default();
     }
 
-    /// The partition's end of the machine, if it is assigned.
+    /// The input for records of a partition; `None` if the partition is not assigned.
     pub fn partition(&mut self, partition: i32) -> Option<PartitionInput<'_>> {
         let Self { rules, keep_late, decoder, partitions, deltas, dead_letters, dead_letter_bytes, lateness } = self;
         let state = partitions.get_mut(&partition)?;
@@ -174,28 +175,28 @@ impl Engine {
         })
     }
 
-    /// The offset that a partition waits for.
+    /// The next offset of a partition; `None` if the partition is not assigned.
     pub fn position(&self, partition: i32) -> Option<i64> {
         self.partitions.get(&partition).map(|partition| partition.next)
     }
 
-    /// Whether anything happened since the last cut.
+    /// Whether the current batch contains offsets.
     pub fn has_uncommitted(&self) -> bool {
         self.partitions.values().any(|partition| partition.from != partition.next)
     }
 
-    /// Whether nothing happened to a partition since the last cut.
+    /// Whether the current batch contains no offsets of a partition.
     pub fn is_committed(&self, partition: i32) -> bool {
         self.partitions.get(&partition).is_none_or(|partition| partition.from == partition.next)
     }
 
-    /// About what the current batch costs in memory.
+    /// Approximate memory of the current batch, in bytes.
     pub fn bytes(&self) -> usize {
         self.deltas.bytes() + self.dead_letter_bytes
     }
 
-    /// Takes over a floor that the store has raised, if no record was judged by the old one since the last cut;
-    /// otherwise the store will refuse the batch, and the records are judged again.
+    /// Takes over a floor that the store has raised, if the current batch contains no record judged by the old one.
+    /// Otherwise the store fences the batch, and the records are judged again.
     pub fn raise_floor(&mut self, partition: i32, floor: Timestamp) {
         if let Some(partition) = self.partitions.get_mut(&partition)
             && partition.from == partition.next
@@ -204,7 +205,7 @@ impl Engine {
         }
     }
 
-    /// Takes out everything since the last cut and begins the next batch.
+    /// Returns the current batch, and starts the next one.
     pub fn take_batch(&mut self) -> Batch {
         let partitions = self
             .partitions
@@ -243,7 +244,7 @@ pub struct PartitionInput<'a> {
 }
 
 impl PartitionInput<'_> {
-    /// Judges one record. Nothing is said of a record from before the position: it was judged already.
+    /// Judges one record. Returns `None` for a record before the position, which was judged already.
     #[inline]
     pub fn record(&mut self, record: &Record<'_>) -> Option<Fate> {
         self.decoder.simd().run(JudgeRecord { input: self, record })
@@ -269,7 +270,7 @@ impl PartitionInput<'_> {
         Some(fate)
     }
 
-    /// Learns that no record for us lies before `offset`: what was skipped is counted as gaps.
+    /// Moves the position to `offset`, if it is larger. The skipped offsets contain no record, and are counted as gaps.
     pub fn skip_to(&mut self, offset: i64) {
         if offset > self.state.next {
             self.state.counts.gaps += offset - self.state.next;
@@ -313,7 +314,7 @@ impl PartitionInput<'_> {
     }
 }
 
-/// A record to be judged: all that is done with one is compiled for the way that its bytes are looked at.
+/// The task of judging a record, compiled for each SIMD backend.
 struct JudgeRecord<'a, 'b> {
     input: &'a mut PartitionInput<'b>,
     record: &'a Record<'a>,

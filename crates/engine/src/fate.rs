@@ -1,11 +1,11 @@
-//! What becomes of an offset, and the counters that prove it.
+//! The fate of an offset, and the counters of the ledger.
 
 use std::fmt;
 use std::ops::AddAssign;
 
 use crate::decode::Reason;
 
-/// What became of one record. Every offset has exactly one fate, or was a gap that never held a record for us.
+/// The fate of one record. Every offset has exactly one fate, or is a gap without a readable record.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Fate {
     /// Added to its window.
@@ -14,7 +14,7 @@ pub enum Fate {
     Late,
     /// Not a purchase.
     Invalid(Reason),
-    /// Its event time is too far ahead of its record.
+    /// Its event time is too far ahead of the timestamp of its record.
     Future,
 }
 
@@ -29,7 +29,7 @@ impl Fate {
         }
     }
 
-    /// What `dead_letter.reason` says: the reason of an invalid record, else the fate.
+    /// The value of `dead_letter.reason`: the reason of an invalid record, otherwise the fate.
     pub const fn reason(self) -> &'static str {
         match self {
             Self::Invalid(reason) => reason.as_str(),
@@ -44,18 +44,18 @@ impl fmt::Display for Fate {
     }
 }
 
-/// How many offsets met which end.
+/// Number of offsets by fate.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Counts {
     /// Events added to a window.
     pub applied: i64,
     /// Events whose window was closed.
     pub late: i64,
-    /// Records that are no purchases.
+    /// Records that are not purchases.
     pub invalid: i64,
-    /// Events too far ahead of their record.
+    /// Events too far ahead of the timestamp of their record.
     pub future: i64,
-    /// Offsets that hold no record for a reader of committed data: transaction markers, aborted records, compacted ones.
+    /// Offsets without a record for a reader of committed data: transaction markers, aborted and compacted records.
     pub gaps: i64,
 }
 
@@ -70,7 +70,7 @@ impl Counts {
         }
     }
 
-    /// All offsets counted. The ledger balances when this is `next_offset - start_offset`.
+    /// Number of all offsets. The ledger balances if it equals `next_offset - start_offset`.
     pub const fn total(&self) -> i64 {
         self.applied + self.late + self.invalid + self.future + self.gaps
     }

@@ -1,24 +1,24 @@
-//! How late events come: a histogram that costs a few comparisons per event.
+//! A histogram of the lateness of events, at the cost of one comparison per event.
 
 use std::ops::AddAssign;
 
 use crate::time::Span;
 
-/// Upper bounds of the buckets in seconds; the last bucket has none.
+/// Inclusive upper bounds of the buckets in seconds; the last bucket has no bound.
 pub const BOUNDS_SECONDS: [u32; 12] = [1, 5, 10, 30, 60, 300, 600, 1800, 3600, 7200, 21_600, 86_400];
 
-/// How far behind the latest time of their partition the applied and late events were.
+/// Lateness of applied and late events: how far they are behind the latest observed time of their partition.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Lateness {
-    /// Events per bucket; the last one holds what is beyond every bound.
+    /// Events per bucket; the last bucket counts those above all bounds.
     pub buckets: [u64; BOUNDS_SECONDS.len() + 1],
     /// Sum over all events, in microseconds.
     pub sum_micros: u128,
 }
 
-/// By the number of bits of a lateness in microseconds: the bucket that it is in, and beyond which lateness it is in the next one
-/// instead. No two bounds have as many bits. So a look-up and one comparison find the bucket, where a search would have to guess
-/// which way to go.
+/// By the number of bits of a lateness in microseconds: its bucket, and the lateness above which the next bucket applies. No
+/// two bounds have the same number of bits, so that a lookup and one comparison find the bucket, without the unpredictable
+/// branches of a search.
 const NEAREST: [(usize, i64); 65] = {
     let mut nearest = [(0, i64::MAX); 65];
     let mut bits = 0;
@@ -29,7 +29,7 @@ const NEAREST: [(usize, i64); 65] = {
             let bound_bits = 64 - bound.leading_zeros() as usize;
             assert!(
                 nearest[bound_bits].1 == i64::MAX || nearest[bound_bits].1 == bound,
-                "two bounds with as many bits"
+                "two bounds with the same number of bits"
             );
             if bound_bits < bits {
                 nearest[bits].0 = bucket + 1;
@@ -44,7 +44,7 @@ const NEAREST: [(usize, i64); 65] = {
 };
 
 impl Lateness {
-    /// Counts one event; one that was not behind counts as zero.
+    /// Counts one event; the lateness of an event that is not behind is zero.
     pub fn observe(&mut self, lateness: Span) {
         let (bucket, bound) = NEAREST[64 - lateness.as_micros().leading_zeros() as usize];
         let bucket = bucket + usize::from(lateness.as_micros() > bound);
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bound_belongs_to_its_own_bucket() {
+    fn lateness_equal_to_a_bound_is_in_its_bucket() {
         let mut lateness = Lateness::default();
         for seconds in [0, 1, 2, 86_400, 86_401] {
             lateness.observe(Span::from_secs(seconds));
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn every_lateness_is_in_the_first_bucket_whose_bound_is_not_below_it() {
+    fn lateness_is_in_the_first_bucket_with_a_bound_not_below() {
         let bounds = BOUNDS_SECONDS.iter().map(|bound| u64::from(*bound) * 1_000_000);
         let powers = (0..63).map(|bit| 1 << bit);
         for near in bounds.chain(powers) {

@@ -1,7 +1,7 @@
-//! The pure core of RetailPipeline: bytes of a topic in, sums and fates out.
+//! The core of RetailPipeline: the bytes of a topic go in, sums and fates come out.
 //!
-//! There is no clock in here, no network, no thread and no randomness that could reach a result. Same records, same
-//! result: on any machine, at any speed, in any split into polls, batches and workers, through any restart.
+//! The crate has no clock, no network and no threads, and no randomness reaches a result. The same records give the same
+//! result on any machine, at any speed, in any split into polls, batches and workers, and after any restart.
 //!
 //! ```text
 //!   bytes ──► decode ──► Event ──► rules ──► Fate ──► deltas ──► Batch ──► (the store)
@@ -9,12 +9,12 @@
 //! ```
 //!
 //! Invariants:
-//! - Every offset has exactly one fate; [`Counts::total`] is the number of offsets passed.
-//! - A fate depends on the partition's records before it, and on nothing else ([`Rules`]).
-//! - Sums are exact: money is whole millionths ([`Money`]), time is whole microseconds ([`Timestamp`]).
-//! - Nothing allocates per event, escapes in keys and dead letters excepted.
+//! - Every offset has exactly one fate; [`Counts::total`] is the number of passed offsets.
+//! - A fate depends only on the earlier records of its partition ([`Rules`]).
+//! - Sums are exact: money is a whole number of millionths ([`Money`]), time of microseconds ([`Timestamp`]).
+//! - An event does not allocate, except for keys with escapes and for dead letters.
 //!
-//! `retail-oracle` answers the same questions a second time, slowly and obviously, and shares no code with this crate.
+//! `retail-oracle` computes the same results with simple, slow code, and shares none with this crate.
 
 mod decode;
 mod deltas;
@@ -26,12 +26,12 @@ mod rules;
 mod time;
 mod watermark;
 
-pub use decode::{Decoder, Event, MAX_KEY_BYTES, MAX_QUANTITY, Reason};
+pub use decode::{Decoder, Event, Reason};
 pub use deltas::{Row, Sums};
-pub use engine::{Batch, DeadLetter, Engine, MAX_DEAD_LETTER_PAYLOAD, PartitionInput, Progress, Record, Start};
+pub use engine::{Batch, DeadLetter, Engine, PartitionInput, Progress, Record, Start};
 pub use fate::{Counts, Fate};
 pub use lateness::{BOUNDS_SECONDS, Lateness};
 pub use money::Money;
-pub use rules::{Rules, observed_time};
+pub use rules::Rules;
 pub use time::{Span, Timestamp};
 pub use watermark::{Mark, watermark};

@@ -1,21 +1,21 @@
-//! Exact money: whole millionths of the currency's unit.
+//! Exact money: a whole number of millionths of the unit of the currency.
 
 use std::fmt;
 
-/// How many millionths make one unit.
+/// Number of millionths in one unit.
 const SCALE: u128 = 1_000_000;
 
-/// An exact amount in millionths. Sums of these never round; text is the plain decimal that Postgres reads as NUMERIC.
+/// An exact amount in millionths. Sums are never rounded; `Display` prints the plain decimal that Postgres reads as NUMERIC.
 ///
-/// The largest amount of one event is below 10^12 × 2^31 units, so an `i128` holds more than 10^10 of them.
+/// The largest amount of one event is below 10^12 × 2^31 units, so that an `i128` can contain more than 10^10 of them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Money(i128);
 
 impl Money {
-    /// Nothing.
+    /// The zero amount.
     pub const ZERO: Self = Self(0);
 
-    /// `millionths` / 10^6 units.
+    /// The amount of `millionths` / 10^6 units.
     pub const fn from_millionths(millionths: i128) -> Self {
         Self(millionths)
     }
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prints_every_decimal() {
+    fn money_displays_six_decimals() {
         assert_eq!(Money::from_millionths(19_990_000).to_string(), "19.990000");
         assert_eq!(Money::from_millionths(-1).to_string(), "-0.000001");
         assert_eq!(Money::from_millionths(i128::MAX).to_string(), "170141183460469231731687303715884.105727");

@@ -1,39 +1,39 @@
-//! When an event is from the future, and when it is late.
+//! Decides whether an event is late or from the future.
 //!
-//! Both depend on the partition's own records alone, in offset order: never on a clock, on batch boundaries, on speed or
-//! on how many workers there are. So the same topic always gives the same table.
+//! Both depend only on the records of the partition, in offset order: not on a clock, batch boundaries, speed or the number
+//! of workers. Therefore the same topic always gives the same table.
 
 use crate::time::{Span, Timestamp};
 
-/// The rule by which events are judged, the same for all partitions.
+/// The rules by which the events of all partitions are judged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rules {
-    /// Length of a window; windows are aligned to the epoch.
+    /// Length of a window. Windows are aligned to the epoch.
     pub window: Span,
-    /// How far the watermark stays behind the latest observed time: an event appended at most this long after its event
-    /// time is never late, as long as record timestamps do not run backwards.
+    /// Distance of the watermark from the latest observed time. An event that is appended at most this long after its event
+    /// time is never late, unless record timestamps run backwards.
     pub delay: Span,
-    /// How far event time may be ahead of the record's own timestamp.
+    /// Maximum lead of the event time over the timestamp of the record.
     pub max_future: Span,
 }
 
 impl Rules {
-    /// Whether an event's time is later than its record could know. A record without a timestamp cannot tell.
-    pub fn is_future(&self, event: Timestamp, record: Option<Timestamp>) -> bool {
+    /// Whether the event time is too far ahead of the timestamp of its record. Never true for a record without a timestamp.
+    pub(crate) fn is_future(&self, event: Timestamp, record: Option<Timestamp>) -> bool {
         record.is_some_and(|record| event > record.plus(self.max_future))
     }
 
     /// Whether a window that ends at `window_end` is closed for a partition, so that an event for it is late.
     ///
-    /// `max_observed` is the latest observed time among the partition's earlier applied or late events; `floor` is the
-    /// time up to which windows were closed past the partition while it was idle.
-    pub fn is_late(&self, window_end: Timestamp, max_observed: Option<Timestamp>, floor: Timestamp) -> bool {
+    /// `max_observed` is the latest observed time of the earlier applied and late events of the partition; `floor` is the
+    /// time up to which windows were closed while the partition was idle.
+    pub(crate) fn is_late(&self, window_end: Timestamp, max_observed: Option<Timestamp>, floor: Timestamp) -> bool {
         window_end <= floor || max_observed.is_some_and(|max_observed| window_end <= max_observed.minus(self.delay))
     }
 }
 
-/// The time that an event proves to have passed: its own, but not later than the record's. A clock that runs ahead can
-/// therefore not push the watermark past the moment the broker took the record.
-pub fn observed_time(event: Timestamp, record: Option<Timestamp>) -> Timestamp {
+/// The time that an event contributes to the watermark: the event time, limited by the timestamp of the record. Therefore a
+/// producer's clock that is ahead cannot move the watermark beyond the time at which the broker received the record.
+pub(crate) fn observed_time(event: Timestamp, record: Option<Timestamp>) -> Timestamp {
     record.map_or(event, |record| event.min(record))
 }

@@ -1,4 +1,4 @@
-//! Instants and spans in whole microseconds, the resolution that Postgres stores.
+//! Instants and spans in whole microseconds, the resolution of Postgres.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,11 +10,11 @@ const MICROS_PER_SECOND: i64 = 1_000_000;
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// 1970-01-01T00:00:00Z. No window ends at or before it, so as a floor it means "none".
+    /// 1970-01-01T00:00:00Z. No window ends at or before it, so that it is the floor of a partition without closed windows.
     pub const EPOCH: Self = Self(0);
 
-    /// The first instant of the year 10000: events are earlier.
-    pub const YEAR_10000: Self = Self(253_402_300_800 * MICROS_PER_SECOND);
+    /// The first instant of the year 10000; all events are earlier.
+    pub(crate) const YEAR_10000: Self = Self(253_402_300_800 * MICROS_PER_SECOND);
 
     /// The instant `micros` microseconds after the epoch.
     pub const fn from_micros(micros: i64) -> Self {
@@ -23,7 +23,7 @@ impl Timestamp {
 
     /// The instant `millis` milliseconds after the epoch, the unit of Kafka's record timestamps.
     ///
-    /// A record may carry any number: what microseconds cannot hold becomes the last instant they can.
+    /// A record can contain any number: values out of range saturate.
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis.saturating_mul(1000))
     }
@@ -50,23 +50,23 @@ impl Timestamp {
         Self(self.0.saturating_sub(span.0))
     }
 
-    /// How much later this is than `earlier`, or nothing at all when it is not.
+    /// The time from `earlier` to this instant; zero if this instant is not later.
     pub const fn since(self, earlier: Self) -> Span {
         let micros = self.0.saturating_sub(earlier.0);
         Span(if micros > 0 { micros } else { 0 })
     }
 
-    /// The start of the window of length `window` that this instant lies in. Windows are aligned to the epoch.
+    /// The start of the window of length `window` that contains this instant. Windows are aligned to the epoch.
     #[must_use]
     pub const fn floor(self, window: Span) -> Self {
-        // Nearly all are after 1970, where dividing is simpler.
+        // Nearly all instants are after 1970, where the division is simpler.
         let into = if self.0 >= 0 { (self.0 as u64 % window.0 as u64) as i64 } else { self.0.rem_euclid(window.0) };
         Self(self.0 - into)
     }
 }
 
 impl fmt::Display for Timestamp {
-    /// RFC 3339 in UTC, with as many fraction digits as are needed.
+    /// RFC 3339 in UTC, with the necessary fraction digits.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match chrono::DateTime::from_timestamp_micros(self.0) {
             Some(time) => f.write_str(&time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)),
@@ -86,7 +86,7 @@ impl fmt::Debug for Timestamp {
 pub struct Span(i64);
 
 impl Span {
-    /// No time at all.
+    /// The empty span.
     pub const ZERO: Self = Self(0);
 
     /// `seconds` seconds.
@@ -101,7 +101,7 @@ impl Span {
 }
 
 impl From<Duration> for Span {
-    /// Cut to microseconds; what does not fit becomes the longest span.
+    /// Truncates to microseconds; a duration out of range becomes the longest span.
     fn from(duration: Duration) -> Self {
         Self(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX))
     }
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn absurd_record_timestamps_saturate() {
+    fn extreme_record_timestamps_saturate() {
         assert_eq!(Timestamp::from_millis(i64::MAX).as_micros(), i64::MAX);
         assert_eq!(Timestamp::from_micros(i64::MAX).plus(Span::from_secs(1)).as_micros(), i64::MAX);
     }

@@ -1,24 +1,24 @@
-//! How far event time is complete for the whole pipeline.
+//! The watermark of the whole pipeline.
 //!
-//! The decision is taken in Postgres, where the committed progress of all workers meets (`close_windows`); this is the
-//! same rule as a pure function: the model that the SQL is tested against, and what `verify` holds a closed window to.
+//! Postgres computes it in `close_windows`, from the committed progress of all workers. This is the same rule as a pure
+//! function, against which tests compare the SQL.
 
 use crate::time::{Span, Timestamp};
 
-/// What one partition says about time, as committed.
+/// The committed state of one partition that the watermark depends on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Mark {
-    /// The latest observed time, if there was any event.
+    /// The latest observed time; `None` before the first event.
     pub max_observed: Option<Timestamp>,
-    /// Proven idle: its log end was already consumed and has not moved for the idle timeout.
+    /// Whether the partition is idle: consumed up to its log end, which has not moved for the idle timeout.
     pub idle: bool,
 }
 
-/// The pipeline's watermark: the least of `max_observed - delay` over the partitions that are not idle.
+/// The watermark of the pipeline: the minimum of `max_observed - delay` over the partitions that are not idle.
 ///
-/// Nothing while a partition that is not idle has shown no event yet. When all partitions are idle, `idle_clock` says
-/// what to do: `None` waits for data (`whenIdle: Hold`), `Some(now)` follows it (`whenIdle: FollowClock`), which is
-/// sound because an event may be at most `delay` late.
+/// Returns `None` while a partition that is not idle has no event yet. If all partitions are idle, the result depends on
+/// `idle_clock`: `None` waits for data (`whenIdle: Hold`); `Some(now)` gives `now - delay` (`whenIdle: FollowClock`), which
+/// is correct because an event is appended at most `delay` after its event time.
 pub fn watermark(partitions: &[Mark], delay: Span, idle_clock: Option<Timestamp>) -> Option<Timestamp> {
     let mut active = partitions.iter().filter(|mark| !mark.idle).peekable();
     if active.peek().is_none() {

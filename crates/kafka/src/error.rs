@@ -1,9 +1,9 @@
-//! What went wrong with Kafka, in a sentence that says what to do.
+//! Errors of Kafka, as one sentence that contains the fix.
 
 use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode};
 use retail_connection::ErrorKind;
 
-/// A failed question or request to Kafka.
+/// A failed request to Kafka.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct KafkaError {
@@ -14,10 +14,11 @@ pub struct KafkaError {
 }
 
 impl KafkaError {
-    /// Explains what librdkafka says of a request about `topic` to `servers`. `last_error` is what its threads said last.
+    /// Explains an error of librdkafka about a request for `topic` to `servers`. `last_error` is the last error that the
+    /// threads of librdkafka reported.
     pub fn explain(servers: &str, topic: Option<&str>, error: &RdKafkaError, last_error: Option<&str>) -> Self {
         use RDKafkaErrorCode as Code;
-        let topic = topic.unwrap_or("(none)");
+        let name = topic.unwrap_or("(none)");
         let code = code(error);
         let said = last_error.unwrap_or_default();
         if let Some(explained) = Self::handshake(servers, said) {
@@ -33,27 +34,28 @@ impl KafkaError {
             {
                 return Self::wrong_credentials(servers, said);
             }
-            Some(Code::UnknownTopic | Code::UnknownTopicOrPartition) => return Self::missing_topic(topic),
+            Some(Code::UnknownTopic | Code::UnknownTopicOrPartition) => return Self::missing_topic(name),
             Some(Code::TopicAuthorizationFailed) => (
                 ErrorKind::Forbidden,
                 format!(
-                    "Kafka forbids this user topic \"{topic}\": it needs Describe, DescribeConfigs and Read, and Create, Alter and AlterConfigs to provision it"
+                    "the Kafka user is not authorized for topic \"{name}\": grant Describe, DescribeConfigs and Read on it, and Create, Alter and AlterConfigs to provision it"
                 ),
             ),
             Some(Code::GroupAuthorizationFailed) => (
                 ErrorKind::Forbidden,
-                "Kafka forbids this user the consumer group: it needs Read on groups that begin with retail."
+                "the Kafka user is not authorized for the consumer group: grant Read on groups with the prefix retail."
                     .to_owned(),
             ),
             Some(Code::InvalidSessionTimeout) => (
                 ErrorKind::Other,
                 format!(
-                    "Kafka at {servers} allows no such session timeout: choose --session-timeout between group.min.session.timeout.ms and group.max.session.timeout.ms of the brokers"
+                    "Kafka at {servers} rejects the session timeout: set --session-timeout between group.min.session.timeout.ms and group.max.session.timeout.ms of the brokers"
                 ),
             ),
-            Some(Code::ClusterAuthorizationFailed) => {
-                (ErrorKind::Forbidden, format!("Kafka forbids this user to create topic \"{topic}\": it needs Create"))
-            }
+            Some(Code::ClusterAuthorizationFailed) => (
+                ErrorKind::Forbidden,
+                format!("the Kafka user is not authorized to create topic \"{name}\": grant Create on the cluster"),
+            ),
             Some(
                 Code::BrokerTransportFailure
                 | Code::AllBrokersDown
@@ -66,45 +68,48 @@ impl KafkaError {
                 (
                     ErrorKind::Unreachable,
                     format!(
-                        "cannot reach Kafka at {servers}: is it running, and are the bootstrap servers right? ({reason})"
+                        "cannot reach Kafka at {servers}: check that it is running, and the bootstrap servers ({reason})"
                     ),
                 )
             }
-            _ => (ErrorKind::Other, format!("Kafka at {servers} failed on topic \"{topic}\": {error}")),
+            _ => {
+                let about = topic.map(|topic| format!(" for topic \"{topic}\"")).unwrap_or_default();
+                (ErrorKind::Other, format!("a request{about} to Kafka at {servers} failed: {error}"))
+            }
         };
         Self { kind, message }
     }
 
-    /// There is no such topic.
+    /// The topic does not exist.
     pub fn missing_topic(topic: &str) -> Self {
         let message = format!("topic \"{topic}\" does not exist: create it with `retail apply-topic`");
         Self { kind: ErrorKind::MissingTopic, message }
     }
 
-    /// What librdkafka and its OpenSSL say when two sides cannot agree on encryption: there is a code for none of it.
+    /// Explains a failed TLS handshake from the messages of librdkafka and OpenSSL: these failures have no error code.
     fn handshake(servers: &str, said: &str) -> Option<Self> {
         let (kind, what) = if said.contains("certificate verify failed") {
-            let what = "has a certificate that cannot be trusted, or one for another host: is its authority the one in \
-                        kafka.tls.caSecret, or RETAIL_KAFKA_CA, and are the bootstrap servers named as in the certificate?";
+            let what = "has a certificate that is not trusted or is for another host: check kafka.tls.caSecret (or \
+                        RETAIL_KAFKA_CA), and use host names of the certificate as bootstrap servers";
             (ErrorKind::NoTls, what)
         } else if said.contains("SSL alert number") || said.contains("client SSL authentication might be required") {
-            let what = "wants another client certificate than it was given: check kafka.tls.clientSecret, or \
+            let what = "requires a valid client certificate: check kafka.tls.clientSecret, or \
                         RETAIL_KAFKA_CERTIFICATE and RETAIL_KAFKA_KEY";
             (ErrorKind::WrongCredentials, what)
         } else if said.contains("PLAINTEXT broker listener")
             || said.contains("wrong version number")
-            // It hung up before its answer, which is no TLS, was read.
+            // The broker closed the connection before librdkafka read its answer, which is not TLS.
             || (said.contains("Disconnected") && said.contains("in state SSL_HANDSHAKE"))
         {
-            (ErrorKind::NoTls, "speaks no TLS there: correct the port, or leave out kafka.tls")
+            (ErrorKind::NoTls, "does not use TLS on this port: correct the port, or remove kafka.tls")
         } else if said.contains("Disconnected")
             && said.contains("in state APIVERSION_QUERY")
             && !said.contains("ssl://")
         {
-            // It hangs up on the first thing that is said: that was not TLS.
-            (ErrorKind::NoTls, "does not speak without TLS there: declare kafka.tls, or correct the port")
+            // The broker closed the connection at the first request, which was not TLS.
+            (ErrorKind::NoTls, "requires TLS on this port: set kafka.tls, or correct the port")
         } else if said.contains("SSL handshake failed") {
-            (ErrorKind::NoTls, "and we cannot agree on encryption")
+            (ErrorKind::NoTls, "failed the TLS handshake")
         } else {
             return None;
         };
@@ -113,13 +118,13 @@ impl KafkaError {
 
     fn wrong_credentials(servers: &str, said: &str) -> Self {
         let message = format!(
-            "Kafka at {servers} refused user name, password or mechanism: check kafka.sasl, or RETAIL_KAFKA_USERNAME and RETAIL_KAFKA_PASSWORD ({said})"
+            "Kafka at {servers} refused the user name, the password or the SASL mechanism: check kafka.sasl, or RETAIL_KAFKA_USERNAME and RETAIL_KAFKA_PASSWORD ({said})"
         );
         Self { kind: ErrorKind::WrongCredentials, message }
     }
 }
 
-/// librdkafka's code of an error; rust-rdkafka's own look-up leaves admin requests out.
+/// The error code of librdkafka; `rdkafka_error_code` of rust-rdkafka does not cover admin requests.
 fn code(error: &RdKafkaError) -> Option<RDKafkaErrorCode> {
     match error {
         RdKafkaError::AdminOp(code) => Some(*code),

@@ -1,11 +1,11 @@
-//! What librdkafka can do and rust-rdkafka does not offer: topic ids, log ends in one request, and batches of records
-//! straight from a partition's queue. The only code of the product that calls into C.
+//! Functions of librdkafka that rust-rdkafka lacks: topic ids, log ends in one request, settings of a topic, and batches of
+//! records directly from the queue of a partition. The only code of the product that calls into C.
 //!
-//! What every function here relies on:
-//! - A client handle is valid as long as the `Client` (or the `Arc` of the consumer) that is borrowed or held.
-//! - Objects that librdkafka makes for us are freed exactly once, by the [`Owned`] that holds them.
-//! - What is read from an event or a message is copied, or borrowed for less long than the event or message lives.
-//! - librdkafka is thread safe; its callbacks run on its own threads, and ours does nothing but unpark a thread.
+//! Every function relies on these invariants:
+//! - A client handle is valid while the borrowed `Client`, or the `Arc` of the consumer, lives.
+//! - Each object that librdkafka returns for us to free is freed exactly once, by its [`Owned`].
+//! - Data of an event or a message is copied, or borrowed for less than the lifetime of the event or message.
+//! - librdkafka is thread safe; its callbacks run on its own threads, and our callback only unparks a thread.
 #![expect(unsafe_code, reason = "calls into librdkafka; the invariants are above, and beside each block")]
 
 use std::collections::BTreeMap;
@@ -21,10 +21,10 @@ use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode};
 use rdkafka_sys as sys;
 use retail_engine::Timestamp;
 
-/// What a broker says of a topic.
+/// The description of a topic by a broker.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TopicDescription {
-    /// The topic's id; a topic that is deleted and made again gets another.
+    /// Id of the topic. A deleted and recreated topic has another id.
     pub id: String,
     /// Number of partitions.
     pub partitions: i32,
@@ -32,18 +32,18 @@ pub struct TopicDescription {
     pub replication_factor: i32,
 }
 
-/// Which end of a partition's log.
+/// An end of the log of a partition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LogOffset {
-    /// The first offset that is still there.
+    /// The first offset that Kafka still has.
     Start,
     /// The offset after the last record, committed or not: the high watermark.
     End,
-    /// The offset up to which a reader of committed data can read: before the first open transaction.
+    /// The end for a reader of committed data: the first offset of the first open transaction.
     StableEnd,
 }
 
-/// Asks for a topic; nothing if there is none of that name.
+/// Requests the description of a topic; `None` if it does not exist.
 pub(super) fn describe_topic<C: ClientContext>(
     client: &Client<C>,
     topic: &str,
@@ -53,8 +53,8 @@ pub(super) fn describe_topic<C: ClientContext>(
     let name = CString::new(topic)?;
     let mut names = [name.as_ptr()];
     let client = client.native_ptr();
-    // SAFETY: the names are copied by librdkafka; the collection, options and queue live until the end of this function,
-    // and the event, with everything read from it, until the end of its block.
+    // SAFETY: librdkafka copies the names; the collection, options and queue live until the end of this function, and the
+    // event with its data until the end of its block.
     unsafe {
         let topics = Owned::new(
             sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len()),
@@ -94,7 +94,7 @@ pub(super) fn describe_topic<C: ClientContext>(
     }
 }
 
-/// Asks for one end of the logs of partitions `0..partitions`, by partition.
+/// Requests one end of the logs of partitions `0..partitions`, in this order.
 pub(super) fn log_offsets<C: ClientContext>(
     client: &Client<C>,
     topic: &str,
@@ -114,8 +114,8 @@ pub(super) fn log_offsets<C: ClientContext>(
         LogOffset::StableEnd => sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED,
     };
     let mut offsets = vec![0; partitions as usize];
-    // SAFETY: as in describe_topic; the list belongs to us and outlives the request. The partitions in the answer are
-    // those that were asked for, and are looked up with a bounds check.
+    // SAFETY: as in describe_topic; the list is ours and outlives the request. The answer contains the requested partitions,
+    // which are indexed with a bounds check.
     unsafe {
         let list =
             Owned::new(sys::rd_kafka_topic_partition_list_new(partitions), sys::rd_kafka_topic_partition_list_destroy);
@@ -151,8 +151,8 @@ pub(super) fn log_offsets<C: ClientContext>(
     Ok(offsets)
 }
 
-/// Asks for the settings of a topic: those that are named, or all if none is. One that Kafka does not know, or does not tell,
-/// is not in the answer.
+/// Requests the settings of a topic: the named ones, or all if `names` is empty. The result lacks settings that Kafka does not
+/// know or does not disclose.
 pub(super) fn topic_config<'a, C: ClientContext>(
     client: &Client<C>,
     topic: &str,
@@ -163,10 +163,10 @@ pub(super) fn topic_config<'a, C: ClientContext>(
     let topic = CString::new(topic)?;
     let client = client.native_ptr();
     let text = |text: *const c_char| {
-        // SAFETY: librdkafka's strings end with a zero, and live as long as the event that is read.
+        // SAFETY: strings of librdkafka end with a zero, and live as long as their event.
         (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
     };
-    // SAFETY: as in describe_topic; names are copied by librdkafka, and so is the resource.
+    // SAFETY: as in describe_topic; librdkafka copies the names and the resource.
     unsafe {
         let resource = Owned::new(
             sys::rd_kafka_ConfigResource_new(sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC, topic.as_ptr()),
@@ -205,17 +205,16 @@ pub(super) fn topic_config<'a, C: ClientContext>(
     }
 }
 
-/// What a broker says of a request that it does not do.
+/// The refusal of a request by a broker.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Refusal {
-    /// Its code.
+    /// Error code.
     pub(super) code: RDKafkaErrorCode,
-    /// Its words.
+    /// Message of the broker.
     pub(super) said: String,
 }
 
-/// Sets some settings of a topic and leaves all others alone. rust-rdkafka's AlterConfigs would set those back to their
-/// defaults.
+/// Changes settings of a topic, and keeps all others. rust-rdkafka's AlterConfigs would reset the others to their defaults.
 pub(super) fn alter_topic<'a, C: ClientContext>(
     client: &Client<C>,
     topic: &str,
@@ -225,7 +224,7 @@ pub(super) fn alter_topic<'a, C: ClientContext>(
 ) -> Result<Result<(), Refusal>, RdKafkaError> {
     let topic = CString::new(topic)?;
     let client = client.native_ptr();
-    // SAFETY: as in describe_topic; names and values are copied by librdkafka, and so is the resource.
+    // SAFETY: as in describe_topic; librdkafka copies names, values and the resource.
     unsafe {
         let resource = Owned::new(
             sys::rd_kafka_ConfigResource_new(sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC, topic.as_ptr()),
@@ -266,11 +265,11 @@ pub(super) fn alter_topic<'a, C: ClientContext>(
     }
 }
 
-/// Sends an admin request and waits for its event, at most `timeout`, or until `give_up` says that it is no use.
+/// Sends an admin request and waits for its event, at most for `timeout`, or until `give_up` returns true.
 ///
 /// # Safety
 ///
-/// `client` must be valid, and `send` must enqueue exactly one request that answers to the queue it is given.
+/// `client` must be valid, and `send` must enqueue exactly one request that answers to the given queue.
 unsafe fn request(
     client: *mut sys::rd_kafka_t,
     operation: sys::rd_kafka_admin_op_t,
@@ -278,8 +277,8 @@ unsafe fn request(
     give_up: impl Fn() -> bool,
     send: impl FnOnce(*mut sys::rd_kafka_AdminOptions_t, *mut sys::rd_kafka_queue_t),
 ) -> Result<Owned<sys::rd_kafka_event_t>, RdKafkaError> {
-    // SAFETY: options and queue live until the answer is there or given up; librdkafka keeps its own reference of a queue
-    // that an answer is still to come to.
+    // SAFETY: options and queue live until the answer arrives or the wait ends; librdkafka has its own reference to a queue
+    // with an outstanding answer.
     unsafe {
         let options = Owned::new(sys::rd_kafka_AdminOptions_new(client, operation), sys::rd_kafka_AdminOptions_destroy);
         let queue = Owned::new(sys::rd_kafka_queue_new(client), sys::rd_kafka_queue_destroy);
@@ -304,7 +303,7 @@ unsafe fn request(
     }
 }
 
-/// An object of librdkafka that is ours to free.
+/// An object of librdkafka that we must free.
 struct Owned<T> {
     pointer: *mut T,
     free: unsafe extern "C" fn(*mut T),
@@ -313,9 +312,9 @@ struct Owned<T> {
 impl<T> Owned<T> {
     /// # Safety
     ///
-    /// `pointer` must be ours, valid for `free`, and freed by nobody else.
+    /// `pointer` must be ours, valid for `free`, and not freed elsewhere.
     unsafe fn new(pointer: *mut T, free: unsafe extern "C" fn(*mut T)) -> Self {
-        assert!(!pointer.is_null(), "librdkafka made nothing");
+        assert!(!pointer.is_null(), "librdkafka returned a null pointer");
         Self { pointer, free }
     }
 }
@@ -327,35 +326,35 @@ impl<T> Drop for Owned<T> {
     }
 }
 
-/// What a partition's queue held.
+/// An item in the queue of a partition.
 #[derive(Clone, Copy, Debug)]
 pub enum Fetched<'a> {
-    /// A record. One without a timestamp, or with one before 1970, has none.
+    /// A record. Its timestamp is `None` if it is missing or before 1970.
     Record(retail_engine::Record<'a>),
-    /// The reader has reached the end of what it may read: no record for it lies before this offset.
+    /// The end of the readable log: all readable records before this offset were returned.
     End(i64),
     /// Reading this partition failed.
     Error(RDKafkaErrorCode),
 }
 
-/// The queue of one partition, cut off from the consumer's main queue and read directly.
+/// The queue of one partition, separated from the main queue of the consumer and read directly.
 ///
-/// Cut off once and kept for the consumer's life: forwarding a queue again around assignments was seen to stall silently,
-/// and dropping one loses its partition. It does not matter whether the partition is assigned.
+/// It is separated once and kept for the lifetime of the consumer, whether or not the partition is assigned: forwarding a
+/// queue again around assignments was observed to stall silently, and dropping one loses its partition.
 pub struct PartitionQueue<C: ConsumerContext + 'static> {
     queue: Owned<sys::rd_kafka_queue_t>,
-    /// What the callback unparks. Behind a pointer that librdkafka holds too, so that it stays in its place.
+    /// The thread that the callback unparks. Boxed, because librdkafka has a pointer to it.
     wakes: Box<Thread>,
     /// Declared last, so dropped last: the client outlives its queue.
     consumer: Arc<BaseConsumer<C>>,
 }
 
-/// The most records that one call takes from a queue: enough that the call itself costs nothing, few enough that other
-/// partitions and the trigger do not wait.
+/// Maximum number of records that one call takes from a queue: enough to make the cost of the call negligible, few enough
+/// that other partitions and the trigger do not wait.
 const BATCH: usize = 1024;
 
 impl<C: ConsumerContext + 'static> PartitionQueue<C> {
-    /// The queue of a partition; it unparks `wakes` when records come while it is empty.
+    /// The queue of a partition. It unparks `wakes` when records arrive while it is empty.
     pub fn new(
         consumer: &Arc<BaseConsumer<C>>,
         topic: &str,
@@ -364,7 +363,7 @@ impl<C: ConsumerContext + 'static> PartitionQueue<C> {
     ) -> Result<Self, RdKafkaError> {
         let topic = CString::new(topic)?;
         let wakes = Box::new(wakes);
-        // SAFETY: the consumer is kept alive by `consumer`; the callback is taken off before `wakes` is dropped.
+        // SAFETY: `consumer` keeps the client alive; the callback is removed before `wakes` is dropped.
         let queue = unsafe {
             let client = consumer.client().native_ptr();
             let queue = sys::rd_kafka_queue_get_partition(client, topic.as_ptr(), partition);
@@ -380,17 +379,17 @@ impl<C: ConsumerContext + 'static> PartitionQueue<C> {
         Ok(Self { queue, wakes, consumer: Arc::clone(consumer) })
     }
 
-    /// Hands what is in the queue now to `each`, at most [`BATCH`] items, and says how many there were. Never waits. Should
-    /// `each` panic, the process aborts.
+    /// Calls `each` for the items in the queue, at most [`BATCH`], and returns their number. Never waits. A panic of `each`
+    /// aborts the process.
     ///
-    /// What was fetched before the partition was last assigned or unassigned is not handed out: librdkafka numbers
-    /// assignments before it answers the call, and drops older records here.
+    /// Records that were fetched before the last assignment or unassignment of the partition are dropped: librdkafka numbers
+    /// assignments before it answers the call, and skips older records here.
     ///
-    /// Not by rd_kafka_consume_batch_queue: in librdkafka 2.12 it takes the end of a partition for a record, and when
-    /// partitions are taken from us while others stay, the next record of those that stay is skipped.
+    /// rd_kafka_consume_batch_queue cannot be used: librdkafka 2.12 treats the end of a partition as a record there, and
+    /// skips the next record of the remaining partitions when others are revoked.
     pub fn take<F: FnMut(Fetched<'_>)>(&mut self, each: F) -> usize {
         let mut taking = Taking { each, taken: 0, client: self.consumer.client().native_ptr() };
-        // SAFETY: the callback is called in here only, with the value that its type says.
+        // SAFETY: the callback is only called during this call, with a value of the right type.
         unsafe {
             sys::rd_kafka_consume_callback_queue(self.queue.pointer, 0, Some(hand_out::<F>), (&raw mut taking).cast());
         }
@@ -398,7 +397,7 @@ impl<C: ConsumerContext + 'static> PartitionQueue<C> {
     }
 }
 
-/// What `take` lends to the callback.
+/// The data that `take` passes to the callback.
 struct Taking<F> {
     each: F,
     taken: usize,
@@ -407,15 +406,15 @@ struct Taking<F> {
 
 /// # Safety
 ///
-/// `opaque` must point to a `Taking<F>`, and `message` come from librdkafka.
+/// `opaque` must point to a `Taking<F>`, and `message` must come from librdkafka.
 unsafe extern "C" fn hand_out<F: FnMut(Fetched<'_>)>(message: *mut sys::rd_kafka_message_t, opaque: *mut c_void) {
-    // SAFETY: by the contract; the message is librdkafka's, and valid until we return.
+    // SAFETY: by the contract; the message belongs to librdkafka, and is valid until this function returns.
     unsafe {
         let taking = &mut *opaque.cast::<Taking<F>>();
         (taking.each)(fetched(&*message));
         taking.taken += 1;
         if taking.taken == BATCH {
-            // What is left goes back to the head of the queue.
+            // The remaining items return to the head of the queue.
             sys::rd_kafka_yield(taking.client);
         }
     }
@@ -423,7 +422,7 @@ unsafe extern "C" fn hand_out<F: FnMut(Fetched<'_>)>(message: *mut sys::rd_kafka
 
 impl<C: ConsumerContext> Drop for PartitionQueue<C> {
     fn drop(&mut self) {
-        // SAFETY: both sides take the queue's lock, so that when this returns no callback is running nor will run.
+        // SAFETY: both sides take the lock of the queue, so that no callback runs after this call.
         unsafe { sys::rd_kafka_queue_cb_event_enable(self.queue.pointer, None, std::ptr::null_mut()) }
         let _still_there_until_now = &self.wakes;
     }
@@ -439,7 +438,7 @@ unsafe extern "C" fn unpark(_: *mut sys::rd_kafka_t, opaque: *mut c_void) {
 
 /// # Safety
 ///
-/// `message` must come from librdkafka and not have been destroyed.
+/// `message` must come from librdkafka, and must not have been destroyed.
 unsafe fn fetched(message: &sys::rd_kafka_message_t) -> Fetched<'_> {
     match message.err.into() {
         RDKafkaErrorCode::NoError => {}

@@ -1,22 +1,22 @@
-//! How a connection to Kafka is encrypted, and how we prove who we are, in librdkafka's settings.
+//! TLS and SASL settings of librdkafka.
 
 use rdkafka::config::ClientConfig;
 use retail_api::resource::SaslMechanism;
 use retail_connection::Certificates;
 
-/// TLS and SASL, each if it is asked for.
+/// TLS and SASL, each optional.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Security {
-    /// Encrypt, and check that the certificate is the broker's.
+    /// Encrypts, and verifies authority and host name of the broker's certificate.
     pub tls: Option<Certificates>,
-    /// Log in with user name and password.
+    /// Logs in with user name and password.
     pub sasl: Option<SaslLogin>,
 }
 
-/// Who we are.
+/// The log-in of a user.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SaslLogin {
-    /// How the password is proven.
+    /// SASL mechanism.
     pub mechanism: SaslMechanism,
     /// User name.
     pub username: String,
@@ -45,7 +45,7 @@ impl Security {
             config.set("ssl.endpoint.identification.algorithm", "https");
             match certificates.ca() {
                 Some(ca) => config.set("ssl.ca.pem", ca),
-                // The places where Linux distributions keep theirs: a static OpenSSL does not know them.
+                // Searches the paths of Linux distributions, which a static OpenSSL does not know.
                 None => config.set("ssl.ca.location", "probe"),
             };
             if let Some((certificate, key)) = certificates.client() {
@@ -61,7 +61,7 @@ impl Security {
     }
 }
 
-/// As Kafka writes it.
+/// The name of a mechanism in Kafka.
 const fn mechanism(mechanism: SaslMechanism) -> &'static str {
     match mechanism {
         SaslMechanism::Plain => "PLAIN",

@@ -1,4 +1,4 @@
-//! The topic a pipeline stands on: looked at, planned, made.
+//! The topic of a pipeline: observe it, plan the changes, apply them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,41 +10,45 @@ use rdkafka::types::RDKafkaErrorCode;
 use retail_api::resource::Topic;
 use retail_connection::{ErrorKind, Removal};
 
-use super::{ClientEvents, KafkaAdmin, KafkaConnection, KafkaError, TopicDescription};
+use crate::admin::{ANSWER_TIMEOUT, KafkaAdmin};
+use crate::connection::KafkaConnection;
+use crate::error::KafkaError;
+use crate::events::ClientEvents;
+use crate::native::TopicDescription;
 
-/// What is there.
+/// The topic as it exists.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Observed {
-    /// What the brokers say of the topic.
+    /// Id, partitions and replication factor.
     pub description: TopicDescription,
-    /// Its settings: all, or those that were asked for.
+    /// Its settings: all of them, or the requested ones.
     pub config: BTreeMap<String, String>,
 }
 
-/// What must be done.
+/// A change that makes the topic as declared.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Action {
-    /// The topic is not there.
+    /// Create the topic.
     Create,
-    /// It has too few partitions.
+    /// Add partitions.
     Grow {
-        /// How many it has.
+        /// Present number of partitions.
         from: i32,
-        /// How many it shall have.
+        /// Declared number of partitions.
         to: i32,
     },
-    /// It has other settings. No record is deleted by changing these.
+    /// Change settings. None of these changes makes Kafka delete records.
     Alter(Vec<Setting>),
 }
 
-/// A setting that has another value than the declared one.
+/// A setting whose value differs from the declared one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Setting {
     /// Its name.
     pub name: String,
-    /// What it is.
+    /// Present value.
     pub is: String,
-    /// What was declared.
+    /// Declared value.
     pub declared: String,
 }
 
@@ -54,30 +58,30 @@ impl fmt::Display for Setting {
     }
 }
 
-/// A difference between what is declared and what is there that is only reported.
+/// A difference between the declared and the existing topic that is reported, but not corrected.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Difference {
-    /// With the declared value Kafka would delete records that it keeps now. Its kafka-configs tool changes it; we do not.
+    /// With the declared value, Kafka would delete records that it keeps now. Kafka's `kafka-configs` tool can set it.
     KeepsMore(Setting),
-    /// Kafka has no such setting of a topic.
+    /// Kafka does not know the setting.
     NoSuchSetting {
-        /// The name that was declared.
+        /// Declared name.
         name: String,
-        /// The value.
+        /// Declared value.
         declared: String,
     },
     /// The topic has more partitions than declared; they cannot become fewer.
     MorePartitions {
-        /// How many it has.
+        /// Present number of partitions.
         is: i32,
-        /// How many were declared.
+        /// Declared number of partitions.
         declared: i32,
     },
     /// The topic has another replication factor.
     ReplicationFactor {
-        /// How many copies it has.
+        /// Present number of copies of each partition.
         is: i32,
-        /// How many were declared.
+        /// Declared number of copies.
         declared: i32,
     },
 }
@@ -86,20 +90,20 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::KeepsMore(Setting { name, is, declared }) => {
-                write!(f, "{name} is {is} and not {declared} as declared, which would delete records")
+                write!(f, "{name} is {is}, not {declared} as declared: the change would delete records")
             }
             Self::NoSuchSetting { name, declared } => {
-                write!(f, "{name}, declared as {declared}, is no setting of a topic")
+                write!(f, "{name} is declared as {declared}, but is not a topic setting")
             }
-            Self::MorePartitions { is, declared } => write!(f, "it has {is} partitions and not {declared} as declared"),
+            Self::MorePartitions { is, declared } => write!(f, "it has {is} partitions, not {declared} as declared"),
             Self::ReplicationFactor { is, declared } => {
-                write!(f, "its replication factor is {is} and not {declared} as declared")
+                write!(f, "its replication factor is {is}, not {declared} as declared")
             }
         }
     }
 }
 
-/// What must be done to make `observed` what is `declared`, and what differs besides.
+/// Compares `declared` with `observed`: the changes to apply, and the differences to report.
 pub fn plan(declared: &Topic, observed: Option<&Observed>) -> (Vec<Action>, Vec<Difference>) {
     let Some(Observed { description, config }) = observed else { return (vec![Action::Create], Vec::new()) };
     let (mut actions, mut differences) = (Vec::new(), Vec::new());
@@ -136,12 +140,12 @@ pub fn plan(declared: &Topic, observed: Option<&Observed>) -> (Vec<Action>, Vec<
 }
 
 impl Setting {
-    /// Whether Kafka would delete records with the declared value that it keeps with the present one.
+    /// Whether the declared value makes Kafka delete records that it keeps with the present value.
     fn deletes_records(&self) -> bool {
         let Self { name, is, declared } = self;
         match name.as_str() {
             "retention.ms" | "retention.bytes" => {
-                // Negative is without end; what is no number, Kafka refuses.
+                // A negative value means without limit; Kafka rejects a value that is not a number.
                 let kept = |value: &str| value.trim().parse::<i64>().map(|kept| if kept < 0 { i64::MAX } else { kept });
                 matches!((kept(is), kept(declared)), (Ok(is), Ok(declared)) if declared < is)
             }
@@ -156,7 +160,7 @@ fn items(list: &str) -> impl Iterator<Item = &str> {
     list.split(',').map(str::trim).filter(|item| !item.is_empty())
 }
 
-/// Whether Kafka, which answers with a value as it has understood it, means the same.
+/// Whether the two values are equal to Kafka, which returns values in its own notation.
 fn is_same(is: &str, declared: &str) -> bool {
     let number = |text: &str| text.parse::<f64>().ok().filter(|number| number.is_finite());
     let is_one = |is: &str, declared: &str| match (is.parse::<i64>(), declared.parse::<i64>()) {
@@ -168,38 +172,71 @@ fn is_same(is: &str, declared: &str) -> bool {
         && items(is).zip(items(declared)).all(|(is, declared)| is_one(is, declared))
 }
 
-/// What `ensure` found and did.
+/// The result of [`ensure`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ensured {
-    /// The topic as it is now.
+    /// The topic after the changes.
     pub description: TopicDescription,
-    /// What was done.
+    /// The changes that were applied.
     pub actions: Vec<Action>,
-    /// What differs from the declaration and was left alone.
+    /// The differences that were not corrected.
     pub differences: Vec<Difference>,
 }
 
-/// Makes the topic what is declared: creates it, adds partitions, changes settings. Never deletes anything. Idempotent.
+/// The topic after [`execute`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Executed {
+    /// The topic as it is now.
+    pub description: TopicDescription,
+    /// The actions of this call, without those that another client executed first.
+    pub actions: Vec<Action>,
+}
+
+/// Brings the topic into its declared state: observes it, plans, and executes. Never deletes anything. Idempotent.
 pub async fn ensure(connection: &KafkaConnection, declared: &Topic) -> Result<Ensured, KafkaError> {
-    let topic = declared.clone();
-    let observed = ask(connection, move |admin| admin.observe(&topic)).await?;
-    let (actions, differences) = plan(declared, observed.as_ref());
-    for action in &actions {
-        apply(connection, declared, action).await?;
+    loop {
+        let topic = declared.clone();
+        let observed = ask(connection, move |admin| admin.observe(&topic)).await?;
+        let (planned, differences) = plan(declared, observed.as_ref());
+        let Executed { description, actions } = execute(connection, declared, &planned).await?;
+        if !planned.contains(&Action::Create) || actions.contains(&Action::Create) {
+            return Ok(Ensured { description, actions, differences });
+        }
+        // Another client created the topic first, possibly with other partitions and settings: the next round finds them.
     }
-    // A topic is there for one broker before it is for the other.
+}
+
+/// Executes planned actions and returns the topic afterwards, without another decision: a topic that was deleted since the plan
+/// is created only by [`Action::Create`].
+pub async fn execute(
+    connection: &KafkaConnection,
+    declared: &Topic,
+    planned: &[Action],
+) -> Result<Executed, KafkaError> {
+    let mut actions = Vec::new();
+    let mut partitions = 0;
+    for action in planned {
+        let is_executed = apply(connection, declared, action).await?;
+        partitions = match action {
+            Action::Create if is_executed => declared.partitions,
+            Action::Grow { from: _, to } => *to,
+            Action::Create | Action::Alter(_) => partitions,
+        };
+        actions.extend(is_executed.then(|| action.clone()));
+    }
+    // Brokers learn of a topic and its partitions at different times.
     for _ in 0..100 {
         if let Some(description) = describe(connection, &declared.name).await?
-            && description.partitions >= declared.partitions
+            && description.partitions >= partitions
         {
-            return Ok(Ensured { description, actions, differences });
+            return Ok(Executed { description, actions });
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     Err(KafkaError::missing_topic(&declared.name))
 }
 
-/// Looks at the topic and all of its settings; nothing if it is not there.
+/// The topic and all of its settings; `None` if the topic does not exist.
 pub async fn observe(connection: &KafkaConnection, topic: &str) -> Result<Option<Observed>, KafkaError> {
     let topic = topic.to_owned();
     ask(connection, move |admin| match admin.describe_topic(&topic)? {
@@ -210,18 +247,18 @@ pub async fn observe(connection: &KafkaConnection, topic: &str) -> Result<Option
 }
 
 impl KafkaAdmin {
-    /// Looks at the topic and those of its settings that are declared, which are enough for [`plan`].
+    /// The topic and its declared settings, which are enough for [`plan`].
     pub fn observe(&self, declared: &Topic) -> Result<Option<Observed>, KafkaError> {
         let Some(description) = self.describe_topic(&declared.name)? else { return Ok(None) };
         let names = declared.config.keys().map(String::as_str);
-        // To name none would be to ask for all.
+        // A request without names returns all settings.
         let config =
             if declared.config.is_empty() { BTreeMap::new() } else { self.topic_config(&declared.name, names)? };
         Ok(Some(Observed { description, config }))
     }
 }
 
-/// Deletes the topic with all events, if it is still the one with that id.
+/// Deletes the topic with all events, if it still has this id.
 pub async fn delete(connection: &KafkaConnection, topic: &str, id: &str) -> Result<Removal, KafkaError> {
     match describe(connection, topic).await? {
         None => return Ok(Removal::Absent),
@@ -244,7 +281,7 @@ async fn describe(connection: &KafkaConnection, topic: &str) -> Result<Option<To
     ask(connection, move |admin| admin.describe_topic(&topic)).await
 }
 
-/// Asks with a client of its own, where waiting is allowed.
+/// Sends a request with a new client, on a thread that may block.
 async fn ask<T: Send + 'static>(
     connection: &KafkaConnection,
     question: impl FnOnce(&KafkaAdmin) -> Result<T, KafkaError> + Send + 'static,
@@ -255,14 +292,15 @@ async fn ask<T: Send + 'static>(
         .expect("a question does not panic")
 }
 
-async fn apply(connection: &KafkaConnection, declared: &Topic, action: &Action) -> Result<(), KafkaError> {
+/// Executes one action. `false` if another client executed it first.
+async fn apply(connection: &KafkaConnection, declared: &Topic, action: &Action) -> Result<bool, KafkaError> {
     let admin = admin(connection, &declared.name)?;
     let results = match action {
-        Action::Alter(settings) => return alter(connection, declared, settings.clone()).await,
+        Action::Alter(settings) => return alter(connection, declared, settings.clone()).await.map(|()| true),
         Action::Create => {
-            let replication = TopicReplication::Fixed(declared.replication_factor);
-            let mut topic = NewTopic::new(&declared.name, declared.partitions, replication);
-            for (name, value) in &declared.config {
+            let Topic { name, partitions, replication_factor, config } = declared;
+            let mut topic = NewTopic::new(name, *partitions, TopicReplication::Fixed(*replication_factor));
+            for (name, value) in config {
                 topic = topic.set(name, value);
             }
             admin.create_topics(&[topic], &options()).await
@@ -276,18 +314,24 @@ async fn apply(connection: &KafkaConnection, declared: &Topic, action: &Action) 
         .into_iter()
         .find_map(|result| result.err().map(|(_, code)| code));
     match result {
-        // Somebody else did the same just now: the look at the end will tell.
-        None | Some(RDKafkaErrorCode::TopicAlreadyExists) => Ok(()),
+        None => Ok(true),
+        // Another client created the topic, or added as many partitions, since it was observed.
+        Some(RDKafkaErrorCode::TopicAlreadyExists) => Ok(false),
+        Some(RDKafkaErrorCode::InvalidPartitions) if matches!(action, Action::Grow { .. }) => Ok(false),
         Some(code) => Err(refused(connection, declared, code)),
     }
 }
 
 async fn alter(connection: &KafkaConnection, declared: &Topic, settings: Vec<Setting>) -> Result<(), KafkaError> {
     let name = declared.name.clone();
-    let answer = ask(connection, move |admin| admin.alter_topic(&name, &settings)).await?;
+    let answer = ask(connection, move |admin| {
+        let settings = settings.iter().map(|setting| (setting.name.as_str(), setting.declared.as_str()));
+        admin.alter_topic(&name, settings)
+    })
+    .await?;
     answer.map_err(|refusal| match refusal.code {
         RDKafkaErrorCode::InvalidConfig | RDKafkaErrorCode::InvalidRequest | RDKafkaErrorCode::PolicyViolation => {
-            let message = format!("topic \"{}\" cannot be given its settings: {}", declared.name, refusal.said);
+            let message = format!("Kafka rejected the settings of topic \"{}\": {}", declared.name, refusal.said);
             KafkaError { kind: ErrorKind::Other, message }
         }
         code => explain(connection, &declared.name, &RdKafkaError::AdminOp(code)),
@@ -297,13 +341,13 @@ async fn alter(connection: &KafkaConnection, declared: &Topic, settings: Vec<Set
 fn refused(connection: &KafkaConnection, declared: &Topic, code: RDKafkaErrorCode) -> KafkaError {
     let reason = match code {
         RDKafkaErrorCode::InvalidReplicationFactor => {
-            format!("the cluster has fewer brokers than topic.replicationFactor {}", declared.replication_factor)
+            format!("the Kafka cluster has fewer brokers than topic.replicationFactor {}", declared.replication_factor)
         }
-        RDKafkaErrorCode::InvalidConfig => format!("Kafka refuses a setting in topic.config {:?}", declared.config),
-        RDKafkaErrorCode::PolicyViolation => "a policy of the cluster forbids it".to_owned(),
+        RDKafkaErrorCode::InvalidConfig => format!("Kafka rejects a setting in topic.config {:?}", declared.config),
+        RDKafkaErrorCode::PolicyViolation => "a policy of the Kafka cluster forbids it".to_owned(),
         code => return explain(connection, &declared.name, &RdKafkaError::AdminOp(code)),
     };
-    let message = format!("topic \"{}\" cannot be made as declared: {reason}", declared.name);
+    let message = format!("topic \"{}\" cannot be created as declared: {reason}", declared.name);
     KafkaError { kind: ErrorKind::Other, message }
 }
 
@@ -315,7 +359,7 @@ fn admin(connection: &KafkaConnection, topic: &str) -> Result<AdminClient<Client
 }
 
 fn options() -> AdminOptions {
-    AdminOptions::new().request_timeout(Some(super::ANSWER_TIMEOUT)).operation_timeout(Some(super::ANSWER_TIMEOUT))
+    AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT)).operation_timeout(Some(ANSWER_TIMEOUT))
 }
 
 fn explain(connection: &KafkaConnection, topic: &str, error: &RdKafkaError) -> KafkaError {

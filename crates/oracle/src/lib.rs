@@ -1,7 +1,7 @@
-//! The naive oracle: what the table must say, computed slowly and obviously.
+//! The oracle: a second, simple implementation that computes the expected rows.
 //!
-//! serde_json, chrono, BigDecimal and a BTreeMap; one record after another; the rules written out as the documentation
-//! words them. It shares no code with the rest of the engine, so that a mistake would have to be made twice.
+//! It handles one record after another with serde_json, chrono, BigDecimal and a BTreeMap, and follows the rules as they are
+//! documented. It shares no code with the engine, so that a mistake in one of them shows as a difference.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,14 +12,14 @@ use chrono::{DateTime, Duration, TimeZone, Timelike, Utc};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// One record as the oracle takes it.
+/// One Kafka record.
 #[derive(Clone, Debug)]
 pub struct OracleRecord<'a> {
     /// Position in the partition.
     pub offset: i64,
-    /// Kafka's record timestamp in milliseconds since the epoch, if there is one.
+    /// The timestamp of the record in milliseconds since the epoch, if it has one.
     pub timestamp_millis: Option<i64>,
-    /// The value; none for a tombstone.
+    /// The value; `None` for a tombstone.
     pub value: Option<&'a [u8]>,
 }
 
@@ -40,20 +40,20 @@ pub struct OracleRow {
     pub total_quantity: BigInt,
     /// Sum of quantity × price.
     pub total_amount: BigDecimal,
-    /// total_amount of this and all earlier windows of the group.
+    /// Sum of `total_amount` over this and all earlier windows of the group.
     pub running_total: BigDecimal,
 }
 
-/// What the oracle counted in one partition.
+/// The counts of one partition.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct OracleLedger {
     /// Events added to a window.
     pub applied: i64,
     /// Events whose window was closed.
     pub late: i64,
-    /// Records that are no purchases.
+    /// Records that are not purchases.
     pub invalid: i64,
-    /// Events too far ahead of their record.
+    /// Events too far ahead of the timestamp of their record.
     pub future: i64,
     /// Offsets without a record.
     pub gaps: i64,
@@ -62,7 +62,7 @@ pub struct OracleLedger {
     next_offset: i64,
 }
 
-/// The oracle, and what it has counted so far.
+/// The oracle, with its results so far.
 #[derive(Clone, Debug)]
 pub struct Oracle {
     window: Duration,
@@ -81,31 +81,31 @@ struct Group {
 }
 
 impl Oracle {
-    /// An oracle for windows of length `window` and a watermark `delay` behind.
+    /// An oracle with windows of length `window`, and a watermark at the distance `delay`.
     pub fn new(window: Duration, delay: Duration) -> Self {
         Self { window, delay, ledgers: BTreeMap::new(), groups: BTreeMap::new(), dead_letters: BTreeMap::new() }
     }
 
-    /// How far the watermark stays behind.
+    /// The distance of the watermark from the latest observed time.
     pub const fn delay(&self) -> Duration {
         self.delay
     }
 
-    /// Says where a partition begins. Must come before its first record.
+    /// Sets the first offset of a partition. Must be called before its first record.
     pub fn start(&mut self, partition: i32, offset: i64) {
         self.ledgers.insert(partition, OracleLedger { next_offset: offset, ..OracleLedger::default() });
     }
 
-    /// Says that the offsets of a partition before `offset` have been passed: those without a record are gaps.
+    /// Moves a partition to `offset`, and counts the skipped offsets as gaps.
     pub fn skip_to(&mut self, partition: i32, offset: i64) {
         let ledger = self.ledgers.entry(partition).or_default();
         ledger.gaps += offset - ledger.next_offset;
         ledger.next_offset = offset;
     }
 
-    /// Takes the next record of a partition and says its fate, or the reason if it is invalid.
+    /// Judges the next record of a partition. Returns its fate, or the reason if it is invalid.
     ///
-    /// `floor` and `max_future` are what held for the partition at this offset.
+    /// `floor` and `max_future` are those that apply to the partition at this offset.
     pub fn record(
         &mut self,
         partition: i32,
@@ -154,7 +154,7 @@ impl Oracle {
         fate
     }
 
-    /// The rows of all windows that have any event, by window, category and payment method.
+    /// The rows of all windows with events, sorted by window, category and payment method.
     pub fn rows(&self) -> Vec<OracleRow> {
         let mut running = BTreeMap::<(&str, &str), BigDecimal>::new();
         self.groups
@@ -176,18 +176,18 @@ impl Oracle {
             .collect()
     }
 
-    /// What was counted, by partition.
+    /// The counts, by partition.
     pub const fn ledgers(&self) -> &BTreeMap<i32, OracleLedger> {
         &self.ledgers
     }
 
-    /// The records that were not applied, by partition and offset, with the reason.
+    /// The reasons of the records that were not applied, by partition and offset.
     pub const fn dead_letters(&self) -> &BTreeMap<(i32, i64), String> {
         &self.dead_letters
     }
 }
 
-/// `sum / count`, rounded half away from zero to six decimals without ever rounding twice.
+/// `sum / count`, rounded once, half away from zero, to six decimals.
 fn average(sum: &BigDecimal, count: i64) -> BigDecimal {
     let (millionths, _) = (sum * BigDecimal::from(1_000_000)).with_scale(0).into_bigint_and_exponent();
     BigDecimal::new((millionths * 2 + count) / (count * 2), 6)
@@ -249,8 +249,8 @@ fn key(raw: &str) -> Option<String> {
     (!key.is_empty() && key.len() <= 128 && !key.contains('\0')).then_some(key)
 }
 
-/// A JSON number, exactly; nothing if it is no number or its magnitude is 10^30 or more. One below 10^-30 is cut to it:
-/// nobody here asks for more digits, and no exponent may cost memory.
+/// The exact value of a JSON number; `None` for another value, or a magnitude of 10^30 or more. A magnitude below 10^-30
+/// becomes 10^-30, which suffices for all rules, so that a large exponent does not cost memory.
 fn exact(raw: &str) -> Option<BigDecimal> {
     let unsigned = raw.strip_prefix('-').unwrap_or(raw);
     if !unsigned.starts_with(|c: char| c.is_ascii_digit()) {
@@ -292,7 +292,7 @@ fn event_time(raw: &str) -> Option<DateTime<Utc>> {
 fn rfc3339(text: &str) -> Option<DateTime<Utc>> {
     let fraction = text.split_once('.').map_or("", |(_, rest)| rest);
     let fraction_digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
-    // chrono takes any number of digits, a Unicode minus sign, and a leap second in any minute.
+    // chrono accepts any number of digits, a Unicode minus sign, and a leap second in any minute.
     if fraction_digits > 9 || !text.is_ascii() {
         return None;
     }
@@ -303,7 +303,7 @@ fn rfc3339(text: &str) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp_micros(time.timestamp_micros())
 }
 
-/// A JSON object as it is written: all fields, in order, repeated ones included.
+/// A JSON object with all fields in their order, including repeated ones.
 struct Object(Vec<(String, Box<RawValue>)>);
 
 impl<'de> Deserialize<'de> for Object {

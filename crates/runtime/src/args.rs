@@ -1,4 +1,4 @@
-//! The flags that say which pipeline, which Kafka and which Postgres: the same for every program.
+//! The flags of all programs for the pipeline, Kafka and Postgres.
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use retail_store::DatabaseConnection;
 
 use crate::login::{DatabaseLogin, KAFKA_CLIENT_KEYS, KafkaLogin, LoginError};
 
-/// What was typed.
+/// The flags for the pipeline, Kafka and Postgres.
 #[derive(Args, Clone, Debug)]
 pub struct PipelineArgs {
-    /// The pipeline.yaml; - reads standard input
+    /// File with the RetailPipeline; - reads standard input
     #[arg(short = 'f', long = "file", value_name = "FILE", env = "RETAIL_PIPELINE")]
     pub file: PathBuf,
 
@@ -26,22 +26,22 @@ pub struct PipelineArgs {
     database: DatabaseArgs,
 }
 
-/// Where Kafka is, and who we are there.
+/// Address of Kafka, and credentials for it.
 #[derive(Args, Clone, Debug)]
 struct KafkaArgs {
-    /// Brokers to ask first, as host:port,host:port; instead of kafka.bootstrapServers
+    /// Initial brokers, as host:port,host:port; overrides kafka.bootstrapServers
     #[arg(long, value_name = "HOST:PORT", env = "RETAIL_BOOTSTRAP_SERVERS")]
     bootstrap_servers: Option<String>,
 
-    /// Certificate authorities (PEM) to trust with kafka.tls; the system's if left out
+    /// Certificate authority of the brokers (PEM) for kafka.tls [default: the authorities of the system]
     #[arg(long, value_name = "FILE", env = "RETAIL_KAFKA_CA")]
     kafka_ca: Option<PathBuf>,
 
-    /// Client certificate (PEM) for kafka.tls, or a directory with user.crt or tls.crt
+    /// Client certificate (PEM) for kafka.tls, or a directory that contains user.crt or tls.crt
     #[arg(long, value_name = "FILE", env = "RETAIL_KAFKA_CERTIFICATE")]
     kafka_certificate: Option<PathBuf>,
 
-    /// Private key (PEM) of the client certificate for kafka.tls, or a directory with user.key or tls.key
+    /// Private key (PEM) of the client certificate for kafka.tls, or a directory that contains user.key or tls.key
     #[arg(long, value_name = "FILE", env = "RETAIL_KAFKA_KEY")]
     kafka_key: Option<PathBuf>,
 
@@ -55,10 +55,10 @@ struct KafkaArgs {
     kafka_jaas_config: Option<Hidden>,
 }
 
-/// Where Postgres is, and who we are there; what can be, by the names of libpq.
+/// Address of Postgres, and credentials for it. Environment variables have the names of libpq where libpq has one.
 #[derive(Args, Clone, Debug)]
 struct DatabaseArgs {
-    /// postgres://user:password@host:port/database; instead of host, port and name in the file
+    /// URL of the database, as postgres://user:password@host:port/database; overrides database.host, port and name
     #[arg(long, value_name = "URL", env = "RETAIL_DATABASE_URL", hide_env_values = true)]
     database_url: Option<Hidden>,
 
@@ -68,7 +68,7 @@ struct DatabaseArgs {
     #[arg(long, env = "PGPASSWORD", hide = true, hide_env_values = true)]
     pgpassword: Option<Hidden>,
 
-    /// Certificate authorities (PEM) to trust with database.tls; the system's if left out
+    /// Certificate authority of the server (PEM) for database.tls [default: the authorities of the system]
     #[arg(long, value_name = "FILE", env = "PGSSLROOTCERT")]
     database_ca: Option<PathBuf>,
 
@@ -81,7 +81,7 @@ struct DatabaseArgs {
     database_key: Option<PathBuf>,
 }
 
-/// What must not be printed.
+/// A text that must not be printed.
 #[derive(Clone)]
 struct Hidden(String);
 
@@ -99,7 +99,7 @@ impl std::fmt::Debug for Hidden {
     }
 }
 
-/// What it means.
+/// The pipeline, and the connections to its Kafka and its Postgres.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The pipeline.
@@ -110,13 +110,13 @@ pub struct Settings {
     pub database: DatabaseConnection,
 }
 
-/// Why what was typed means nothing. Exit code 2.
+/// Invalid flags or an invalid pipeline. Programs exit with code 2.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// No pipeline.
+    /// The pipeline cannot be read or is invalid.
     #[error(transparent)]
     Pipeline(#[from] ReadError),
-    /// What is there does not suffice for what the pipeline declares.
+    /// Credentials that the pipeline declares are missing or unusable.
     #[error(transparent)]
     Login(#[from] LoginError),
     /// A certificate or key cannot be read.
@@ -125,7 +125,7 @@ pub enum SettingsError {
 }
 
 impl PipelineArgs {
-    /// Reads and checks the pipeline, and puts what was typed in its place.
+    /// Reads and checks the pipeline, and applies the flags to its connections.
     pub fn load(self) -> Result<Settings, SettingsError> {
         let Self { file, kafka, database } = self;
         let pipeline = Pipeline::read(&file)?;
@@ -134,7 +134,7 @@ impl PipelineArgs {
         Ok(Settings { pipeline, kafka, database })
     }
 
-    /// The same for whoever has nothing to do with Postgres.
+    /// As [`load`](Self::load), for programs that do not use Postgres.
     pub fn load_kafka(self) -> Result<(Pipeline, KafkaConnection), SettingsError> {
         let Self { file, kafka, database: _ } = self;
         let pipeline = Pipeline::read(&file)?;
@@ -144,7 +144,7 @@ impl PipelineArgs {
 }
 
 impl KafkaArgs {
-    /// Files are read only if the pipeline asks for TLS.
+    /// Certificates are read only if the pipeline declares TLS.
     fn connection(self, pipeline: &Pipeline) -> Result<KafkaConnection, SettingsError> {
         let mut login = KafkaLogin {
             username: self.kafka_username,
@@ -171,7 +171,7 @@ impl KafkaArgs {
 }
 
 impl DatabaseArgs {
-    /// As with libpq, the system's user name is the last resort.
+    /// As with libpq, the default user name is that of the operating system.
     fn connection(self, pipeline: &Pipeline) -> Result<DatabaseConnection, SettingsError> {
         let mut login = DatabaseLogin {
             url: self.database_url.map(|Hidden(text)| text),
@@ -180,7 +180,7 @@ impl DatabaseArgs {
             ..DatabaseLogin::default()
         };
         if let Some(tls) = &pipeline.database.tls {
-            // As with libpq, this word means the system's own.
+            // As with libpq, this value selects the authorities of the system.
             let ca = self.database_ca.filter(|file| file.as_os_str() != "system");
             login.ca = read(ca.as_deref(), "PGSSLROOTCERT")?;
             login.certificate = read(self.database_certificate.as_deref(), "PGSSLCERT")?;
@@ -193,7 +193,7 @@ impl DatabaseArgs {
     }
 }
 
-/// A file itself, or the first of these that is in a directory: so a Secret is mounted.
+/// A file itself, or the first existing one of `names` in a directory: a mounted Secret is a directory.
 fn in_directory(place: PathBuf, names: &[&str]) -> PathBuf {
     let files = names.iter().map(|name| place.join(name));
     let found = files.into_iter().find(|file| file.exists());
@@ -211,6 +211,6 @@ fn read(file: Option<&Path>, variable: &str) -> Result<Option<Pem>, SettingsErro
 
 fn system_roots(field: &str, variable: &str) {
     tracing::info!(
-        "{field} is not looked up here: trusting the certificate authorities of this system, as {variable} is not set"
+        "{field} is ignored outside a cluster and {variable} is not set: trusting the certificate authorities of this system"
     );
 }

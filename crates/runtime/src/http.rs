@@ -14,7 +14,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
 
-/// What a program answers with.
+/// The state of a program for the HTTP server.
 pub trait Probes: Send + Sync + 'static {
     /// The reasons why the program is not ready, one a line; `None` when it is ready.
     fn unready(&self) -> Option<String>;

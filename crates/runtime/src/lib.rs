@@ -1,4 +1,4 @@
-//! What every program does the same way: its flags and log-ins, its logs, signals and exit codes, its HTTP server.
+//! Shared by all programs: flags and credentials, logs, signals and exit codes, the HTTP server.
 
 pub mod args;
 pub mod http;

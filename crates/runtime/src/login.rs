@@ -1,5 +1,6 @@
-//! From what a pipeline declares and what its Secrets, or the files and variables that stand for them, hold, to
-//! connections. Better none than one that is less safe than declared.
+//! Builds connections from a pipeline and its credentials, which come from Secrets, or from files and environment variables.
+//!
+//! Credentials that are missing are an error: a connection is never less secure than declared.
 
 use retail_api::Pipeline;
 use retail_api::resource::{DatabaseSecret, DatabaseTls, Kafka, KafkaTls};
@@ -7,50 +8,50 @@ use retail_connection::{CertificateError, Certificates, Pem};
 use retail_kafka::{KafkaConnection, SaslLogin, Security};
 use retail_store::DatabaseConnection;
 
-/// Keys of a client certificate and its private key in a Secret for Kafka: Strimzi's, and those of everybody else.
+/// Keys of a client certificate and its private key in a Secret for Kafka: Strimzi's names, and the usual ones.
 pub const KAFKA_CLIENT_KEYS: [(&str, &str); 2] = [("user.crt", "user.key"), ("tls.crt", "tls.key")];
 
-/// The same in a Secret for Postgres.
+/// Keys of a client certificate and its private key in a Secret for Postgres.
 pub const DATABASE_CLIENT_KEYS: [(&str, &str); 1] = [("tls.crt", "tls.key")];
 
-/// Where Strimzi puts a log-in for Java clients.
+/// Key of the log-in for Java clients in a Secret of Strimzi.
 pub const JAAS_KEY: &str = "sasl.jaas.config";
 
-/// The keys of user name and password for Postgres.
+/// The keys of user name and password for Postgres, with their defaults.
 pub fn login_keys(secret: &DatabaseSecret) -> (&str, &str) {
     (secret.username_key.as_deref().unwrap_or("username"), secret.password_key.as_deref().unwrap_or("password"))
 }
 
-/// Why there is no connection to be tried. No password and no URL is repeated.
+/// Unusable or missing credentials. The messages contain no password and no URL.
 #[derive(Debug, thiserror::Error)]
 pub enum LoginError {
-    /// The database URL is none.
+    /// The database URL cannot be parsed.
     #[error(
-        "the database URL is not of the form postgres://user:password@host:port/database: {0}; what TLS checks is \
-         declared in database.tls"
+        "the database URL must have the form postgres://user:password@host:port/database: {0}; the settings of TLS belong \
+         in database.tls"
     )]
     DatabaseUrl(tokio_postgres::Error),
-    /// A certificate or key is none.
+    /// A certificate or key is unusable.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
-    /// The pipeline wants a log-in, and there is none.
-    #[error("kafka.sasl is declared: give user name and password in RETAIL_KAFKA_USERNAME and RETAIL_KAFKA_PASSWORD")]
+    /// The pipeline declares a log-in to Kafka, and user name or password is missing.
+    #[error("kafka.sasl requires a user name and a password: set RETAIL_KAFKA_USERNAME and RETAIL_KAFKA_PASSWORD")]
     NoKafkaUser,
-    /// The pipeline wants a client certificate, and there is none.
-    #[error("{0} is declared: give certificate and private key by {1} and {2}")]
+    /// The pipeline declares a client certificate, and it is missing.
+    #[error("{0} requires a certificate and a private key: set {1} and {2}")]
     NoClientCertificate(&'static str, &'static str, &'static str),
 }
 
-/// Who we are in Kafka, and whom we trust. What the pipeline does not ask for is not used.
+/// Credentials for Kafka. Those that the pipeline does not declare are not used.
 #[derive(Clone, Default)]
 pub struct KafkaLogin {
     /// User name.
     pub username: Option<String>,
     /// Password.
     pub password: Option<String>,
-    /// A log-in as Java clients are given it: the user name, where there is no other. Strimzi writes it.
+    /// A JAAS configuration, as Strimzi writes it for Java clients: contains the user name if `username` is `None`.
     pub jaas: Option<String>,
-    /// The authority that signed the brokers' certificates.
+    /// The certificate authority of the brokers.
     pub ca: Option<Pem>,
     /// Our certificate.
     pub certificate: Option<Pem>,
@@ -88,7 +89,7 @@ impl KafkaLogin {
     }
 }
 
-/// The user name in `… required username="name" password="…";`. Whoever has only a password has no use for it.
+/// The user name in `… required username="name" password="…";`.
 fn jaas_username(jaas: &str) -> Option<String> {
     let (_, rest) = jaas.split_once("username=\"")?;
     let mut name = String::new();
@@ -102,16 +103,16 @@ fn jaas_username(jaas: &str) -> Option<String> {
     }
 }
 
-/// Who we are in Postgres, and whom we trust. Certificates are not used where the pipeline does not ask for TLS.
+/// Credentials for Postgres. Certificates are not used if the pipeline does not declare TLS.
 #[derive(Clone, Default)]
 pub struct DatabaseLogin {
-    /// A connection URI. What it says wins over the pipeline, and over user and password.
+    /// A connection URI. Its parts take precedence over the pipeline, and over user and password.
     pub url: Option<String>,
     /// User name.
     pub user: Option<String>,
     /// Password.
     pub password: Option<String>,
-    /// The authority that signed the server's certificate.
+    /// The certificate authority of the server.
     pub ca: Option<Pem>,
     /// Our certificate.
     pub certificate: Option<Pem>,
@@ -154,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_user_name_is_read_from_a_log_in_for_java() {
+    fn jaas_configuration_contains_the_user_name() {
         let module = "org.apache.kafka.common.security.scram.ScramLoginModule required";
         let read = |rest: &str| jaas_username(&format!("{module} {rest}"));
         assert_eq!(read("username=\"shop\" password=\"secret\";").as_deref(), Some("shop"));

@@ -1,8 +1,8 @@
--- One batch of one worker: one statement, one round trip, one transaction.
+-- Commits one batch of one worker: one statement, one round trip, one transaction.
 --
--- What if two of us run this? Only the one whose epoch, offsets and floors are those of the rows gets past the fence.
--- What if we die just before? Nothing happened; the next owner reads the same records again.
--- What if we die just after? The offsets moved with the sums; the next owner continues behind them.
+-- Two workers run it at the same time: the fence only accepts the one whose epoch, offsets and floors match the rows.
+-- The worker crashes just before: nothing was written, and the next owner reads the same records again.
+-- The worker crashes just after: the offsets moved together with the sums, and the next owner continues after them.
 WITH v AS (
     SELECT *
     FROM unnest(
@@ -21,7 +21,7 @@ WITH v AS (
         invalid = s.invalid + v.invalid,
         future = s.future + v.future,
         gaps = s.gaps + v.gaps,
-        -- Microseconds ago, by the worker's own clock: a proof that was long on its way is as old as it is.
+        -- The ages are measured by the worker, so that the time a commit waited is included.
         idle_since = clock_timestamp() - v.idle_since_ago * interval '1 microsecond',
         idle_confirmed = clock_timestamp() - v.idle_proven_ago * interval '1 microsecond',
         committed_at = clock_timestamp()
@@ -29,7 +29,7 @@ WITH v AS (
     WHERE s.partition = v.partition
         AND s.epoch = v.epoch
         AND s.next_offset = v.from_offset
-        -- A partition without new records was judged by no floor.
+        -- Without new records, no record was judged by the floor.
         AND (s.floor = v.floor OR v.from_offset = v.to_offset)
     RETURNING s.partition, s.floor
 ), added AS (
@@ -45,7 +45,7 @@ WITH v AS (
         amount = t.amount + excluded.amount,
         updated_at = excluded.updated_at
 ), appended AS (
-    -- Slices of the arrays as they came: nothing is taken apart, row by row.
+    -- Slices of the parameters: the arrays are not unpacked into rows.
     INSERT INTO delta_log (
         window_start, deltas, written_at, categories, payment_methods, events, price_sums, quantities, amounts)
     SELECT s.window_start, s.stop - s.start + 1, (SELECT clock_timestamp()), ($25::text[])[s.start:s.stop],
@@ -56,7 +56,7 @@ WITH v AS (
     INSERT INTO dead_letter
     SELECT *
     FROM unnest($31::integer[], $32::bigint[], $33::text[], $34::timestamptz[], $35::timestamptz[], $36::bytea[])
-    -- The fence lets no offset pass twice; a row that is there already was put there by hand.
+    -- The fence accepts each offset once; an existing row was inserted by a user.
     ON CONFLICT DO NOTHING
 )
 SELECT fence((SELECT count(*) FROM moved), cardinality($1)),

@@ -1,6 +1,5 @@
--- What is there of a schema, in one row: the fingerprint that was recorded of its views and functions, that of those which
--- are there, and what its tables lack. What others add is theirs. Looked up by name, because a catalog may hold the schemas
--- of a thousand pipelines.
+-- One row about a schema: the fingerprint of its views and functions, and the columns and keys that its tables lack. Objects
+-- that users added are ignored. Lookups are by name, because a catalog may contain the schemas of a thousand pipelines.
 WITH ours (oid) AS (
     SELECT to_regnamespace(quote_ident($1))
 ), tables AS (

@@ -1,14 +1,14 @@
-//! The deltas of a batch as Postgres takes them, an array for each column; and which way they go.
+//! Splits the deltas of a batch between `retail_open` and the delta log, as one array per column.
 
 use retail_engine::Row;
 
 use super::money::SqlMoney;
 use super::time::SqlTime;
 
-/// The most deltas in one row of the delta log: what a reader unpacks at a time.
+/// Maximum number of deltas in one row of the delta log, which a reader unpacks as a whole.
 const MOST_PACKED: usize = 4096;
 
-/// Deltas, an array for each column.
+/// Deltas, as one array per column.
 #[derive(Default, Debug)]
 pub(super) struct Deltas<'a> {
     pub(super) windows: Vec<SqlTime>,
@@ -20,7 +20,7 @@ pub(super) struct Deltas<'a> {
     pub(super) amounts: Vec<SqlMoney>,
 }
 
-/// Rows of the delta log, each a slice of the arrays. Postgres counts from one, and names the last.
+/// Rows of the delta log, each a slice of the arrays. Indexes start at 1, and `stops` are inclusive, as in Postgres.
 #[derive(Default, Debug)]
 pub(super) struct DeltaLog<'a> {
     pub(super) windows: Vec<SqlTime>,
@@ -29,18 +29,18 @@ pub(super) struct DeltaLog<'a> {
     pub(super) deltas: Deltas<'a>,
 }
 
-/// The rows of each window. A batch has them in the order of their keys.
+/// The rows of each window. The rows of a batch are sorted by key.
 fn windows(rows: &[Row]) -> impl Iterator<Item = &[Row]> {
     rows.chunk_by(|a, b| a.window_start == b.window_start)
 }
 
-/// Whether there is a window that goes to the delta log.
+/// Whether a window goes to the delta log.
 pub(super) fn appends(rows: &[Row], delta_log_from: usize) -> bool {
     windows(rows).any(|window| window.len() >= delta_log_from)
 }
 
-/// What is to be added to the rows of `retail_open`, and what is to be appended to the delta log: windows of at least
-/// `delta_log_from` groups.
+/// The deltas to add to rows of `retail_open`, and those to append to the delta log: windows with at least `delta_log_from`
+/// groups.
 pub(super) fn split(rows: &[Row], delta_log_from: usize) -> (Deltas<'_>, DeltaLog<'_>) {
     let (mut added, mut log) = (Deltas::default(), DeltaLog::default());
     for window in windows(rows) {
@@ -83,7 +83,7 @@ mod tests {
 
     use super::*;
 
-    /// So many rows in each window.
+    /// Rows of several windows, from the number of rows in each.
     fn rows(windows: &[usize]) -> Vec<Row> {
         let row = |window: usize, group: usize| Row {
             window_start: Timestamp::from_secs(window as i64),
@@ -107,14 +107,14 @@ mod tests {
     }
 
     #[test]
-    fn a_window_with_many_groups_goes_to_the_delta_log_and_the_others_beside_it_do_not() {
+    fn only_windows_with_many_groups_go_to_the_delta_log() {
         assert_eq!(slices(&[], 3), (0, vec![]));
         assert_eq!(slices(&[2, 1, 2], 3), (5, vec![]));
         assert_eq!(slices(&[2, 3, 1, 4], 3), (3, vec![(1, 1, 3), (3, 4, 7)]));
     }
 
     #[test]
-    fn a_row_of_the_delta_log_holds_no_more_than_a_reader_should_unpack_at_once() {
+    fn delta_log_rows_have_a_maximum_length() {
         assert_eq!(slices(&[1, 4097, 4096], 2), (1, vec![(1, 1, 4096), (1, 4097, 4097), (2, 4098, 8193)]));
     }
 }

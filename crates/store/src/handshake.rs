@@ -1,4 +1,4 @@
-//! What kept two sides from agreeing on encryption, or a server from believing a client certificate.
+//! Explains a failed TLS handshake with Postgres, and a refused client certificate.
 
 use std::error::Error;
 
@@ -6,19 +6,20 @@ use retail_connection::ErrorKind;
 use rustls::{AlertDescription, CertificateError as Refused};
 use tokio_postgres::error::{DbError, SqlState};
 
-use super::{DatabaseConnection, DatabaseError};
+use crate::connection::DatabaseConnection;
+use crate::error::DatabaseError;
 
 /// Explains an error of the connection, if it is about TLS.
 pub(super) fn explain(connection: &DatabaseConnection, error: &tokio_postgres::Error) -> Option<DatabaseError> {
     let source = error.source()?;
     if source.to_string() == "server does not support TLS" {
-        let what = "speaks no TLS: turn ssl on there, or leave out database.tls";
+        let what = "does not use TLS: set ssl = on in its configuration, or remove database.tls";
         return Some(no_tls(connection, what));
     }
     rustls_error(source).map(|error| explain_handshake(connection, error))
 }
 
-/// rustls's errors come inside of those of input and output.
+/// Errors of rustls are wrapped in I/O errors.
 fn rustls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     if let Some(found) = error.downcast_ref::<rustls::Error>() {
         return Some(found);
@@ -37,14 +38,14 @@ fn explain_handshake(connection: &DatabaseConnection, error: &rustls::Error) -> 
             refused @ (Refused::NotValidForName | Refused::NotValidForNameContext { .. }),
         ) => {
             let what = format!(
-                "has a certificate for another host: correct database.host, or give the server a certificate for this one ({refused})"
+                "has a certificate for another host: correct database.host, or install a certificate for this host name ({refused})"
             );
             no_tls(connection, &what)
         }
         rustls::Error::InvalidCertificate(refused) => {
             let what = format!(
-                "has a certificate that cannot be trusted: is its authority the one in database.tls.caSecret, or \
-                 PGSSLROOTCERT? ({refused})"
+                "has a certificate that is not trusted: check the certificate authority in database.tls.caSecret, or \
+                 PGSSLROOTCERT ({refused})"
             );
             no_tls(connection, &what)
         }
@@ -59,15 +60,15 @@ fn explain_handshake(connection: &DatabaseConnection, error: &rustls::Error) -> 
             | AlertDescription::UnsupportedCertificate),
         ) => {
             let what = format!(
-                "refused our client certificate: check database.tls.clientSecret, or PGSSLCERT and PGSSLKEY ({alert:?})"
+                "refused the client certificate: check database.tls.clientSecret, or PGSSLCERT and PGSSLKEY ({alert:?})"
             );
             new(ErrorKind::WrongCredentials, connection, &what)
         }
-        error => no_tls(connection, &format!("and we cannot agree on encryption ({error})")),
+        error => no_tls(connection, &format!("failed the TLS handshake ({error})")),
     }
 }
 
-/// Explains why the server let nobody in, if it is about encryption or certificates.
+/// Explains a refused log-in, if the cause is TLS or a certificate.
 pub(super) fn explain_refusal(connection: &DatabaseConnection, refusal: &DbError) -> Option<DatabaseError> {
     let said = refusal.message();
     if *refusal.code() != SqlState::INVALID_AUTHORIZATION_SPECIFICATION {
@@ -76,15 +77,14 @@ pub(super) fn explain_refusal(connection: &DatabaseConnection, refusal: &DbError
     if said.contains("valid client certificate") {
         return Some(wants_certificate(connection));
     }
-    // Servers before version 14 have the second.
+    // The second text is that of servers before version 14.
     let unencrypted = said.contains("no encryption") || said.contains("SSL off");
-    (connection.tls.is_none() && unencrypted).then(|| {
-        no_tls(connection, &format!("lets nobody in without encryption: declare database.tls in the pipeline ({said})"))
-    })
+    (connection.connector().is_none() && unencrypted)
+        .then(|| no_tls(connection, &format!("requires TLS: set database.tls in the pipeline ({said})")))
 }
 
 fn wants_certificate(connection: &DatabaseConnection) -> DatabaseError {
-    let what = "wants a client certificate: name it in database.tls.clientSecret, or by PGSSLCERT and PGSSLKEY";
+    let what = "requires a client certificate: set database.tls.clientSecret, or PGSSLCERT and PGSSLKEY";
     new(ErrorKind::WrongCredentials, connection, what)
 }
 

@@ -1,19 +1,19 @@
-//! Money on the wire: whole millionths here, digits of base 10,000 there.
+//! Encodes money, a number of millionths, as Postgres's binary `numeric`, whose digits have base 10,000.
 
 use retail_engine::Money;
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{IsNull, ToSql, Type, accepts, to_sql_checked};
 
-/// What one digit counts to.
+/// Base of the digits.
 const BASE: u128 = 10_000;
 
-/// How many digits a fraction of millionths fills: eight decimals.
+/// Digits of the fraction: two digits have eight decimals, and millionths need six.
 const FRACTION_DIGITS: usize = 2;
 
-/// How many digits the largest whole part needs: 33 decimals.
+/// Digits of the largest whole part, which has 33 decimals.
 const WHOLE_DIGITS: usize = 9;
 
-/// What Postgres shows behind the point.
+/// Number of decimals that Postgres displays.
 const SCALE: u16 = 6;
 
 const NEGATIVE: u16 = 0x4000;
@@ -38,7 +38,7 @@ impl ToSql for SqlMoney {
             whole /= BASE;
         }
         let digits = &digits[first..];
-        // The first digit counts BASE to the power of this.
+        // The exponent of BASE for the first digit.
         let weight = WHOLE_DIGITS as i16 - first as i16 - 1;
         let sign = if millionths < 0 { NEGATIVE } else { 0 };
         for field in [digits.len() as u16, weight as u16, sign, SCALE].iter().chain(digits) {
@@ -58,7 +58,7 @@ mod tests {
 
     use super::*;
 
-    /// What the bytes mean, by Postgres's own description of them.
+    /// Decodes the bytes as Postgres documents them.
     fn meaning(bytes: &[u8]) -> BigDecimal {
         let fields: Vec<u16> = bytes.chunks(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
         let (count, weight, sign, scale) = (fields[0], fields[1] as i16, fields[2], fields[3]);
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ends_are_exact() {
+    fn extreme_amounts_are_exact() {
         for millionths in [0, 1, -1, 99, 100, 9_999, 999_999, 1_000_000, 9_999_999_999, 10_000_000_000] {
             assert_exact(millionths);
         }

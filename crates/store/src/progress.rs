@@ -1,4 +1,4 @@
-//! How far a pipeline is, in one look.
+//! The progress of a pipeline, in one query.
 
 use std::collections::BTreeMap;
 
@@ -9,25 +9,27 @@ use retail_engine::{Counts, Timestamp};
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
-use super::time::SqlTime;
-use super::{DatabaseConnection, DatabaseError, provision};
+use crate::connection::DatabaseConnection;
+use crate::error::DatabaseError;
+use crate::provision;
+use crate::time::SqlTime;
 
-/// How far a pipeline is.
+/// The progress of a pipeline.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Progress {
-    /// How far event time is complete.
+    /// The watermark; `None` before the first one.
     pub watermark: Option<Timestamp>,
-    /// Windows that end at or before it are closed.
+    /// Windows that end at or before this time are closed.
     pub complete_through: Option<Timestamp>,
-    /// Where each partition continues.
+    /// The next offset of each partition.
     pub next_offsets: BTreeMap<i32, i64>,
-    /// Fates of all offsets so far.
+    /// The fates of all offsets so far.
     pub counts: Counts,
-    /// When a worker committed last.
+    /// Time of the last commit.
     pub last_commit: Option<Timestamp>,
 }
 
-/// While the watermark is held, or cannot be told, event time is complete at least as far as windows are closed.
+/// While the watermark holds or is unknown, event time is complete at least up to the closed windows.
 const SELECT: &str = "
     SELECT greatest(watermark($1::bigint * interval '1 microsecond', $2), nullif(p.closed_until, 'epoch')) AS watermark,
            nullif(p.closed_until, 'epoch') AS closed_until,
@@ -39,10 +41,11 @@ const SELECT: &str = "
     FROM pipeline p LEFT JOIN partition_progress s ON true
     GROUP BY p.closed_until";
 
-/// Looks at the schema and how far it is; nothing if it is not there, not up to date, or changed so that it can be put back.
+/// Checks the schema and reads its progress. Returns `None` if the schema is missing, has an older version, or needs its
+/// views and functions recreated.
 ///
-/// In any session that [`DatabaseConnection::has_session_of`]: everything is sent at once, and the server takes it in this
-/// order. What it says of progress counts only if the schema is what it should be.
+/// Works in any session that satisfies [`DatabaseConnection::has_session_of`]. All statements are sent at once, and the
+/// server executes them in this order. The progress is valid only if the checks succeed.
 pub async fn look(
     connection: &DatabaseConnection,
     client: &Client,

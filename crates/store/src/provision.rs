@@ -1,4 +1,4 @@
-//! The Postgres schema of a pipeline: made, brought up to date, and held to its owner.
+//! The Postgres schema of a pipeline: created, migrated, checked against its owner, and dropped.
 
 use std::sync::LazyLock;
 
@@ -7,39 +7,43 @@ use retail_connection::{ErrorKind, Removal};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, GenericClient, Row};
 
-use super::{DatabaseConnection, DatabaseError, quoted};
+use crate::connection::{DatabaseConnection, quoted};
+use crate::error::DatabaseError;
 
 mod migrations {
     refinery::embed_migrations!("sql/migrations");
 }
 
-/// Views and functions, made again whenever they are not as they are here.
+/// Views and functions. [`apply`] recreates them when they differ from this text.
 const DEFINITIONS: &str = include_str!("../sql/definitions.sql");
 
 const INSPECT: &str = include_str!("../sql/inspect.sql");
 
-/// What all tables have: each column and each primary key.
+/// Each column and each primary key of all tables.
 const TABLES: &str = include_str!("../sql/tables.txt");
 
-/// Where the applied migrations are listed, beside the pipeline's own tables.
+/// refinery's table of applied migrations, next to the tables of the pipeline.
 const HISTORY: &str = "schema_history";
 
-/// What the schema says of its pipeline.
+/// The identity of a pipeline, as its schema records it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Identity {
-    /// Consumer group of all workers that write to this schema. It is random: two schemas never share one, or each would
-    /// get half of the partitions.
+    /// Consumer group of all workers that write to this schema. It contains random characters: two schemas with the same
+    /// group would each receive half of the partitions.
     pub group_id: String,
-    /// Id of the topic that the offsets belong to, once a processor has seen it.
+    /// Id of the topic that the offsets belong to; `None` until a processor has read it.
     pub topic_id: Option<String>,
 }
 
-/// Makes the schema, or brings it up to date. Idempotent, and safe to be run by several at once.
+/// Creates or migrates the schema. Idempotent, and safe to run concurrently.
 pub async fn apply(connection: &DatabaseConnection, pipeline: &Pipeline) -> Result<Identity, DatabaseError> {
     let mut client = connection.connect("retail apply-schema").await?;
     let explain = |error: tokio_postgres::Error| DatabaseError::explain(connection, &error);
     if encoding(&client).await.map_err(explain)? != "UTF8" {
-        let message = format!("database {} is not encoded in UTF8: names could not be kept", connection.address());
+        let message = format!(
+            "the encoding of database {} is not UTF8: create the database with ENCODING 'UTF8'",
+            connection.address()
+        );
         return Err(DatabaseError::new(ErrorKind::Other, message));
     }
     client.execute(LOCK, &[&connection.schema]).await.map_err(explain)?;
@@ -70,7 +74,7 @@ pub async fn apply(connection: &DatabaseConnection, pipeline: &Pipeline) -> Resu
     Ok(identity)
 }
 
-/// Makes the views and functions, and records what they are then: Postgres writes them in words of its own.
+/// Creates the views and functions, and records their fingerprint: Postgres stores definitions in its own notation.
 async fn define(connection: &DatabaseConnection, client: &mut Client) -> Result<(), DatabaseError> {
     let explain = |error: tokio_postgres::Error| DatabaseError::explain(connection, &error);
     let transaction = client.transaction().await.map_err(explain)?;
@@ -78,7 +82,7 @@ async fn define(connection: &DatabaseConnection, client: &mut Client) -> Result<
         let mut explained = explain(error);
         if explained.kind == ErrorKind::Other {
             explained.kind = ErrorKind::Changed;
-            explained.message += ": drop the view or function that stands in the way, and it is made again";
+            explained.message += ": drop the conflicting view or function, and apply the schema again to recreate it";
         }
         explained
     })?;
@@ -87,8 +91,8 @@ async fn define(connection: &DatabaseConnection, client: &mut Client) -> Result<
     transaction.commit().await.map_err(explain)
 }
 
-/// Whether views and functions are as [`apply`] made them; if not, it makes them again. What tables lack cannot be brought
-/// back without losing data, and is an error.
+/// Whether views and functions are as [`apply`] created them; if not, [`apply`] recreates them. A missing part of a table
+/// cannot be restored without losing data, and is an error.
 pub async fn is_as_made(connection: &DatabaseConnection, client: &impl GenericClient) -> Result<bool, DatabaseError> {
     let is = inspect(connection, client).await?;
     let recorded = client.query_opt("SELECT definitions FROM pipeline", &[]).await;
@@ -96,7 +100,7 @@ pub async fn is_as_made(connection: &DatabaseConnection, client: &impl GenericCl
     Ok(recorded.is_some_and(|row| row.get::<_, Option<String>>(0).as_ref() == Some(&is)))
 }
 
-/// The fingerprint of the views and functions that are there, and of the text that they come from.
+/// The fingerprint of the existing views and functions, and of the text that they were created from.
 async fn inspect(connection: &DatabaseConnection, client: &impl GenericClient) -> Result<String, DatabaseError> {
     let expected: Vec<&str> = TABLES.lines().collect();
     let row = client
@@ -113,8 +117,8 @@ fn fingerprint(connection: &DatabaseConnection, row: &Row) -> Result<String, Dat
     });
     if let Some(lacks) = row.get::<_, Option<Vec<String>>>("lacks") {
         let message = format!(
-            "schema \"{}\" in postgres at {} was changed: its tables lack {}; bring that back, from a backup if rows are gone, or \
-             make a new pipeline with another database.schema",
+            "schema \"{}\" in postgres at {} was changed: its tables lack {}; restore them, from a backup if rows are lost, or \
+             create another pipeline with another database.schema",
             connection.schema,
             connection.address(),
             shortened(&lacks),
@@ -132,7 +136,7 @@ fn shortened(lacks: &[String]) -> String {
     }
 }
 
-/// Released when the session ends, whatever happens.
+/// Postgres releases the lock when the session ends, also after a failure.
 const LOCK: &str = "SELECT pg_advisory_lock(hashtextextended('retail-pipeline ' || $1, 0))";
 
 const INSERT_IDENTITY: &str = "
@@ -141,7 +145,7 @@ const INSERT_IDENTITY: &str = "
             $4::bigint * interval '1 microsecond', $5::bigint * interval '1 microsecond')
     ON CONFLICT DO NOTHING";
 
-/// Whether the schema is there, up to date, and this pipeline's own.
+/// Checks that the schema exists, has the version of this program, and belongs to this pipeline.
 pub async fn check(
     connection: &DatabaseConnection,
     client: &impl GenericClient,
@@ -152,8 +156,8 @@ pub async fn check(
     Ok(identity)
 }
 
-/// Whether the schema is there, up to date, and holds what this pipeline describes, whoever owns it: enough for reading.
-/// Answers the owner's uid too.
+/// Checks that the schema exists, has the version of this program, and was created with the topic, window and delay of this
+/// pipeline. This suffices for reading. Returns the uid of the owner, which is not checked.
 pub async fn check_rules(
     connection: &DatabaseConnection,
     client: &impl GenericClient,
@@ -165,7 +169,7 @@ pub async fn check_rules(
     has_rules(connection, row.as_ref(), pipeline)
 }
 
-/// [`check`] and [`is_as_made`] in one question.
+/// [`check`] and [`is_as_made`] in one query.
 pub(super) async fn check_as_made(
     connection: &DatabaseConnection,
     client: &Client,
@@ -191,7 +195,7 @@ pub(super) async fn check_as_made(
     Ok(row.get::<_, Option<&str>>("recorded") == Some(&is))
 }
 
-/// Whether the answer to [`SELECT_IDENTITY`] is what this pipeline describes.
+/// Checks the result of [`SELECT_IDENTITY`] against the pipeline.
 fn has_rules(
     connection: &DatabaseConnection,
     row: Option<&Row>,
@@ -200,7 +204,7 @@ fn has_rules(
     let Some(row) = row else { return Err(DatabaseError::missing_schema(connection)) };
     let topic: String = row.get("topic");
     if topic != pipeline.topic.name {
-        let what = format!("holds topic \"{topic}\", and this pipeline reads \"{}\"", pipeline.topic.name);
+        let what = format!("contains data of topic \"{topic}\", but this pipeline reads \"{}\"", pipeline.topic.name);
         return Err(foreign(connection, &what));
     }
     let (window, delay): (i64, i64) = (row.get("window"), row.get("delay"));
@@ -208,7 +212,7 @@ fn has_rules(
     for (name, stored, declared) in rules {
         if stored != declared.as_micros() {
             let stored = std::time::Duration::from_micros(stored.unsigned_abs());
-            let what = format!("was made with {name} {stored:?}, and this pipeline has {declared:?}");
+            let what = format!("was created with {name} {stored:?}, but this pipeline has {declared:?}");
             return Err(foreign(connection, &what));
         }
     }
@@ -219,10 +223,10 @@ fn is_owned(connection: &DatabaseConnection, uid: &str, pipeline: &Pipeline) -> 
     if uid == pipeline.uid {
         return Ok(());
     }
-    Err(foreign(connection, &format!("belongs to pipeline {uid}, and this is {}", pipeline.uid)))
+    Err(foreign(connection, &format!("belongs to pipeline {uid}, but this is {}", pipeline.uid)))
 }
 
-/// Drops the schema with all rows, if the comment that [`apply`] wrote on it says that it is `uid`'s.
+/// Drops the schema with all rows, if the comment that [`apply`] wrote on it names `uid` as the owner.
 pub async fn drop(connection: &DatabaseConnection, uid: &str) -> Result<Removal, DatabaseError> {
     let client = connection.connect("retail drop-schema").await?;
     let explain = |error: tokio_postgres::Error| DatabaseError::explain(connection, &error);
@@ -234,7 +238,7 @@ pub async fn drop(connection: &DatabaseConnection, uid: &str) -> Result<Removal,
     if row.get::<_, Option<String>>(0) != Some(owner(uid)) {
         return Ok(Removal::NotOurs);
     }
-    // A worker that is in the middle of a commit is waited for, and one that hangs is not.
+    // The timeout is long enough for a running commit, and keeps a worker that hangs from blocking the drop.
     let drop = format!("SET lock_timeout = '10s'; DROP SCHEMA {} CASCADE", quoted(&connection.schema));
     client.batch_execute(&drop).await.map_err(explain)?;
     Ok(Removal::Removed)
@@ -244,7 +248,7 @@ fn owner(uid: &str) -> String {
     format!("RetailPipeline {uid}")
 }
 
-/// Whether a schema at this version is one for this program.
+/// Checks that this program supports the version of the schema.
 fn is_known(connection: &DatabaseConnection, stored: i64) -> Result<(), DatabaseError> {
     static KNOWN: LazyLock<i64> = LazyLock::new(|| {
         let runner = migrations::migrations::runner();
@@ -257,7 +261,7 @@ fn is_known(connection: &DatabaseConnection, stored: i64) -> Result<(), Database
     let (schema, address) = (&connection.schema, connection.address());
     let fix = if stored < known { "run `retail apply-schema`" } else { "use a newer program" };
     let message = format!(
-        "schema \"{schema}\" in postgres at {address} is at version {stored}, and this program knows {known}: {fix}"
+        "schema \"{schema}\" in postgres at {address} has version {stored}, but this program supports version {known}: {fix}"
     );
     Err(DatabaseError::new(ErrorKind::MissingSchema, message))
 }
@@ -265,7 +269,7 @@ fn is_known(connection: &DatabaseConnection, stored: i64) -> Result<(), Database
 fn foreign(connection: &DatabaseConnection, what: &str) -> DatabaseError {
     let (schema, address) = (&connection.schema, connection.address());
     let message = format!(
-        "schema \"{schema}\" in postgres at {address} {what}: choose another database.schema, or drop that one"
+        "schema \"{schema}\" in postgres at {address} {what}: choose another database.schema, or drop this schema"
     );
     DatabaseError::new(ErrorKind::Foreign, message)
 }
@@ -283,7 +287,7 @@ async fn encoding(client: &impl GenericClient) -> Result<String, tokio_postgres:
     Ok(client.query_one("SHOW server_encoding", &[]).await?.get(0))
 }
 
-/// Makes the schema if it is not there, and writes on it whose it is: only one that we made may we ever delete.
+/// Creates the schema if it does not exist, with its owner as a comment: [`drop`] only deletes a schema with this comment.
 async fn make_schema(
     connection: &DatabaseConnection,
     client: &Client,
@@ -300,7 +304,7 @@ async fn make_schema(
     client.batch_execute(&make).await.map_err(explain)
 }
 
-/// A schema with tables of somebody else's is left alone: their names could be ours.
+/// Refuses a schema with foreign tables: they may have the names of ours.
 async fn refuse_strangers(connection: &DatabaseConnection, client: &Client) -> Result<(), DatabaseError> {
     let tables = "
         SELECT string_agg(c.relname, ', ' ORDER BY c.relname), coalesce(bool_or(c.relname = $2), false)
@@ -314,7 +318,7 @@ async fn refuse_strangers(connection: &DatabaseConnection, client: &Client) -> R
         Some(tables) if !row.get::<_, bool>(1) => {
             let tables: String = tables;
             let message = format!(
-                "schema \"{}\" in postgres at {} has tables that are not ours ({tables}): choose another database.schema",
+                "schema \"{}\" in postgres at {} contains foreign tables ({tables}): choose another database.schema",
                 connection.schema,
                 connection.address()
             );
@@ -332,6 +336,6 @@ fn explain_migration(connection: &DatabaseConnection, error: &refinery::Error) -
         }
         source = cause.source();
     }
-    let message = format!("schema \"{}\" cannot be brought up to date: {error}", connection.schema);
+    let message = format!("the migration of schema \"{}\" failed: {error}", connection.schema);
     DatabaseError::new(ErrorKind::Other, message)
 }

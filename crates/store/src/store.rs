@@ -1,4 +1,4 @@
-//! The store of a pipeline: claims, commits, and the closing of windows. The statements are in `crates/store/sql`.
+//! The store of a pipeline: claims, commits, and the closing of windows. `crates/store/sql` contains the statements.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -9,19 +9,21 @@ use retail_api::resource::WhenIdle;
 use retail_engine::{Batch, Start, Timestamp};
 use tokio_postgres::{Client, Row, Statement};
 
-use super::time::SqlTime;
-use super::{DatabaseConnection, DatabaseError, deltas};
+use crate::connection::DatabaseConnection;
+use crate::deltas;
+use crate::error::DatabaseError;
+use crate::time::SqlTime;
 
 const COMMIT: &str = include_str!("../sql/commit.sql");
 
 const CLOSE: &str = "SELECT * FROM close_windows($1::bigint * interval '1 microsecond', $2, $3)";
 
-/// How long a statement may take before its connection counts as lost. A commit of the largest batch takes seconds on a
-/// slow disk; a server that was stopped answers never.
+/// The connection of a statement counts as lost after this time. A commit of the largest batch takes seconds on a slow
+/// disk; a stopped server never answers.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// From how many changed groups on a window's deltas are appended to the delta log, packed, instead of being added to
-/// rows one by one. Measured: docs/explanation/commit-cost.md.
+/// Windows with at least this many changed groups are appended to the delta log in packed rows; the deltas of smaller ones
+/// are added to rows one by one. Measured: docs/explanation/commit-cost.md.
 pub const DELTA_LOG_FROM: usize = 1000;
 
 /// A session with the store, and its prepared statements.
@@ -36,75 +38,75 @@ pub struct Store {
     max_future: Duration,
 }
 
-/// A partition that is ours now.
+/// A partition that this worker owns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Claimed {
-    /// Which partition.
+    /// Number of the partition.
     pub partition: i32,
-    /// The epoch that our commits must name.
+    /// The epoch that commits of this owner must contain.
     pub epoch: i64,
-    /// Where to continue.
+    /// The state from which to continue.
     pub start: Start,
 }
 
-/// A batch on its way to the store, with what only its owner can say of the partitions.
+/// A batch, with the epochs and the idleness of its partitions, which only their owner knows.
 #[derive(Clone, Debug, Default)]
 pub struct Commit {
     /// Sums, dead letters and progress.
     pub batch: Batch,
     /// The epochs under which the partitions were claimed.
     pub epochs: BTreeMap<i32, i64>,
-    /// The partitions whose logs are proven to end where the batch does, and to have done so for long enough.
+    /// The idle partitions: their logs end at the end of the batch, and have ended there for at least `idleTimeout`.
     pub idle: BTreeMap<i32, Idle>,
 }
 
-/// Between which moments the log of a partition is proven not to have moved.
+/// The period in which the log of a partition is proven not to have grown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Idle {
-    /// The first of them.
+    /// Start of the period.
     pub since: Instant,
-    /// The last of them. The proof grows old from here, also while a commit waits for its turn or is sent again.
+    /// End of the period. The age of the proof counts from here, also while a commit waits or is sent again.
     pub until: Instant,
 }
 
 impl Commit {
-    /// The partitions that this commit says anything about: those that moved, and those that are idle.
+    /// The partitions that this commit changes: those that moved, and those that are idle.
     fn partitions(&self) -> impl Iterator<Item = &retail_engine::Progress> {
         let idle = &self.idle;
         self.batch.partitions.iter().filter(|progress| progress.moved() || idle.contains_key(&progress.partition))
     }
 
-    /// Whether there is nothing to say.
+    /// Whether the commit changes no partition.
     pub fn is_empty(&self) -> bool {
         self.partitions().next().is_none()
     }
 }
 
-/// What became of a commit whose answer never came.
+/// The outcome of a commit whose answer was lost.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
     /// It was committed.
     Committed,
-    /// It was not, and may be sent again.
+    /// It was not committed, and can be sent again.
     NotCommitted,
-    /// It was not, and never will be: somebody else owns a partition, or a floor was raised.
+    /// It was not committed and never can be: another worker owns a partition, or a floor was raised.
     Fenced,
 }
 
-/// What the closing of windows came to.
+/// The result of closing windows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Closed {
-    /// The pipeline's watermark, if there is one yet.
+    /// The watermark of the pipeline; `None` before the first one.
     pub watermark: Option<Timestamp>,
-    /// Windows that end at or before it are closed.
+    /// Windows that end at or before this time are closed.
     pub closed_until: Timestamp,
-    /// Rows that were closed just now.
+    /// Number of rows that this call closed.
     pub closed_rows: i64,
-    /// Windows that have rows and are open.
+    /// Number of open windows with rows.
     pub open_windows: i64,
 }
 
-/// A row of `retail`, numbers as Postgres prints them.
+/// A row of `retail`. Decimals are texts, as Postgres prints them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RetailRow {
     /// Start of the window.
@@ -121,11 +123,11 @@ pub struct RetailRow {
     pub total_quantity: i64,
     /// Sum of quantity × price.
     pub total_amount: String,
-    /// total_amount of this and all earlier windows of the group.
+    /// Sum of `total_amount` over this and all earlier windows of the group.
     pub running_total: String,
-    /// When the row changed last.
+    /// Time of the last change of the row.
     pub timestamp: Timestamp,
-    /// Whether it will never change again.
+    /// Whether the window is closed, so that the row never changes again.
     pub is_final: bool,
 }
 
@@ -141,7 +143,7 @@ pub struct RowKey {
 }
 
 impl Store {
-    /// Opens a session. `application` is what pg_stat_activity shows.
+    /// Opens a session. `application` is its name in pg_stat_activity.
     pub async fn open(
         connection: &DatabaseConnection,
         pipeline: &Pipeline,
@@ -151,7 +153,7 @@ impl Store {
         Self::on(client, connection, pipeline).await
     }
 
-    /// Makes a session the store's. The schema must be there.
+    /// Prepares the statements of the store in a session. The schema must exist.
     pub async fn on(
         client: Client,
         connection: &DatabaseConnection,
@@ -172,35 +174,35 @@ impl Store {
         })
     }
 
-    /// The same session, appending a window's deltas to the delta log from so many groups on. What is read stays the same.
+    /// Replaces [`DELTA_LOG_FROM`] for this session. The rows of `retail` do not depend on it.
     #[must_use]
     pub fn with_delta_log_from(self, groups: usize) -> Self {
         Self { delta_log_from: groups, ..self }
     }
 
-    /// Whether a commit appends to the delta log, so that [`Store::compact_delta_log`] may have something to do.
+    /// Whether a commit appends to the delta log, so that [`Store::compact_delta_log`] may become useful.
     pub fn appends(&self, commit: &Commit) -> bool {
         deltas::appends(&commit.batch.rows, self.delta_log_from)
     }
 
-    /// Whether the session is over.
+    /// Whether the session has ended.
     pub fn is_closed(&self) -> bool {
         self.client.is_closed()
     }
 
-    /// The session, for questions that are not asked here.
+    /// The session, for other statements.
     pub const fn client(&self) -> &Client {
         &self.client
     }
 
-    /// Records which topic the offsets belong to, the first time, and says which it is.
+    /// Records the id of the topic at the first call. Returns the recorded id.
     pub async fn bind_topic(&self, topic_id: &str) -> Result<String, DatabaseError> {
         let bind = "UPDATE pipeline SET topic_id = coalesce(topic_id, $1) RETURNING topic_id";
         let row = self.within(self.client.query_one(bind, &[&topic_id])).await?;
         Ok(row.get(0))
     }
 
-    /// The first start of all: says where each partition begins, by partition. Later calls change nothing.
+    /// Records the start offset of each partition at the first start. Later calls change nothing.
     pub async fn begin_partitions(&self, start_offsets: &[i64]) -> Result<(), DatabaseError> {
         let partitions: Vec<i32> = (0..start_offsets.len() as i32).collect();
         let begin = "SELECT begin_partitions($1, $2, $3::bigint * interval '1 microsecond')";
@@ -208,14 +210,14 @@ impl Store {
         Ok(())
     }
 
-    /// Makes us the owner of partitions. Whoever owned them before cannot commit any more.
+    /// Makes `owner` the owner of partitions. Commits of their former owner are fenced from now on.
     pub async fn claim(&self, partitions: &[i32], owner: &str) -> Result<Vec<Claimed>, DatabaseError> {
         let claim = "SELECT * FROM claim($1, $2, $3::bigint * interval '1 microsecond')";
         let rows = self.within(self.client.query(claim, &[&partitions, &owner, &micros(self.max_future)])).await?;
         Ok(rows.iter().map(claimed).collect())
     }
 
-    /// Where all partitions are, whoever owns them.
+    /// The state of all partitions, of any owner.
     pub async fn progress(&self) -> Result<Vec<Claimed>, DatabaseError> {
         let select =
             "SELECT partition, epoch, next_offset, max_observed_time, floor FROM partition_progress ORDER BY 1";
@@ -223,13 +225,14 @@ impl Store {
         Ok(rows.iter().map(claimed).collect())
     }
 
-    /// Commits a batch, all of it or nothing, and answers the floors of its partitions as they are now.
+    /// Commits a batch atomically, and returns the present floors of its partitions.
     ///
-    /// An error that is not [`ErrorKind::Fenced`](retail_connection::ErrorKind::Fenced) does not say whether it was committed: ask [`Store::outcome`].
+    /// After any error except [`ErrorKind::Fenced`](retail_connection::ErrorKind::Fenced), it is unknown whether the batch
+    /// was committed: call [`Store::outcome`].
     pub async fn commit(&self, commit: &Commit) -> Result<Vec<(i32, Timestamp)>, DatabaseError> {
         let progress: Vec<_> = commit.partitions().collect();
         let partitions: Vec<i32> = progress.iter().map(|p| p.partition).collect();
-        // A partition that was never claimed has no epoch, and no row has epoch -1: the fence holds.
+        // No row has epoch -1, so that the fence refuses a partition that was never claimed.
         let epochs: Vec<i64> = partitions.iter().map(|p| commit.epochs.get(p).copied().unwrap_or(-1)).collect();
         let ago = |moment: fn(&Idle) -> Instant| -> Vec<Option<i64>> {
             partitions.iter().map(|p| commit.idle.get(p).map(|idle| micros(moment(idle).elapsed()))).collect()
@@ -239,7 +242,7 @@ impl Store {
         let floors: Vec<SqlTime> = progress.iter().map(|p| SqlTime(p.floor)).collect();
         let (added, log) = deltas::split(&commit.batch.rows, self.delta_log_from);
         let letters = &commit.batch.dead_letters;
-        // Workers that own different partitions write different rows; more slots than a database has writers help nobody.
+        // Workers with different partitions write different rows. A database has fewer than 64 concurrent writers.
         let slot = partitions.iter().min().copied().unwrap_or_default() % 64;
         let row = self
             .within(self.client.query_one(
@@ -290,12 +293,12 @@ impl Store {
         Ok(partitions.unwrap_or_default().into_iter().zip(floors).collect())
     }
 
-    /// What became of a commit whose answer never came.
+    /// The outcome of a commit whose answer was lost.
     pub async fn outcome(&self, commit: &Commit) -> Result<Outcome, DatabaseError> {
         Ok(outcome(commit, &self.progress().await?))
     }
 
-    /// Closes the windows that the watermark has passed. Without `wait`, answers nothing if another worker is at it.
+    /// Closes the windows that the watermark has passed. Without `wait`, returns `None` while another worker closes or compacts.
     pub async fn close_windows(&self, wait: bool) -> Result<Option<Closed>, DatabaseError> {
         let follow_clock = self.when_idle == WhenIdle::FollowClock;
         let row = self
@@ -309,15 +312,15 @@ impl Store {
         }))
     }
 
-    /// Merges what the delta log holds too often, a bounded piece of it, and answers how many deltas that were. What is read
-    /// stays the same. Nothing while another worker is at it, or closes windows.
+    /// Merges a bounded number of repeated deltas of the delta log, and returns the number of merged deltas. The rows of
+    /// `retail` do not change. Returns 0 while another worker compacts or closes windows.
     pub async fn compact_delta_log(&self) -> Result<i64, DatabaseError> {
         Ok(self.within(self.client.query_one("SELECT compact_delta_log()", &[])).await?.get(0))
     }
 
-    /// The rows of `retail` with these keys, as they are now.
+    /// The present rows of `retail` with these keys.
     pub async fn rows(&self, keys: &[RowKey]) -> Result<Vec<RetailRow>, DatabaseError> {
-        // The conditions keep the join from reading all of history; a look-up for each key would unpack the delta log each time.
+        // Without the conditions, the join reads all closed windows; a query per key would unpack the delta log for each key.
         let select = "
             SELECT window_start, r.window_end, category, payment_method, r.avg_price::text, r.total_quantity,
                    r.total_amount::text, r.running_total::text, r.\"timestamp\", r.final
@@ -343,10 +346,10 @@ impl Store {
     }
 }
 
-/// What became of a commit, given where its partitions are now.
+/// The outcome of a commit, from the present state of its partitions.
 ///
-/// Our epoch is ours alone and our batches come one after another, so an offset at the end of the batch under our epoch
-/// is our own doing.
+/// Only this worker has its epoch, and it commits one batch after the other: if a partition has our epoch and the offset at
+/// the end of the batch, this commit wrote it.
 fn outcome(commit: &Commit, rows: &[Claimed]) -> Outcome {
     let row = |partition: i32| rows.iter().find(|row| row.partition == partition);
     let moved: Vec<_> = commit.batch.partitions.iter().filter(|progress| progress.moved()).collect();
@@ -417,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_counts_as_done_only_if_every_partition_says_so() {
+    fn commit_is_done_only_if_every_partition_has_it() {
         let later = Timestamp::from_secs(1);
         let none = Timestamp::EPOCH;
         for (rows, expected) in [
@@ -435,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_that_only_confirms_idleness_may_be_sent_again() {
+    fn commit_that_only_confirms_idleness_can_be_repeated() {
         let mut commit = commit();
         commit.batch.partitions = vec![progress(2, 7, 7)];
         assert!(commit.is_empty());

@@ -1,10 +1,10 @@
-//! Timestamps on the wire: whole microseconds both here and there, from different epochs.
+//! Encodes timestamps: microseconds since 1970 in the engine, since 2000 in Postgres.
 
 use retail_engine::Timestamp;
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, accepts, to_sql_checked};
 
-/// Microseconds from 1970 to 2000, where Postgres begins to count.
+/// Microseconds from 1970 to 2000, the epoch of Postgres.
 const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 
 /// A `timestamptz`.

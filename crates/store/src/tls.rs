@@ -1,4 +1,4 @@
-//! TLS to Postgres, in libpq's modes.
+//! TLS for Postgres, with the modes of libpq.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError as Refused, DigitallySignedStruct, SignatureScheme};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// What makes connections of this kind.
+/// The connector for a mode and certificates.
 pub(super) fn connector(mode: TlsMode, certificates: &Certificates) -> Result<MakeRustlsConnect, CertificateError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -46,7 +46,7 @@ fn chain(
         .map_err(|error| CertificateError::Unusable("the certificate authority".to_owned(), error.to_string()))
 }
 
-/// Mode require: encrypts, and asks for no name. As with libpq, an authority that is given is asked for all the same.
+/// Mode require: ignores the host name and, as libpq does, verifies the authority if one is given.
 #[derive(Debug)]
 struct Lenient {
     chain: Option<Arc<WebPkiServerVerifier>>,
@@ -64,7 +64,7 @@ impl ServerCertVerifier for Lenient {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let Some(chain) = &self.chain else { return Ok(ServerCertVerified::assertion()) };
         match chain.verify_server_cert(certificate, intermediates, name, ocsp, now) {
-            // The name is looked at last.
+            // The verifier checks the name last, so that the authority is valid here.
             Err(rustls::Error::InvalidCertificate(
                 Refused::NotValidForName | Refused::NotValidForNameContext { .. },
             )) => Ok(ServerCertVerified::assertion()),

@@ -1,4 +1,4 @@
-//! What the oracle says against what the store has.
+//! Compares the snapshot of the store with the results of the oracle.
 
 use std::cmp::Ordering;
 use std::fmt::Display;
@@ -38,10 +38,10 @@ impl Differences {
         self.first.get_or_insert_with(difference);
     }
 
-    /// Notes that `what` of `place` is not what it should be.
+    /// Adds a difference if `what` of `place` does not have the expected value.
     fn check<T: PartialEq + Display>(&mut self, place: &str, what: &str, is: &T, should_be: &T) {
         if is != should_be {
-            self.add(|| format!("{place}: {what} is {is} and should be {should_be}"));
+            self.add(|| format!("{place}: {what} is {is}, expected {should_be}"));
         }
     }
 }
@@ -50,7 +50,7 @@ fn compare_ledger(snapshot: &Snapshot, oracle: &Oracle, differences: &mut Differ
     for partition in &snapshot.partitions {
         let place = format!("ledger, partition {}", partition.partition);
         let Some(expected) = oracle.ledgers().get(&partition.partition) else {
-            differences.add(|| format!("{place}: there is no such partition"));
+            differences.add(|| format!("{place}: unexpected partition"));
             continue;
         };
         let names = ["applied", "late", "invalid", "future", "gaps"];
@@ -61,12 +61,12 @@ fn compare_ledger(snapshot: &Snapshot, oracle: &Oracle, differences: &mut Differ
         differences.check(&place, "balanced", &partition.balanced, &true);
         let time = |time: Option<chrono::DateTime<_>>| time.map_or_else(|| "none".to_owned(), |time| time.to_rfc3339());
         differences.check(&place, "max_observed_time", &time(partition.max_observed), &time(expected.max_observed));
-        // A window is closed only when no partition can bring anything for it: by what it has shown, or by its floor.
+        // A window closes only when no partition can contain events for it: by its observed times, or by its floor.
         let delay = oracle.delay();
         let shown = expected.max_observed.map(|time| time - delay);
         if shown.max(Some(partition.floor)) < Some(snapshot.closed_until) {
             differences
-                .add(|| format!("{place}: windows were closed that this partition could still bring events for"));
+                .add(|| format!("{place}: windows were closed that could still receive events from this partition"));
         }
     }
 }
@@ -83,8 +83,8 @@ fn compare_rows(snapshot: &Snapshot, expected: &[OracleRow], differences: &mut D
         let is = (order != Ordering::Greater).then(|| are.next()).flatten();
         let expected = (order != Ordering::Less).then(|| should_be.next()).flatten();
         match (is, expected) {
-            (Some(is), None) => differences.add(|| format!("{}: should not be there", place(key(is)))),
-            (None, Some(expected)) => differences.add(|| format!("{}: is missing", place(expected_key(expected)))),
+            (Some(is), None) => differences.add(|| format!("{}: unexpected row", place(key(is)))),
+            (None, Some(expected)) => differences.add(|| format!("{}: missing row", place(expected_key(expected)))),
             (Some(is), Some(expected)) => compare_row(snapshot, is, expected, differences),
             (None, None) => return,
         }
@@ -101,14 +101,14 @@ fn compare_row(snapshot: &Snapshot, is: &Row, expected: &OracleRow, differences:
     differences.check(&place, "final", &is.is_final, &(expected.window_end <= snapshot.closed_until));
 }
 
-/// Dead letters may be deleted, so only those that are there are held to the oracle; the others are counted.
+/// Users may delete dead letters: those in the table are compared with the oracle, the missing ones are counted.
 fn compare_dead_letters(snapshot: &Snapshot, oracle: &Oracle, differences: &mut Differences) -> usize {
     let expected = oracle.dead_letters();
     for (partition, offset, reason) in &snapshot.dead_letters {
         let place = format!("dead_letter, partition {partition}, offset {offset}");
         match expected.get(&(*partition, *offset)) {
             Some(should_be) => differences.check(&place, "reason", reason, should_be),
-            None => differences.add(|| format!("{place}: should not be there")),
+            None => differences.add(|| format!("{place}: unexpected dead letter")),
         }
     }
     expected.len().saturating_sub(snapshot.dead_letters.len())

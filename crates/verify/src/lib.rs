@@ -1,8 +1,8 @@
-//! The proof: everything computed again from the topic by the naive oracle, and compared with what is in Postgres.
+//! Recomputes everything from the topic with the oracle, and compares it with the contents of Postgres.
 //!
-//! One snapshot of the store says how far each partition was consumed and by which floors it was judged; the topic is
-//! read once more up to there, record by record; rows, ledger and dead letters must be what the oracle says. The
-//! pipeline may go on running meanwhile.
+//! One snapshot of the store contains the committed offset of each partition and the floors by which its records were
+//! judged. The topic is read again up to these offsets. Rows, ledger and dead letters must equal the results of the oracle.
+//! The pipeline can keep running.
 
 mod compare;
 mod replay;
@@ -14,28 +14,28 @@ use retail_store::DatabaseError;
 use serde::Serialize;
 use snapshot::Snapshot;
 
-/// What verification found.
+/// The result of a verification.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Report {
-    /// Whether everything is as the oracle says.
+    /// Whether the store equals the results of the oracle.
     pub equal: bool,
-    /// The first difference, in words.
+    /// The first difference, as a sentence.
     pub difference: Option<String>,
-    /// How many differences there are.
+    /// Number of differences.
     pub differences: usize,
-    /// Partitions compared.
+    /// Number of compared partitions.
     pub partitions: usize,
-    /// Offsets that were read again, those without a record included.
+    /// Number of offsets that were read again, including those without a record.
     pub offsets: i64,
-    /// Rows of `retail` compared, closed and open.
+    /// Number of compared rows of `retail`, closed and open.
     pub rows: usize,
-    /// Dead letters in the table, all compared.
+    /// Number of dead letters in the table, all compared.
     pub dead_letters: usize,
-    /// Dead letters that the oracle expects and that are not in the table: deleted, or dropped by lateEvents: Drop.
+    /// Number of dead letters that the oracle expects and the table lacks: deleted, or dropped by `lateEvents: Drop`.
     pub dead_letters_missing: usize,
 }
 
-/// Why there is no report.
+/// A verification that could not be completed.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     /// The store could not be read.
@@ -44,42 +44,42 @@ pub enum VerifyError {
     /// The topic could not be read.
     #[error(transparent)]
     Kafka(#[from] KafkaError),
-    /// The topic is not the one that was processed.
+    /// The topic was deleted and created again since it was processed.
     #[error(
-        "topic \"{topic}\" was deleted and made again since it was processed: what was processed cannot be read again"
+        "topic \"{topic}\" was deleted and recreated after it was processed: the processed records are lost and cannot be verified"
     )]
     AnotherTopic {
         /// Its name.
         topic: String,
     },
-    /// The beginning of a partition is gone.
+    /// Kafka has deleted processed records.
     #[error(
-        "partition {partition} of topic \"{topic}\" begins at offset {log_start} by now: offsets {start_offset} to {log_start} \
-         were processed and cannot be read again"
+        "partition {partition} of topic \"{topic}\" now begins at offset {log_start}: Kafka has deleted the processed records from offset {start_offset} to {log_start}, \
+         and they cannot be verified"
     )]
     Truncated {
         /// The topic.
         topic: String,
         /// The partition.
         partition: i32,
-        /// Where processing began.
+        /// The first processed offset.
         start_offset: i64,
-        /// Where the log begins.
+        /// The first offset that Kafka still has.
         log_start: i64,
     },
-    /// Reading the topic stopped short.
-    #[error("reading partition {partition} of the topic again failed at offset {offset}: {reason}")]
+    /// The topic could not be read up to the committed offsets.
+    #[error("reading partition {partition} of the topic failed at offset {offset}: {reason}")]
     Read {
         /// The partition.
         partition: i32,
-        /// Where it stopped.
+        /// The offset that could not be read.
         offset: i64,
-        /// Why.
+        /// The error of the client.
         reason: String,
     },
 }
 
-/// Computes everything again and compares. `progress` hears how many of how many offsets were read.
+/// Recomputes everything and compares. Calls `progress` with the number of offsets read and the number of all offsets.
 pub async fn verify(
     settings: &Settings,
     progress: impl Fn(i64, i64) + Send + Sync + 'static,
@@ -95,7 +95,7 @@ pub async fn verify(
     .expect("verification does not panic")
 }
 
-/// Whether what was processed can still be read.
+/// Checks that the topic still contains all processed records.
 fn check_topic(settings: &Settings, snapshot: &Snapshot) -> Result<(), VerifyError> {
     let topic = settings.pipeline.topic.name.clone();
     let admin = KafkaAdmin::new(&settings.kafka)?;

@@ -1,4 +1,4 @@
-//! Reading the topic once more, up to where the store says it was consumed, and feeding the oracle.
+//! Reads the topic again up to the committed offsets, and passes the records to the oracle.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -13,10 +13,10 @@ use retail_runtime::args::Settings;
 use super::VerifyError;
 use super::snapshot::{Partition, Snapshot};
 
-/// After how long without anything from the brokers reading has failed.
+/// Reading fails after this time without an answer of the brokers.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How many records are judged between two words on the progress.
+/// Number of records between two reports of progress.
 const PROGRESS_EVERY: i64 = 20_000;
 
 pub(super) fn replay(
@@ -44,16 +44,16 @@ pub(super) fn replay(
         let (partition, end) = match consumer.poll(Duration::from_millis(100)) {
             None if heard.elapsed() < PATIENCE => continue,
             None => {
-                let reason = consumer.context().last_error().unwrap_or_else(|| "no broker answers".to_owned());
+                let reason = consumer.context().last_error().unwrap_or_else(|| "the brokers do not answer".to_owned());
                 return Err(VerifyError::Read { partition: stuck, offset: waiting.next, reason });
             }
             Some(Ok(message)) => {
                 let Some(pending) = pending.get_mut(&message.partition()) else { continue };
                 (message.partition(), pending.judge(&mut oracle, &message))
             }
-            // The end of what can be read: what is left before the stored offset holds no record.
+            // The end of the readable log: the offsets up to the committed one contain no record.
             Some(Err(RdKafkaError::PartitionEOF(partition))) => (partition, true),
-            // Brokers come and go; what cannot be read will be missed soon enough.
+            // librdkafka reconnects; if it does not succeed, `PATIENCE` ends.
             Some(Err(error)) if error.rdkafka_error_code().is_some_and(may_pass) => continue,
             Some(Err(error)) => {
                 let reason = error.to_string();
@@ -74,16 +74,16 @@ pub(super) fn replay(
     Ok(oracle)
 }
 
-/// A partition that is not read to its end yet.
+/// A partition that has not been read to its end.
 struct Pending<'a> {
     next: i64,
     partition: &'a Partition,
-    /// Index of the rule that holds at `next`.
+    /// Index of the rule that applies at `next`.
     rule: usize,
 }
 
 impl Pending<'_> {
-    /// Judges a record; true when it is beyond the end, or the last before it.
+    /// Passes a record to the oracle. Returns true for the last record before the end, and for one beyond it.
     fn judge(&mut self, oracle: &mut Oracle, message: &impl Message) -> bool {
         let end = self.partition.next_offset;
         let offset = message.offset();
@@ -113,7 +113,7 @@ fn assigned(
         |error: RdKafkaError| KafkaError::explain(&settings.kafka.bootstrap_servers, Some(topic), &error, None);
     let mut config = settings.kafka.client_config();
     config
-        // librdkafka wants a group for reading; without a subscription nobody joins it.
+        // librdkafka requires a group for reading; without a subscription, the client does not join it.
         .set("group.id", "retail.verify")
         .set("enable.auto.commit", "false")
         .set("auto.offset.reset", "error")

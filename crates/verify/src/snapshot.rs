@@ -1,4 +1,4 @@
-//! The store at one moment, as verification needs it.
+//! The contents of the store, read in one transaction.
 
 use bigdecimal::BigDecimal;
 use chrono::{DateTime, Duration, Utc};
@@ -6,7 +6,7 @@ use retail_runtime::args::Settings;
 use retail_store::{DatabaseError, provision};
 use tokio_postgres::{IsolationLevel, Transaction};
 
-/// Everything that one transaction saw.
+/// The contents of the store, as one transaction sees them.
 pub(super) struct Snapshot {
     pub(super) topic_id: Option<String>,
     pub(super) closed_until: DateTime<Utc>,
@@ -22,10 +22,10 @@ pub(super) struct Partition {
     pub(super) next_offset: i64,
     pub(super) max_observed: Option<DateTime<Utc>>,
     pub(super) floor: DateTime<Utc>,
-    /// applied, late, invalid, future, gaps, as the ledger has them.
+    /// applied, late, invalid, future, gaps of the ledger.
     pub(super) counts: [i64; 5],
     pub(super) balanced: bool,
-    /// From which offset on which rule holds, in order.
+    /// The rules and the offsets from which they apply, in order.
     pub(super) rules: Vec<Rule>,
 }
 

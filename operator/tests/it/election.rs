@@ -5,28 +5,28 @@ use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api as Typed;
-use retail_operator::leader::Candidate;
-use retail_operator::lease::Times;
+use retail_operator::election::leader_elector::LeaderElector;
+use retail_operator::election::lease::LeaseTimes;
 use retail_operator::run::{RunError, lead};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use crate::api::{Api, Fault, Key, Store};
-use crate::outside::Fakes;
-use crate::stage::{now, surroundings};
+use crate::fake_systems::FakeSystems;
+use crate::harness::{context, now};
 
-fn candidate(api: &Api, identity: &str) -> Candidate {
+fn elector(api: &Api, identity: &str) -> LeaderElector {
     let leases: Typed<Lease> = Typed::namespaced(api.client(), "shop");
-    Candidate::new(leases, "retail-operator", identity, Times::default(), now)
+    LeaderElector::new(leases, "retail-operator", identity, LeaseTimes::default(), now)
 }
 
 /// Wins, keeps and gives up a lease.
 pub(crate) async fn one_term(api: &Api) {
-    let mut candidate = candidate(api, "one");
-    candidate.win(|_| ()).await;
-    let _kept = timeout(Duration::from_secs(5), candidate.keep()).await.unwrap_err();
-    candidate.resign().await;
+    let mut elector = elector(api, "one");
+    elector.acquire(|_| ()).await;
+    let _kept = timeout(Duration::from_secs(5), elector.renew()).await.unwrap_err();
+    elector.release().await;
 }
 
 fn holder(api: &Api) -> String {
@@ -41,19 +41,19 @@ fn holder_in(store: &Store) -> String {
 #[tokio::test(start_paused = true)]
 async fn the_second_waits_while_the_first_renews_and_follows_when_it_does_not() {
     let api = Api::default();
-    let (mut first, mut second) = (candidate(&api, "one"), candidate(&api, "two"));
-    first.win(|_| ()).await;
-    let renewing = timeout(Duration::from_secs(120), async { tokio::join!(first.keep(), second.win(|_| ())) });
+    let (mut first, mut second) = (elector(&api, "one"), elector(&api, "two"));
+    first.acquire(|_| ()).await;
+    let renewing = timeout(Duration::from_secs(120), async { tokio::join!(first.renew(), second.acquire(|_| ())) });
     assert!(renewing.await.is_err());
     assert_eq!(holder(&api), "one");
     let died = Instant::now();
-    second.win(|_| ()).await;
+    second.acquire(|_| ()).await;
     let waited = died.elapsed();
     assert!(waited >= Duration::from_secs(12) && waited <= Duration::from_secs(20), "{waited:?}");
     assert_eq!(holder(&api), "two");
     // The first finds out at its next try.
     let found = Instant::now();
-    first.keep().await;
+    first.renew().await;
     assert!(found.elapsed() < Duration::from_secs(5));
 }
 
@@ -61,12 +61,12 @@ async fn the_second_waits_while_the_first_renews_and_follows_when_it_does_not() 
 async fn who_cannot_renew_stops_before_anybody_can_take_over() {
     for fault in [Fault::Code(500), Fault::Silence, Fault::Code(429)] {
         let api = Api::default();
-        let mut first = candidate(&api, "one");
-        first.win(|_| ()).await;
+        let mut first = elector(&api, "one");
+        first.acquire(|_| ()).await;
         let renewed = Instant::now();
         api.fail("*", "leases", 1000, fault);
-        first.keep().await;
-        let Times { lease, deadline, .. } = Times::default();
+        first.renew().await;
+        let LeaseTimes { lease, deadline, .. } = LeaseTimes::default();
         assert!(
             renewed.elapsed() <= deadline + Duration::from_secs(2) && renewed.elapsed() < lease,
             "{:?}",
@@ -80,8 +80,8 @@ async fn of_many_that_want_it_one_wins() {
     let api = Api::default();
     let mut winners = tokio::task::JoinSet::new();
     for i in 0..8 {
-        let mut candidate = candidate(&api, &format!("replica-{i}"));
-        winners.spawn(async move { timeout(Duration::from_secs(10), candidate.win(|_| ())).await.is_ok() });
+        let mut elector = elector(&api, &format!("replica-{i}"));
+        winners.spawn(async move { timeout(Duration::from_secs(10), elector.acquire(|_| ())).await.is_ok() });
     }
     let won = winners.join_all().await.into_iter().filter(|won| *won).count();
     assert_eq!(won, 1);
@@ -93,22 +93,22 @@ async fn a_lease_that_is_given_up_is_taken_at_once() {
     one_term(&api).await;
     assert_eq!(holder(&api), "");
     let asked = Instant::now();
-    candidate(&api, "two").win(|_| ()).await;
+    elector(&api, "two").acquire(|_| ()).await;
     assert!(asked.elapsed() < Duration::from_secs(1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_operator_works_while_it_leads_and_ends_when_it_does_not() {
-    let (api, outside) = (Api::default(), Fakes::default());
+    let (api, external) = (Api::default(), FakeSystems::default());
     let (stop, stopped) = watch::channel(false);
     let start = |api: &Api, identity: &str| {
-        let surroundings = surroundings(api, outside.clone());
-        let (metrics, readiness) = (Arc::clone(&surroundings.metrics), Arc::clone(&surroundings.readiness));
-        (tokio::spawn(lead(candidate(api, identity), surroundings, stopped.clone())), metrics, readiness)
+        let context = context(api, external.clone());
+        let (metrics, readiness) = (Arc::clone(&context.metrics), Arc::clone(&context.readiness));
+        (tokio::spawn(lead(elector(api, identity), context, stopped.clone())), metrics, readiness)
     };
     let (leading, metrics, _) = start(&api, "one");
-    let pipeline = crate::stage::pipeline("retail", json!({"database": {"host": "postgres", "name": "retail"}}));
-    let key = crate::stage::pipeline_key("retail");
+    let pipeline = crate::harness::pipeline("retail", json!({"database": {"host": "postgres", "name": "retail"}}));
+    let key = crate::harness::pipeline_key("retail");
     api.change(|store| store.create(&key, pipeline).unwrap());
     api.until("it is ready", |store| store.get(&key).unwrap()["status"]["conditions"][0]["status"] == "True").await;
     assert!(metrics.render().contains("retail_operator_leader 1"));

@@ -2,18 +2,19 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod api;
+mod client_sharing;
 mod convergence;
 mod deletion;
 mod election;
+mod fake_systems;
 mod faults;
+mod harness;
 mod namespaces;
-mod outside;
 mod plans;
 mod program;
 mod random;
 mod readiness;
-mod real;
+mod real_servers;
 mod rights;
 mod secured;
-mod sharing;
-mod stage;
+mod topic_actions;

@@ -3,18 +3,19 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use retail_operator::names::Child;
-use retail_operator::offline::{from_declared, from_nothing};
-use retail_operator::plan::{Plan, Step};
-use retail_operator::reason::Reason;
-use retail_operator::validate::{Valid, parse};
+use retail_operator::preview::{from_declared, from_nothing};
+use retail_operator::reconcile::plan::Plan;
+use retail_operator::reconcile::reason::Reason;
+use retail_operator::reconcile::step::Step;
+use retail_operator::reconcile::validate::{Valid, parse};
+use retail_operator::resources::names::Child;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::api::Store;
-use crate::outside::some_progress;
-use crate::stage::{Stage, pipeline, pipeline_key, settings};
+use crate::fake_systems::sample_progress;
+use crate::harness::{Harness, pipeline, pipeline_key, settings};
 
 fn valid(spec: Value) -> Valid {
     let mut pipeline = pipeline("retail", spec);
@@ -139,7 +140,7 @@ fn the_programs_read_their_files_as_what_was_declared() {
     let plan = from_nothing(&valid(json!({})), &settings());
     assert!(objects(&plan)[0].1["data"]["processor.yaml"].as_str().unwrap().contains("uid: uid-1"));
     let read = |file: &str| retail_api::Pipeline::parse(file).unwrap_or_else(|problems| panic!("{problems}\n{file}"));
-    let processor = read(&retail_operator::children::processor_file(&declared));
+    let processor = read(&retail_operator::resources::config_files::processor_file(&declared));
     let expected = retail_api::Pipeline {
         topic: processor.topic.clone(),
         producer: None,
@@ -150,7 +151,7 @@ fn the_programs_read_their_files_as_what_was_declared() {
     assert_eq!(processor, expected);
     assert_eq!(processor.topic.name, declared.topic.name);
     let producer = declared.producer.as_ref().unwrap();
-    let read = read(&retail_operator::children::producer_file(&declared, producer));
+    let read = read(&retail_operator::resources::config_files::producer_file(&declared, producer));
     assert_eq!(read.producer.as_ref(), Some(producer));
     assert_eq!((read.rules.window, read.rules.delay), (declared.rules.window, declared.rules.delay));
 }
@@ -181,14 +182,14 @@ fn pods_meet_the_restricted_security_standard() {
 
 #[tokio::test(start_paused = true)]
 async fn a_ready_pipeline_says_this_of_itself() {
-    let stage = Stage::start();
-    stage.declare("retail", json!({"processor": {"replicas": 5}}));
-    stage.until_ready("retail").await;
-    stage.outside.state().schemas.get_mut("retail").unwrap().1 = some_progress();
+    let harness = Harness::start();
+    harness.declare("retail", json!({"processor": {"replicas": 5}}));
+    harness.until_ready("retail").await;
+    harness.external.state().schemas.get_mut("retail").unwrap().1 = sample_progress();
     let is_reported =
         |store: &Store| store.get(&pipeline_key("retail")).unwrap()["status"]["progress"]["applied"] == 300;
-    stage.api.until("progress", is_reported).await;
-    let status = stage.object("retailpipelines", "retail").unwrap()["status"].clone();
+    harness.api.until("progress", is_reported).await;
+    let status = harness.object("retailpipelines", "retail").unwrap()["status"].clone();
     insta::assert_snapshot!(serde_saphyr::to_string(&status).unwrap());
 }
 
@@ -202,8 +203,9 @@ fn every_reason_has_a_meaning_and_an_advice_in_the_documentation() {
     for reason in Reason::ALL {
         let row = rows.next().unwrap_or_default();
         let wanted = format!("| `{reason}` | {} | ", reason.meaning());
-        let advice =
-            row.strip_prefix(&wanted).unwrap_or_else(|| panic!("docs/reference/conditions.md has no {wanted}…, but {row}"));
+        let advice = row
+            .strip_prefix(&wanted)
+            .unwrap_or_else(|| panic!("docs/reference/conditions.md has no {wanted}…, but {row}"));
         assert!(advice.len() > " |".len(), "{reason}: no advice");
     }
     assert_eq!(rows.next(), None);

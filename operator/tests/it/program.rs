@@ -9,8 +9,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::api::{Api, Key};
-use crate::real::{declare, status};
-use crate::stage::pipeline_key;
+use crate::harness::pipeline_key;
+use crate::real_servers::{declare, status};
 
 /// A kubeconfig for an API server without TLS, in a file of its own.
 fn kubeconfig(case: &Case, server: &str) -> PathBuf {

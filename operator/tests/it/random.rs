@@ -5,8 +5,8 @@ use proptest::test_runner::{Config, RngSeed, TestRunner};
 use serde_json::{Value, json};
 
 use crate::api::{Fault, Key};
-use crate::outside::{kafka_away, postgres_away};
-use crate::stage::{Stage, pipeline_key, secret};
+use crate::fake_systems::{kafka_unreachable, postgres_unreachable};
+use crate::harness::{Harness, pipeline_key, secret};
 
 /// Something that happens.
 #[derive(Clone, Debug)]
@@ -93,83 +93,83 @@ fn declared_spec() -> Value {
     json!({"topic": {"name": "retail", "config": {"retention.ms": "1000", "max.message.bytes": "200000"}}})
 }
 
-fn edit(stage: &Stage, change: impl FnOnce(&mut Value)) {
-    if stage.object("retailpipelines", "retail").is_some() {
-        stage.edit("retail", change);
+fn edit(harness: &Harness, change: impl FnOnce(&mut Value)) {
+    if harness.object("retailpipelines", "retail").is_some() {
+        harness.edit("retail", change);
     }
 }
 
-async fn happen(stage: &mut Stage, happening: &Happening) {
+async fn happen(harness: &mut Harness, happening: &Happening) {
     let secret_key = Key::new("secrets", "retail-db");
     match happening {
-        Happening::Replicas(replicas) => edit(stage, |spec| spec["processor"]["replicas"] = json!(replicas)),
-        Happening::Partitions(partitions) => edit(stage, |spec| {
+        Happening::Replicas(replicas) => edit(harness, |spec| spec["processor"]["replicas"] = json!(replicas)),
+        Happening::Partitions(partitions) => edit(harness, |spec| {
             let more = spec["topic"]["partitions"].as_i64().unwrap_or(4).max(i64::from(*partitions));
             spec["topic"]["partitions"] = json!(more);
         }),
-        Happening::Rate(rate) => edit(stage, |spec| spec["producer"]["eventsPerSecond"] = json!(rate)),
-        Happening::Trigger(seconds) => edit(stage, |spec| spec["trigger"] = json!(format!("{seconds}s"))),
-        Happening::Suspend(suspend) => edit(stage, |spec| spec["suspend"] = json!(suspend)),
-        Happening::Producer(enabled) => edit(stage, |spec| spec["producer"]["enabled"] = json!(enabled)),
+        Happening::Rate(rate) => edit(harness, |spec| spec["producer"]["eventsPerSecond"] = json!(rate)),
+        Happening::Trigger(seconds) => edit(harness, |spec| spec["trigger"] = json!(format!("{seconds}s"))),
+        Happening::Suspend(suspend) => edit(harness, |spec| spec["suspend"] = json!(suspend)),
+        Happening::Producer(enabled) => edit(harness, |spec| spec["producer"]["enabled"] = json!(enabled)),
         Happening::KeepsData(keeps) => {
             let policy = if *keeps { "Retain" } else { "Delete" };
-            edit(stage, |spec| spec["deletionPolicy"] = json!({"topic": policy, "database": policy}));
+            edit(harness, |spec| spec["deletionPolicy"] = json!({"topic": policy, "database": policy}));
         }
         Happening::ChildGoes(child) => {
             let (resource, name, _) = CHILDREN[*child];
-            let _was_there = stage.api.change(|store| store.delete(&Key::new(resource, name)));
+            let _was_there = harness.api.change(|store| store.delete(&Key::new(resource, name)));
         }
         Happening::ChildDrifts(child) => {
             let (resource, name, field) = CHILDREN[*child];
-            if stage.object(resource, name).is_some() {
+            if harness.object(resource, name).is_some() {
                 let drift = |object: &mut Value| *object.pointer_mut(field).unwrap() = json!("drift");
-                stage.api.change(|store| store.edit(&Key::new(resource, name), drift));
+                harness.api.change(|store| store.edit(&Key::new(resource, name), drift));
             }
         }
         Happening::TopicDrifts(keeps_more) => {
-            if let Some(seen) = stage.outside.state().topics.get_mut("retail") {
+            if let Some(seen) = harness.external.state().topics.get_mut("retail") {
                 let retention = if *keeps_more { "-1" } else { "1" };
                 seen.topic.config.insert("retention.ms".to_owned(), retention.to_owned());
                 seen.topic.config.insert("max.message.bytes".to_owned(), "1".to_owned());
             }
         }
         Happening::StatusGoes => {
-            if stage.object("retailpipelines", "retail").is_some() {
+            if harness.object("retailpipelines", "retail").is_some() {
                 let wipe = |object: &mut Value| object["status"]["conditions"] = json!([]);
-                stage.api.change(|store| store.edit(&pipeline_key("retail"), wipe));
+                harness.api.change(|store| store.edit(&pipeline_key("retail"), wipe));
             }
         }
-        Happening::SecretGoes => drop(stage.api.change(|store| store.delete(&secret_key))),
-        Happening::SecretComes => drop(stage.api.change(|store| store.create(&secret_key, secret("wonderful")))),
-        Happening::KafkaAway(away) => stage.outside.state().kafka = away.then(kafka_away),
-        Happening::PostgresAway(away) => stage.outside.state().postgres = away.then(postgres_away),
-        Happening::Unkind(verb, times, fault) => stage.api.fail(verb, "*", *times, *fault),
-        Happening::WatchesClose => stage.api.change(crate::api::Store::close_watches),
-        Happening::WatchesExpire(by_code) => stage.api.change(|store| {
+        Happening::SecretGoes => drop(harness.api.change(|store| store.delete(&secret_key))),
+        Happening::SecretComes => drop(harness.api.change(|store| store.create(&secret_key, secret("wonderful")))),
+        Happening::KafkaAway(away) => harness.external.state().kafka = away.then(kafka_unreachable),
+        Happening::PostgresAway(away) => harness.external.state().postgres = away.then(postgres_unreachable),
+        Happening::Unkind(verb, times, fault) => harness.api.fail(verb, "*", *times, *fault),
+        Happening::WatchesClose => harness.api.change(crate::api::Store::close_watches),
+        Happening::WatchesExpire(by_code) => harness.api.change(|store| {
             store.refuses_old_watches = *by_code;
             store.expire_watches();
         }),
-        Happening::OperatorDies => stage.restart(),
-        Happening::PipelineGoes => drop(stage.api.change(|store| store.delete(&pipeline_key("retail")))),
+        Happening::OperatorDies => harness.restart(),
+        Happening::PipelineGoes => drop(harness.api.change(|store| store.delete(&pipeline_key("retail")))),
         Happening::PipelineComes => {
-            if stage.object("retailpipelines", "retail").is_none() {
+            if harness.object("retailpipelines", "retail").is_none() {
                 // The schema of the one before is not this one's.
-                stage.outside.state().schemas.clear();
-                stage.declare("retail", declared_spec());
+                harness.external.state().schemas.clear();
+                harness.declare("retail", declared_spec());
             }
         }
-        Happening::TimePasses(seconds) => stage.passes(*seconds).await,
+        Happening::TimePasses(seconds) => harness.passes(*seconds).await,
     }
 }
 
 /// Repairs everything that the operator cannot, and waits for the rest.
-async fn heal(stage: &mut Stage) {
-    (stage.outside.state().kafka, stage.outside.state().postgres) = (None, None);
-    stage.api.be_kind();
+async fn heal(harness: &mut Harness) {
+    (harness.external.state().kafka, harness.external.state().postgres) = (None, None);
+    harness.api.be_kind();
     for happening in [Happening::SecretComes, Happening::TimePasses(900), Happening::PipelineComes] {
-        happen(stage, &happening).await;
+        happen(harness, &happening).await;
     }
-    stage
+    harness
         .api
         .until("it is ready", |store| {
             let object = store.get(&pipeline_key("retail")).unwrap();
@@ -177,12 +177,12 @@ async fn heal(stage: &mut Stage) {
             ready["status"] == "True" && object["status"]["observedGeneration"] == object["metadata"]["generation"]
         })
         .await;
-    stage.passes(300).await;
+    harness.passes(300).await;
 }
 
 /// All that is declared of all children, by name, without what differs from one cluster to the next.
-fn declared(stage: &Stage) -> Vec<(String, Value)> {
-    let store = stage.api.store();
+fn declared(harness: &Harness) -> Vec<(String, Value)> {
+    let store = harness.api.store();
     let ours = store.all().iter().filter(|(_, object)| object["metadata"]["ownerReferences"].is_array());
     let mut children = Vec::new();
     for (key, object) in ours {
@@ -200,34 +200,34 @@ fn declared(stage: &Stage) -> Vec<(String, Value)> {
 }
 
 /// As kstatus reads it: exactly one of the three is true, once anything was said.
-fn ready_or_at_it_or_stuck(stage: &Stage) {
-    let is = ["Ready", "Reconciling", "Stalled"].map(|aspect| stage.condition("retail", aspect).0);
+fn ready_or_at_it_or_stuck(harness: &Harness) {
+    let is = ["Ready", "Reconciling", "Stalled"].map(|condition_type| harness.condition("retail", condition_type).0);
     let true_ones = is.iter().filter(|status| *status == "True").count();
     assert!(is[0].is_empty() || true_ones == 1, "{is:?}");
 }
 
 async fn converges(happenings: &[Happening]) {
-    let mut stage = Stage::start();
-    stage.declare("retail", declared_spec());
+    let mut harness = Harness::start();
+    harness.declare("retail", declared_spec());
     for happening in happenings {
-        happen(&mut stage, happening).await;
-        ready_or_at_it_or_stuck(&stage);
+        happen(&mut harness, happening).await;
+        ready_or_at_it_or_stuck(&harness);
     }
-    heal(&mut stage).await;
-    let spec = stage.object("retailpipelines", "retail").unwrap()["spec"].clone();
-    let fresh = Stage::start();
+    heal(&mut harness).await;
+    let spec = harness.object("retailpipelines", "retail").unwrap()["spec"].clone();
+    let fresh = Harness::start();
     fresh.declare("retail", spec);
     fresh.passes(300).await;
-    assert_eq!(declared(&stage), declared(&fresh));
+    assert_eq!(declared(&harness), declared(&fresh));
     {
-        let outside = stage.outside.state();
-        let config = &outside.topics["retail"].topic.config;
+        let external = harness.external.state();
+        let config = &external.topics["retail"].topic.config;
         assert!(["1000", "-1"].contains(&config["retention.ms"].as_str()), "{config:?}");
         assert_eq!(config["max.message.bytes"], "200000");
     }
-    let (writes, changes) = (stage.api.writes(), stage.outside.state().changes);
-    stage.passes(1800).await;
-    assert_eq!((stage.api.writes(), stage.outside.state().changes), (writes, changes));
+    let (writes, changes) = (harness.api.writes(), harness.external.state().changes);
+    harness.passes(1800).await;
+    assert_eq!((harness.api.writes(), harness.external.state().changes), (writes, changes));
 }
 
 #[test]

@@ -2,53 +2,53 @@
 
 use std::sync::Arc;
 
-use retail_operator::readiness::Readiness;
+use retail_operator::watch::readiness::Readiness;
 use serde_json::json;
 
 use crate::api::{Api, Fault, Store};
-use crate::stage::Stage;
+use crate::harness::Harness;
 
 #[tokio::test(start_paused = true)]
 async fn while_its_watches_are_refused_the_operator_is_not_ready_and_then_it_is_again() {
-    let stage = Stage::start();
-    stage.declare("retail", json!({}));
-    stage.until_ready("retail").await;
-    stage.until_unready(None).await;
+    let harness = Harness::start();
+    harness.declare("retail", json!({}));
+    harness.until_ready("retail").await;
+    harness.until_unready(None).await;
     for (code, why) in [(403, "403: are the roles there?"), (503, "503 Service Unavailable")] {
-        stage.api.fail("watch", "*", 1_000_000, Fault::Code(code));
-        stage.api.change(Store::close_watches);
+        harness.api.fail("watch", "*", 1_000_000, Fault::Code(code));
+        harness.api.change(Store::close_watches);
         let all = format!("the watch of retailpipelines of all namespaces ({why}), and 5 more");
-        stage.until_unready(Some(&all)).await;
-        stage.api.be_kind();
-        stage.until_unready(None).await;
+        harness.until_unready(Some(&all)).await;
+        harness.api.be_kind();
+        harness.until_unready(None).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_watch_that_is_refused_in_one_namespace_is_named() {
-    let stage = Stage::watching(&["office", "shop"]);
-    stage.until_unready(None).await;
-    stage.api.fail_in("office", "watch", "services", 1_000_000, Fault::Code(403));
-    stage.api.change(Store::close_watches);
-    stage.until_unready(Some("the watch of services in office (403: are the roles there?)")).await;
-    stage.api.be_kind();
-    stage.until_unready(None).await;
+    let harness = Harness::watching(&["office", "shop"]);
+    harness.until_unready(None).await;
+    harness.api.fail_in("office", "watch", "services", 1_000_000, Fault::Code(403));
+    harness.api.change(Store::close_watches);
+    harness.until_unready(Some("the watch of services in office (403: are the roles there?)")).await;
+    harness.api.be_kind();
+    harness.until_unready(None).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_watch_that_is_silent_is_well_and_one_that_is_not_answered_is_not() {
-    let stage = Stage::start();
-    stage.until_unready(None).await;
+    let harness = Harness::start();
+    harness.until_unready(None).await;
     // Nothing happens for hours.
     for _ in 0..100 {
-        stage.passes(300).await;
-        assert_eq!(stage.surroundings.readiness.unready(), None);
+        harness.passes(300).await;
+        assert_eq!(harness.context.readiness.unready(), None);
     }
-    stage.api.fail("watch", "configmaps", 1, Fault::Silence);
-    stage.api.change(Store::close_watches);
-    stage.until_unready(Some("the watch of configmaps of all namespaces (no answer for ")).await;
+    harness.api.fail("watch", "configmaps", 1, Fault::Silence);
+    harness.api.change(Store::close_watches);
+    harness.until_unready(Some("the watch of configmaps of all namespaces (no answer for ")).await;
     // The client gives that one up and asks again.
-    stage.until_unready(None).await;
+    harness.until_unready(None).await;
 }
 
 #[tokio::test(start_paused = true)]

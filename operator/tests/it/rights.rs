@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
-use retail_operator::rbac::{RIGHTS, Scope};
+use retail_operator::resources::rbac::{RIGHTS, Scope};
 use retail_operator::run::RunArgs;
 use serde_json::json;
 
 use crate::api::Key;
 use crate::election;
-use crate::stage::{Stage, pipeline_key};
+use crate::harness::{Harness, pipeline_key};
 
 #[tokio::test(start_paused = true)]
 async fn the_operator_asks_for_what_its_roles_allow_and_its_roles_allow_nothing_else() {
@@ -24,23 +24,23 @@ async fn the_operator_of_some_namespaces_asks_for_nothing_cluster_wide() {
 }
 
 async fn asks_for_what_its_roles_allow(namespaces: &'static [&'static str]) {
-    let stage = Stage::watching(namespaces);
-    stage.declare("retail", json!({"deletionPolicy": {"topic": "Delete"}}));
-    stage.until_ready("retail").await;
+    let harness = Harness::watching(namespaces);
+    harness.declare("retail", json!({"deletionPolicy": {"topic": "Delete"}}));
+    harness.until_ready("retail").await;
     // The same event twice is one that is counted.
     for replicas in [9, 1, 9, 1] {
-        stage.edit("retail", |spec| spec["processor"]["replicas"] = json!(replicas));
+        harness.edit("retail", |spec| spec["processor"]["replicas"] = json!(replicas));
         let limited = if replicas == 9 { ("True", "FewerPartitions") } else { ("False", "UpToDate") };
-        stage.until("retail", "ScalingLimited", limited.0, limited.1).await;
+        harness.until("retail", "ScalingLimited", limited.0, limited.1).await;
     }
     let budget = Key::new("poddisruptionbudgets", "retail-processor");
-    stage.api.until("no budget", |store| store.get(&budget).is_none()).await;
-    stage.api.change(|store| store.delete(&pipeline_key("retail")).unwrap());
-    stage.api.until("it is gone", |store| store.get(&pipeline_key("retail")).is_none()).await;
-    election::one_term(&stage.api).await;
+    harness.api.until("no budget", |store| store.get(&budget).is_none()).await;
+    harness.api.change(|store| store.delete(&pipeline_key("retail")).unwrap());
+    harness.api.until("it is gone", |store| store.get(&pipeline_key("retail")).is_none()).await;
+    election::one_term(&harness.api).await;
 
     let mut asked = BTreeSet::new();
-    for request in stage.api.asked() {
+    for request in harness.api.asked() {
         // A Role allows its own namespace to be looked at.
         let place = if request.resource == "namespaces" { &request.name } else { &request.namespace };
         assert!(namespaces.is_empty() || namespaces.contains(&&**place), "{request:?}");
@@ -70,7 +70,7 @@ async fn asks_for_what_its_roles_allow(namespaces: &'static [&'static str]) {
 
 #[test]
 fn the_roles_say_what_the_table_says() {
-    insta::assert_snapshot!(retail_operator::rbac::yaml());
+    insta::assert_snapshot!(retail_operator::resources::rbac::yaml());
     assert!(RIGHTS.iter().all(|right| (right.scope == Scope::Own) == (right.resource == "leases")));
 }
 
@@ -81,7 +81,7 @@ fn chart(file: &str) -> String {
 
 #[test]
 fn the_chart_has_the_roles_of_the_table() {
-    let is_fresh = chart("files/rbac.yaml") == retail_operator::rbac::yaml();
+    let is_fresh = chart("files/rbac.yaml") == retail_operator::resources::rbac::yaml();
     assert!(is_fresh, "charts/retail-pipeline/files/rbac.yaml is stale: run `make crds`");
 }
 

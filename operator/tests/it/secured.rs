@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::jiff::Timestamp;
-use retail_operator::controller::{self, Surroundings};
-use retail_operator::outside::Servers;
+use retail_operator::external::live::LiveSystems;
+use retail_operator::watch::controller::{self, Context};
 use retail_testbed::{Case, Certificates, Kafka, Postgres, SecureKafka, SecurePostgres};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::api::{Api, Key};
-use crate::stage::{pipeline, pipeline_key, surroundings};
+use crate::harness::{context, pipeline, pipeline_key};
 
 /// Far beyond what anything here takes.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -32,8 +32,8 @@ impl Drop for Real {
 impl Real {
     fn start() -> Self {
         let api = Api::default();
-        let surroundings = Surroundings { now: Timestamp::now, ..surroundings(&api, Servers::default()) };
-        let operator = tokio::spawn(controller::run(surroundings, std::future::pending()));
+        let context = Context { now: Timestamp::now, ..context(&api, LiveSystems::default()) };
+        let operator = tokio::spawn(controller::run(context, std::future::pending()));
         let real = Self { api, operator };
         let file = |name: &str| Certificates::shared().text(name);
         // <cluster>-ca and <cluster>-app of CloudNativePG; the Services' names are those of this machine.
@@ -116,19 +116,19 @@ impl Real {
         self.api.change(|store| store.create(&pipeline_key(name), pipeline(name, spec)).unwrap());
     }
 
-    fn condition(&self, name: &str, aspect: &str) -> Value {
+    fn condition(&self, name: &str, condition_type: &str) -> Value {
         let store = self.api.store();
         let conditions = store.get(&pipeline_key(name)).map(|object| object["status"]["conditions"].clone());
         let conditions = conditions.as_ref().and_then(Value::as_array).cloned().unwrap_or_default();
-        conditions.into_iter().find(|condition| condition["type"] == aspect).unwrap_or_default()
+        conditions.into_iter().find(|condition| condition["type"] == condition_type).unwrap_or_default()
     }
 
-    async fn until(&self, name: &str, aspect: &str, status: &str, reason: &str) {
+    async fn until(&self, name: &str, condition_type: &str, status: &str, reason: &str) {
         let is_so = || {
-            let condition = self.condition(name, aspect);
+            let condition = self.condition(name, condition_type);
             condition["status"] == status && condition["reason"] == reason
         };
-        let what = format!("{name}: {aspect} is {status}, {reason}");
+        let what = format!("{name}: {condition_type} is {status}, {reason}");
         retail_testbed::within(LIMIT, &what, async || is_so().then_some(())).await;
     }
 
@@ -251,8 +251,8 @@ async fn each_wrong_credential_gives_its_condition() {
     for (name, database, _, _) in &postgres {
         real.declare(name, Some(well.clone()), Some(database.clone()));
     }
-    for (name, _, aspect, reason) in kafka.iter().chain(&postgres) {
-        real.until(name, aspect, "False", reason).await;
+    for (name, _, condition_type, reason) in kafka.iter().chain(&postgres) {
+        real.until(name, condition_type, "False", reason).await;
         real.until(name, "Stalled", "True", reason).await;
         let other = if name.starts_with("kafka") { "SchemaReady" } else { "TopicReady" };
         real.until(name, other, "True", "UpToDate").await;

@@ -1,4 +1,4 @@
-//! A pipeline in a namespace of its own.
+//! A pipeline in its own namespace.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,29 +14,29 @@ use tokio::process::Command;
 
 use crate::cluster::{Cluster, eventually};
 
-/// The pods of one kind, by uid: two that are equal are the same pods.
+/// The pods of one component, by uid. Equal values mean that no pod was replaced.
 pub type Pods = BTreeMap<String, String>;
 
-/// A pipeline in a namespace of its own, which admits restricted pods alone.
+/// A pipeline in its own namespace, which admits only pods of the restricted Pod Security Standard.
 pub struct Case {
-    /// Where it is.
+    /// The cluster.
     pub cluster: Cluster,
-    /// Its namespace.
+    /// The namespace.
     pub namespace: String,
-    /// Its name.
+    /// The name of the pipeline.
     pub name: String,
-    /// Its topic, and its schema: like no other's, and no earlier run's.
+    /// Name of topic and schema, unique among all tests and runs.
     pub data: String,
-    /// Who it is in Postgres.
+    /// User and password for Postgres.
     pub login: (String, String),
-    /// What `retail verify` needs to know beside that: variables.
+    /// Additional environment variables for `retail verify`.
     pub environment: Vec<(&'static str, String)>,
 }
 
 impl Case {
-    /// A namespace with a Secret, in which nothing is declared yet.
+    /// Creates a namespace with a Secret and without a pipeline.
     pub async fn new(cluster: &Cluster, name: &str) -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later than 1970").as_millis();
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is after 1970").as_millis();
         let case = Self {
             cluster: cluster.clone(),
             namespace: format!("e2e-{name}-{since}"),
@@ -57,14 +57,14 @@ impl Case {
         case
     }
 
-    /// A Secret in its namespace.
+    /// Creates a Secret in the namespace.
     pub async fn secret(&self, name: &str, data: Value) {
         let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data});
         create::<Secret>(&Api::namespaced(self.cluster.client.clone(), &self.namespace), secret).await;
     }
 
-    /// Declares the pipeline: four partitions, 300 purchases a second with some of each kind of wrong ones, and what `more` says
-    /// of the spec.
+    /// Creates the pipeline: four partitions, and 300 purchases per second with all kinds of faults. `more` is merged into the
+    /// spec.
     pub async fn declare(&self, more: Value) {
         let mut spec = json!({
             "kafka": {"bootstrapServers": "kafka.default:9092"},
@@ -85,7 +85,7 @@ impl Case {
         create(&self.pipelines(), resource).await;
     }
 
-    /// One that is declared and Ready.
+    /// Creates a namespace and a pipeline, and waits until it is Ready.
     pub async fn ready(cluster: &Cluster, name: &str, more: Value) -> Self {
         let case = Self::new(cluster, name).await;
         case.declare(more).await;
@@ -93,7 +93,7 @@ impl Case {
         case
     }
 
-    /// The pipelines of the namespace.
+    /// Returns the API for pipelines of the namespace.
     pub fn pipelines(&self) -> Api<RetailPipeline> {
         Api::namespaced(self.cluster.client.clone(), &self.namespace)
     }
@@ -104,15 +104,15 @@ impl Case {
         self.pipelines().patch(&self.name, &PatchParams::default(), &patch).await.expect("the pipeline can be changed");
     }
 
-    /// What the pipeline says of itself.
+    /// Returns the status of the pipeline.
     pub async fn status(&self) -> Option<RetailPipelineStatus> {
         self.pipelines().get_opt(&self.name).await.ok().flatten()?.status
     }
 
-    /// Waits until `condition` is `status`, or one of several with `|` between, for a reason that begins with `reason`, and that is
-    /// said about the spec as it is.
+    /// Waits until a condition has one of the statuses in `status`, separated by `|`, and a reason that begins with `reason`, for
+    /// the current generation of the spec.
     pub async fn says(&self, condition: &str, status: &str, reason: &str) {
-        let what = format!("{}/{} says {condition}={status} {reason}", self.namespace, self.name);
+        let what = format!("{}/{} has the condition {condition}={status} {reason}", self.namespace, self.name);
         eventually(&self.cluster.client, &what, async || {
             let pipeline = self.pipelines().get_opt(&self.name).await.ok().flatten()?;
             let said = pipeline.status?;
@@ -124,12 +124,12 @@ impl Case {
         .await;
     }
 
-    /// Waits until it is as declared.
+    /// Waits until the pipeline is Ready.
     pub async fn is_ready(&self) {
         self.says("Ready", "True", "").await;
     }
 
-    /// The pods of a component that are not on their way out.
+    /// Returns the pods of a component, without terminating ones.
     pub async fn pods(&self, component: &str) -> Pods {
         let ours = format!("app.kubernetes.io/instance={},app.kubernetes.io/component={component}", self.name);
         let pods = Api::<Pod>::namespaced(self.cluster.client.clone(), &self.namespace);
@@ -138,9 +138,9 @@ impl Case {
         stay.map(|pod| (pod.metadata.uid.unwrap_or_default(), pod.metadata.name.unwrap_or_default())).collect()
     }
 
-    /// Waits until there are `count` pods of a component, none of them one of `before`, and the pipeline is Ready.
+    /// Waits until a component has `count` pods, all of them new since `before`, and the pipeline is Ready.
     pub async fn replaced(&self, component: &str, before: &Pods, count: usize) -> Pods {
-        let what = format!("the pods of {}/{component} are {count} others", self.namespace);
+        let what = format!("{}/{component} has {count} new pods", self.namespace);
         let pods = eventually(&self.cluster.client, &what, async || {
             let pods = self.pods(component).await;
             (pods.len() == count && pods.keys().all(|uid| !before.contains_key(uid))).then_some(pods)
@@ -150,39 +150,41 @@ impl Case {
         pods
     }
 
-    /// The number of records that have a fate, by the store's own ledger.
+    /// Returns the number of consumed offsets, from the tables of the pipeline.
     pub async fn judged(&self) -> Option<i64> {
         let database = self.cluster.superuser().await;
         let sql = format!("SELECT sum(next_offset - start_offset)::bigint FROM \"{}\".partition_progress", self.data);
         database.query_one(&sql, &[]).await.ok()?.get(0)
     }
 
-    /// Waits until a thousand more records have a fate than now.
+    /// Waits until the pipeline has consumed 1,000 more records.
     pub async fn goes_on(&self) {
         let before = self.judged().await.unwrap_or(0);
-        eventually(&self.cluster.client, &format!("{} goes on from {before} records", self.namespace), async || {
-            (self.judged().await? > before + 1000).then_some(())
-        })
+        eventually(
+            &self.cluster.client,
+            &format!("{} consumes more than {before} records", self.namespace),
+            async || (self.judged().await? > before + 1000).then_some(()),
+        )
         .await;
     }
 
-    /// Waits until the pipeline has gone on from where it is, and has `retail verify` compute everything again from the topic.
+    /// Waits until the pipeline has consumed more records, then runs `retail verify`.
     ///
     /// # Panics
     ///
-    /// If a row, a counter or a dead letter is not what it should be.
+    /// If a row, a counter or a dead letter differs from the replay.
     pub async fn is_exact(&self) {
         self.goes_on().await;
         self.verify().await;
     }
 
-    /// Has `retail verify` compute everything again from the topic.
+    /// Runs `retail verify`, which replays the topic and compares the result.
     ///
     /// # Panics
     ///
-    /// If a row, a counter or a dead letter is not what it should be.
+    /// If a row, a counter or a dead letter differs from the replay.
     pub async fn verify(&self) {
-        let mut pipeline = self.pipelines().get(&self.name).await.expect("the pipeline is there");
+        let mut pipeline = self.pipelines().get(&self.name).await.expect("the pipeline exists");
         (pipeline.status, pipeline.metadata.managed_fields) = (None, None);
         let metadata = json!({"name": self.name, "namespace": self.namespace});
         let mut file = serde_json::to_value(&pipeline).expect("a pipeline is JSON");
@@ -190,7 +192,7 @@ impl Case {
         let path = std::env::temp_dir().join(format!("{}.yaml", self.data));
         std::fs::write(&path, file.to_string()).expect("a file can be written");
         let (user, password) = &self.login;
-        // While a kubelet starts again, no pod of its node counts as ready, and its Services have no address.
+        // While a kubelet restarts, the pods of its node are not ready and their Services have no address.
         let output = eventually(&self.cluster.client, "retail verify reaches Kafka and Postgres", async || {
             let verify = Command::new(retail())
                 .args(["verify", "-f"])
@@ -203,38 +205,38 @@ impl Case {
             (!String::from_utf8_lossy(&output.stderr).contains("cannot reach")).then_some(output)
         })
         .await;
-        std::fs::remove_file(&path).expect("it was just written");
+        std::fs::remove_file(&path).expect("the file exists");
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "{} is not exact: {out}{err}", self.namespace);
+        assert!(output.status.success(), "the rows of {} differ from the topic: {out}{err}", self.namespace);
     }
 
-    /// Deletes the pipeline and waits until it is gone.
+    /// Deletes the pipeline, and waits until it no longer exists.
     pub async fn delete(&self) {
-        self.pipelines().delete(&self.name, &DeleteParams::default()).await.expect("it can be deleted");
-        eventually(&self.cluster.client, &format!("{} is gone", self.namespace), async || {
+        self.pipelines().delete(&self.name, &DeleteParams::default()).await.expect("the object can be deleted");
+        eventually(&self.cluster.client, &format!("{} is deleted", self.namespace), async || {
             self.pipelines().get_opt(&self.name).await.ok()?.is_none().then_some(())
         })
         .await;
     }
 
-    /// Has the namespace deleted, and does not wait for it. The cluster's Kafka and Postgres keep the data until they go.
+    /// Deletes the namespace without waiting. Kafka and Postgres of the cluster keep the data.
     pub async fn end(&self) {
         let namespaces = Api::<Namespace>::all(self.cluster.client.clone());
-        namespaces.delete(&self.namespace, &DeleteParams::default()).await.expect("it can be deleted");
+        namespaces.delete(&self.namespace, &DeleteParams::default()).await.expect("the object can be deleted");
     }
 
-    /// Has the namespace deleted, and waits until it is gone.
+    /// Deletes the namespace, and waits until it no longer exists.
     pub async fn is_gone(&self) {
         self.end().await;
         let namespaces = Api::<Namespace>::all(self.cluster.client.clone());
-        eventually(&self.cluster.client, &format!("{} is gone", self.namespace), async || {
+        eventually(&self.cluster.client, &format!("{} is deleted", self.namespace), async || {
             namespaces.get_opt(&self.namespace).await.ok()?.is_none().then_some(())
         })
         .await;
     }
 }
 
-/// The program, from where `make e2e` built it.
+/// Returns the path of the program built by `make e2e`.
 fn retail() -> PathBuf {
     std::env::var_os("RETAIL").expect("RETAIL names the program: run this with `make e2e`").into()
 }
@@ -243,11 +245,11 @@ async fn create<K>(api: &Api<K>, object: Value)
 where
     K: kube::Resource + Clone + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned,
 {
-    let object = serde_json::from_value(object).expect("it is one of these");
-    api.create(&PostParams::default(), &object).await.expect("it can be made");
+    let object = serde_json::from_value(object).expect("the JSON is a valid object");
+    api.create(&PostParams::default(), &object).await.expect("the object can be created");
 }
 
-/// Objects are merged, and anything else is replaced.
+/// Merges objects recursively, and replaces other values.
 fn merge(into: &mut Value, from: Value) {
     match (into, from) {
         (Value::Object(into), Value::Object(from)) => {

@@ -1,11 +1,11 @@
-//! What there is to see when something did not happen.
+//! Prints the state of the cluster after a timeout.
 
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{ListParams, LogParams};
 use kube::{Api, Client};
 use retail_api::resource::RetailPipeline;
 
-/// Says on standard error what pipelines, pods, their logs and the last events are like.
+/// Prints pipelines, events, pods and their logs to standard error.
 pub(crate) async fn dump(client: &Client) {
     for pipeline in all::<RetailPipeline>(client).await {
         let of =
@@ -45,7 +45,7 @@ where
     Api::<K>::all(client.clone()).list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default()
 }
 
-#[expect(clippy::print_stderr, reason = "this is what a test that fails has to say")]
+#[expect(clippy::print_stderr, reason = "the output of a failed test")]
 fn say(text: &str) {
     eprintln!("{text}");
 }

@@ -1,7 +1,7 @@
-//! A real Kubernetes for tests: pipelines in namespaces of their own, what is done to them, and what is waited for.
+//! Test support for a real Kubernetes: pipelines in their own namespaces, edits, faults, and waits for conditions.
 //!
-//! The cluster is that of `make cluster-up`, with Kafka, Postgres and the operator on it. Nothing here looks at a clock but to give
-//! up, and whoever gives up says what there was to see.
+//! The cluster is the one of `make cluster-up`, with Kafka, Postgres and the operator. Tests wait for conditions; a timeout prints
+//! the state of the cluster.
 
 mod case;
 mod cluster;

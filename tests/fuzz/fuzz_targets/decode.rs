@@ -1,6 +1,6 @@
-//! Whatever records come one after the other, engine and oracle say the same of each.
+//! Compares engine and oracle on any sequence of records.
 //!
-//! `cargo +nightly fuzz run decode`, from the directory above this one. What it keeps in corpus/decode is replayed by `make test`.
+//! Run `cargo +nightly fuzz run decode` in the directory above. `make test` replays the inputs in corpus/decode.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -8,7 +8,8 @@ use libfuzzer_sys::fuzz_target;
 #[path = "../../../crates/engine/tests/it/judge.rs"]
 mod judge;
 
-// Records are parted by a byte that no text has. So the fuzzer can teach the decoder a layout, and then bend it.
+// The separator 0xff never occurs in UTF-8. With several records, the decoder learns a layout from one and meets changes of it in
+// the next.
 fuzz_target!(|data: &[u8]| {
     let mut judge = judge::Judge::default();
     for value in data.split(|byte| *byte == 0xff) {

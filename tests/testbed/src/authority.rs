@@ -1,25 +1,25 @@
-//! Certificates for servers and clients that prove who they are to each other.
+//! Certificate authorities, and certificates for servers and clients.
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose,
 };
 
-/// An authority that signs certificates.
+/// A certificate authority.
 #[derive(Debug)]
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
-/// A certificate and its key, in PEM.
+/// A certificate with its key, in PEM.
 #[derive(Debug)]
 pub struct Issued {
     /// The certificate.
     pub certificate: String,
-    /// Its key, as PKCS #8.
+    /// The private key, as PKCS #8.
     pub key: String,
 }
 
 impl Authority {
-    /// One that nobody trusts yet.
+    /// Creates a self-signed authority.
     pub fn new(name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -28,12 +28,12 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    /// Its own certificate, in PEM.
+    /// Returns the certificate of the authority, in PEM.
     pub fn certificate(&self) -> String {
         self.0.pem()
     }
 
-    /// A certificate for a server of these hosts, or for a client.
+    /// Issues a certificate for a server with these hosts, or for a client without hosts.
     pub fn issue(&self, common_name: &str, hosts: &[&str]) -> Issued {
         let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
         let mut params = CertificateParams::new(hosts).unwrap();

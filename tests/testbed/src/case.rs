@@ -1,4 +1,4 @@
-//! A pipeline of a test's own: topic, schema, and a pipeline.yaml.
+//! A pipeline for one test: topic, schema, and a pipeline.yaml.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,19 +14,19 @@ use crate::process::unique;
 use crate::records::Topic;
 use crate::servers::{Kafka, Postgres, directory};
 
-/// A pipeline of a test's own.
+/// A pipeline for one test.
 #[derive(Debug)]
 pub struct Case {
-    /// What the programs make of its pipeline.yaml.
+    /// The parsed settings.
     pub settings: Settings,
-    /// Its pipeline.yaml.
+    /// Path of the pipeline.yaml.
     pub file: PathBuf,
-    /// Its topic.
+    /// The topic.
     pub topic: Topic,
     database_url: String,
 }
 
-/// What a case's pipeline.yaml says.
+/// Builds the pipeline.yaml of a case.
 #[derive(Clone, Debug)]
 pub struct CaseBuilder {
     partitions: i32,
@@ -37,12 +37,12 @@ pub struct CaseBuilder {
 }
 
 impl Case {
-    /// A case on the shared servers: two partitions, windows of five minutes, one hour of lateness, a trigger of 100 ms.
+    /// Builds a case on the shared servers: two partitions, windows of five minutes, a delay of one hour, a trigger of 100 ms.
     pub fn shared() -> CaseBuilder {
         Self::on(&Kafka::shared().address(), &Postgres::shared().url())
     }
 
-    /// A case on these servers.
+    /// Builds a case on other servers, with the same defaults.
     pub fn on(kafka: &str, database_url: &str) -> CaseBuilder {
         CaseBuilder {
             partitions: 2,
@@ -53,7 +53,7 @@ impl Case {
         }
     }
 
-    /// A command that runs a program on this pipeline.
+    /// Returns a command that runs a program with this pipeline.
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new(program.as_ref());
         command
@@ -63,7 +63,7 @@ impl Case {
         command
     }
 
-    /// The same case behind another address of the same server, a proxy's for example.
+    /// Returns the case with another URL of the same database, such as the URL of a proxy.
     #[must_use]
     pub fn with_database(&self, database_url: &str) -> Self {
         let mut settings = self.settings.clone();
@@ -71,11 +71,11 @@ impl Case {
         Self { settings, file: self.file.clone(), topic: self.topic.clone(), database_url: database_url.to_owned() }
     }
 
-    /// The same topic into another schema.
+    /// Returns a case with the same topic and another schema.
     ///
     /// # Panics
     ///
-    /// If the case's own pipeline.yaml has a schema already.
+    /// If the pipeline.yaml already names a schema.
     #[must_use]
     pub fn with_schema(&self, schema: &str) -> Self {
         let yaml = std::fs::read_to_string(&self.file).unwrap();
@@ -89,22 +89,22 @@ impl Case {
         Self { settings, file, topic: self.topic.clone(), database_url: self.database_url.clone() }
     }
 
-    /// Makes the topic.
+    /// Creates the topic.
     pub async fn apply_topic(&self) {
         topic::ensure(&self.settings.kafka, &self.settings.pipeline.topic).await.unwrap();
     }
 
-    /// Makes the schema.
+    /// Creates the schema.
     pub async fn apply_schema(&self) {
         provision::apply(&self.settings.database, &self.settings.pipeline).await.unwrap();
     }
 
-    /// A session in which the case's tables have their plain names.
+    /// Opens a session with the schema of the case as search path.
     pub async fn client(&self) -> Client {
         self.client_at(&self.database_url).await
     }
 
-    /// Such a session at another URL, as another user for example.
+    /// Opens such a session with another URL, such as the URL of another user.
     pub async fn client_at(&self, url: &str) -> Client {
         let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
         tokio::spawn(connection);
@@ -113,12 +113,12 @@ impl Case {
         client
     }
 
-    /// The rows of a query.
+    /// Returns the rows of a query.
     pub async fn query(&self, sql: &str) -> Vec<Row> {
         self.client().await.query(sql, &[]).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"))
     }
 
-    /// The one value of a query, as text; an error, of a server that is away or a table that is not there, is nothing.
+    /// Returns the single value of a query as text, or `None` on an error, such as an unreachable server or a missing table.
     pub async fn try_text(&self, sql: &str) -> Option<String> {
         let (client, connection) = tokio_postgres::connect(&self.database_url, NoTls).await.ok()?;
         tokio::spawn(connection);
@@ -126,14 +126,14 @@ impl Case {
         client.query_one(&format!("SELECT ({sql})::text"), &[]).await.ok()?.get(0)
     }
 
-    /// The one value of a query, as text.
+    /// Returns the single value of a query as text.
     pub async fn text(&self, sql: &str) -> String {
         let rows = self.query(&format!("SELECT coalesce(({sql})::text, 'NULL')")).await;
         rows[0].get(0)
     }
 
-    /// The rows of `retail` in short: start and end in seconds after the beginning of 2025, category, quantity, amount,
-    /// running total, and `final` or `open`.
+    /// Returns the rows of `retail`, one string each: start and end in seconds since the beginning of 2025, category, quantity,
+    /// amount, running total, and `final` or `open`.
     pub async fn retail(&self) -> Vec<String> {
         let rows = "
             SELECT concat_ws(' ', extract(epoch FROM window_start)::bigint - 1735689600,
@@ -143,7 +143,7 @@ impl Case {
         self.query(rows).await.iter().map(|row| row.get(0)).collect()
     }
 
-    /// The ledger in short: per partition consumed = applied + late + invalid + future + gaps.
+    /// Returns the ledger, one string per partition: consumed = applied + late + invalid + future + gaps.
     pub async fn ledger(&self) -> Vec<String> {
         let rows = "
             SELECT format('%s = %s applied + %s late + %s invalid + %s future + %s gaps%s', consumed, applied, late, invalid,
@@ -152,14 +152,16 @@ impl Case {
         self.query(rows).await.iter().map(|row| row.get(0)).collect()
     }
 
-    /// Computes everything again and compares.
+    /// Replays the topic and compares the result with the database.
     pub async fn verify(&self) -> Report {
         verify(&self.settings, |_, _| {}).await.unwrap()
     }
 
+    /// Asserts that the database contains the result of the replay.
+    ///
     /// # Panics
     ///
-    /// If rows, ledger or dead letters are not what the oracle says of the topic, or a dead letter is missing.
+    /// If rows, ledger or dead letters differ from the oracle, or a dead letter is missing.
     pub async fn assert_exact(&self) -> Report {
         let report = self.verify().await;
         assert!(report.equal, "{report:?}");
@@ -169,28 +171,28 @@ impl Case {
 }
 
 impl CaseBuilder {
-    /// How many partitions the topic has.
+    /// Sets the number of partitions.
     #[must_use]
     pub fn partitions(mut self, partitions: i32) -> Self {
         self.partitions = partitions;
         self
     }
 
-    /// Settings of the topic, like `cleanup.policy: compact`; without them nothing is ever deleted.
+    /// Sets the configuration of the topic, like `cleanup.policy: compact`. The default is unlimited retention.
     #[must_use]
     pub fn topic_config(mut self, config: &str) -> Self {
         self.topic_config = config.to_owned();
         self
     }
 
-    /// A line under `spec`, like `trigger: 1s`.
+    /// Adds a line under `spec`, like `trigger: 1s`.
     #[must_use]
     pub fn spec(mut self, line: &str) -> Self {
         self.spec.push(line.to_owned());
         self
     }
 
-    /// The case, and nothing else: neither topic nor schema.
+    /// Writes the pipeline.yaml, without creating topic or schema.
     pub fn build(self) -> Case {
         let Self { partitions, topic_config, mut spec, kafka, database_url } = self;
         let name = unique("case");
@@ -216,7 +218,7 @@ impl CaseBuilder {
         Case { settings, file, topic, database_url }
     }
 
-    /// The case with topic and schema.
+    /// Writes the pipeline.yaml, and creates topic and schema.
     pub async fn start(self) -> Case {
         let case = self.build();
         case.apply_topic().await;

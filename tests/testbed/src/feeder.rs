@@ -1,4 +1,4 @@
-//! A processor of a few lines: engine and store without a consumer.
+//! A minimal processor for tests: engine and store, without a consumer.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -9,9 +9,9 @@ use retail_store::{Closed, Commit, DatabaseError, Idle, Store};
 use crate::case::Case;
 use crate::records::{Sent, at};
 
-/// A processor of a few lines: it owns partitions of a case, and commits what a test feeds it.
+/// Owns partitions of a case, passes records from the test to the engine, and commits the batches.
 pub struct Feeder {
-    /// The session with the database.
+    /// The store with its database session.
     pub store: Store,
     /// The engine.
     pub engine: Engine,
@@ -20,7 +20,7 @@ pub struct Feeder {
 }
 
 impl Feeder {
-    /// A feeder that owns no partition yet. `name` is its owner name in the database.
+    /// Creates a feeder without partitions. `name` is its name as an owner in the database.
     pub async fn new(case: &Case, name: &'static str) -> Self {
         let pipeline = &case.settings.pipeline;
         let store = Store::open(&case.settings.database, pipeline, name).await.unwrap();
@@ -28,13 +28,13 @@ impl Feeder {
         Self { store, engine: Engine::new(pipeline.rules, true), epochs: BTreeMap::new(), name }
     }
 
-    /// Appends to the delta log what changes so many groups of a window.
+    /// Sets the number of changed groups in a window from which deltas go to the delta log.
     pub fn appending_from(mut self, groups: usize) -> Self {
         self.store = self.store.with_delta_log_from(groups);
         self
     }
 
-    /// Claims partitions, and starts where the database says.
+    /// Claims partitions, and continues at their offsets in the database.
     pub async fn claim(&mut self, partitions: &[i32]) {
         for claimed in self.store.claim(partitions, self.name).await.unwrap() {
             self.epochs.insert(claimed.partition, claimed.epoch);
@@ -42,7 +42,7 @@ impl Feeder {
         }
     }
 
-    /// Feeds records as if they came next in their partitions.
+    /// Processes records at the next offsets of their partitions.
     pub fn feed(&mut self, records: &[Sent]) {
         for record in records {
             let offset = self.engine.position(record.partition).unwrap();
@@ -52,7 +52,7 @@ impl Feeder {
         }
     }
 
-    /// Feeds purchases of one price, at seconds after the beginning of 2025.
+    /// Processes purchases of one price, at seconds since the beginning of 2025.
     pub fn purchases(&mut self, partition: i32, price: &str, seconds: &[i64]) {
         let sent = |seconds: &i64| Sent {
             partition,
@@ -62,7 +62,7 @@ impl Feeder {
         self.feed(&seconds.iter().map(sent).collect::<Vec<_>>());
     }
 
-    /// Feeds a purchase of each of these groups.
+    /// Processes one purchase for each group.
     pub fn groups(&mut self, partition: i32, groups: std::ops::Range<usize>, price: &str, seconds: i64) {
         let sent = |group: usize| Sent {
             partition,
@@ -72,25 +72,25 @@ impl Feeder {
         self.feed(&groups.map(sent).collect::<Vec<_>>());
     }
 
-    /// What would be committed, with these partitions idle.
+    /// Takes the batch since the last commit, with some partitions marked idle.
     pub fn take_commit(&mut self, idle: &[i32]) -> Commit {
         let now = Instant::now();
         self.take_commit_proven(idle, Idle { since: now.checked_sub(Duration::from_secs(60)).unwrap(), until: now })
     }
 
-    /// The same with a proof of its own.
+    /// Takes the batch since the last commit, with a given proof of idleness.
     pub fn take_commit_proven(&mut self, idle: &[i32], proof: Idle) -> Commit {
         let idle = idle.iter().map(|partition| (*partition, proof)).collect();
         Commit { batch: self.engine.take_batch(), epochs: self.epochs.clone(), idle }
     }
 
-    /// Commits everything since the last commit, with these partitions idle. Returns their floors.
+    /// Commits the batch since the last commit, with some partitions marked idle. Returns the lateness floors.
     pub async fn commit(&mut self, idle: &[i32]) -> Result<Vec<(i32, Timestamp)>, DatabaseError> {
         let commit = self.take_commit(idle);
         self.store.commit(&commit).await
     }
 
-    /// Closes the windows that can be closed.
+    /// Closes the windows behind the watermark.
     pub async fn close(&self) -> Closed {
         self.store.close_windows(true).await.unwrap().unwrap()
     }

@@ -1,6 +1,6 @@
-/* Preloaded into a program, makes its wall clock jump: every few readings it is years off, in either direction.
+/* A library to preload. It makes the wall clock of a program jump: every few readings differ by years, in either direction.
  *
- * A thread that waits until a moment of that clock waits for as long as it meant to: the kernel's clock does not jump. */
+ * Timed waits keep their duration, because the clock of the kernel does not jump. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <pthread.h>
@@ -46,7 +46,7 @@ time_t time(time_t *now) {
   return precise.tv_sec;
 }
 
-/* The moment of the kernel's clock that was meant: nobody here waits for a year. */
+/* Converts a deadline to the clock of the kernel: the candidate closest to now, because no wait lasts a year. */
 static struct timespec meant(const struct timespec *until) {
   struct timespec now, nearest = *until;
   REAL(clock_gettime)(CLOCK_REALTIME, &now);

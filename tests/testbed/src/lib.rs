@@ -1,8 +1,8 @@
-//! Real Kafka and real Postgres for tests, and what is done to them.
+//! Test support: real Kafka and Postgres servers, programs, certificates and fault injection.
 //!
-//! `dev/kafka` and `dev/postgres` start the servers; the shared ones live under `.dev/test`, are started by whoever needs
-//! them first, and stay until `make down`. A test has a topic and a schema of its own ([`Case`]), so that tests do not
-//! meet; one that breaks servers has servers of its own too.
+//! `dev/kafka` and `dev/postgres` start the servers. Shared servers are under `.dev/test`: the first test that uses one starts
+//! it, and `make down` stops it. Each test has its own topic and schema ([`Case`]), so that tests do not affect each other. A
+//! test that stops or damages servers uses private ones.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "this is test code")]
 
 mod authority;

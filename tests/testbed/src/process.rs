@@ -1,4 +1,4 @@
-//! Programs under test, and what happens to them.
+//! Programs under test, and signals to them.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::case::Case;
 use crate::servers::directory;
 use crate::wait::within;
 
-/// A name that no other test has, in this run or another.
+/// Returns a name that is unique among all tests and runs.
 pub(crate) fn unique(prefix: &str) -> String {
     static COUNTER: AtomicU32 = AtomicU32::new(0);
     let counter = COUNTER.fetch_add(1, Ordering::Relaxed);
@@ -23,7 +23,7 @@ pub(crate) fn signal(pid: u32, signal: &str) {
     assert!(status.success(), "kill -{signal} {pid} failed");
 }
 
-/// A running program. Killed with the value.
+/// A running program. Dropping the value kills it.
 #[derive(Debug)]
 pub struct Program {
     child: Child,
@@ -31,7 +31,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts `program` on the pipeline of `case`, with more arguments. Its output goes to a file under `.dev/test`.
+    /// Starts a program with the pipeline of a case. Its output goes to a file under `.dev/test`.
     pub fn start(program: impl AsRef<Path>, case: &Case, arguments: &[&str]) -> Self {
         let mut command = case.command(program);
         command.args(arguments);
@@ -47,51 +47,53 @@ impl Program {
         Self { child, log }
     }
 
-    /// Its process.
+    /// Returns the process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Sends a signal by its name, like TERM or STOP.
+    /// Sends a signal, by a name like TERM or STOP.
     pub fn signal(&self, name: &str) {
         signal(self.pid(), name);
     }
 
-    /// kill -9.
+    /// Kills the program with SIGKILL.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Its exit code, if it has ended.
+    /// Returns the exit code, or `None` while the program runs.
     pub fn try_wait(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
     }
 
-    /// Waits until it ends by itself, and answers its exit code.
+    /// Waits for the end of the program, and returns its exit code.
     ///
     /// # Panics
     ///
     /// After `limit`, or if a signal ended it.
     pub async fn exit_code(&mut self, limit: Duration) -> i32 {
         let status = within(limit, &format!("{} ends", self.log.display()), async || self.try_wait()).await;
-        status.code().unwrap_or_else(|| panic!("ended by a signal: {status}; it said:\n{}", self.output()))
+        status
+            .code()
+            .unwrap_or_else(|| panic!("the program ended by a signal: {status}; its output:\n{}", self.output()))
     }
 
-    /// What it has printed so far.
+    /// Returns the output so far.
     pub fn output(&self) -> String {
         let mut text = String::new();
         std::fs::File::open(&self.log).unwrap().read_to_string(&mut text).unwrap();
         text
     }
 
-    /// Waits until it has printed `text`.
+    /// Waits until the output contains `text`.
     pub async fn says(&self, text: &str) {
         let what = format!("{} says {text:?}", self.log.display());
         within(Duration::from_secs(60), &what, async || self.output().contains(text).then_some(())).await;
     }
 
-    /// The most resident memory that it has had, in MiB.
+    /// Returns the peak resident memory, in MiB.
     pub fn peak_memory_mib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
@@ -111,7 +113,7 @@ impl Drop for Program {
     }
 }
 
-/// A library that makes the wall clock of the program it is preloaded into jump by years.
+/// Compiles a library that, when preloaded, makes the wall clock of a program jump by years. Returns its path.
 pub fn jumping_clock() -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/jumping_clock.c");
     let library = directory().join(unique("jumping-clock")).with_extension("so");

@@ -1,7 +1,7 @@
-//! A wire between a program and Postgres that can be cut in the middle of a commit.
+//! A proxy between a program and Postgres that can interrupt a connection in the middle of a commit.
 //!
-//! It reads along: which prepared statement is the commit, where a message begins and ends, when the server has answered.
-//! Everything else passes unseen.
+//! It parses the messages of the protocol far enough to recognize the prepared statement of the commit and the end of its
+//! response. All other messages pass unchanged.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -12,36 +12,36 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 
-/// Where in the course of a commit everything stops.
+/// The point of a commit at which the proxy stops.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Moment {
-    /// The program has sent it; nothing of it has left for the server.
+    /// The program has sent the commit; the server has received nothing of it.
     BeforeTheCommit,
-    /// Half of it has reached the server.
+    /// The server has received half of the message.
     HalfOfTheCommit,
-    /// The server has done it and answered; the program has heard nothing.
+    /// The server has committed and responded; the program has not received the response.
     AfterTheCommit,
 }
 
-/// What is to be done with the next commit, or is being done with the one before.
+/// The instruction for the next commit, or the state of the held one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Order {
     Pass,
     StopAt(Moment),
-    /// One is held; the others pass.
+    /// One commit is held; others pass.
     Held,
-    /// What is held goes on.
+    /// The held commit continues.
     Release,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Orders {
     order: Order,
-    /// Raised by each cut; connections of an earlier generation end.
+    /// Incremented by each cut. Connections of earlier generations end.
     generation: u64,
 }
 
-/// The wire. Its connections end with the value.
+/// The proxy. Dropping the value ends its connections.
 #[derive(Debug)]
 pub struct Proxy {
     address: String,
@@ -50,7 +50,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A wire to the server at this host:port.
+    /// Starts a proxy for the server at this host:port.
     pub fn to(server: &str) -> Self {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -58,7 +58,7 @@ impl Proxy {
         let orders = Arc::new(watch::Sender::new(Orders { order: Order::Pass, generation: 0 }));
         let (end, ended) = oneshot::channel();
         let serve = serve(listener, server.to_owned(), Arc::clone(&orders));
-        // On a thread of its own, for tests block theirs.
+        // A separate thread, because tests block theirs.
         std::thread::spawn(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
@@ -71,14 +71,14 @@ impl Proxy {
         Self { address, orders, _end: end }
     }
 
-    /// The same database by way of this wire.
+    /// Returns the URL of a database with the address of the proxy.
     pub fn url(&self, url: &str) -> String {
         let (credentials, rest) = url.split_once('@').unwrap();
         let (_, database) = rest.split_once('/').unwrap();
         format!("{credentials}@{}/{database}", self.address)
     }
 
-    /// Stops the next commit at this moment.
+    /// Holds the next commit at this point.
     pub fn stop_at(&self, moment: Moment) {
         self.orders.send_modify(|orders| orders.order = Order::StopAt(moment));
     }
@@ -90,12 +90,12 @@ impl Proxy {
         tokio::time::timeout(std::time::Duration::from_secs(60), held).await.expect("a commit comes").unwrap();
     }
 
-    /// Lets go on what is held.
+    /// Continues the held commit.
     pub fn release(&self) {
         self.orders.send_modify(|orders| orders.order = Order::Release);
     }
 
-    /// Ends every connection; new ones pass.
+    /// Ends all connections. New connections work.
     pub fn cut(&self) {
         self.orders.send_modify(|orders| *orders = Orders { order: Order::Pass, generation: orders.generation + 1 });
     }
@@ -110,7 +110,7 @@ async fn serve(listener: std::net::TcpListener, server: String, orders: Arc<watc
 }
 
 async fn connect(client: TcpStream, server: String, orders: Arc<watch::Sender<Orders>>) {
-    // Without a server, the program sees the end of its connection, as it would from the server's own machine.
+    // If the server is down, the program sees a closed connection.
     let Ok(server) = TcpStream::connect(server).await else { return };
     let mut watched = orders.subscribe();
     let generation = watched.borrow_and_update().generation;
@@ -125,12 +125,12 @@ async fn connect(client: TcpStream, server: String, orders: Arc<watch::Sender<Or
     }
 }
 
-/// What the server has said, as far as both directions need to know.
+/// The state of the server's responses, shared by both directions.
 #[derive(Clone, Copy, Default, Debug)]
 struct Answers {
-    /// It is kept from the program.
+    /// Responses are not passed to the program.
     kept: bool,
-    /// How often the server was done and ready for more.
+    /// Number of ReadyForQuery messages.
     ready: u64,
 }
 
@@ -138,7 +138,7 @@ struct Answers {
 struct Up {
     orders: Arc<watch::Sender<Orders>>,
     answers: watch::Sender<Answers>,
-    /// The names of the prepared statements that commit.
+    /// Names of the prepared statements that commit.
     commits: BTreeSet<Vec<u8>>,
 }
 
@@ -163,7 +163,7 @@ impl Up {
         }
     }
 
-    /// Parse: the name of a statement, and its text.
+    /// Records the name of a committing statement from a Parse message.
     fn learn(&mut self, message: &[u8]) {
         let mut strings = message[5..].split(|byte| *byte == 0);
         let (name, sql) = (strings.next().unwrap(), strings.next().unwrap());
@@ -172,18 +172,18 @@ impl Up {
         }
     }
 
-    /// Bind: the name of a portal, and of a statement.
+    /// Returns whether a Bind message refers to a committing statement.
     fn is_commit(&self, message: &[u8]) -> bool {
         self.commits.contains(message[5..].split(|byte| *byte == 0).nth(1).unwrap())
     }
 
-    /// One connection takes it, if there is one.
+    /// Takes the instruction to stop, if there is one. Only one connection gets it.
     fn take_order(&self) -> Option<Moment> {
         let mut taken = None;
         self.orders.send_if_modified(|orders| {
             if let Order::StopAt(moment) = orders.order {
                 taken = Some(moment);
-                // Said to be held once it is.
+                // `held` sets the state as soon as the commit is held.
                 orders.order = Order::Pass;
             }
             false
@@ -226,7 +226,7 @@ impl Up {
         }
     }
 
-    /// Says that a commit is held, and holds it.
+    /// Reports the held commit, and waits for its release.
     async fn held(&self) {
         self.orders.send_modify(|orders| orders.order = Order::Held);
         let mut orders = self.orders.subscribe();
@@ -240,31 +240,31 @@ async fn down(
     mut client: OwnedWriteHalf,
     answers: &watch::Sender<Answers>,
 ) -> io::Result<()> {
-    let mut heard = answers.subscribe();
-    let mut said = Vec::new();
+    let mut state = answers.subscribe();
+    let mut responses = Vec::new();
     loop {
         let message = message(&mut server).await?;
-        said.extend_from_slice(&message);
-        // Ready for more.
+        responses.extend_from_slice(&message);
+        // ReadyForQuery.
         if message[0] == b'Z' {
             answers.send_modify(|answers| answers.ready += 1);
-            heard.wait_for(|answers| !answers.kept).await.map_err(io::Error::other)?;
+            state.wait_for(|answers| !answers.kept).await.map_err(io::Error::other)?;
         }
-        if !heard.borrow().kept {
-            client.write_all(&said).await?;
-            said.clear();
+        if !state.borrow().kept {
+            client.write_all(&responses).await?;
+            responses.clear();
         }
     }
 }
 
-/// A message: a byte that is its type, its length, and the rest.
+/// Reads a message: type byte, length, and body.
 async fn message(from: &mut OwnedReadHalf) -> io::Result<Vec<u8>> {
     let mut message = vec![from.read_u8().await?];
     message.extend(body(from).await?);
     Ok(message)
 }
 
-/// A length, which counts itself, and the rest.
+/// Reads a length, which includes itself, and the body.
 async fn body(from: &mut OwnedReadHalf) -> io::Result<Vec<u8>> {
     let length = from.read_u32().await?;
     let mut body = length.to_be_bytes().to_vec();

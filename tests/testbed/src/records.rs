@@ -1,4 +1,4 @@
-//! Records, put where and when a test wants them.
+//! Records with a chosen partition and time, and operations on topics.
 
 use std::time::{Duration, Instant};
 
@@ -10,18 +10,18 @@ use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-/// The year 2025 begins here, in Unix seconds: tests count from it.
+/// The beginning of 2025 in Unix seconds, the origin of times in tests.
 const BASE: i64 = 1_735_689_600;
 
-/// How long a broker may take for anything.
+/// Timeout for requests to a broker.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The instant `seconds` after the beginning of 2025, in Unix seconds.
+/// Returns the instant `seconds` after the beginning of 2025, in Unix seconds.
 pub const fn at(seconds: i64) -> i64 {
     BASE + seconds
 }
 
-/// A purchase of one piece, at [`at`]`(seconds)`.
+/// Returns a purchase of quantity 1, with event time [`at`]`(seconds)`.
 pub fn purchase(category: &str, price: &str, seconds: i64) -> Vec<u8> {
     let time = at(seconds);
     format!(r#"{{"category":"{category}","payment_method":"COD","quantity":1,"price":{price},"timestamp":{time}}}"#)
@@ -31,20 +31,20 @@ pub fn purchase(category: &str, price: &str, seconds: i64) -> Vec<u8> {
 /// A record to send.
 #[derive(Clone, Debug)]
 pub struct Sent {
-    /// To which partition.
+    /// The partition.
     pub partition: i32,
-    /// The record's own timestamp, seconds after the beginning of 2025.
+    /// The timestamp of the record, in seconds since the beginning of 2025.
     pub timestamp: i64,
-    /// Its value; none for a tombstone.
+    /// The value; `None` for a tombstone.
     pub value: Option<Vec<u8>>,
 }
 
-/// A topic as a test handles it.
+/// A topic of a test.
 #[derive(Clone, Debug)]
 pub struct Topic {
-    /// Where it is.
+    /// Kafka bootstrap servers.
     pub bootstrap_servers: String,
-    /// Its name.
+    /// Name of the topic.
     pub name: String,
 }
 
@@ -55,15 +55,15 @@ impl Topic {
         config
     }
 
-    /// Appends records, and waits until the broker has them.
+    /// Appends records, and waits for their acknowledgement.
     pub fn send(&self, records: &[Sent]) {
         let producer: BaseProducer = self.config().set("enable.idempotence", "true").create().unwrap();
         self.enqueue(&producer, records);
         producer.flush(PATIENCE).unwrap();
     }
 
-    /// Appends purchases to one partition: category, price, seconds after the beginning of 2025. The record timestamps are
-    /// the event times.
+    /// Appends purchases to one partition: category, price, seconds since the beginning of 2025. Record timestamps equal
+    /// event times.
     pub fn purchases(&self, partition: i32, purchases: &[(&str, &str, i64)]) {
         let records: Vec<Sent> = purchases
             .iter()
@@ -76,14 +76,14 @@ impl Topic {
         self.send(&records);
     }
 
-    /// Appends one record with a key, which compaction knows it by.
+    /// Appends one record with a key, for compacted topics.
     pub fn keyed(&self, partition: i32, key: &str, value: &[u8]) {
         let producer: BaseProducer = self.config().create().unwrap();
         producer.send(BaseRecord::to(&self.name).partition(partition).key(key).payload(value)).unwrap();
         producer.flush(PATIENCE).unwrap();
     }
 
-    /// Appends records in one transaction each, committed or aborted.
+    /// Appends records in transactions, each committed or aborted.
     pub fn transactions(&self, transactions: &[(bool, Vec<Sent>)]) {
         let id = crate::process::unique("transaction");
         let producer: BaseProducer = self.config().set("transactional.id", &id).create().unwrap();
@@ -126,13 +126,13 @@ impl Topic {
         }
     }
 
-    /// Where the log of a partition ends.
+    /// Returns the end offset of a partition.
     pub fn end(&self, partition: i32) -> i64 {
         let client: BaseConsumer = self.config().create().unwrap();
         client.fetch_watermarks(&self.name, partition, PATIENCE).unwrap().1
     }
 
-    /// Key and value of everything in partitions `0..partitions`, by partition.
+    /// Returns keys and values of all records, by partition.
     pub fn read(&self, partitions: i32) -> Vec<Vec<(Vec<u8>, Vec<u8>)>> {
         let mut config = self.config();
         config.set("group.id", "reader").set("enable.partition.eof", "true").set("isolation.level", "read_committed");
@@ -167,7 +167,7 @@ impl Topic {
         AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE))
     }
 
-    /// Adds partitions, up to `partitions`.
+    /// Increases the number of partitions to `partitions`.
     pub async fn grow(&self, partitions: usize) {
         let results =
             self.admin().create_partitions(&[NewPartitions::new(&self.name, partitions)], &Self::options()).await;
@@ -180,7 +180,7 @@ impl Topic {
         results.unwrap().into_iter().next().unwrap().unwrap();
     }
 
-    /// Deletes all records of a partition before an offset, as retention does.
+    /// Deletes the records of a partition before an offset, like retention.
     pub async fn truncate(&self, partition: i32, before: i64) {
         let mut offsets = TopicPartitionList::new();
         offsets.add_partition_offset(&self.name, partition, Offset::Offset(before)).unwrap();

@@ -1,4 +1,4 @@
-//! Servers that refuse whoever does not encrypt and prove who they are, and the certificates for both sides.
+//! Servers that require TLS and authentication, and the certificates for servers and clients.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,16 +8,16 @@ use crate::authority::{Authority, Issued};
 use crate::process::unique;
 use crate::servers::{Kafka, Postgres, directory, free_port};
 
-/// Certificates in files: `ca` and `stranger` are authorities; `server` is for 127.0.0.1, `localhost` for that name
-/// alone, `misnamed` for another host; `certified` is a client, and `forged` the same client by the stranger. Each is
-/// NAME.crt with NAME.key, and servers also have NAME.pem with both.
+/// Certificates in files NAME.crt and NAME.key, for servers also NAME.pem with both. `ca` and `stranger` are authorities.
+/// `server` is valid for 127.0.0.1 and localhost, `localhost` for localhost only, `misnamed` for another host. `certified` is a
+/// client certificate; `forged` has the same name and is issued by `stranger`.
 #[derive(Debug)]
 pub struct Certificates {
     directory: PathBuf,
 }
 
 impl Certificates {
-    /// Those that all tests share, made once.
+    /// Returns the certificates shared by all tests. The first call creates them.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Certificates> = OnceLock::new();
         SHARED.get_or_init(|| {
@@ -26,7 +26,7 @@ impl Certificates {
                 let made = directory().join(unique("certificates"));
                 fs::create_dir(&made).unwrap();
                 make(&made);
-                // Somebody else may have been first.
+                // Another test process may have created the directory first.
                 if fs::rename(&made, &place).is_err() {
                     fs::remove_dir_all(&made).unwrap();
                 }
@@ -35,12 +35,12 @@ impl Certificates {
         })
     }
 
-    /// The path of a file.
+    /// Returns the path of a file.
     pub fn path(&self, name: &str) -> String {
         self.directory.join(name).to_str().unwrap().to_owned()
     }
 
-    /// What is in a file.
+    /// Returns the content of a file.
     pub fn text(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap()
     }
@@ -64,8 +64,8 @@ fn make(directory: &Path) {
     issue(&stranger, "forged", "certified", &[]);
 }
 
-/// A broker without a listener in plain text. User `retail` has the password `scram-secret` with SCRAM-SHA-512 and
-/// `plain-secret` with PLAIN.
+/// A broker without a plaintext listener. The user `retail` has the password `scram-secret` for SCRAM-SHA-512 and
+/// `plain-secret` for PLAIN.
 #[derive(Debug)]
 pub struct SecureKafka {
     kafka: Kafka,
@@ -74,13 +74,13 @@ pub struct SecureKafka {
 }
 
 impl SecureKafka {
-    /// The broker that all tests share.
+    /// Returns the broker shared by all tests.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<SecureKafka> = OnceLock::new();
         SHARED.get_or_init(|| {
             let home = directory().join("kafka-tls");
             fs::create_dir_all(&home).unwrap();
-            // A broker that runs, or that starts again, keeps its ports.
+            // The ports stay the same when the broker restarts.
             let ports = home.join("other-ports");
             if !ports.exists() {
                 fs::write(&ports, format!("{} {}", free_port(), free_port())).unwrap();
@@ -95,17 +95,17 @@ impl SecureKafka {
         })
     }
 
-    /// The listener SASL_SSL.
+    /// Returns the address of the SASL_SSL listener.
     pub fn address(&self) -> String {
         self.kafka.address()
     }
 
-    /// The listener that wants a client certificate by `ca`.
+    /// Returns the address of the listener that requires a client certificate of `ca`.
     pub fn certified(&self) -> String {
         format!("127.0.0.1:{}", self.certified)
     }
 
-    /// The listener whose certificate is for another host.
+    /// Returns the address of the listener with a certificate for another host.
     pub fn misnamed(&self) -> String {
         format!("127.0.0.1:{}", self.misnamed)
     }
@@ -136,15 +136,15 @@ listener.name.misnamed.ssl.keystore.location={certificates}/misnamed.pem
     )
 }
 
-/// A server that lets nobody in who does not encrypt. Its certificate is for localhost, and not for 127.0.0.1. User `retail`
-/// has a password; user `certified`, with the same rights, needs the password `certified` and a client certificate too.
+/// A server that requires TLS. Its certificate is valid for localhost, not for 127.0.0.1. The user `retail` logs in with a
+/// password. The user `certified` has the same rights, and needs the password `certified` and a client certificate.
 #[derive(Debug)]
 pub struct SecurePostgres {
     postgres: Postgres,
 }
 
 impl SecurePostgres {
-    /// The server that all tests share.
+    /// Returns the server shared by all tests.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<SecurePostgres> = OnceLock::new();
         SHARED.get_or_init(|| {
@@ -164,16 +164,16 @@ impl SecurePostgres {
         })
     }
 
-    /// Its port.
+    /// Returns the port.
     pub fn port(&self) -> u16 {
         self.postgres.address().rsplit_once(':').unwrap().1.parse().unwrap()
     }
 
-    /// A URL of the database `retail`, with another host than 127.0.0.1 if one is given.
+    /// Returns a URL of the database `retail` with the given user, password and host.
     pub fn url(&self, user: &str, password: &str, host: &str) -> String {
         format!("postgres://{user}:{password}@{host}:{}/retail", self.port())
     }
 }
 
-/// Run once, when the database is made.
+/// Statements that run once, when the database is created.
 const ROLES: &str = "CREATE ROLE certified LOGIN PASSWORD 'certified'; GRANT CREATE ON DATABASE retail TO certified;\n";

@@ -1,4 +1,4 @@
-//! The servers, started by the scripts in `dev/`.
+//! Kafka and Postgres servers, started by the scripts in `dev/`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,13 +6,13 @@ use std::sync::OnceLock;
 
 use crate::process::{signal, unique};
 
-/// A broker.
+/// A Kafka broker.
 #[derive(Debug)]
 pub struct Kafka {
     server: Server,
 }
 
-/// A database server.
+/// A Postgres server.
 #[derive(Debug)]
 pub struct Postgres {
     server: Server,
@@ -30,7 +30,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap()
 }
 
-/// Where tests may put files.
+/// Returns the directory for files of tests.
 pub(crate) fn directory() -> PathBuf {
     let directory = root().join(".dev/test");
     std::fs::create_dir_all(&directory).unwrap();
@@ -38,23 +38,23 @@ pub(crate) fn directory() -> PathBuf {
 }
 
 impl Kafka {
-    /// The broker that all tests share.
+    /// Returns the broker shared by all tests.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Kafka> = OnceLock::new();
         SHARED.get_or_init(|| Self::named("kafka"))
     }
 
-    /// A broker that all tests share, in a directory of that name.
+    /// Starts a shared broker in a directory with this name.
     pub(crate) fn named(name: &str) -> Self {
         Self { server: Server::start("dev/kafka", name, false) }
     }
 
-    /// A broker that one test may break. Gone with the value.
+    /// Starts a broker for one test. Dropping the value stops it and deletes its data.
     pub fn private() -> Self {
         Self::private_with("")
     }
 
-    /// Such a broker with more lines in its server.properties.
+    /// Starts a private broker with additional lines in its server.properties.
     pub fn private_with(properties: &str) -> Self {
         let name = unique("kafka");
         let directory = directory().join(&name);
@@ -63,77 +63,77 @@ impl Kafka {
         Self { server: Server::start("dev/kafka", &name, true) }
     }
 
-    /// host:port.
+    /// Returns the address as host:port.
     pub fn address(&self) -> String {
         self.server.address()
     }
 
-    /// Ends it without a word, as a power cut does. The data stays.
+    /// Kills the server, like a power failure. The data stays.
     pub fn kill(&self) {
         self.server.kill("pid");
     }
 
-    /// Stops it in order. The data stays.
+    /// Shuts the server down. The data stays.
     pub fn stop(&self) {
         self.server.run("down");
     }
 
-    /// Starts it again, at the same address.
+    /// Starts the server again, at the same address.
     pub fn start(&self) {
         self.server.run("up");
     }
 }
 
 impl Postgres {
-    /// The server that all tests share.
+    /// Returns the server shared by all tests.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Postgres> = OnceLock::new();
         SHARED.get_or_init(|| Self::named("postgres"))
     }
 
-    /// A server that all tests share, in a directory of that name.
+    /// Starts a shared server in a directory with this name.
     pub(crate) fn named(name: &str) -> Self {
         Self { server: Server::start("dev/postgres", name, false) }
     }
 
-    /// A server that one test may break. Gone with the value.
+    /// Starts a server for one test. Dropping the value stops it and deletes its data.
     pub fn private() -> Self {
         Self { server: Server::start("dev/postgres", &unique("postgres"), true) }
     }
 
-    /// The URL of the database `retail`, as its owner, who is no superuser.
+    /// Returns the URL of the database `retail`, with the log-in of its owner, an ordinary user.
     pub fn url(&self) -> String {
         self.server.address()
     }
 
-    /// The URL of the database `retail`, as superuser.
+    /// Returns the URL of the database `retail`, with the log-in of the superuser.
     pub fn superuser_url(&self) -> String {
         self.url().replace("retail:retail@", "postgres:postgres@")
     }
 
-    /// The id of the user who runs it.
+    /// Returns the id of the system user that runs the server.
     pub fn user_id(&self) -> u32 {
         std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(self.server.directory.join("data")).unwrap())
     }
 
-    /// host:port.
+    /// Returns the address as host:port.
     pub fn address(&self) -> String {
         let url = self.url();
         url.split(['@', '/']).nth(3).unwrap().to_owned()
     }
 
-    /// Ends it without a word, as a power cut does. The data stays.
+    /// Kills the server, like a power failure. The data stays.
     pub fn kill(&self) {
-        // Its children notice and end themselves; a new server waits for that.
+        // Its child processes end when they notice. A new server waits for them.
         self.server.kill("data/postmaster.pid");
     }
 
-    /// Stops it in order. The data stays.
+    /// Shuts the server down. The data stays.
     pub fn stop(&self) {
         self.server.run("down");
     }
 
-    /// Starts it again, at the same address.
+    /// Starts the server again, at the same address.
     pub fn start(&self) {
         self.server.run("up");
     }
@@ -149,7 +149,7 @@ impl Server {
     fn run(&self, command: &str) -> String {
         let mut process = Command::new(root().join(self.script));
         process.arg(command).arg(&self.directory).env("KAFKA_QUICK", "1").env("KAFKA_HEAP", "384m");
-        // The preferred ports are for those who type make kafka; a restart finds its port in its directory.
+        // The preferred ports are reserved for `make kafka`. A restarted server reads its port from its directory.
         if !self.directory.join("port").exists() {
             let port = free_port().to_string();
             process.env("KAFKA_PORT", &port).env("POSTGRES_PORT", &port);
@@ -179,14 +179,14 @@ impl Drop for Server {
     }
 }
 
-/// A disk of a few MiB, for those who must see it full. Gone with the value.
+/// A file system of a few MiB, for tests with a full disk. Dropping the value unmounts it.
 #[derive(Debug)]
 pub struct SmallDisk {
     directory: PathBuf,
 }
 
 impl SmallDisk {
-    /// Such a disk, owned by the user with this id; nothing where we may not mount one.
+    /// Mounts a file system owned by this user id. Returns `None` without the right to mount.
     pub fn mount(mib: u32, user: u32) -> Option<Self> {
         let directory = std::env::temp_dir().join(unique("disk"));
         std::fs::create_dir(&directory).unwrap();
@@ -197,18 +197,18 @@ impl SmallDisk {
         done("mount", &["-t", "tmpfs", "-o", &options, "tmpfs"]).then_some(Self { directory })
     }
 
-    /// Where it is.
+    /// Returns the mount point.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Fills it to the last byte.
+    /// Fills the disk completely.
     pub fn fill(&self) {
         let mut ballast = std::fs::File::create(self.directory.join("ballast")).unwrap();
         while std::io::Write::write_all(&mut ballast, &[1; 4096]).is_ok() {}
     }
 
-    /// Makes room again.
+    /// Frees the space again.
     pub fn make_room(&self) {
         std::fs::remove_file(self.directory.join("ballast")).unwrap();
     }
@@ -216,13 +216,13 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Whoever still has files open there keeps it until they close them.
+        // A lazy unmount: processes with open files keep the file system until they close them.
         let _unmounted = Command::new("umount").arg("-l").arg(&self.directory).status();
         let _removed = std::fs::remove_dir(&self.directory);
     }
 }
 
-/// A port nobody has just now.
+/// Returns a free port.
 pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }

@@ -1,28 +1,28 @@
-//! Waiting for conditions, never for seconds.
+//! Waiting for conditions instead of fixed times.
 
 use std::time::{Duration, Instant};
 
-/// Asks again and again until there is an answer.
+/// Repeats `ask` until it returns a value.
 ///
 /// # Panics
 ///
-/// After two minutes, saying `what` did not happen: far beyond what anything here takes on a busy machine.
+/// After two minutes, with `what` in the message. A busy machine needs far less.
 pub async fn eventually<T>(what: &str, ask: impl AsyncFnMut() -> Option<T>) -> T {
     within(Duration::from_secs(120), what, ask).await
 }
 
-/// Asks again and again until there is an answer.
+/// Repeats `ask` until it returns a value.
 ///
 /// # Panics
 ///
-/// After `limit`, saying `what` did not happen.
+/// After `limit`, with `what` in the message.
 pub async fn within<T>(limit: Duration, what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + limit;
     loop {
         if let Some(answer) = ask().await {
             return answer;
         }
-        assert!(Instant::now() < deadline, "this did not happen within {limit:?}: {what}");
+        assert!(Instant::now() < deadline, "timeout after {limit:?}: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -1,10 +1,10 @@
-//! Every bound of the CRD's structure has examples, made from the bound: what it takes, and what it refuses in its own words.
+//! Each bound of the CRD's structure accepts and rejects examples that are derived from it.
 
 use serde_json::{Value, json};
 
 use crate::rules::{problems, schema, value_at, visit, whole, with};
 
-/// What a keyword of a field's schema takes there, and what it refuses with which words.
+/// The values that a keyword of a field's schema accepts, and those that it rejects, with the expected messages.
 fn bounds(keyword: &str, schema: &Value, value: &Value) -> (Vec<Value>, Vec<(Value, String)>) {
     let bound = &schema[keyword];
     let letters = |count: u64| json!("x".repeat(usize::try_from(count).unwrap()));
@@ -29,12 +29,12 @@ fn bounds(keyword: &str, schema: &Value, value: &Value) -> (Vec<Value>, Vec<(Val
             let refused = (letters(most + 1), format!("must have at most {most} characters"));
             (if fits { vec![letters(most)] } else { Vec::new() }, vec![refused])
         }
-        // No pattern takes a blank.
-        "pattern" => (Vec::new(), vec![(json!(" "), "must be …, and not \" \"".to_owned())]),
+        // No pattern accepts a blank.
+        "pattern" => (Vec::new(), vec![(json!(" "), "must be …, not \" \"".to_owned())]),
         "enum" => {
             let values = bound.as_array().unwrap().clone();
             let words: Vec<&str> = values.iter().map(|value| value.as_str().unwrap()).collect();
-            let refused = format!("must be {}, and not \"Other\"", words.join(" or "));
+            let refused = format!("must be {}, not \"Other\"", words.join(" or "));
             (values, vec![(json!("Other"), refused)])
         }
         "maxProperties" => {
@@ -55,20 +55,20 @@ fn bounds(keyword: &str, schema: &Value, value: &Value) -> (Vec<Value>, Vec<(Val
         "x-kubernetes-int-or-string" => {
             (vec![json!(1), json!("1")], vec![(json!([]), "must be a whole number or a string".to_owned())])
         }
-        // Said of the fields themselves.
+        // Tested with the fields themselves.
         "required" | "properties" | "additionalProperties" | "x-kubernetes-validations" => (Vec::new(), Vec::new()),
-        // These refuse nothing: a number's format is what its bounds are within.
+        // These reject nothing; the bounds of a number are within its format.
         "description" | "default" | "nullable" | "format" => (vec![value.clone()], Vec::new()),
         other => panic!("there is no example of {other}"),
     }
 }
 
 #[test]
-fn every_bound_takes_and_refuses_by_example() {
+fn every_bound_accepts_and_rejects_by_example() {
     assert_eq!(problems(&whole()), []);
     let mut tried = 0;
     visit("spec", &schema()["properties"]["spec"], &mut |path, schema| {
-        // Of a map, an entry that is there.
+        // For a map, the path of an existing entry.
         let path = path.replace("config[]", "config.retention").replace("[]", ".memory");
         let value = value_at(&path);
         for keyword in schema.as_object().unwrap().keys() {

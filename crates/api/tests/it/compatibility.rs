@@ -1,13 +1,13 @@
-//! What was valid under the CRD of the last release is valid under this one, and means the same.
+//! Resources that were valid with the CRD of the last release are valid with this one, and mean the same.
 //!
-//! `released-crd.yaml` is the CRD of the last release; as there is none yet, that of 0.1.0 as it stands in CHANGELOG. At a
-//! release, copy `crds/retailpipelines.retailpipeline.dev.yaml` over it, and never else.
+//! `released-crd.yaml` is the CRD of the last release; before the first release, that of 0.1.0 in CHANGELOG. Copy
+//! `crds/retailpipelines.retailpipeline.dev.yaml` over it only at a release.
 
 use kube::CustomResourceExt;
 use retail_api::resource::RetailPipeline;
 use serde_json::{Value, json};
 
-/// Everything in which `new` takes less than `old`, or something else for it.
+/// The differences by which `new` accepts fewer values than `old`, or gives them another meaning.
 fn breaks(old: &Value, new: &Value) -> Vec<String> {
     let mut found = Vec::new();
     let named = |versions: &Value, name: &Value| {
@@ -54,7 +54,7 @@ fn compare(path: &str, old: &Value, new: &Value, found: &mut Vec<String>) {
         "x-kubernetes-preserve-unknown-fields",
     ];
     for keyword in same {
-        // A default that is new fills in what nobody has said; without a format or a pattern more is valid.
+        // A new default fills omitted fields; without a format or a pattern, more values are valid.
         let is_looser = match keyword {
             "default" => old[keyword].is_null(),
             "format" | "pattern" | "multipleOf" | "not" => new[keyword].is_null(),
@@ -97,9 +97,9 @@ fn compare(path: &str, old: &Value, new: &Value, found: &mut Vec<String>) {
     }
     let rules = "x-kubernetes-validations";
     let holds_already = |rule: &Value| list(old, rules).iter().any(|other| other["rule"] == rule["rule"]);
-    // A rule that sees what was there before can leave that alone.
+    // A rule with optionalOldSelf can accept existing values.
     for rule in list(new, rules).iter().filter(|rule| rule["optionalOldSelf"] != true && !holds_already(rule)) {
-        say(format!("rule {} is new, and does not leave alone what was there before", rule["rule"]));
+        say(format!("rule {} is new and rejects existing resources", rule["rule"]));
     }
     for (name, old) in old["properties"].as_object().into_iter().flatten() {
         match new["properties"].get(name) {
@@ -117,7 +117,7 @@ fn compare(path: &str, old: &Value, new: &Value, found: &mut Vec<String>) {
 }
 
 #[test]
-fn what_the_last_release_took_is_taken_and_means_the_same() {
+fn crd_is_compatible_with_the_last_release() {
     let released: Value = serde_saphyr::from_str(include_str!("released-crd.yaml")).unwrap();
     assert_eq!(breaks(&released, &serde_json::to_value(RetailPipeline::crd()).unwrap()), Vec::<String>::new());
 }
@@ -131,7 +131,7 @@ fn crd(spec: &Value) -> Value {
 }
 
 #[test]
-fn whatever_takes_less_than_before_is_found() {
+fn narrower_schemas_are_reported_as_breaking() {
     let old = json!({
         "type": "object", "required": ["a"],
         "x-kubernetes-validations": [{"rule": "self.a != 'x'"}],
@@ -169,12 +169,12 @@ fn whatever_takes_less_than_before_is_found() {
         (
             "/properties/d/x-kubernetes-validations",
             json!([{"rule": "self == oldSelf"}]),
-            "v1.spec.d: rule \"self == oldSelf\" is new, and does not leave alone what was there before",
+            "v1.spec.d: rule \"self == oldSelf\" is new and rejects existing resources",
         ),
         (
             "/x-kubernetes-validations",
             json!([{"rule": "self.a == 'y'"}]),
-            "v1.spec: rule \"self.a == 'y'\" is new, and does not leave alone what was there before",
+            "v1.spec: rule \"self.a == 'y'\" is new and rejects existing resources",
         ),
     ] {
         assert_eq!(changed(pointer, value), [said]);

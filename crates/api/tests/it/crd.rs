@@ -10,7 +10,7 @@ fn repository() -> &'static Path {
 }
 
 #[test]
-fn the_crd_file_is_what_the_types_say() {
+fn crd_files_match_the_types() {
     for file in ["crds/retailpipelines.retailpipeline.dev.yaml", "charts/retail-pipeline/files/crd.yaml"] {
         let text = std::fs::read_to_string(repository().join(file)).unwrap_or_default();
         assert!(text == retail_api::crd::yaml(), "{file} is stale: run `make crds`");
@@ -18,12 +18,12 @@ fn the_crd_file_is_what_the_types_say() {
 }
 
 #[test]
-fn the_crd_fits_into_an_annotation_with_room_to_spare() {
+fn crd_is_smaller_than_64_kb() {
     assert!(retail_api::crd::yaml().len() < 64 * 1024);
 }
 
 #[test]
-fn every_pattern_compiles_and_every_string_is_bounded() {
+fn crd_patterns_compile_and_strings_are_bounded() {
     fn visit(path: &str, schema: &serde_json::Value) {
         if schema["type"] == "string" && schema["enum"].is_null() {
             assert!(schema["maxLength"].is_u64(), "{path} has no bound");
@@ -44,7 +44,7 @@ fn every_pattern_compiles_and_every_string_is_bounded() {
 }
 
 #[test]
-fn the_examples_are_valid() {
+fn example_files_are_valid() {
     for entry in std::fs::read_dir(repository().join("examples")).unwrap() {
         let path = entry.unwrap().path();
         retail_api::Pipeline::read(&path).unwrap_or_else(|error| panic!("{error}"));

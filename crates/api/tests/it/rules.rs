@@ -1,4 +1,4 @@
-//! Every rule of the CRD has examples: what it takes, and what it refuses in its own words.
+//! Each rule of the CRD accepts and rejects an example, with its own message.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use retail_api::resource::RetailPipeline;
 use retail_api::validate;
 use serde_json::{Value, json};
 
-/// A valid pipeline that has every field of the schema, so that each can be made another.
+/// A valid pipeline with every field of the schema, so that a test can change each of them.
 pub(crate) fn whole() -> Value {
     let tls = json!({"caSecret": {"name": "ca", "key": "ca.crt"}, "clientSecret": {"name": "client"}});
     let login = json!({"name": "login", "usernameKey": "user", "passwordKey": "pass"});
@@ -42,7 +42,7 @@ pub(crate) fn whole() -> Value {
     })
 }
 
-/// The same, in which this field is: one takes the place of two others.
+/// The pipeline of [`whole`] with this field: `uriKey` replaces two other fields.
 fn whole_with(path: &str) -> Value {
     let mut pipeline = whole();
     if path == "spec.database.secret.uriKey" {
@@ -51,7 +51,7 @@ fn whole_with(path: &str) -> Value {
     pipeline
 }
 
-/// The same with another value somewhere; null takes what is there away.
+/// The pipeline with another value at `path`; null removes the field.
 pub(crate) fn with(path: &str, value: &Value) -> Value {
     let mut pipeline = whole_with(path);
     let (parent, name) = path.rsplit_once('.').unwrap_or(("", path));
@@ -64,7 +64,7 @@ fn pointer(path: &str) -> String {
     if path.is_empty() { String::new() } else { format!("/{}", path.replace('.', "/")) }
 }
 
-/// What is said of it, each with its path.
+/// The messages about a pipeline, each with its path.
 pub(crate) fn problems(pipeline: &Value) -> Vec<(String, String)> {
     validate::read(&pipeline.to_string()).map_or_else(
         |problems| problems.0.into_iter().map(|problem| (problem.path, problem.message)).collect(),
@@ -77,7 +77,7 @@ fn refusals(new: &Value, old: &Value) -> Vec<String> {
     validate::check_update(&read(new), &read(old)).err().unwrap_or_default()
 }
 
-/// The schema as the CRD has it. The parts of it that Kubernetes knows by itself are empty.
+/// The schema in the CRD. The parts that Kubernetes defines are empty.
 pub(crate) fn schema() -> Value {
     let crd = serde_json::to_value(RetailPipeline::crd()).unwrap();
     crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
@@ -97,16 +97,16 @@ pub(crate) fn visit(path: &str, schema: &Value, look: &mut impl FnMut(&str, &Val
     }
 }
 
-/// What a rule judges, the path at which it is tried, and what it takes and refuses there.
+/// The message of a rule, a path, a value that the rule accepts at this path, and one that it rejects.
 type Example = (&'static str, &'static str, Value, Value);
 
-/// For each rule that judges a pipeline by itself. What a rule refuses here, no other rule does.
+/// Examples for each rule about a single pipeline. No other rule rejects these values.
 fn examples() -> Vec<Example> {
     let faults = |too_late: i32, malformed: i32, future: i32, duplicated: i32| json!({"tooLate": too_late, "malformed": malformed, "future": future, "duplicated": duplicated});
     let letters = |count: usize| json!("x".repeat(count));
     vec![
         (
-            "name must have at most 40 characters: other names are made from it",
+            "name must have at most 40 characters: the names of other objects are derived from it",
             "metadata.name",
             letters(40),
             letters(41),
@@ -121,12 +121,7 @@ fn examples() -> Vec<Example> {
         ("name must not be '.' or '..'", "spec.topic.name", json!(".a"), json!("..")),
         ("window must be 1s to 24h", "spec.window", json!("1s"), json!("0s")),
         ("window must be 1s to 24h", "spec.window", json!("24h"), json!("0h0m0s")),
-        (
-            "a day must be a whole number of windows: 5m, 1h or 24h, but not 7m",
-            "spec.window",
-            json!("1h30m"),
-            json!("7m"),
-        ),
+        ("window must divide 24h evenly: 5m, 1h and 24h do, 7m does not", "spec.window", json!("1h30m"), json!("7m")),
         ("delay must be at most 168h", "spec.watermark.delay", json!("168h"), json!("168h1ms")),
         ("idleTimeout must be 1s to 24h", "spec.watermark.idleTimeout", json!("1s"), json!("999ms")),
         ("idleTimeout must be 1s to 24h", "spec.watermark.idleTimeout", json!("24h"), json!("24h1ms")),
@@ -134,19 +129,19 @@ fn examples() -> Vec<Example> {
         ("trigger must be 100ms to 1h", "spec.trigger", json!("100ms"), json!("99ms")),
         ("trigger must be 100ms to 1h", "spec.trigger", json!("1h"), json!("1h1s")),
         (
-            "schema must not begin with pg_, which Postgres keeps for itself",
+            "schema must not begin with pg_, which Postgres reserves for itself",
             "spec.database.schema",
             json!("pg"),
             json!("pg_shop"),
         ),
         (
-            "give either uriKey, or usernameKey and passwordKey",
+            "set either uriKey, or usernameKey and passwordKey",
             "spec.database.secret",
             json!({"name": "login", "uriKey": "uri"}),
             json!({"name": "login", "uriKey": "uri", "usernameKey": "user"}),
         ),
         (
-            "give either uriKey, or usernameKey and passwordKey",
+            "set either uriKey, or usernameKey and passwordKey",
             "spec.database.secret",
             json!({"name": "login"}),
             json!({"name": "login", "uriKey": "uri", "passwordKey": "pass"}),
@@ -156,41 +151,51 @@ fn examples() -> Vec<Example> {
     ]
 }
 
-/// For each rule that judges a change of the whole pipeline above: what a value may become, and what not.
+/// Examples for each rule about a change of the pipeline of [`whole`].
 fn changes() -> Vec<Example> {
     vec![
-        ("topic.name cannot be changed: make a new pipeline", "spec.topic.name", json!("events"), json!("other")),
+        ("topic.name cannot be changed: create a new pipeline", "spec.topic.name", json!("events"), json!("other")),
         ("topic.partitions can only grow", "spec.topic.partitions", json!(5), json!(3)),
-        ("window cannot be changed: make a new pipeline", "spec.window", json!("300s"), json!("1h")),
-        ("watermark.delay cannot be changed: make a new pipeline", "spec.watermark.delay", json!("60m"), json!("2h")),
+        ("window cannot be changed: create a new pipeline", "spec.window", json!("300s"), json!("1h")),
+        ("watermark.delay cannot be changed: create a new pipeline", "spec.watermark.delay", json!("60m"), json!("2h")),
         (
-            "database.host cannot be changed: make a new pipeline",
+            "database.host cannot be changed: create a new pipeline",
             "spec.database.host",
             json!("postgres"),
             json!("other"),
         ),
-        ("database.port cannot be changed: make a new pipeline", "spec.database.port", json!(5432), json!(5433)),
-        ("database.name cannot be changed: make a new pipeline", "spec.database.name", json!("retail"), json!("other")),
+        ("database.port cannot be changed: create a new pipeline", "spec.database.port", json!(5432), json!(5433)),
         (
-            "database.schema cannot be changed: make a new pipeline",
+            "database.name cannot be changed: create a new pipeline",
+            "spec.database.name",
+            json!("retail"),
+            json!("other"),
+        ),
+        (
+            "database.schema cannot be changed: create a new pipeline",
             "spec.database.schema",
             json!("shop"),
             json!("other"),
         ),
-        ("database.schema cannot be changed: make a new pipeline", "spec.database.schema", json!("shop"), Value::Null),
+        (
+            "database.schema cannot be changed: create a new pipeline",
+            "spec.database.schema",
+            json!("shop"),
+            Value::Null,
+        ),
     ]
 }
 
 #[test]
-fn every_rule_takes_and_refuses_by_example() {
-    // Where each is, by what it says.
+fn every_rule_accepts_and_rejects_by_example() {
+    // The path of each rule, by its message.
     let (mut of_values, mut of_changes) = (BTreeMap::new(), BTreeMap::new());
     visit("", &schema(), &mut |path, schema| {
         for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
             let message = rule["message"].as_str().unwrap_or_else(|| panic!("a rule of {path} has no message"));
             let is_of_change = rule["rule"].as_str().unwrap().contains("oldSelf");
             let rules = if is_of_change { &mut of_changes } else { &mut of_values };
-            // The schema has no place for rules on the name but the root.
+            // Kubernetes only allows rules on the name at the root of the schema.
             let path = if path.is_empty() { "metadata.name" } else { path };
             let other = rules.insert(message.to_owned(), path.to_owned());
             assert_eq!(other, None, "two rules say: {message}");
@@ -214,13 +219,13 @@ fn every_rule_takes_and_refuses_by_example() {
 }
 
 #[test]
-fn a_schema_that_was_left_out_cannot_be_named_later() {
+fn omitted_schema_cannot_be_set_later() {
     let without = with("spec.database.schema", &Value::Null);
-    assert_eq!(refusals(&whole(), &without), ["database.schema cannot be changed: make a new pipeline"]);
+    assert_eq!(refusals(&whole(), &without), ["database.schema cannot be changed: create a new pipeline"]);
 }
 
 #[test]
-fn what_no_rule_keeps_may_change() {
+fn fields_without_a_transition_rule_can_change() {
     let mut rules = schema();
     let kept: BTreeSet<String> = changes().into_iter().map(|(_, path, ..)| path.to_owned()).collect();
     let mut others = Vec::new();

@@ -1,4 +1,4 @@
-//! What a bad pipeline.yaml says.
+//! Messages for an invalid pipeline.yaml.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ fn problems(lines: &str) -> String {
 }
 
 #[test]
-fn a_minimal_pipeline_has_the_documented_defaults() {
+fn minimal_pipeline_has_the_documented_defaults() {
     let pipeline = Pipeline::parse(MINIMAL).unwrap();
     assert_eq!((pipeline.topic.partitions, pipeline.topic.replication_factor), (4, 1));
     assert_eq!(Duration::from(pipeline.rules.window), Duration::from_secs(300));
@@ -33,7 +33,7 @@ fn a_minimal_pipeline_has_the_documented_defaults() {
 }
 
 #[test]
-fn all_problems_are_reported_at_once_with_line_and_column() {
+fn all_problems_are_reported_with_line_and_column() {
     let text = r#"apiVersion: retailpipeline.dev/v1alpha1
 kind: RetailPipeline
 metadata: {name: Retail_1}
@@ -56,51 +56,51 @@ spec:
 "#;
     insta::assert_snapshot!(Pipeline::parse(text).unwrap_err(), @r#"
     3:18: metadata.name: name must be lower-case letters, digits and '-', beginning and ending with a letter or digit
-    6:23: spec.kafka.bootstrapServers: must be host:port, or several separated by commas, and not "kafka"
-    7:17: spec.topic.name: must be letters, digits, '.', '_' and '-', and not "retail events"
+    6:23: spec.kafka.bootstrapServers: must be host:port, or several separated by commas, not "kafka"
+    7:17: spec.topic.name: must be letters, digits, '.', '_' and '-', not "retail events"
     7:46: spec.topic.partitions: must be 1 to 1024
-    7:72: spec.topic.config.retention.ms: must be a string, and 604800000 is not one: write "604800000"
+    7:72: spec.topic.config.retention.ms: must be a string: write "604800000" instead of 604800000
     7:103: spec.topic.replicationFactor: must be a whole number
-    8:11: spec.window: a day must be a whole number of windows: 5m, 1h or 24h, but not 7m
-    10:12: spec.watermark.delay: must be a duration like 5m, 1h30m or 500ms, and not "1 hour"
-    11:5: spec.watermark.idelTimeout: there is no such field; did you mean idleTimeout?
-    12:15: spec.watermark.whenIdle: must be Hold or FollowClock, and not "Wait"
+    8:11: spec.window: window must divide 24h evenly: 5m, 1h and 24h do, 7m does not
+    10:12: spec.watermark.delay: must be a duration such as 5m, 1h30m or 500ms, not "1 hour"
+    11:5: spec.watermark.idelTimeout: unknown field: did you mean idleTimeout?
+    12:15: spec.watermark.whenIdle: must be Hold or FollowClock, not "Wait"
     13:12: spec.trigger: trigger must be 100ms to 1h
     15:5: spec.database.name: is required
-    16:13: spec.database.schema: schema must not begin with pg_, which Postgres keeps for itself
-    17:13: spec.database.secret: give either uriKey, or usernameKey and passwordKey
+    16:13: spec.database.schema: schema must not begin with pg_, which Postgres reserves for itself
+    17:13: spec.database.secret: set either uriKey, or usernameKey and passwordKey
     18:22: spec.producer.faults: faults must add up to at most 100
-    19:3: spec.printRow: there is no such field; did you mean printRows?
+    19:3: spec.printRow: unknown field: did you mean printRows?
     "#);
 }
 
 #[test]
-fn what_is_no_yaml_is_said_with_its_place() {
+fn invalid_yaml_is_reported_with_its_position() {
     insta::assert_snapshot!(Pipeline::parse("kind: [").unwrap_err(), @"1:7: unclosed bracket '['");
     insta::assert_snapshot!(Pipeline::parse("a: 1\na: 2").unwrap_err(), @"2:1: duplicate mapping key: a");
     insta::assert_snapshot!(Pipeline::parse("just text").unwrap_err(), @"
     1:1: must be a mapping
     1:1: apiVersion: must be retailpipeline.dev/v1alpha1
     1:1: kind: must be RetailPipeline
-    1:1: metadata.name: is required, as a string
+    1:1: metadata.name: is required and must be a string
     ");
-    insta::assert_snapshot!(Pipeline::parse("").unwrap_err(), @"1:1: there is no RetailPipeline in this file");
+    insta::assert_snapshot!(Pipeline::parse("").unwrap_err(), @"1:1: the file contains no RetailPipeline");
 }
 
 #[test]
-fn other_resources_in_the_file_are_left_alone() {
+fn other_resources_in_the_file_are_ignored() {
     let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: retail-db}\nstringData: {a: b}\n---\n";
     assert_eq!(Pipeline::parse(&format!("{secret}{MINIMAL}---\n")).unwrap().name, "my-shop");
-    insta::assert_snapshot!(Pipeline::parse(&format!("{MINIMAL}---{MINIMAL}")).unwrap_err(), @"10:1: there are 2 RetailPipelines in this file, and must be one");
-    insta::assert_snapshot!(Pipeline::parse(&format!("{secret}{secret}")).unwrap_err(), @"1:1: there is no RetailPipeline in this file");
+    insta::assert_snapshot!(Pipeline::parse(&format!("{MINIMAL}---{MINIMAL}")).unwrap_err(), @"10:1: the file contains 2 RetailPipelines, but must contain exactly one");
+    insta::assert_snapshot!(Pipeline::parse(&format!("{secret}{secret}")).unwrap_err(), @"1:1: the file contains no RetailPipeline");
 }
 
 #[test]
-fn windows_divide_a_day() {
+fn windows_that_do_not_divide_a_day_are_rejected() {
     for window in ["1s", "5m", "1h", "1h30m", "24h", "86400s", "90s"] {
         assert_eq!(problems(&format!("  window: {window}\n")), "valid", "{window}");
     }
-    // K11 of the conformance cases: no window without length, and none that would not be aligned.
+    // K11 of the conformance cases: windows have a length and are aligned.
     for window in ["0s", "7m", "25h", "48h", "13s"] {
         assert_ne!(problems(&format!("  window: {window}\n")), "valid", "{window}");
     }
@@ -110,6 +110,6 @@ fn windows_divide_a_day() {
 }
 
 #[test]
-fn an_empty_section_means_its_defaults() {
+fn empty_sections_have_their_defaults() {
     assert_eq!(problems("  processor:\n  watermark:\n  producer:\n"), "valid");
 }

@@ -8,7 +8,7 @@ fn pem(name: &str) -> Option<Pem> {
 }
 
 #[test]
-fn what_is_no_certificate_or_anothers_key_is_said_before_anybody_is_asked() {
+fn invalid_certificates_and_foreign_keys_are_rejected() {
     let text = |text: &str| Some(Pem { text: text.to_owned(), origin: "here".to_owned() });
     let refused = |ca, certificate, key| Certificates::new(ca, certificate, key).unwrap_err();
     assert!(matches!(refused(text("hello"), None, None), CertificateError::NoCertificate(_)));

@@ -1,4 +1,4 @@
-//! The fields of a purchase as they stand in the JSON text, before anyone asks what they mean.
+//! The fields of a purchase as JSON text, before their values are parsed.
 
 /// The value of a field, as written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -6,17 +6,17 @@ pub(super) enum Value<'a> {
     /// The object has no such field.
     #[default]
     Missing,
-    /// The inside of a string without escapes.
+    /// The content of a string without escapes.
     Plain(&'a str),
     /// A string with escapes, quotes included.
     Escaped(&'a str),
     /// A number.
     Number(&'a str),
-    /// `true`, `false`, `null`, an array or an object: nothing that any field may be.
+    /// `true`, `false`, `null`, an array or an object, which no field may have.
     Other,
 }
 
-/// A field that the rules know by name.
+/// A known field.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Field {
     Category,
@@ -33,7 +33,7 @@ pub(super) enum Field {
 }
 
 impl Field {
-    /// The field of that name, if the rules know it.
+    /// The field with this name, if it is known.
     pub(super) fn named(name: &str) -> Option<Self> {
         Some(match name {
             "category" => Self::Category,
@@ -51,7 +51,7 @@ impl Field {
     }
 }
 
-/// What the JSON object has under the names the rules know.
+/// The values of the known fields of a JSON object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Fields<'a> {
     pub(super) category: Value<'a>,
@@ -60,16 +60,16 @@ pub(super) struct Fields<'a> {
     pub(super) price: Value<'a>,
     pub(super) timestamp: Value<'a>,
     pub(super) ts: Value<'a>,
-    /// One bit for each known field that was met.
+    /// One bit for each known field that occurred.
     seen: u16,
 }
 
-/// A known field came a second time.
+/// A known field occurred twice.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Repeated;
 
 impl<'a> Fields<'a> {
-    /// Takes the value of a field; that of a field nobody computes with is forgotten, but not that it was there.
+    /// Sets the value of a field. The values of fields that are not aggregated are dropped, but their repetition is an error.
     pub(super) fn set(&mut self, field: Field, value: Value<'a>) -> Result<(), Repeated> {
         let bit = 1 << field as u16;
         if self.seen & bit != 0 {

@@ -1,14 +1,15 @@
-//! From the bytes of a Kafka record to a purchase, or to the reason why it is none.
+//! Decodes the bytes of a Kafka record to a purchase, or to the reason why the record is invalid.
 //!
-//! A record goes the shortest of three ways that it can go, and all of them say the same of it:
+//! Three decoders give the same result; the fastest applicable one reads the record:
 //!
-//! - `shape`: it is a good purchase laid out like one before, and the places of its quotes (`quotes`) say where all values are;
-//! - `scan`: it is a flat object without escapes, read from the first byte to the last;
-//! - `slow`: it is anything else, and serde_json has the final word.
+//! - `shape`: a valid purchase with the layout of an earlier one; the positions of its quotes (`quotes`) delimit all values;
+//! - `scan`: a flat object without escapes, read byte by byte;
+//! - `slow`: anything else, read by serde_json, whose result is authoritative.
 //!
-//! This file says what each field must be; `number` and `timestamp` read it exactly. Nothing here allocates for an event
-//! without escapes.
+//! `event` defines the valid values of each field; `number` and `timestamp` parse them exactly. An event without escapes
+//! does not allocate.
 
+mod event;
 mod fields;
 mod number;
 mod quotes;
@@ -17,8 +18,8 @@ mod shape;
 mod slow;
 mod timestamp;
 
-use std::fmt;
-
+pub use event::{Event, Reason};
+use event::{fits_key, price, quantity};
 use fields::{Fields, Value};
 use quotes::Quotes;
 pub(crate) use quotes::{FindQuotes, SimdBackend, SimdTask};
@@ -27,93 +28,20 @@ use timestamp::Dates;
 
 use crate::time::Timestamp;
 
-/// The longest category or payment method, in bytes after JSON unescaping.
-pub const MAX_KEY_BYTES: usize = 128;
-
-/// The largest quantity: what a Postgres `integer` holds.
-pub const MAX_QUANTITY: i64 = i32::MAX as i64;
-
-/// What the aggregation needs of one purchase.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Event<'a> {
-    /// Grouping key, 1..=128 bytes, byte for byte as sent.
-    pub category: &'a str,
-    /// Grouping key, 1..=128 bytes, byte for byte as sent.
-    pub payment_method: &'a str,
-    /// Pieces, 1..=[`MAX_QUANTITY`].
-    pub quantity: i64,
-    /// Price of one piece in millionths, 0..=10^18.
-    pub price: i64,
-    /// Event time, years 1970..=9999.
-    pub timestamp: Timestamp,
-}
-
-/// Why a record is not a purchase. Tried in the order of the variants.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Reason {
-    /// The record has no value, or one of zero bytes.
-    Empty,
-    /// Not one JSON object in UTF-8, or one that repeats a known field.
-    MalformedJson,
-    /// category, payment_method, quantity, price or timestamp is not there.
-    MissingField,
-    /// The timestamp is neither an RFC 3339 string with offset nor Unix seconds, or not in the years 1970..=9999.
-    BadTimestamp,
-    /// The price is not a number, below zero, or 10^12 or more.
-    BadPrice,
-    /// The quantity is not an integer of 1..=2^31-1.
-    BadQuantity,
-    /// A grouping key is not a string of 1..=128 bytes, or contains U+0000, which Postgres text cannot hold.
-    BadKey,
-}
-
-impl Reason {
-    /// Every reason, in the order in which they are tried.
-    pub const ALL: [Self; 7] = [
-        Self::Empty,
-        Self::MalformedJson,
-        Self::MissingField,
-        Self::BadTimestamp,
-        Self::BadPrice,
-        Self::BadQuantity,
-        Self::BadKey,
-    ];
-
-    /// The name in `dead_letter`, in metrics and in logs.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Empty => "empty",
-            Self::MalformedJson => "malformed_json",
-            Self::MissingField => "missing_field",
-            Self::BadTimestamp => "bad_timestamp",
-            Self::BadPrice => "bad_price",
-            Self::BadQuantity => "bad_quantity",
-            Self::BadKey => "bad_key",
-        }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// After how many records that did not fit another layout is learnt. Two producers that take turns do not make us learn each
-/// time.
+/// A new layout is learnt only after this number of records that did not fit, so that two producers that alternate do not
+/// cause learning for each record.
 const PATIENCE: u32 = 8;
 
-/// Decodes one record after another, remembering how the last ones were laid out. What it remembers makes it faster, and
-/// changes no answer.
+/// Decodes records, and remembers the layout of recent ones. The remembered layout affects the speed, never the result.
 #[derive(Debug)]
 pub struct Decoder {
     simd: SimdBackend,
     shape: Option<Shape>,
-    /// So many records more may not have the shape, until another is learnt.
+    /// Number of further records that may not fit before another shape is learnt.
     patience: u32,
     quotes: Quotes,
     dates: Dates,
-    /// Room for the rare key that has escapes.
+    /// Buffer for a key with escapes.
     category: String,
     payment_method: String,
 }
@@ -133,17 +61,17 @@ impl Default for Decoder {
 }
 
 impl Decoder {
-    /// The purchase in `value`, or why there is none.
+    /// The purchase in `value`, or the reason why it is invalid.
     pub fn decode<'a>(&'a mut self, value: Option<&'a [u8]>) -> Result<Event<'a>, Reason> {
         self.simd.run(Decode { decoder: self, value })
     }
 
-    /// The faster way to look at bytes that this processor has.
+    /// The fastest backend of this CPU.
     pub(crate) fn simd(&self) -> SimdBackend {
         self.simd
     }
 
-    /// The same as [`Self::decode`], within a task of this way.
+    /// As [`Self::decode`], within a task of a SIMD backend.
     #[inline(always)]
     pub(crate) fn decode_by<'a>(
         &'a mut self,
@@ -166,7 +94,7 @@ impl Decoder {
     #[cold]
     #[inline(never)]
     fn read<'a>(&'a mut self, payload: &'a [u8]) -> Result<Event<'a>, Reason> {
-        // The whole value must be UTF-8, fields that nobody reads included, so it is checked at once and before all else.
+        // The whole value must be UTF-8, including unknown fields, so that it is checked first.
         let text = std::str::from_utf8(payload).map_err(|_| Reason::MalformedJson)?;
         let Some(fields) = scan::scan(text) else {
             let fields = slow::read(payload).ok_or(Reason::MalformedJson)?;
@@ -203,7 +131,7 @@ impl Decoder {
     }
 }
 
-/// A record to be decoded.
+/// The task of decoding a record.
 struct Decode<'a> {
     decoder: &'a mut Decoder,
     value: Option<&'a [u8]>,
@@ -253,23 +181,7 @@ fn read_key<'a>(value: Value<'a>, scratch: &'a mut String) -> Option<&'a str> {
     (fits_key(key) && !key.contains('\0')).then_some(key)
 }
 
-/// Whether a key is as long as it may be.
-fn fits_key(key: &str) -> bool {
-    (1..=MAX_KEY_BYTES).contains(&key.len())
-}
-
-/// The price that a JSON number names.
-fn price(text: &[u8]) -> Option<i64> {
-    number::plain(text).or_else(|| number::millionths(text)?.rounded())
-}
-
-/// The quantity that a JSON number names. Digits alone: neither `3.0` nor `3e0` is an integer as producers of integers write
-/// them.
-fn quantity(text: &[u8]) -> Option<i64> {
-    number::positive(text).filter(|&quantity| quantity <= MAX_QUANTITY)
-}
-
-/// The string that a JSON literal stands for, or nothing if it is none: `"\ud800"` names half a character.
+/// The value of a JSON string literal; `None` if it is invalid, such as the unpaired surrogate `"\ud800"`.
 fn unescape(literal: &str) -> Option<String> {
     serde_json::from_str(literal).ok()
 }
@@ -282,7 +194,7 @@ mod tests {
     const COMPACT: &str =
         r#"{"category":"Hair Care","payment_method":"Debit Card","quantity":5,"price":44.38,"ts":1735688980.382924}"#;
 
-    /// How many times the layout was another one than before.
+    /// How many times the layout changed.
     fn relearnt(decoder: &mut Decoder, payloads: &[&str]) -> usize {
         let fields = |decoder: &Decoder| decoder.shape.as_ref().map(Shape::fields);
         let mut times = 0;
@@ -295,16 +207,16 @@ mod tests {
     }
 
     #[test]
-    fn a_layout_is_learnt_at_once_and_another_one_when_it_stays() {
+    fn layout_is_replaced_only_when_a_new_one_persists() {
         let mut decoder = Decoder::default();
         assert_eq!(relearnt(&mut decoder, &[DETAILED]), 1);
-        assert_eq!(relearnt(&mut decoder, &[COMPACT, DETAILED].repeat(20)), 0, "two producers that take turns");
+        assert_eq!(relearnt(&mut decoder, &[COMPACT, DETAILED].repeat(20)), 0, "two producers that alternate");
         assert_eq!(relearnt(&mut decoder, &[COMPACT; PATIENCE as usize]), 0);
         assert_eq!(relearnt(&mut decoder, &[COMPACT; 2]), 1);
     }
 
     #[test]
-    fn all_ways_say_the_same() {
+    fn all_decoders_agree() {
         for payload in [DETAILED, COMPACT] {
             let payload = payload.as_bytes();
             let mut decoder = Decoder::default();
@@ -314,7 +226,7 @@ mod tests {
                 (decoder.simd, decoder.patience) = (simd, 0);
                 let event = decoder.decode(Some(payload));
                 assert_eq!(event.ok().map(|event| format!("{event:?}")), scanned, "{simd:?}");
-                assert_eq!(decoder.patience, PATIENCE, "not by its layout");
+                assert_eq!(decoder.patience, PATIENCE, "the shape did not read it");
             }
             let event = decoder.event(slow::read(payload).expect("an object"));
             assert_eq!(event.ok().map(|event| format!("{event:?}")), scanned);

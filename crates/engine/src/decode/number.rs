@@ -1,9 +1,9 @@
-//! JSON numbers, read exactly.
+//! Parses JSON numbers exactly.
 //!
-//! A binary float cannot hold 19.99; a price is therefore read digit by digit into whole millionths, and what lies
-//! below a millionth is kept as the one of four cases that rounding needs to know.
+//! A binary float cannot represent 19.99. Therefore a price is parsed digit by digit to whole millionths, and the digits
+//! below a millionth to one of the four cases that matter for rounding.
 
-/// How long the number is with which `text` begins, by the grammar of JSON; nothing if it begins with none.
+/// The length of the JSON number at the start of `text`; `None` if `text` does not start with one.
 pub(super) fn length(text: &[u8]) -> Option<usize> {
     let count = |from: usize| text[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
     let some_digits = |from: usize| Some(count(from)).filter(|&digits| digits > 0);
@@ -20,17 +20,17 @@ pub(super) fn length(text: &[u8]) -> Option<usize> {
     Some(end)
 }
 
-/// Whether `text` is a JSON number, and nothing else.
+/// Whether the whole `text` is a JSON number.
 pub(super) fn is_number(text: &[u8]) -> bool {
     length(text) == Some(text.len())
 }
 
-/// Reads `text` as a price is nearly always written, digits with at most six decimals, in millionths. Nothing for any other
-/// text, be it a number or not.
+/// Parses the most common form of a price, digits with at most six decimals, to millionths. Returns `None` for any other
+/// text, a number or not.
 #[inline]
 pub(super) fn plain(text: &[u8]) -> Option<i64> {
     const SCALES: [i64; 7] = [1_000_000, 100_000, 10_000, 1_000, 100, 10, 1];
-    // Nineteen digits are what a u64 surely holds.
+    // A u64 can hold any number of nineteen digits.
     if text.len() > 19 {
         return None;
     }
@@ -45,7 +45,7 @@ pub(super) fn plain(text: &[u8]) -> Option<i64> {
     Some(value.cast_signed() * scale)
 }
 
-/// Puts the digits with which `text` begins behind those of `value`, and says what follows them.
+/// Appends the digits at the start of `text` to those of `value`. Returns the value and the rest of the text.
 #[inline(always)]
 fn digits(mut value: u64, mut text: &[u8]) -> (u64, &[u8]) {
     while let [digit @ b'0'..=b'9', rest @ ..] = text {
@@ -54,7 +54,7 @@ fn digits(mut value: u64, mut text: &[u8]) -> (u64, &[u8]) {
     (value, text)
 }
 
-/// Reads a whole number above zero, as JSON writes it, of at most eighteen digits. Nothing for any other text.
+/// Parses a positive JSON integer of at most eighteen digits. Returns `None` for any other text.
 #[inline]
 pub(super) fn positive(text: &[u8]) -> Option<i64> {
     if !(1..=18).contains(&text.len()) || text[0] == b'0' {
@@ -67,7 +67,7 @@ pub(super) fn positive(text: &[u8]) -> Option<i64> {
 /// The highest bit of each byte.
 pub(super) const HIGH: u64 = 0x8080_8080_8080_8080;
 
-/// The byte that makes a digit its value, and a value its digit, eight times.
+/// Eight zero digits: XOR converts digits to values and values to digits.
 pub(super) const ZEROS: u64 = u64::from_le_bytes([b'0'; 8]);
 
 /// Whether each byte is at most nine.
@@ -79,23 +79,23 @@ pub(super) fn are_digits(values: u64) -> bool {
 /// The number with these eight digits, the lowest byte first.
 #[inline(always)]
 pub(super) fn from_digits(values: u64) -> u64 {
-    // Two digits make a pair, two pairs make four digits.
+    // Combines digits to pairs, and pairs to groups of four digits.
     let pairs = (values * 10 + (values >> 8)) & 0x00ff_00ff_00ff_00ff;
     let fours = (pairs * 100 + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
     (fours * 10_000 + (fours >> 32)) & 0xffff_ffff
 }
 
-/// A number of at most eight bytes, to be read without a loop, and so without a guess at its length.
+/// A number of at most eight bytes, parsed without a loop, and so without a mispredicted length.
 #[derive(Clone, Copy)]
 pub(super) struct Short {
-    /// The value of each digit; the last byte is the highest, and zeros stand before the first.
+    /// The value of each digit. The last digit is the highest byte; bytes before the first digit are zero.
     values: u64,
-    /// How many bits of it are before the first.
+    /// Number of bits before the first digit.
     before: u32,
 }
 
 impl Short {
-    /// What stands in `text` from `start` on; nothing if that is not of one to eight bytes, or is close to the beginning of `text`.
+    /// The bytes `start..end` of `text`. Returns `None` unless they are one to eight bytes and `end` is at least 8.
     #[inline(always)]
     pub(super) fn new(text: &[u8], start: usize, end: usize) -> Option<Self> {
         let before = 8_usize.wrapping_sub(end.wrapping_sub(start));
@@ -112,20 +112,20 @@ impl Short {
         (self.values >> self.before) as u8
     }
 
-    /// The same as [`positive`].
+    /// As [`positive`].
     #[inline(always)]
     pub(super) fn positive(self) -> Option<i64> {
         (self.first() != 0 && are_digits(self.values)).then(|| from_digits(self.values).cast_signed())
     }
 
-    /// The same as [`plain`], but for numbers without decimals, which are nothing.
+    /// As [`plain`], but returns `None` for numbers without decimals.
     #[inline(always)]
     pub(super) fn plain(self) -> Option<i64> {
-        /// By the place of the point: how many millionths the last digit counts.
+        /// Millionths of the last digit, by the position of the point.
         const SCALES: [i64; 8] = [0, 1, 10, 100, 1_000, 10_000, 100_000, 0];
         const POINTS: u64 = u64::from_le_bytes([b'.' ^ b'0'; 8]);
         let differs = self.values ^ POINTS;
-        // The lowest of these bits is that of the first point. Without one it is as if it came first, where none may be.
+        // The lowest of these bits belongs to the first point. Without a point, the position is 0, which is invalid.
         let points = differs.wrapping_sub(0x0101_0101_0101_0101) & !differs & HIGH;
         let point = points.trailing_zeros() & 0b11_1000;
         let scale = SCALES[(point / 8) as usize];
@@ -138,7 +138,7 @@ impl Short {
     }
 }
 
-/// What a number has below its last millionth.
+/// The part of a number below its last millionth.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Rest {
     Nothing,
@@ -151,19 +151,19 @@ pub(super) enum Rest {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Millionths {
     negative: bool,
-    /// The magnitude in millionths, cut: below 10^18.
+    /// The magnitude in millionths, truncated: below 10^18.
     whole: i64,
     rest: Rest,
 }
 
 impl Millionths {
-    /// The magnitude, cut to millionths, or nothing for a number below zero. Minus zero is zero.
+    /// The magnitude, truncated to millionths; `None` for a negative number. Minus zero is zero.
     pub(super) fn truncated(self) -> Option<i64> {
         let zero = self.whole == 0 && self.rest == Rest::Nothing;
         (!self.negative || zero).then_some(self.whole)
     }
 
-    /// The number rounded half-even to millionths, or nothing for a number below zero.
+    /// The number rounded half-even to millionths; `None` for a negative number.
     pub(super) fn rounded(self) -> Option<i64> {
         let up = match self.rest {
             Rest::Nothing | Rest::BelowHalf => 0,
@@ -174,9 +174,9 @@ impl Millionths {
     }
 }
 
-/// Reads `text`, which [must be](is_number) a JSON number, or answers nothing when its magnitude is 10^12 or more.
+/// Parses `text`, which [must be](is_number) a JSON number. Returns `None` if its magnitude is 10^12 or more.
 ///
-/// Any exponent and any number of digits are exact: `1e-999999999999` is zero and a bit.
+/// Any exponent and any number of digits are exact: `1e-999999999999` is above zero and below half a millionth.
 pub(super) fn millionths(text: &[u8]) -> Option<Millionths> {
     let (negative, text) = match text {
         [b'-', rest @ ..] => (true, rest),
@@ -220,7 +220,7 @@ pub(super) fn millionths(text: &[u8]) -> Option<Millionths> {
     Some(Millionths { negative, whole, rest })
 }
 
-/// The exponent's value, zero if there is none; one beyond all sense stays beyond all sense.
+/// The value of the exponent; zero for an empty text. Values out of range saturate.
 fn exponent(text: &[u8]) -> i64 {
     let (negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_prices_are_what_exact_reading_makes_of_them() {
+    fn plain_prices_equal_the_exact_reading() {
         let mut plain_ones = 0;
         for integer in ["", "0", "7", "00", "01", "44", "123456789012", "999999999999", "1234567890123", "-1", "+1"] {
             for fraction in ["", ".", ".0", ".5", ".38", ".000001", ".999999", ".1234567", ".1.2", "e1", ".5e1", " "] {
@@ -288,7 +288,7 @@ mod tests {
         assert_eq!(plain_ones, 6 * 5, "each integer that JSON has, with no, one, two and six decimals");
     }
 
-    /// `text` as a short number, wherever it stands.
+    /// `text` as a short number, at several positions.
     fn short(text: &str) -> Option<Short> {
         let shorts = ["\"price\": ", "99999999", ".0.0.0.0"].map(|before| {
             let all = format!("{before}{text}}}");
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn short_numbers_are_what_longer_ones_would_be() {
+    fn short_numbers_equal_the_general_reading() {
         // Every text of up to six of these characters.
         let mut texts = vec![String::new()];
         let mut tried = 0;
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn short_numbers_have_one_to_eight_bytes_with_eight_to_look_at() {
+    fn short_numbers_need_one_to_eight_bytes() {
         assert_eq!(short("12345678").and_then(Short::positive), Some(12_345_678));
         assert_eq!(short("1.234567").and_then(Short::plain), Some(1_234_567));
         assert_eq!(short("99999.99").and_then(Short::plain), Some(99_999_990_000));

@@ -1,24 +1,24 @@
-//! Where the quotes of a record stand: a map of them with a bit for each byte, made sixty-four bytes at a time.
+//! Finds the quotes of a record: a map with one bit per byte, computed for 64 bytes at a time.
 //!
-//! It is the one question that is asked of every byte, and it is asked in two ways: with AVX2 where the processor has it, and with
-//! plain arithmetic on eight bytes at a time everywhere else. Both give the same answer, which a test compares.
+//! Only this module examines every byte. It has two backends: AVX2, if the CPU supports it, and plain arithmetic on eight
+//! bytes at a time. A test compares their results.
 
-/// How many words a map has.
+/// Number of words of a map.
 const WORDS: usize = 64;
 
-/// The longest record that is looked at, in bytes.
+/// Maximum length of a record, in bytes.
 const LONGEST: usize = (WORDS - 1) * 64;
 
-/// The quotes of a record, and that it has neither control characters nor backslashes.
+/// The quotes of a record without control characters and backslashes.
 #[derive(Debug)]
 pub(crate) struct Quotes {
-    /// A bit for each byte, up to the end of the word that has the last. What is behind is of longer records.
+    /// One bit per byte, up to the end of the last word of the record. Further words contain bits of longer records.
     map: [u64; WORDS + 1],
-    /// How many words of it are of this record.
+    /// Number of words of this record.
     words: usize,
 }
 
-/// One of the two ways to look at bytes.
+/// The instructions that examine the bytes of a record.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum SimdBackend {
     Portable,
@@ -26,22 +26,22 @@ pub(crate) enum SimdBackend {
     Avx2(avx2::Present),
 }
 
-/// A way's function: maps the quotes of a payload and returns it as text; nothing if it is none, if it has control characters or
-/// backslashes, if it is shorter than sixty-four bytes, or too long.
+/// The function of a backend: maps the quotes of a payload and returns it as text. Returns `None` if the payload is not
+/// UTF-8, contains control characters or backslashes, is shorter than 64 bytes, or is too long.
 pub(crate) trait FindQuotes: for<'a> Fn(&mut Quotes, &'a [u8]) -> Option<&'a str> {}
 
 impl<F: for<'a> Fn(&mut Quotes, &'a [u8]) -> Option<&'a str>> FindQuotes for F {}
 
-/// What is done with a map, compiled for each of the ways.
+/// A task that uses a map, compiled for each backend.
 pub(crate) trait SimdTask {
     type Output;
 
-    /// To be marked `#[inline(always)]`, as all that it calls and that shall have the instructions of the way.
+    /// Must be `#[inline(always)]`, as every function below it that must be compiled with the instructions of the backend.
     fn run(self, find: impl FindQuotes) -> Self::Output;
 }
 
 impl SimdBackend {
-    /// The faster one, if this processor can go it.
+    /// The fastest backend of this CPU.
     pub(super) fn best() -> Self {
         #[cfg(target_arch = "x86_64")]
         if let Some(present) = avx2::Present::here() {
@@ -50,7 +50,7 @@ impl SimdBackend {
         Self::Portable
     }
 
-    /// Does it this way.
+    /// Runs a task with this backend.
     #[inline]
     pub(crate) fn run<T: SimdTask>(self, task: T) -> T::Output {
         match self {
@@ -61,11 +61,11 @@ impl SimdBackend {
     }
 }
 
-/// What is in a payload besides quotes.
+/// Properties of a payload.
 struct Contents {
-    /// A control character or a backslash.
+    /// It contains a control character or a backslash.
     odd: bool,
-    /// Something that is not ASCII.
+    /// It contains bytes that are not ASCII.
     wide: bool,
 }
 
@@ -76,8 +76,8 @@ impl Default for Quotes {
 }
 
 impl Quotes {
-    /// The one loop of all ways. `look` sees sixty-four bytes, answers with a bit for each quote, and adds to what was seen before;
-    /// `contents` says what that comes to.
+    /// The loop of all backends. `look` examines 64 bytes, returns one bit per quote, and updates the accumulated state;
+    /// `contents` evaluates the state at the end.
     #[inline(always)]
     fn find<'a, Seen: Copy>(
         &mut self,
@@ -92,7 +92,7 @@ impl Quotes {
         for (bytes, map) in blocks.iter().zip(&mut self.map) {
             (*map, seen) = look(bytes, seen);
         }
-        // The last sixty-four bytes, without those that the blocks have had; which may be all of them.
+        // The last 64 bytes, without the bits of those that belong to the blocks, which may be all of them.
         let (quotes, seen) = look(last, seen);
         self.words = blocks.len() + 1;
         self.map[blocks.len()] = quotes.checked_shr(64 - rest.len() as u32).unwrap_or(0);
@@ -103,8 +103,8 @@ impl Quotes {
         }
     }
 
-    /// The first quote at or after a place in the record, or at its end; a place beyond the end if there is none. For a place
-    /// beyond the end, any.
+    /// The first quote at or after a position in the record or at its end; a position beyond the end if no quote follows. The
+    /// result for a position beyond the end is arbitrary.
     #[inline(always)]
     pub(super) fn next(&self, from: usize) -> usize {
         let (word, bit) = (from / 64 % WORDS, from % 64);
@@ -112,7 +112,7 @@ impl Quotes {
         if ahead == 0 { self.next_word(word + 1) } else { from + ahead.trailing_zeros() as usize }
     }
 
-    /// The first quote in or after a word of the map.
+    /// The first quote in a word of the map or after it.
     #[cold]
     fn next_word(&self, word: usize) -> usize {
         let mut words = self.map[..self.words].iter().enumerate().skip(word);
@@ -120,12 +120,12 @@ impl Quotes {
     }
 }
 
-/// Text in which every byte was seen to be ASCII.
+/// Converts a payload of ASCII bytes to text.
 #[inline(always)]
-#[allow(unsafe_code, reason = "what was looked at once is not looked at again")]
+#[allow(unsafe_code, reason = "the bytes were examined already")]
 fn ascii(payload: &[u8]) -> &str {
     debug_assert!(payload.is_ascii());
-    // SAFETY: `Quotes::find`, which alone calls this, has seen no byte that is not ASCII, and ASCII is UTF-8.
+    // SAFETY: `Quotes::find`, the only caller, has checked that all bytes are ASCII, and ASCII is UTF-8.
     unsafe { str::from_utf8_unchecked(payload) }
 }
 
@@ -161,23 +161,23 @@ pub(super) mod portable {
         (quotes, seen)
     }
 
-    /// Eight times the same byte.
+    /// A byte, repeated eight times.
     const fn each(byte: u8) -> u64 {
         u64::from_le_bytes([byte; 8])
     }
 
-    /// The highest bit of each byte that is `byte`. Adding 127 to seven bits carries into the eighth unless all are zero.
+    /// The highest bit of each byte equal to `byte`. Adding 127 to seven bits carries into the eighth unless all are zero.
     const fn equal(bytes: u64, byte: u8) -> u64 {
         let differs = bytes ^ each(byte);
         !(((differs & !HIGH) + !HIGH) | differs) & HIGH
     }
 
-    /// The highest bit of each byte below a blank. Taking a blank away from such a byte and 128 clears that bit.
+    /// The highest bit of each byte below a blank. Subtracting a blank from such a byte plus 128 clears this bit.
     const fn controls(bytes: u64) -> u64 {
         !((bytes | HIGH) - each(b' ')) & !bytes & HIGH
     }
 
-    /// The highest bits of eight bytes as one byte, the first byte's lowest: the factor moves each to its place at the top.
+    /// The highest bits of eight bytes as one byte, the first byte's bit lowest: the factor moves each bit to the top byte.
     const fn gather(highest: u64) -> u64 {
         (highest >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
     }
@@ -185,7 +185,7 @@ pub(super) mod portable {
 
 /// Thirty-two bytes at a time.
 #[cfg(target_arch = "x86_64")]
-#[allow(unsafe_code, reason = "vectors are loaded through pointers, and not every processor has these instructions")]
+#[allow(unsafe_code, reason = "vectors are loaded through pointers, and not every CPU has these instructions")]
 pub(super) mod avx2 {
     use std::arch::x86_64::{
         __m256i, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_min_epu8, _mm256_movemask_epi8, _mm256_or_si256,
@@ -194,7 +194,7 @@ pub(super) mod avx2 {
 
     use super::{Contents, Quotes, SimdTask};
 
-    /// Proof that this processor has the instructions: there is no other way to one of these than [`Present::here`].
+    /// Proof that this CPU has the instructions: only [`Present::here`] creates a value.
     #[derive(Clone, Copy, Debug)]
     pub(crate) struct Present(());
 
@@ -210,7 +210,7 @@ pub(super) mod avx2 {
 
     #[inline]
     pub(super) fn run<T: SimdTask>(_: Present, task: T) -> T::Output {
-        // SAFETY: the processor has what is asked for, as `Present` proves.
+        // SAFETY: `Present` proves that the CPU has these instructions.
         unsafe { run_here(task) }
     }
 
@@ -219,14 +219,14 @@ pub(super) mod avx2 {
         task.run(|quotes, payload| find(quotes, payload))
     }
 
-    /// What was seen in each of thirty-two places.
+    /// The accumulated state, for each of 32 positions.
     #[derive(Clone, Copy)]
     struct Seen {
         /// The lowest byte.
         lowest: __m256i,
         /// All ones if there was a backslash.
         backslashes: __m256i,
-        /// All bytes, one over the other.
+        /// The bitwise or of all bytes.
         any: __m256i,
     }
 
@@ -274,7 +274,7 @@ pub(super) mod avx2 {
     #[target_feature(enable = "avx2")]
     fn load(bytes: &[u8]) -> __m256i {
         assert_eq!(bytes.len(), 32);
-        // SAFETY: thirty-two bytes are there, and any address will do.
+        // SAFETY: the slice has 32 bytes, and the load requires no alignment.
         unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
     }
 }
@@ -283,7 +283,7 @@ pub(super) mod avx2 {
 mod tests {
     use super::*;
 
-    /// The text, and the place of each quote.
+    /// The text, and the position of each quote.
     type Found<'a> = Option<(&'a str, Vec<usize>)>;
 
     struct FindAll<'a>(&'a [u8]);
@@ -292,7 +292,7 @@ mod tests {
         type Output = Found<'a>;
 
         fn run(self, find: impl FindQuotes) -> Found<'a> {
-            // As a longer record leaves it behind.
+            // The state that a longer record leaves.
             let mut quotes = Quotes { map: [u64::MAX; WORDS + 1], words: WORDS };
             let text = find(&mut quotes, self.0)?;
             let next = |from| Some(quotes.next(from)).filter(|at| *at < text.len());
@@ -300,7 +300,7 @@ mod tests {
         }
     }
 
-    /// What a reader with all the time in the world says.
+    /// The expected result, from a simple implementation.
     fn slowly(payload: &[u8]) -> Found<'_> {
         let odd = payload.iter().any(|byte| matches!(byte, b'\\' | 0..0x20));
         let text = str::from_utf8(payload).ok().filter(|_| !odd && (64..=LONGEST).contains(&payload.len()))?;
@@ -308,10 +308,10 @@ mod tests {
     }
 
     #[test]
-    fn every_way_finds_every_quote_and_every_odd_byte() {
+    fn every_backend_finds_quotes_and_special_bytes() {
         let mut payloads = vec![vec![b' '; 63], vec![b'"'; 97], vec![b'x'; LONGEST], vec![b'x'; LONGEST + 1]];
-        // Every byte at every place of a block, alone and among quotes, and in a character of two bytes.
-        // Miri, which sees every access, takes its time.
+        // Every byte at every position of a block, alone and among quotes, and in a character of two bytes.
+        // Miri checks every access and is slow.
         let step = if cfg!(miri) { 37 } else { 1 };
         for filler in [b'x', b'"'] {
             for length in [64, 65, 90, 128, 130] {

@@ -1,7 +1,7 @@
-//! The fast reading of a purchase: one pass over a flat object, no allocation.
+//! The fast decoder: one pass over a flat object, without allocation.
 //!
-//! It knows objects of strings without escapes, numbers and literals, which is what producers send. At anything else,
-//! right or wrong, it answers nothing, and `slow` decides: whatever is accepted here, serde_json accepts too, with the
+//! It reads objects of strings without escapes, numbers and literals, the usual payloads of producers. For anything else,
+//! valid or not, it returns `None`, and `slow` decides. serde_json accepts everything that this decoder accepts, with the
 //! same fields.
 
 use std::ops::Range;
@@ -9,15 +9,15 @@ use std::ops::Range;
 use super::fields::{Field, Fields, Value};
 use super::number;
 
-/// The fields of `text`, or nothing where a fuller reading must decide.
+/// The fields of `text`; `None` if `slow` must decide.
 pub(super) fn scan(text: &str) -> Option<Fields<'_>> {
     let mut fields = Fields::default();
     walk(text, |name, value, _| Field::named(name).map_or(Ok(()), |field| fields.set(field, value)).ok())?;
     Some(fields)
 }
 
-/// Hands the fields of an object to `each`, one after the other: name, value, and where the value stands, quotes included.
-/// Nothing if `each` says so, or where a fuller reading must decide.
+/// Calls `each` for each field of an object, with its name, its value, and the range of the value including quotes. Returns
+/// `None` if `each` does, or if `slow` must decide.
 pub(super) fn walk<'a>(
     text: &'a str,
     mut each: impl FnMut(&'a str, Value<'a>, Range<usize>) -> Option<()>,
@@ -86,7 +86,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// The inside of a string whose opening quote is behind us; nothing if it has an escape.
+    /// The content of a string after its opening quote; `None` if it contains an escape.
     fn string(&mut self) -> Option<&'a str> {
         let start = self.at;
         loop {

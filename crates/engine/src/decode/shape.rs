@@ -1,50 +1,51 @@
-//! The fastest reading of a purchase: it is laid out like one before.
+//! The fastest decoder, for purchases with the layout of an earlier one.
 //!
-//! A producer writes the same fields in the same order with the same blanks. So a record is a row of literals, the same in
-//! each, with values between them:
+//! A producer writes the same fields in the same order with the same blanks. Each record therefore consists of the same
+//! literals, with values between them:
 //!
 //! ```text
 //!   {"category": "    Skincare    ", "quantity":     2    , "price":     19.99    }
 //!   └ literal 0 ─┘     value      └─ literal 1 ─┘  value  └ literal 2 ┘  value    └ tail
 //! ```
 //!
-//! A [`Shape`] is learnt from a record that the scanner has read. From then on a value is what stands between a literal and the
-//! next quote, or what the next literal has before its quote; nothing else is searched for. A record that fits is the JSON object
-//! that its literals say, because
+//! A [`Shape`] is learnt from a record that the scanner has read. From then on, a value extends from a literal to the start of
+//! the next one, whose position follows from the next quote; the decoder searches only for quotes. A record that fits is the
+//! JSON object that its literals describe, because
 //!
-//! - it begins with the first literal and ends with the tail, and every literal is where the value before it ends;
-//! - no value has a quote in it, because the next quote ended it;
-//! - it is text without backslashes and control characters, so that what is between two quotes is a JSON string;
-//! - a value without quotes is a number, or a word where nobody needs it.
+//! - it begins with the first literal and ends with the tail, and each literal follows the value before it;
+//! - no value contains a quote, because the next quote ends it;
+//! - it is text without backslashes and control characters, so that the bytes between two quotes are a JSON string;
+//! - a value without quotes is a number, or a word in a field that is not used.
 //!
-//! Only good purchases are read here. Whatever else a record is, the answer is nothing, and others find out what it is.
+//! This decoder reads only valid purchases. For any other record it returns `None`, and the other decoders read it.
 
+use super::event::{Event, fits_key, price, quantity};
 use super::fields::{Field, Value};
 use super::number::{self, Short};
 use super::quotes::{FindQuotes, Quotes, portable};
+use super::scan;
 use super::timestamp::{Dates, unix_seconds};
-use super::{Event, fits_key, price, quantity, scan};
 
-/// How purchases are laid out.
+/// The layout of purchases.
 #[derive(Debug)]
 pub(super) struct Shape {
-    /// What a record begins with.
+    /// The start of a record.
     first: Literal,
-    /// What is between two values.
+    /// The literals between two values.
     between: Vec<Literal>,
-    /// What a record ends with.
+    /// The end of a record.
     tail: Literal,
-    /// What literals have behind their blocks, each with the value after which it comes; that at the beginning comes after none.
+    /// The bytes of literals after their blocks, each with the value before it; `None` for the start of a record.
     long: Vec<(Option<usize>, Box<[u8]>)>,
-    /// Which values a purchase is made of.
+    /// The values of a purchase.
     needed: Needed,
-    /// Those that are not needed and have no quotes.
+    /// The values that are not used and have no quotes.
     bare: Vec<usize>,
-    /// Of the record that was read last: where each value begins and ends.
+    /// Start and end of each value of the last record.
     places: Vec<(usize, usize)>,
 }
 
-/// The values that a purchase is made of, by their places in the record.
+/// The values of a purchase, by their positions in the record.
 #[derive(Debug)]
 struct Needed {
     category: usize,
@@ -54,12 +55,12 @@ struct Needed {
     timestamp: usize,
     /// Whether the timestamp has quotes.
     timestamp_is_text: bool,
-    /// Whether the last value has.
+    /// Whether the last value has quotes.
     last_is_text: bool,
 }
 
 impl Shape {
-    /// The layout of `record`, if that is a good purchase and can be read by one.
+    /// The layout of `record`, if it is a valid purchase that can be read with it.
     pub(super) fn learn(record: &str) -> Option<Self> {
         let (mut literals, mut values, mut end) = (Vec::new(), Vec::new(), 0);
         scan::walk(record, |name, value, place| {
@@ -104,13 +105,13 @@ impl Shape {
         fits.then_some(shape)
     }
 
-    /// How many fields its records have.
+    /// Number of fields of the records.
     #[cfg(test)]
     pub(super) fn fields(&self) -> usize {
         self.places.len()
     }
 
-    /// The purchase in `payload`, if it is one of this layout.
+    /// The purchase in `payload`, if it has this layout.
     #[inline(always)]
     pub(super) fn read<'a>(
         &mut self,
@@ -123,7 +124,7 @@ impl Shape {
         if self.fits(payload, quotes) { self.event(text, dates) } else { None }
     }
 
-    /// Whether all literals are in their places. Afterwards `places` says where the values are.
+    /// Whether all literals are at their positions. Sets `places` to the positions of the values.
     #[inline(always)]
     fn fits(&mut self, text: &[u8], quotes: &Quotes) -> bool {
         let Self { first, between, tail, long, places, .. } = self;
@@ -153,21 +154,21 @@ impl Shape {
         })
     }
 
-    /// The value at a place of a record that fits; nothing where the literal behind it begins too early.
+    /// A value of a record that fits; `None` if the literal after it begins too early.
     #[inline(always)]
     fn value<'a>(&self, at: usize, text: &'a [u8]) -> Option<&'a [u8]> {
         let (start, end) = self.places[at];
         text.get(start..end)
     }
 
-    /// The same as a number of a few bytes, if it may be one.
+    /// A value as a number of a few bytes, if it can be one.
     #[inline(always)]
     fn short(&self, at: usize, text: &[u8]) -> Option<Short> {
         let (start, end) = self.places[at];
         Short::new(text, start, end)
     }
 
-    /// The same as a key.
+    /// A value as a key.
     #[inline(always)]
     fn key<'a>(&self, at: usize, text: &'a str) -> Option<&'a str> {
         let (start, end) = self.places[at];
@@ -176,7 +177,7 @@ impl Shape {
         fits_key(key).then_some(key)
     }
 
-    /// What a record that fits says, if its values are those of a purchase.
+    /// The purchase of a record that fits, if its values are valid.
     #[inline(always)]
     fn event<'a>(&self, text: &'a str, dates: &mut Dates) -> Option<Event<'a>> {
         let (needed, bytes) = (&self.needed, text.as_bytes());
@@ -206,35 +207,35 @@ impl Shape {
     }
 }
 
-/// The price that a text without quotes names, if any.
+/// The price in a text without quotes, if it is valid.
 #[cold]
 fn long_price(text: &[u8]) -> Option<i64> {
     number::is_number(text).then(|| price(text))?
 }
 
-/// Whether that is a value that needs no quotes.
+/// Whether the value is valid without quotes.
 #[cold]
 fn is_bare(value: &[u8]) -> bool {
     number::is_number(value) || matches!(value, b"true" | b"false" | b"null")
 }
 
-/// Bytes that are the same in each record.
+/// Bytes that are equal in all records.
 #[derive(Debug)]
 struct Literal {
-    /// How many they are.
+    /// Number of bytes.
     length: usize,
-    /// Where their first quote is; a tail may have none.
+    /// Position of the first quote; 0 for a tail without quotes.
     quote: usize,
-    /// The first of them, with zeros behind if they are fewer; of a tail the last, with zeros before.
+    /// The first bytes, padded with zeros after them; for a tail the last bytes, padded with zeros before them.
     block: [u64; BLOCK / 8],
-    /// Ones where the block has bytes of theirs.
+    /// Ones at the bytes of the literal.
     mask: [u64; BLOCK / 8],
 }
 
-/// So many bytes are compared at once.
+/// Number of bytes that are compared at once.
 const BLOCK: usize = 32;
 
-/// What differed, in all literals together: looked at once, in the end.
+/// The accumulated differences of all literals, evaluated once at the end.
 #[derive(Default)]
 struct Differences([u64; BLOCK / 8]);
 
@@ -247,7 +248,7 @@ impl Literal {
         Self::in_block(text, BLOCK.saturating_sub(text.len()))
     }
 
-    /// With so many zeros before.
+    /// The block with `zeros` zeros before the text.
     fn in_block(text: &str, zeros: usize) -> Self {
         let byte = |i: usize| i.checked_sub(zeros).and_then(|i| text.as_bytes().get(i)).copied();
         let words = |byte: &dyn Fn(usize) -> u8| {
@@ -261,7 +262,7 @@ impl Literal {
         }
     }
 
-    /// Whether its block begins there, unless `differences` says otherwise.
+    /// Compares the block with the text at `start`, and adds to `differences`. Returns false if it cannot match.
     #[inline(always)]
     fn compare(&self, text: &[u8], start: usize, differences: &mut Differences) -> bool {
         let Some(here) = text.get(start..) else { return false };
@@ -272,7 +273,7 @@ impl Literal {
         true
     }
 
-    /// The same close to the end of the text: a literal has no zeros, so that those behind the end differ from it.
+    /// Compares close to the end of the text: a literal contains no zeros, so that the padding after the end differs from it.
     #[cold]
     fn is_all_of(&self, here: &[u8]) -> bool {
         let mut differences = Differences::default();

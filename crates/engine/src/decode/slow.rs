@@ -1,4 +1,4 @@
-//! The full reading of a purchase, by serde_json: it has the final word on what is a JSON object.
+//! The complete decoder, with serde_json: it defines which payloads are JSON objects.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::fields::{Field, Fields, Value};
 
-/// The fields of `payload`, or nothing if it is not one JSON object in UTF-8, or repeats a field that the rules know.
+/// The fields of `payload`; `None` if it is not one JSON object in UTF-8, or repeats a known field.
 pub(super) fn read(payload: &[u8]) -> Option<Fields<'_>> {
     serde_json::from_slice::<Object<'_>>(payload).ok().map(|object| object.0)
 }
@@ -41,7 +41,7 @@ impl<'de> Visitor<'de> for ObjectVisitor {
     }
 }
 
-/// Which field a name is, without keeping the name.
+/// The field of a name, without a copy of the name.
 struct Name(Option<Field>);
 
 impl<'de> Deserialize<'de> for Name {

@@ -5,18 +5,18 @@ use crate::time::Timestamp;
 
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 
-/// Reads a JSON number of Unix seconds, cut to microseconds. Years 1970..=9999.
+/// Parses a JSON number of Unix seconds, truncated to microseconds. Years 1970..=9999.
 pub(super) fn unix_seconds(text: &[u8]) -> Option<Timestamp> {
     in_range(millionths(text)?.truncated()?)
 }
 
-/// Reads RFC 3339 strings with offset, cut to microseconds. Years 1970..=9999 in UTC.
+/// Parses RFC 3339 strings with an offset, truncated to microseconds. Years 1970..=9999 in UTC.
 ///
 /// `YYYY-MM-DD`, `T` or a blank, `hh:mm:ss`, at most nine fraction digits, `Z` or `±hh:mm`. `T` and `Z` may be lower
-/// case. A leap second is read as the first instant of the next minute, as Postgres reads it, and only where one can be.
+/// case. A leap second is only valid at the end of a day in UTC, and is the first instant of the next minute, as in Postgres.
 #[derive(Debug)]
 pub(super) struct Dates {
-    /// The last date, and where it begins: the next one is nearly always the same.
+    /// The last date, and its start in microseconds: the next date is nearly always equal.
     date: [u8; 10],
     start: i64,
 }
@@ -28,15 +28,15 @@ impl Default for Dates {
 }
 
 impl Dates {
-    /// The instant that `text` names.
+    /// The instant of `text`; `None` if it is invalid.
     #[inline(always)]
     pub(super) fn rfc3339(&mut self, text: &[u8]) -> Option<Timestamp> {
         let usual = text.try_into().ok().and_then(|text| self.usual(text));
         in_range(usual.or_else(|| self.any(text))?)
     }
 
-    /// The text as it is nearly always written, `YYYY-MM-DDThh:mm:ss.ffffff+00:00`, on the same day as the one before; nothing
-    /// for any other, be it good or not.
+    /// Parses the most common form, `YYYY-MM-DDThh:mm:ss.ffffff+00:00` on the day of the previous timestamp. Returns `None`
+    /// for any other text, valid or not.
     #[inline(always)]
     fn usual(&self, text: &[u8; 32]) -> Option<i64> {
         let (date, rest) = text.split_first_chunk()?;
@@ -92,14 +92,14 @@ fn days(date: &[u8; 10]) -> Option<i64> {
     Some(year * 365 + leap_days + day_of_year - 719_468)
 }
 
-/// `Thh:mm:ss` in microseconds, with so many seconds at most.
+/// `Thh:mm:ss` in microseconds, with at most `most_seconds` seconds.
 #[inline(always)]
 fn time_of_day(time: &[u8; 9], most_seconds: i64) -> Option<i64> {
-    /// As many zeros as digits, and what is between them.
+    /// Zeros for the digits, with the colons between them.
     const PATTERN: u64 = u64::from_le_bytes(*b"00:00:00");
     let (separator, time) = time.split_first()?;
     let digits = u64::from_le_bytes(*time.first_chunk()?) ^ PATTERN;
-    // What is more than nine, or more than nothing where a colon belongs, then has its highest bit.
+    // Sets the highest bit of a byte above nine, and of a byte other than zero in the place of a colon.
     let wrong = digits.wrapping_add(0x7676_7f76_767f_7676) | digits;
     if wrong & HIGH != 0 || !matches!(separator, b'T' | b't' | b' ') {
         return None;
@@ -110,7 +110,7 @@ fn time_of_day(time: &[u8; 9], most_seconds: i64) -> Option<i64> {
     (hour <= 23 && minute <= 59 && second <= most_seconds).then_some(((hour * 60 + minute) * 60 + second) * 1_000_000)
 }
 
-/// The fraction in microseconds, cut, and what follows it.
+/// The fraction in microseconds, truncated, and the text after it.
 #[inline]
 fn fraction(text: &[u8]) -> Option<(i64, &[u8])> {
     if let Some(micros) = text.first_chunk().and_then(six_decimals) {
@@ -128,11 +128,11 @@ fn fraction(text: &[u8]) -> Option<(i64, &[u8])> {
     Some((micros, rest))
 }
 
-/// The fraction as it is nearly always written, a point and six digits, with whatever follows that is no digit.
+/// The most common form of the fraction: a point and six digits, followed by a byte that is not a digit.
 #[inline(always)]
 fn six_decimals(text: &[u8; 8]) -> Option<i64> {
     let [point, .., after] = *text;
-    // Without the point and what follows, and with two zeros before.
+    // Without the point and the byte after the digits, and with two zeros in front.
     let values = (u64::from_le_bytes(*text) ^ ZEROS) << 8 >> 16 << 16;
     let fits = point == b'.' && !after.is_ascii_digit() && are_digits(values);
     fits.then(|| from_digits(values).cast_signed())
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_day_seen_before_has_no_other_times() {
+    fn cached_date_does_not_change_the_result() {
         let mut dates = Dates::default();
         for (text, expected) in [
             ("2016-12-31T12:00:00.000000+00:00", Some("2016-12-31T12:00:00Z")),
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn every_day_follows_the_one_before() {
+    fn days_are_consecutive_from_1970_to_9999() {
         let mut expected = 0;
         for year in 1970..=9999 {
             for month in 1..=12 {

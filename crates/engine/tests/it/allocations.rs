@@ -1,4 +1,4 @@
-//! Judging an event allocates nothing, whichever way it is read.
+//! Judging an event does not allocate, with any decoder.
 
 use allocation_counter::measure;
 use retail_engine::{Counts, Engine, Record, Rules, Span, Start, Timestamp};
@@ -7,7 +7,7 @@ use crate::payloads::{BASE, purchase};
 
 const EVENTS: i64 = 1000;
 
-/// A purchase each second, all of them good.
+/// One valid purchase per second.
 fn purchases(begin: i64) -> impl Iterator<Item = String> {
     (0..EVENTS).map(move |i| {
         let category =
@@ -18,7 +18,7 @@ fn purchases(begin: i64) -> impl Iterator<Item = String> {
     })
 }
 
-/// How many allocations it takes to judge these when all their groups are there, and what becomes of them.
+/// The number of allocations for judging the values when their groups exist, and the resulting counts.
 fn allocations(values: impl IntoIterator<Item = String>) -> (u64, Counts) {
     let hour = Span::from_secs(3600);
     let mut engine = Engine::new(Rules { window: Span::from_secs(300), delay: hour, max_future: hour }, false);
@@ -38,7 +38,7 @@ fn allocations(values: impl IntoIterator<Item = String>) -> (u64, Counts) {
 }
 
 #[test]
-fn an_event_allocates_nothing_whichever_way_it_is_read() {
+fn events_do_not_allocate_with_any_decoder() {
     let all = Counts { applied: 2 * EVENTS, ..Counts::default() };
     let compact = |purchase: String| purchase.replace(": ", ":");
     let with_escapes = |purchase: String| purchase.replace(r#""brand": "b""#, r#""brand": "\"\u00e9\"""#);
@@ -50,7 +50,7 @@ fn an_event_allocates_nothing_whichever_way_it_is_read() {
 }
 
 #[test]
-fn a_late_event_that_is_dropped_allocates_nothing_and_a_dead_letter_does() {
+fn dropped_late_events_do_not_allocate_dead_letters_do() {
     let late = purchases(BASE - 3 * 3600);
     let (allocated, counts) = allocations(purchases(BASE).zip(late).flat_map(|(purchase, late)| [purchase, late]));
     assert_eq!((allocated, counts), (0, Counts { applied: 2 * EVENTS, late: 2 * EVENTS, ..Counts::default() }));

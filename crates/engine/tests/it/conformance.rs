@@ -1,7 +1,7 @@
-//! Cases that other engines publish or were seen to decide, with our answer.
+//! Cases from the tests or the behaviour of other engines, with our result.
 //!
-//! The letters name the source: S Spark, F Flink, K Kafka Streams, Q Quix, A Arroyo, X across engines. Times are
-//! seconds. A case is here if our rule decides it; hopping windows, watermarks per key and batch lag are not ours.
+//! Names begin with the source: S Spark, F Flink, K Kafka Streams, Q Quix, A Arroyo, X across engines. Times are in seconds.
+//! Cases of features that we do not have are left out: hopping windows, watermarks per key, batch lag.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,7 +16,7 @@ fn span(seconds: f64) -> Span {
     Span::from(Duration::from_secs_f64(seconds))
 }
 
-/// One partition, fed with events at the given times.
+/// One partition that receives events at the given times.
 struct Stream {
     engine: Engine,
     store: Store,
@@ -42,13 +42,13 @@ impl Stream {
         self.send(&purchase(key, "m", 1, "1", time))
     }
 
-    /// Sends events and answers those that were late.
+    /// Sends events, and returns the times of the late ones.
     fn late(&mut self, times: &[&str]) -> Vec<String> {
         let late = times.iter().filter(|time| self.event("k", time) == Fate::Late);
         late.map(|time| (*time).to_owned()).collect()
     }
 
-    /// Commits, closes what can be closed, and answers all windows as `start:events`, open ones with a `?`.
+    /// Commits, closes windows, and returns all windows as `start:events`, open ones with a `?`.
     fn windows(&mut self) -> Vec<String> {
         self.store.commit(&self.engine.take_batch(), &BTreeMap::from([(0, 1)])).unwrap();
         self.store.close_windows(&[false]);
@@ -66,7 +66,7 @@ impl Stream {
 }
 
 #[test]
-fn s6_a_window_closes_when_the_watermark_reaches_its_end() {
+fn s6_window_closes_when_the_watermark_reaches_its_end() {
     let mut stream = Stream::new(5.0, 10.0);
     assert_eq!(stream.late(&["14.999", "25.000"]), [""; 0]);
     assert_eq!(stream.windows(), ["10:1", "25:1?"]);
@@ -75,14 +75,14 @@ fn s6_a_window_closes_when_the_watermark_reaches_its_end() {
 }
 
 #[test]
-fn s7_one_millisecond_earlier_it_is_open() {
+fn s7_window_is_open_one_millisecond_before() {
     let mut stream = Stream::new(5.0, 10.0);
     assert_eq!(stream.late(&["14.999", "24.999", "14.0", "16.0"]), [""; 0]);
     assert_eq!(stream.windows(), ["10:2?", "15:1?", "20:1?"]);
 }
 
 #[test]
-fn s8_one_microsecond_earlier_too() {
+fn s8_window_is_open_one_microsecond_before() {
     let mut stream = Stream::new(5.0, 10.0);
     assert_eq!(stream.late(&["14.999", "24.999999", "14.0"]), [""; 0]);
     assert_eq!(stream.windows(), ["10:2?", "20:1?"]);
@@ -96,7 +96,7 @@ fn s9_windows_include_their_start_and_not_their_end() {
 }
 
 #[test]
-fn s12_a_null_timestamp_is_counted_as_invalid() {
+fn s12_null_timestamp_is_counted_as_invalid() {
     let mut stream = Stream::new(5.0, 10.0);
     assert_eq!(stream.event("k", "10"), Fate::Applied);
     assert_eq!(stream.event("k", "null"), Fate::Invalid(Reason::BadTimestamp));
@@ -105,8 +105,8 @@ fn s12_a_null_timestamp_is_counted_as_invalid() {
 }
 
 #[test]
-fn f2_events_in_any_order_close_with_their_window() {
-    // Flink's watermark of x ms says that no event up to x comes any more; ours of x + 1 ms says the same.
+fn f2_out_of_order_events_close_with_their_window() {
+    // Flink's watermark of x ms excludes further events up to and including x, as ours of x + 1 ms does.
     let mut stream = Stream::new(3.0, 4.0);
     for (key, time) in [
         ("k2", "3.999"),
@@ -137,7 +137,7 @@ fn f2_events_in_any_order_close_with_their_window() {
 }
 
 #[test]
-fn k2_everything_up_to_the_delay_is_late_and_the_bound_belongs_to_it() {
+fn k2_events_up_to_and_including_the_bound_are_late() {
     let mut stream = Stream::new(10.0, 90.0);
     let late = ["100", "101", "102", "103", "104", "105", "6"];
     assert_eq!(stream.late(&["200"]), [""; 0]);
@@ -153,26 +153,26 @@ fn k9_windows_are_aligned_to_the_epoch() {
 }
 
 #[test]
-fn k10_a_null_key_is_counted_as_invalid() {
+fn k10_null_key_is_counted_as_invalid() {
     let mut stream = Stream::new(5.0, 10.0);
     let payload = String::from_utf8(purchase("k", "m", 1, "1", "1")).unwrap().replace("\"k\"", "null");
     assert_eq!(stream.send(payload.as_bytes()), Fate::Invalid(Reason::BadKey));
 }
 
 #[test]
-fn q1_without_delay_the_next_windows_event_closes_the_one_before() {
+fn q1_without_delay_the_next_window_closes_the_previous() {
     let mut stream = Stream::new(0.010, 0.0);
     stream.late(&["0.002", "0.004", "0.012"]);
     assert_eq!(stream.windows(), ["0:2", "0.01:1?"]);
 }
 
 #[test]
-fn a2_a_window_is_open_until_the_watermark_is_its_end() {
+fn a2_window_is_open_until_the_watermark_reaches_its_end() {
     let mut stream = Stream::new(5.0, 0.0);
     assert_eq!(stream.late(&["4.999", "3", "5.0", "4.9"]), ["4.9"]);
 }
 
-/// Several inputs of one watermark, as Flink's valve and Arroyo's holder test them.
+/// Several inputs of one watermark, as in the tests of Flink's valve and Arroyo's holder.
 struct Inputs {
     marks: Vec<Mark>,
     reached: Option<i64>,
@@ -213,7 +213,7 @@ impl Inputs {
 fn f1_the_watermark_is_the_delay_behind_the_latest_event() {
     let mark = |seconds| watermark(&[Mark { max_observed: seconds, idle: false }], span(3.0), None);
     assert_eq!(mark(None), None);
-    // Flink says one millisecond less.
+    // Flink's watermark is one millisecond lower.
     assert_eq!(mark(Some(Timestamp::from_secs(1))), Some(Timestamp::from_secs(-2)));
     assert_eq!(mark(Some(Timestamp::from_secs(5))), Some(Timestamp::from_secs(2)));
 }
@@ -225,13 +225,13 @@ fn f5_the_watermark_never_falls() {
 }
 
 #[test]
-fn f6_nothing_is_complete_before_every_input_has_spoken() {
+fn f6_no_watermark_before_every_input_has_an_event() {
     let mut inputs = Inputs::new(3);
     assert_eq!([inputs.event(0, 0), inputs.event(1, 0), inputs.event(2, 0)], [None, None, Some(0)]);
 }
 
 #[test]
-fn f7_the_slowest_input_decides() {
+fn f7_slowest_input_determines_the_watermark() {
     let mut inputs = Inputs::new(3);
     for input in 0..3 {
         inputs.event(input, 0);
@@ -241,40 +241,40 @@ fn f7_the_slowest_input_decides() {
 }
 
 #[test]
-fn f8_an_input_that_goes_back_changes_nothing() {
+fn f8_older_event_does_not_move_the_watermark() {
     let mut inputs = Inputs::new(3);
     let moves = [(0, 25), (1, 10), (2, 17), (0, 12), (1, 8), (2, 15)].map(|(input, time)| inputs.event(input, time));
     assert_eq!(moves, [None, None, Some(10), None, None, None]);
 }
 
 #[test]
-fn f9_an_idle_input_is_left_out() {
+fn f9_idle_input_is_ignored() {
     let mut inputs = Inputs::new(3);
     assert_eq!([inputs.event(0, 15), inputs.event(1, 10), inputs.idle(2)], [None, None, Some(10)]);
     assert_eq!([inputs.event(1, 18), inputs.event(0, 20)], [Some(15), Some(18)]);
 }
 
 #[test]
-fn f10_inputs_fall_idle_one_by_one() {
+fn f10_inputs_become_idle_one_by_one() {
     let mut inputs = Inputs::new(3);
     assert_eq!([inputs.event(0, 25), inputs.event(1, 10), inputs.event(2, 17)], [None, None, Some(10)]);
     assert_eq!([inputs.idle(1), inputs.idle(2)], [Some(17), Some(25)]);
 }
 
 #[test]
-fn f11_when_all_are_idle_the_watermark_holds_or_follows_the_clock() {
+fn f11_all_idle_watermark_holds_or_follows_the_clock() {
     let mut inputs = Inputs::new(3);
     assert_eq!([inputs.event(0, 10), inputs.event(1, 5), inputs.event(2, 3)], [None, None, Some(3)]);
-    // Flink would flush the maximum, 10, at the last step; an event of 4 could still be within its promise.
+    // Flink would advance to the maximum, 10, at the last step, although an event of 4 may still be in time.
     assert_eq!([inputs.idle(0), inputs.idle(1), inputs.idle(2)], [None, None, None]);
     let now = Timestamp::from_secs(7200);
     assert_eq!(watermark(&inputs.marks, span(3600.0), Some(now)), Some(Timestamp::from_secs(3600)));
 }
 
 #[test]
-fn f12_an_event_ends_idleness() {
+fn f12_event_ends_idleness() {
     let mut inputs = Inputs::new(1);
-    // Flink ignores what an input says while it is marked idle; ours is idle only while it says nothing.
+    // Flink ignores the watermarks of an input that is marked idle; our inputs are idle only while they have no events.
     assert_eq!(
         [inputs.event(0, 25), inputs.idle(0), inputs.event(0, 50), inputs.active(0)],
         [Some(25), None, Some(50), None]
@@ -282,7 +282,7 @@ fn f12_an_event_ends_idleness() {
 }
 
 #[test]
-fn f13_an_input_that_resumes_behind_does_not_pull_the_watermark_back() {
+fn f13_resuming_input_does_not_move_the_watermark_back() {
     let mut inputs = Inputs::new(3);
     assert_eq!([inputs.event(0, 100), inputs.event(1, 50), inputs.event(2, 70)], [None, None, Some(50)]);
     assert_eq!(
@@ -293,7 +293,7 @@ fn f13_an_input_that_resumes_behind_does_not_pull_the_watermark_back() {
 }
 
 #[test]
-fn a1_idle_inputs_are_left_out_until_none_is_left() {
+fn a1_idle_inputs_are_ignored_until_all_are_idle() {
     let mut inputs = Inputs::new(3);
     assert_eq!([inputs.event(0, 1), inputs.event(1, 2), inputs.event(2, 3)], [None, None, Some(1)]);
     assert_eq!([inputs.idle(0), inputs.idle(1), inputs.idle(2)], [Some(2), Some(3), None]);
@@ -319,7 +319,7 @@ fn x1_money_is_exact_in_any_order() {
 }
 
 #[test]
-fn x2_the_same_events_on_any_number_of_partitions_give_the_same_rows() {
+fn x2_rows_do_not_depend_on_the_number_of_partitions() {
     let events: Vec<Vec<u8>> = (0..500)
         .map(|i| {
             purchase(
@@ -351,13 +351,13 @@ fn x2_the_same_events_on_any_number_of_partitions_give_the_same_rows() {
 }
 
 #[test]
-fn x5_an_empty_partition_holds_the_watermark_until_it_is_proven_idle() {
+fn x5_empty_partition_holds_the_watermark_until_idle() {
     let mut inputs = Inputs::new(3);
     assert_eq!([inputs.event(0, 1000), inputs.event(1, 2000), inputs.idle(2)], [None, None, Some(1000)]);
 }
 
 #[test]
-fn x6_offsets_without_a_record_are_in_the_ledger() {
+fn x6_offsets_without_a_record_are_counted_as_gaps() {
     let mut stream = Stream::new(5.0, 10.0);
     stream.event("k", "1");
     stream.offset += 3;
@@ -369,7 +369,7 @@ fn x6_offsets_without_a_record_are_in_the_ledger() {
 }
 
 #[test]
-fn x7_an_event_for_an_earlier_open_window_corrects_all_running_totals_after_it() {
+fn x7_event_for_an_earlier_window_corrects_later_running_totals() {
     let mut stream = Stream::new(5.0, 100.0);
     let running = |stream: &mut Stream| -> Vec<String> {
         stream.windows();
@@ -382,7 +382,7 @@ fn x7_an_event_for_an_earlier_open_window_corrects_all_running_totals_after_it()
 }
 
 #[test]
-fn an_event_beyond_max_future_is_set_aside_and_moves_nothing() {
+fn event_beyond_max_future_does_not_move_the_watermark() {
     let rules = Rules { window: span(300.0), delay: span(3600.0), max_future: span(3600.0) };
     let mut engine = Engine::new(rules, true);
     engine.assign(0, Start { next_offset: 0, max_observed: None, floor: Timestamp::EPOCH });
@@ -394,7 +394,7 @@ fn an_event_beyond_max_future_is_set_aside_and_moves_nothing() {
     assert_eq!(at(0, "13600"), Fate::Applied);
     assert_eq!(at(1, "13600.000001"), Fate::Future);
     assert_eq!(at(2, "253402300799"), Fate::Future);
-    // The clock that ran an hour ahead proves no more than that the record was taken at 10,000.
+    // The producer's clock was an hour ahead, but the record proves only that time has reached 10,000.
     assert_eq!(at(3, "6300"), Fate::Applied);
     assert_eq!(engine.take_batch().partitions[0].max_observed, Some(Timestamp::from_secs(10_000)));
 }

@@ -1,4 +1,4 @@
-//! One record at a time: whatever the bytes, engine and oracle say the same of them.
+//! Engine and oracle agree on each record, for arbitrary bytes.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ proptest! {
     #![proptest_config(cases(20_000))]
 
     #[test]
-    fn any_bytes_are_read_as_the_oracle_reads_them(
+    fn any_bytes_are_read_as_by_the_oracle(
         values in prop::collection::vec(prop_oneof![payloads::good().prop_map(Some), payloads::hostile()], 1..4),
         timestamp in prop_oneof![Just(None), Just(Some(payloads::BASE * 1000)), any::<i64>().prop_map(|t| Some(t.max(0)))],
     ) {
@@ -22,17 +22,17 @@ proptest! {
     }
 }
 
-/// So many events are mutated by `make test`; MUTATIONS asks for more, and MUTATIONS_SEED for others.
+/// Number of mutated events in `make test`. MUTATIONS sets another number, MUTATIONS_SEED another seed.
 const MUTATIONS: u64 = 200_000;
 
 #[test]
-fn mutated_purchases_in_every_layout_are_read_as_the_oracle_reads_them() {
+fn mutated_purchases_are_read_as_by_the_oracle() {
     let number = |variable: &str| std::env::var(variable).ok().map(|text| text.parse().unwrap());
     let mut mutants = mutations::Mutants::new(number("MUTATIONS_SEED").unwrap_or(1));
     let (mut good, mut bad) = (0_u64, 0_u64);
     let mut judge = Judge::default();
     for i in 0..number("MUTATIONS").unwrap_or(MUTATIONS) {
-        // A layout stays for a while, as it does in a topic, so that it is learnt.
+        // A layout persists for a while, as in a topic, so that the decoder learns it.
         if i % 64 == 0 {
             mutants.change_layout();
         }
@@ -45,9 +45,9 @@ fn mutated_purchases_in_every_layout_are_read_as_the_oracle_reads_them() {
     assert!(good > bad / 4 && bad > good / 4, "{good} good, {bad} bad: too few of one kind");
 }
 
-/// What `cargo fuzz` keeps in fuzz/corpus/decode, and what it once found: records with a byte between them that no text has.
+/// The corpus of `cargo fuzz` and its former findings: records, separated by a byte that is invalid in UTF-8.
 #[test]
-fn the_corpus_of_the_fuzzer_is_read_as_the_oracle_reads_it() {
+fn fuzzer_corpus_is_read_as_by_the_oracle() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz/corpus/decode");
     let mut files = 0;
     for file in std::fs::read_dir(corpus).unwrap() {
@@ -61,7 +61,7 @@ fn the_corpus_of_the_fuzzer_is_read_as_the_oracle_reads_it() {
 }
 
 #[test]
-fn a_payload_of_any_depth_or_length_has_a_fate() {
+fn payload_of_any_depth_or_length_has_a_fate() {
     let deep = |depth| format!("{{\"category\":{}1{}}}", "[".repeat(depth), "]".repeat(depth));
     let long_number = |digits| format!("{{\"price\":0.{}1,\"category\":\"c\"}}", "0".repeat(digits));
     for payload in [deep(10), deep(100_000), deep(500_000), long_number(100_000)] {

@@ -1,4 +1,4 @@
-//! Engine and oracle side by side, asked about one record after another.
+//! Passes the same records to engine and oracle, and compares the results.
 
 use chrono::DateTime;
 use retail_engine::{Engine, Fate, Record, Rules, Span, Start, Timestamp};
@@ -8,7 +8,7 @@ const WINDOW: u32 = 300;
 const DELAY: u32 = 3600;
 const MAX_FUTURE: u32 = 3600;
 
-/// An engine that remembers how earlier records were laid out, as one does that reads a topic.
+/// An engine that remembers the layout of earlier records, and an oracle.
 pub(crate) struct Judge {
     engine: Engine,
 }
@@ -25,18 +25,18 @@ impl Default for Judge {
 }
 
 impl Judge {
-    /// Asks both about a record.
+    /// Passes a record to both.
     ///
     /// # Panics
     ///
-    /// If they differ.
+    /// If the results differ.
     pub(crate) fn ask(&mut self, value: Option<&[u8]>, timestamp_millis: Option<i64>) -> String {
         let (engine, oracle) = (self.engine_says(value, timestamp_millis), oracle_says(value, timestamp_millis));
         assert_eq!(engine, oracle, "{}", value.unwrap_or_default().escape_ascii());
         oracle
     }
 
-    /// What the engine makes of one record: its fate or reason, and the row it adds, in words.
+    /// The result of the engine for one record, as text: its fate or reason, and the added row.
     fn engine_says(&mut self, value: Option<&[u8]>, timestamp_millis: Option<i64>) -> String {
         let engine = &mut self.engine;
         engine.assign(0, Start { next_offset: 0, max_observed: None, floor: Timestamp::EPOCH });

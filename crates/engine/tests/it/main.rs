@@ -1,4 +1,4 @@
-//! The engine's promises, checked against the naive oracle and against the cases other engines publish.
+//! Tests of the engine against the oracle, and against published cases of other engines.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use proptest::prelude::ProptestConfig;
@@ -14,7 +14,7 @@ mod payloads;
 mod streams;
 mod values;
 
-/// The same `cases` random cases in every run; PROPTEST_CASES and PROPTEST_RNG_SEED ask for more, or for others.
+/// `cases` random cases, equal in every run. PROPTEST_CASES and PROPTEST_RNG_SEED override number and seed.
 fn cases(cases: u32) -> ProptestConfig {
     let asked = |variable| std::env::var_os(variable).is_some();
     let mut config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };

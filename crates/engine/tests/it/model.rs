@@ -1,7 +1,7 @@
-//! The store as a value: the protocol that Postgres keeps, without Postgres.
+//! A model of the store: the protocol of the Postgres store as a plain value.
 //!
-//! One row per partition with an epoch; a batch counts only if epoch, offset and floor are still what its worker read;
-//! sums are added; windows close by the watermark and their rows never change again.
+//! One row per partition with an epoch. A batch is accepted only if epoch, offset and floor equal those that its worker
+//! read. Sums are added. The watermark closes windows, whose rows never change again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub(crate) struct Stored {
     pub(crate) next_offset: i64,
     pub(crate) max_observed: Option<Timestamp>,
     pub(crate) counts: Counts,
-    /// From which offset on which floor holds.
+    /// The floors, by the offset from which they apply.
     pub(crate) floors: Vec<(i64, Timestamp)>,
 }
 
@@ -38,7 +38,7 @@ impl Stored {
         self.floors.last().unwrap().1
     }
 
-    /// The floor that holds at `offset`.
+    /// The floor that applies at `offset`.
     pub(crate) fn floor_at(&self, offset: i64) -> Timestamp {
         self.floors.iter().rev().find(|(from, _)| *from <= offset).unwrap().1
     }
@@ -56,7 +56,7 @@ pub(crate) struct Store {
     pub(crate) dead_letters: BTreeMap<(i32, i64), &'static str>,
 }
 
-/// The store has refused a batch: somebody else owns a partition, or a floor was raised.
+/// The store refused a batch: another worker owns a partition, or a floor was raised.
 #[derive(Debug)]
 pub(crate) struct Fenced;
 
@@ -74,12 +74,12 @@ impl Store {
         }
     }
 
-    /// A partition that the topic did not have before. What is closed is closed for it too.
+    /// Adds a partition to the topic. Closed windows are closed for it, too.
     pub(crate) fn add_partition(&mut self) {
         self.partitions.push(Stored::new(0, self.closed_until));
     }
 
-    /// Raises the epoch, which fences whoever had the partition, and says where to continue.
+    /// Raises the epoch, which fences the former owner, and returns the state from which to continue.
     pub(crate) fn claim(&mut self, partition: usize) -> (u64, Start) {
         let stored = &mut self.partitions[partition];
         stored.epoch += 1;
@@ -117,7 +117,7 @@ impl Store {
         Ok(())
     }
 
-    /// Closes what the watermark allows, given which partitions pass for idle.
+    /// Closes the windows that the watermark has passed. `idle` contains the partitions that are considered idle.
     pub(crate) fn close_windows(&mut self, idle: &[bool]) {
         let marks: Vec<Mark> = self
             .partitions
@@ -151,7 +151,7 @@ impl Store {
         self.closed_until = until;
     }
 
-    /// The rows that readers see: closed ones as they were closed, open ones with the running total so far.
+    /// The rows for readers: final rows of closed windows, and open rows with the present running totals.
     pub(crate) fn rows(&self) -> Vec<String> {
         let mut running = self.running.clone();
         let open = self.open.iter().map(|(key, sums)| {

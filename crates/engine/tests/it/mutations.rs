@@ -1,14 +1,14 @@
-//! Purchases in the layouts that producers use, with something wrong with some of them: millions in a minute.
+//! Generates purchases in the layouts of producers, some of them invalid, at millions per minute.
 
-/// Gives one after the other.
+/// A generator of purchases.
 pub(crate) struct Mutants {
     state: u64,
     layout: usize,
     value: Vec<u8>,
 }
 
-/// How a purchase may be written. `C` category, `M` payment method, `Q` quantity, `P` price, `T` a time, `U` Unix seconds, `I` an
-/// id, `N` a number, `S` any text.
+/// The layouts of purchases. `C` category, `M` payment method, `Q` quantity, `P` price, `T` a time, `U` Unix seconds, `I` an id,
+/// `N` a number, `S` any text.
 const LAYOUTS: [&str; 13] = [
     r#"{"transaction_id": "I", "customer_id": N, "category": "C", "brand": "S", "product_name": "S", "quantity": Q, "price": P, "payment_method": "M", "timestamp": "T"}"#,
     r#"{"transaction_id":"I","customer_id":"N","category":"C","brand":"S","product_name":"S","quantity":Q,"price":P,"payment_method":"M","timestamp":"T"}"#,
@@ -25,7 +25,7 @@ const LAYOUTS: [&str; 13] = [
     "{\n  \"category\": \"C\",\n\t\"payment_method\": \"M\",\r\n  \"quantity\": Q,\n  \"price\": P,\n  \"timestamp\": \"T\"\n}\n",
 ];
 
-/// What is put where it does not belong.
+/// Texts that are inserted at wrong positions.
 const PIECES: [&str; 32] = [
     "\"",
     "\\",
@@ -66,7 +66,7 @@ impl Mutants {
         Self { state: seed.wrapping_mul(2).wrapping_add(1), layout: 0, value: Vec::new() }
     }
 
-    /// From now on purchases are written in another way.
+    /// Switches to another layout.
     pub(crate) fn change_layout(&mut self) {
         self.layout = self.below(LAYOUTS.len());
     }
@@ -98,7 +98,7 @@ impl Mutants {
         (0..digits).map(|_| char::from(b'0' + self.below(10) as u8)).collect()
     }
 
-    /// Writes a byte of a layout, or what stands for it. Names in layouts are lower case but for one.
+    /// Writes a byte of a layout, or the value that it stands for. Field names in layouts are lower case, except for one.
     fn write(&mut self, byte: u8) {
         let text = match byte {
             b'C' => self

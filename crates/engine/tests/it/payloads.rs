@@ -1,12 +1,12 @@
-//! Records as producers send them, and as nobody should.
+//! Generates valid and invalid records.
 
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-/// The year 2025 begins here, in Unix seconds; all generated event times are near it.
+/// The start of 2025, in Unix seconds; all generated event times are close to it.
 pub(crate) const BASE: i64 = 1_735_689_600;
 
-/// A purchase that every field of is fine.
+/// A valid purchase.
 pub(crate) fn purchase(category: &str, payment_method: &str, quantity: i64, price: &str, time: &str) -> Vec<u8> {
     format!(
         r#"{{"transaction_id": "t", "customer_id": "7", "category": "{category}", "brand": "b", "product_name": "p", "quantity": {quantity}, "price": {price}, "payment_method": "{payment_method}", "timestamp": {time}}}"#
@@ -14,7 +14,7 @@ pub(crate) fn purchase(category: &str, payment_method: &str, quantity: i64, pric
     .into_bytes()
 }
 
-/// Event times of a few hours, so that windows open, close and are missed.
+/// Event times within a few hours, so that windows open and close, and events are late.
 pub(crate) fn seconds() -> impl Strategy<Value = String> {
     (0..4 * 3600_i64, prop_oneof![Just(String::new()), "\\.[0-9]{1,9}"])
         .prop_map(|(seconds, fraction)| format!("{}{fraction}", BASE + seconds))
@@ -30,7 +30,7 @@ pub(crate) fn good() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
-/// A name, and a field of that name, right or wrong.
+/// A name and a field with this name, valid or invalid.
 fn field() -> impl Strategy<Value = (&'static str, String)> {
     let name = select(vec![
         "category",
@@ -81,12 +81,12 @@ fn field() -> impl Strategy<Value = (&'static str, String)> {
     prop_oneof![4 => any, 1 => well_timed]
 }
 
-/// Times that are nearly always right, in every spelling.
+/// Mostly valid times, in all formats.
 fn rfc3339() -> impl Strategy<Value = String> {
     "(197|202|999)[0-9]-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9])[Tt ]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,9})?(Z|z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
 }
 
-/// Objects put together from fields, some of them purchases. A field mostly replaces the good one of its name.
+/// Objects of several fields, some of them purchases. A field usually replaces the valid one with its name.
 fn assembled() -> impl Strategy<Value = Vec<u8>> {
     let good = [
         ("category", "\"category\":\"c\"".to_owned()),
@@ -113,7 +113,7 @@ fn assembled() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|(fields, comma, before, after)| format!("{before}{{{}}}{after}", fields.join(comma)).into_bytes())
 }
 
-/// A good payload with a few bytes changed, lost or doubled.
+/// A valid payload with some bytes changed, removed or repeated.
 fn mutated() -> impl Strategy<Value = Vec<u8>> {
     let mutation = (any::<Index>(), 0..4_u8, any::<u8>());
     (good(), prop::collection::vec(mutation, 1..4)).prop_map(|(mut payload, mutations)| {
@@ -131,7 +131,7 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// Any record value: mostly good, else anything.
+/// Any record value, mostly valid.
 pub(crate) fn value() -> impl Strategy<Value = Option<Vec<u8>>> {
     prop_oneof![
         12 => good().prop_map(Some),
@@ -139,7 +139,7 @@ pub(crate) fn value() -> impl Strategy<Value = Option<Vec<u8>>> {
     ]
 }
 
-/// Any record value, mostly bad.
+/// Any record value, mostly invalid.
 pub(crate) fn hostile() -> impl Strategy<Value = Option<Vec<u8>>> {
     prop_oneof![
         8 => assembled().prop_map(Some),

@@ -1,5 +1,5 @@
-//! Whole streams: workers poll, commit, crash, are fenced and hand over partitions in any order, windows close under
-//! them, partitions are added; the table that comes out is the oracle's.
+//! Whole streams: workers poll, commit, crash, are fenced and hand over partitions in any order, while windows close and
+//! partitions are added. The resulting rows equal those of the oracle.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ const MAX_FUTURE: u32 = 3600;
 const HOUR_MILLIS: i64 = 3_600_000;
 const WORKERS: usize = 3;
 
-/// One record of a topic, with the offsets that are missing before it.
+/// One record of a topic, with the number of missing offsets before it.
 #[derive(Clone, Debug)]
 struct Stored {
     gap: i64,
@@ -30,22 +30,22 @@ struct Stored {
 /// The records of one partition with their offsets.
 type Log = Vec<(i64, Stored)>;
 
-/// What happens next, to whom.
+/// One step of a run.
 #[derive(Clone, Debug)]
 enum Step {
-    /// A worker reads up to so many records of one of its partitions.
+    /// A worker reads records of one of its partitions, up to a number.
     Poll { worker: usize, partition: Index, records: usize },
-    /// A worker's batch is closed and sent; it reads on while the answer is out.
+    /// A worker takes its batch and sends it, and continues to read.
     Cut { worker: usize },
-    /// The store takes or refuses what a worker has sent.
+    /// The store accepts or refuses the batch that a worker has sent.
     Commit { worker: usize },
-    /// A worker loses its memory and claims its partitions again.
+    /// A worker restarts, and claims its partitions again.
     Crash { worker: usize },
-    /// A partition goes to another worker; the old one does not know.
+    /// Another worker claims a partition, without the knowledge of the former owner.
     Steal { partition: Index, worker: usize },
-    /// Somebody closes windows, some partitions passing for idle, rightly or not.
+    /// A worker closes windows; some partitions are considered idle, rightly or not.
     Close { idle: Vec<bool> },
-    /// The topic gets another partition.
+    /// A partition is added to the topic.
     Grow,
 }
 
@@ -90,7 +90,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A worker as the processor runs it: an engine, what it believes to own, and a batch on its way.
+/// A worker as in the processor: an engine, the partitions that it assumes to own, and a sent batch.
 struct Worker {
     engine: Engine,
     epochs: BTreeMap<i32, u64>,
@@ -115,7 +115,7 @@ impl Worker {
 
     fn poll(&mut self, partition: i32, log: &Log, records: usize) {
         let position = self.engine.position(partition).unwrap();
-        // Kafka may deliver a little from before the position: it is judged already and must not count.
+        // Kafka may deliver records from before the position: they were judged already and must not count.
         let from = log.partition_point(|(offset, _)| *offset < position).saturating_sub(1);
         let mut feed = self.engine.partition(partition).unwrap();
         for (offset, record) in log[from..].iter().take(records + 1) {
@@ -141,7 +141,7 @@ impl Worker {
         }
     }
 
-    /// Drops everything and reads where its partitions continue; those that others have claimed are theirs.
+    /// Drops everything, and reads the state of its partitions, without those that other workers have claimed.
     fn restart(&mut self, store: &mut Store) {
         self.in_flight = None;
         self.engine.reset();
@@ -176,7 +176,7 @@ fn run(logs: &mut Vec<Log>, steps: &[Step]) -> Store {
             Step::Steal { partition, worker } => {
                 let partition = partition.index(logs.len()) as i32;
                 let worker = &mut workers[*worker];
-                // It takes nothing while it has anything uncommitted, as at a rebalance.
+                // As in a rebalance, it claims nothing while it has uncommitted records.
                 if worker.in_flight.is_none() && !worker.engine.has_uncommitted() {
                     worker.claim(&mut store, partition);
                 }
@@ -193,7 +193,7 @@ fn run(logs: &mut Vec<Log>, steps: &[Step]) -> Store {
             Step::Grow => {}
         }
     }
-    // Whoever is left brings it to an end.
+    // The remaining workers finish.
     let mut last = Worker::new();
     for (partition, log) in logs.iter().enumerate() {
         last.claim(&mut store, partition as i32);
@@ -204,7 +204,7 @@ fn run(logs: &mut Vec<Log>, steps: &[Step]) -> Store {
     store
 }
 
-/// The oracle over the same logs, with the floors that the store has recorded.
+/// The result of the oracle for the same logs, with the floors that the store has recorded.
 fn oracle(logs: &[Log], store: &Store) -> Oracle {
     let seconds = |seconds: u32| Duration::seconds(seconds.into());
     let mut oracle = Oracle::new(seconds(WINDOW), seconds(DELAY));
@@ -227,7 +227,7 @@ proptest! {
     #![proptest_config(cases(2_000))]
 
     #[test]
-    fn any_split_restart_and_hand_over_gives_the_oracles_table(
+    fn any_split_restart_and_handover_gives_the_oracles_rows(
         mut logs in prop::collection::vec(log(), 1..4),
         steps in prop::collection::vec(step(), 0..120),
     ) {
@@ -263,10 +263,10 @@ proptest! {
         }
     }
 
-    /// The promise behind "up to an hour late": with record timestamps that do not run backwards, whatever the
-    /// producers' clocks say, an event appended at most `delay` after its event time is never late.
+    /// If record timestamps do not run backwards, an event that is appended at most `delay` after its event time is never
+    /// late, independent of the clocks of producers.
     #[test]
-    fn an_event_appended_within_the_delay_is_never_late(
+    fn event_appended_within_the_delay_is_never_late(
         steps in prop::collection::vec((0..600_000_i64, -3 * HOUR_MILLIS..2 * HOUR_MILLIS), 1..200),
     ) {
         let mut worker = Worker::new();

@@ -1,11 +1,11 @@
-//! What each value means: the table of how Spark's `from_json` reads the same input (J1..J17), with our answer, and the
-//! corners of our own rules.
+//! The meaning of each value: the inputs of a table about Spark's `from_json` (J1..J17), with our results, and the edge cases
+//! of our own rules.
 
 use retail_engine::{Decoder, Reason};
 
 use crate::payloads::{BASE, purchase};
 
-/// What the decoder says of a payload, in short: the first time, and when it has seen its like.
+/// The result of the decoder for a payload, as text. It must be equal at the first time, and after the layout was learnt.
 fn says(payload: &[u8]) -> String {
     let mut decoder = Decoder::default();
     let mut say = || match decoder.decode(Some(payload)) {
@@ -17,7 +17,7 @@ fn says(payload: &[u8]) -> String {
     first
 }
 
-/// A purchase with one field replaced by `text`, or left out.
+/// A purchase with one field replaced by `text`, or removed.
 fn with(field: &str, text: Option<&str>) -> Vec<u8> {
     let base = BASE.to_string();
     let fields = [
@@ -36,7 +36,7 @@ fn with(field: &str, text: Option<&str>) -> Vec<u8> {
 }
 
 #[test]
-fn j1_what_is_no_object_is_invalid_and_not_silently_gone() {
+fn j1_payload_without_an_object_is_counted_as_invalid() {
     for payload in [
         "{",
         "[]",
@@ -89,7 +89,7 @@ fn j2_to_j5_timestamps() {
 }
 
 #[test]
-fn j6_quantities_are_integers_that_a_postgres_integer_holds() {
+fn j6_quantities_fit_a_postgres_integer() {
     for text in ["\"3\"", "1.5", "3.0", "3e0", "true", "null", "2147483648", "0", "-1", "-0", "99999999999999999999"] {
         assert_eq!(says(&with("quantity", Some(text))), "bad_quantity", "{text}");
     }
@@ -119,14 +119,14 @@ fn j7_to_j9_prices_are_exact_numbers() {
 }
 
 #[test]
-fn j10_numbers_that_are_no_json_make_the_record_malformed() {
+fn j10_invalid_json_numbers_are_malformed() {
     for text in ["00012", "1.", ".5", "+1", "1e", "0x10", "1_000", "-"] {
         assert_eq!(says(&with("price", Some(text))), "malformed_json", "{text}");
     }
 }
 
 #[test]
-fn j11_a_repeated_known_field_is_invalid_an_unknown_one_is_not() {
+fn j11_repeated_known_field_is_invalid() {
     let repeat = |field: &str| format!("{{\"{field}\":1,\"\\u{:04x}{}\":2}}", field.as_bytes()[0], &field[1..]);
     for field in [
         "category",
@@ -146,7 +146,7 @@ fn j11_a_repeated_known_field_is_invalid_an_unknown_one_is_not() {
 }
 
 #[test]
-fn j12_unknown_fields_are_ignored_whatever_they_hold() {
+fn j12_unknown_fields_are_ignored() {
     for extra in ["1", "null", "[1, [2]]", "{\"price\": -1, \"price\": -2}", "\"\\ud800\"", "1e999"] {
         let mut payload = with("", None);
         payload.pop();
@@ -156,7 +156,7 @@ fn j12_unknown_fields_are_ignored_whatever_they_hold() {
 }
 
 #[test]
-fn j13_trailing_bytes_make_the_record_malformed() {
+fn j13_trailing_bytes_are_malformed() {
     let mut payload = with("", None);
     payload.extend(b" x");
     assert_eq!(says(&payload), "malformed_json");
@@ -203,7 +203,7 @@ fn timestamp_wins_over_ts() {
 }
 
 #[test]
-fn bytes_that_are_not_utf_8_are_malformed_wherever_they_stand() {
+fn invalid_utf8_is_malformed_at_any_position() {
     for name in ["category", "brand", "elsewhere"] {
         let mut payload = purchase("c", "m", 1, "1", "1");
         payload.pop();
@@ -214,7 +214,7 @@ fn bytes_that_are_not_utf_8_are_malformed_wherever_they_stand() {
 }
 
 #[test]
-fn the_first_reason_in_the_documented_order_is_given() {
+fn first_reason_in_the_documented_order_is_reported() {
     let all_bad = r#"{"category":"","payment_method":"","quantity":0,"price":-1,"timestamp":"x"}"#;
     assert_eq!(says(all_bad.as_bytes()), "bad_timestamp");
     assert_eq!(says(all_bad.replace("\"x\"", "1").as_bytes()), "bad_price");

@@ -1,4 +1,4 @@
-//! A Kafka with TLS and log-ins: each way in, and the error for each wrong credential.
+//! Kafka with TLS and log-ins: each supported credential, and the error for each wrong one.
 
 use retail_api::resource::SaslMechanism;
 use retail_connection::{Certificates, ErrorKind, Pem};
@@ -9,7 +9,7 @@ fn pem(name: &str) -> Option<Pem> {
     Some(Pem { text: Files::shared().text(name), origin: name.to_owned() })
 }
 
-/// Trusting one authority, as one client if any.
+/// One trusted authority, and a client certificate if `client` is set.
 fn certificates(ca: &str, client: Option<&str>) -> Option<Certificates> {
     let file = |extension: &str| client.and_then(|client| pem(&format!("{client}.{extension}")));
     Some(Certificates::new(pem(&format!("{ca}.crt")), file("crt"), file("key")).unwrap())
@@ -19,14 +19,14 @@ fn login(mechanism: SaslMechanism, password: &str) -> Option<SaslLogin> {
     Some(SaslLogin { mechanism, username: "retail".to_owned(), password: password.to_owned() })
 }
 
-/// What a look at a Kafka comes to.
+/// The result of a request to Kafka with these credentials.
 async fn kafka(address: String, tls: Option<Certificates>, sasl: Option<SaslLogin>) -> Result<(), (ErrorKind, String)> {
     let connection = KafkaConnection { bootstrap_servers: address, security: Security { tls, sasl } };
     topic::observe(&connection, "none").await.map(drop).map_err(|error| (error.kind, error.message))
 }
 
 #[tokio::test]
-async fn kafka_is_reached_with_scram_with_plain_and_with_a_client_certificate() {
+async fn kafka_accepts_scram_plain_and_client_certificates() {
     let (secure, ca) = (SecureKafka::shared(), || certificates("ca", None));
     kafka(secure.address(), ca(), login(SaslMechanism::ScramSha512, "scram-secret")).await.unwrap();
     kafka(secure.address(), ca(), login(SaslMechanism::Plain, "plain-secret")).await.unwrap();
@@ -34,7 +34,7 @@ async fn kafka_is_reached_with_scram_with_plain_and_with_a_client_certificate() 
 }
 
 #[tokio::test]
-async fn each_wrong_credential_for_kafka_is_told_from_the_others() {
+async fn each_wrong_kafka_credential_has_its_own_error() {
     let (secure, ca) = (SecureKafka::shared(), || certificates("ca", None));
     let (scram, plain) = (SaslMechanism::ScramSha512, SaslMechanism::Plain);
     let good = || login(scram, "scram-secret");
@@ -48,22 +48,22 @@ async fn each_wrong_credential_for_kafka_is_told_from_the_others() {
             credentials,
             "supported mechanisms: SCRAM-SHA-512,PLAIN",
         ),
-        (kafka(secure.certified(), ca(), None).await, credentials, "wants another client certificate"),
+        (kafka(secure.certified(), ca(), None).await, credentials, "requires a valid client certificate"),
         (
             kafka(secure.certified(), certificates("ca", Some("forged")), None).await,
             credentials,
-            "wants another client certificate",
+            "requires a valid client certificate",
         ),
         (
             kafka(secure.address(), certificates("stranger", None), good()).await,
             ErrorKind::NoTls,
-            "has a certificate that cannot be trusted",
+            "has a certificate that is not trusted",
         ),
-        (kafka(secure.misnamed(), ca(), None).await, ErrorKind::NoTls, "or one for another host"),
-        (kafka(secure.address(), None, good()).await, ErrorKind::NoTls, "does not speak without TLS"),
-        (kafka(secure.address(), None, None).await, ErrorKind::NoTls, "does not speak without TLS"),
-        (kafka(plaintext.clone(), ca(), None).await, ErrorKind::NoTls, "speaks no TLS"),
-        (kafka(plaintext, ca(), good()).await, ErrorKind::NoTls, "speaks no TLS"),
+        (kafka(secure.misnamed(), ca(), None).await, ErrorKind::NoTls, "or is for another host"),
+        (kafka(secure.address(), None, good()).await, ErrorKind::NoTls, "requires TLS on this port"),
+        (kafka(secure.address(), None, None).await, ErrorKind::NoTls, "requires TLS on this port"),
+        (kafka(plaintext.clone(), ca(), None).await, ErrorKind::NoTls, "does not use TLS on this port"),
+        (kafka(plaintext, ca(), good()).await, ErrorKind::NoTls, "does not use TLS on this port"),
     ];
     for (result, kind, said) in cases {
         let (is, message) = result.unwrap_err();

@@ -1,4 +1,4 @@
-//! The topic, made and grown on a real broker.
+//! Topics on a real broker: creation, growth, settings, deletion.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ fn observed(partitions: i32, replication_factor: i32) -> Observed {
 }
 
 #[test]
-fn a_plan_says_what_is_done_and_what_is_only_reported() {
+fn plan_separates_actions_from_reported_differences() {
     let topic = declared(&[("retention.ms", "5")]);
     assert_eq!(plan(&topic, None), (vec![Action::Create], vec![]));
     assert_eq!(plan(&topic, Some(&observed(4, 1))), (vec![], vec![]));
@@ -45,8 +45,8 @@ fn a_plan_says_what_is_done_and_what_is_only_reported() {
 }
 
 #[test]
-fn a_setting_is_changed_unless_kafka_would_then_delete_records_that_it_keeps() {
-    // What it is, what was declared, and whether that is done, left alone, or the same.
+fn setting_that_would_delete_records_is_not_altered() {
+    // The setting, its present value, the declared value, and the result: done, left, or same.
     for (name, is, wanted, what) in [
         ("retention.ms", "5", "6", "done"),
         ("retention.ms", "6", "-1", "done"),
@@ -85,7 +85,7 @@ fn a_setting_is_changed_unless_kafka_would_then_delete_records_that_it_keeps() {
 }
 
 #[tokio::test]
-async fn a_topic_is_created_with_its_settings_grown_and_then_left_alone() {
+async fn topic_is_created_grown_and_then_unchanged() {
     let case = Case::shared().partitions(3).build();
     let (kafka, mut topic) = (&case.settings.kafka, case.settings.pipeline.topic.clone());
     assert_eq!(observe(kafka, &topic.name).await.unwrap(), None);
@@ -100,12 +100,12 @@ async fn a_topic_is_created_with_its_settings_grown_and_then_left_alone() {
     let grown = ensure(kafka, &topic).await.unwrap();
     assert_eq!((grown.actions, grown.description.partitions), (vec![Action::Grow { from: 3, to: 5 }], 5));
     assert_eq!(grown.description.id, created.description.id);
-    // What it keeps is never made less.
+    // The retention is never reduced.
     assert_eq!(grown.differences.len(), 1, "{:?}", grown.differences);
     assert_eq!(observe(kafka, &topic.name).await.unwrap().unwrap().config["retention.ms"], "-1");
 }
 
-/// Makes the topic, and waits until a look at it finds nothing more to do.
+/// Applies the topic, and waits until its plan is empty.
 async fn settle(kafka: &KafkaConnection, topic: &Topic) -> Observed {
     ensure(kafka, topic).await.unwrap();
     retail_testbed::eventually("the topic is as declared", async || {
@@ -116,13 +116,13 @@ async fn settle(kafka: &KafkaConnection, topic: &Topic) -> Observed {
 }
 
 #[tokio::test]
-async fn declared_settings_are_set_again_and_others_are_left_alone() {
+async fn changed_settings_are_restored_undeclared_ones_remain() {
     let case = Case::shared().partitions(1).build();
     let (kafka, mut topic) = (&case.settings.kafka, case.settings.pipeline.topic.clone());
     topic.config = declared(&[("retention.ms", "86400000"), ("max.message.bytes", "200000")]).config;
     settle(kafka, &topic).await;
 
-    // Somebody changes both, and a third that nobody has declared.
+    // Another client changes both, and a third one that is not declared.
     let mut drifted = topic.clone();
     drifted.config =
         declared(&[("retention.ms", "90000000"), ("max.message.bytes", "100000"), ("segment.ms", "777777")]).config;
@@ -139,7 +139,7 @@ async fn declared_settings_are_set_again_and_others_are_left_alone() {
 }
 
 #[tokio::test]
-async fn a_setting_that_kafka_understands_in_another_way_is_not_set_again_and_again() {
+async fn setting_in_kafkas_notation_is_not_altered_again() {
     let case = Case::shared().partitions(1).build();
     let (kafka, mut topic) = (&case.settings.kafka, case.settings.pipeline.topic.clone());
     settle(kafka, &topic).await;
@@ -156,18 +156,18 @@ async fn a_setting_that_kafka_understands_in_another_way_is_not_set_again_and_ag
 }
 
 #[tokio::test]
-async fn a_setting_that_kafka_refuses_says_why() {
+async fn rejected_setting_reports_the_reason() {
     let case = Case::shared().partitions(1).build();
     let (kafka, mut topic) = (&case.settings.kafka, case.settings.pipeline.topic.clone());
     settle(kafka, &topic).await;
     topic.config.insert("max.message.bytes".to_owned(), "-7".to_owned());
     let error = ensure(kafka, &topic).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Other);
-    assert!(error.message.contains("cannot be given its settings") && error.message.contains("-7"), "{error}");
+    assert!(error.message.contains("Kafka rejected the settings of topic") && error.message.contains("-7"), "{error}");
 }
 
 #[tokio::test]
-async fn a_topic_made_again_has_another_id() {
+async fn recreated_topic_has_another_id() {
     let case = Case::shared().build();
     let (kafka, topic) = (&case.settings.kafka, &case.settings.pipeline.topic);
     let before = ensure(kafka, topic).await.unwrap().description.id;
@@ -180,7 +180,7 @@ async fn a_topic_made_again_has_another_id() {
 }
 
 #[tokio::test]
-async fn log_ends_tell_what_is_there_what_is_committed_and_what_is_gone() {
+async fn log_offsets_return_start_end_and_stable_end() {
     let case = Case::shared().partitions(3).build();
     case.apply_topic().await;
     let send = |partition, n| case.topic.send(&vec![Sent { partition, timestamp: 0, value: Some(b"x".to_vec()) }; n]);
@@ -206,16 +206,16 @@ async fn log_ends_tell_what_is_there_what_is_committed_and_what_is_gone() {
 }
 
 #[tokio::test]
-async fn a_kafka_that_is_not_there_is_said_in_one_sentence() {
+async fn unreachable_kafka_is_reported_in_one_sentence() {
     let kafka = KafkaConnection::plain("127.0.0.1:1");
     let error = ensure(&kafka, &declared(&[])).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unreachable, "{error}");
-    assert!(error.message.starts_with("cannot reach Kafka at 127.0.0.1:1: is it running"), "{error}");
+    assert!(error.message.starts_with("cannot reach Kafka at 127.0.0.1:1: check that it is running"), "{error}");
     assert!(error.message.contains("Connection refused"), "{error}");
 }
 
 #[tokio::test]
-async fn a_topic_that_cannot_be_made_says_why() {
+async fn topic_that_cannot_be_created_reports_the_reason() {
     let case = Case::shared().build();
     let mut topic = case.settings.pipeline.topic.clone();
     topic.replication_factor = 3;
@@ -228,7 +228,7 @@ async fn a_topic_that_cannot_be_made_says_why() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_topic_is_deleted_by_its_id_and_by_nothing_else() {
+async fn topic_is_deleted_only_with_its_id() {
     let case = Case::shared().build();
     let (kafka, declared) = (&case.settings.kafka, &case.settings.pipeline.topic);
     let id = topic::ensure(kafka, declared).await.unwrap().description.id;

@@ -1,4 +1,4 @@
-//! The closing of windows: when, what, and exactly once.
+//! Windows close at the right time, with the right rows, and exactly once.
 
 use std::time::{Duration, Instant};
 
@@ -12,13 +12,13 @@ use retail_testbed::Feeder;
 use retail_testbed::{Case, at};
 
 #[tokio::test]
-async fn a_window_closes_when_every_partition_has_passed_it() {
+async fn window_closes_when_every_partition_has_passed_it() {
     let case = Case::shared().start().await;
     let mut feeder = Feeder::new(&case, "a").await;
     feeder.claim(&[0, 1]).await;
     feeder.purchases(0, "1", &[10, 4000]);
     feeder.commit(&[]).await.unwrap();
-    assert_eq!(feeder.close().await.watermark, None, "partition 1 has shown nothing yet");
+    assert_eq!(feeder.close().await.watermark, None, "partition 1 has no event yet");
     feeder.purchases(1, "2", &[20, 3899]);
     feeder.commit(&[]).await.unwrap();
     let closed = feeder.close().await;
@@ -35,7 +35,7 @@ async fn a_window_closes_when_every_partition_has_passed_it() {
 }
 
 #[tokio::test]
-async fn an_idle_partition_is_passed_and_its_late_comers_are_late_one_by_one() {
+async fn idle_partition_is_passed_and_its_events_are_late() {
     let case = Case::shared().start().await;
     let mut feeder = Feeder::new(&case, "a").await;
     feeder.claim(&[0, 1]).await;
@@ -43,7 +43,7 @@ async fn an_idle_partition_is_passed_and_its_late_comers_are_late_one_by_one() {
     assert_eq!(feeder.commit(&[1]).await.unwrap().len(), 2);
     assert_eq!(feeder.close().await.closed_until, Timestamp::from_secs(at(300)));
     assert_eq!(case.text("SELECT floor FROM partition_progress WHERE partition = 1").await, "2025-01-01 00:05:00+00");
-    // The next confirmation brings the floor along; from then on events are judged by it.
+    // The next confirmation returns the floor, by which later events are judged.
     for (partition, floor) in feeder.commit(&[1]).await.unwrap() {
         feeder.engine.raise_floor(partition, floor);
     }
@@ -54,13 +54,13 @@ async fn an_idle_partition_is_passed_and_its_late_comers_are_late_one_by_one() {
 }
 
 #[tokio::test]
-async fn idle_floor_race_the_closing_comes_first_and_the_commit_is_refused() {
+async fn idle_floor_race_closing_first_fences_the_commit() {
     let case = Case::shared().start().await;
     let mut feeder = Feeder::new(&case, "a").await;
     feeder.claim(&[0, 1]).await;
     feeder.purchases(0, "1", &[10, 4000]);
     feeder.commit(&[1]).await.unwrap();
-    // Partition 1 wakes up; its worker has judged without the floor that is being raised.
+    // Partition 1 becomes active; its worker has judged records without the floor that is being raised.
     feeder.purchases(1, "1", &[20]);
     let judged_too_early = feeder.take_commit(&[]);
     assert_eq!(feeder.close().await.closed_rows, 1);
@@ -74,7 +74,7 @@ async fn idle_floor_race_the_closing_comes_first_and_the_commit_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn idle_floor_race_the_commit_comes_first_and_the_closing_waits_and_gives_up() {
+async fn idle_floor_race_commit_first_cancels_the_closing() {
     let case = Case::shared().start().await;
     let mut feeder = Feeder::new(&case, "a").await;
     feeder.claim(&[0, 1]).await;
@@ -93,12 +93,12 @@ async fn idle_floor_race_the_commit_comes_first_and_the_closing_waits_and_gives_
     })
     .await;
     feeder.store.client().batch_execute("COMMIT").await.unwrap();
-    assert_eq!(closing.await.unwrap().closed_rows, 0, "the partition has woken up");
+    assert_eq!(closing.await.unwrap().closed_rows, 0, "the partition has become active");
     assert_eq!(case.retail().await[0], "0 300 A 2 2 2 open");
 }
 
 #[tokio::test]
-async fn a_partition_added_later_finds_closed_what_is_closed() {
+async fn added_partition_starts_with_the_closed_windows() {
     let case = Case::shared().start().await;
     let mut feeder = Feeder::new(&case, "a").await;
     feeder.claim(&[0, 1]).await;
@@ -113,7 +113,7 @@ async fn a_partition_added_later_finds_closed_what_is_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_closes_closes_once() {
+async fn concurrent_closing_closes_once() {
     let case = Case::shared().partitions(1).start().await;
     let mut feeder = Feeder::new(&case, "a").await;
     feeder.claim(&[0]).await;
@@ -133,7 +133,7 @@ async fn whoever_closes_closes_once() {
 }
 
 #[tokio::test]
-async fn running_totals_are_those_of_a_window_function_over_the_history() {
+async fn running_totals_equal_a_window_function_over_the_history() {
     let case = Case::shared().partitions(1).start().await;
     let mut feeder = Feeder::new(&case, "a").await;
     feeder.claim(&[0]).await;
@@ -156,7 +156,7 @@ async fn running_totals_are_those_of_a_window_function_over_the_history() {
 }
 
 #[tokio::test]
-async fn when_all_are_idle_the_watermark_holds_or_follows_the_clock() {
+async fn all_idle_watermark_holds_or_follows_the_clock() {
     for (when_idle, closes) in [("Hold", false), ("FollowClock", true)] {
         let case = Case::shared().spec(&format!("watermark: {{whenIdle: {when_idle}}}")).start().await;
         let mut feeder = Feeder::new(&case, "a").await;
@@ -169,9 +169,9 @@ async fn when_all_are_idle_the_watermark_holds_or_follows_the_clock() {
 }
 
 #[tokio::test]
-async fn a_jump_of_the_clock_ends_no_wait() {
-    // Idleness was proven by a clock that cannot jump; the store only wants to know that the proof is fresh. If its own
-    // clock jumps, either way, the proof looks stale, and windows stay open until it is given again.
+async fn clock_jump_does_not_make_partitions_idle() {
+    // Workers measure idleness with a monotonic clock; the store only checks that the proof is recent. If the clock of the
+    // store jumps in either direction, the proof looks stale, and windows stay open until the next one.
     for jump in ["- interval '1 year'", "+ interval '1 year'"] {
         let case = Case::shared().start().await;
         let mut feeder = Feeder::new(&case, "a").await;
@@ -187,12 +187,12 @@ async fn a_jump_of_the_clock_ends_no_wait() {
 }
 
 #[tokio::test]
-async fn a_proof_of_idleness_grows_old_on_its_way() {
+async fn stale_proof_of_idleness_closes_no_window() {
     let case = Case::shared().start().await;
     let mut feeder = Feeder::new(&case, "a").await;
     feeder.claim(&[0, 1]).await;
     feeder.purchases(0, "1", &[10, 4000]);
-    // Cut, and then Postgres was away for longer than idleTimeout: nobody knows what partition 1 has got meanwhile.
+    // Postgres was unreachable for longer than idleTimeout after the batch was taken: partition 1 may have new records.
     let ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
     let commit = feeder.take_commit_proven(&[1], Idle { since: ago(200), until: ago(100) });
     feeder.store.commit(&commit).await.unwrap();
@@ -200,9 +200,9 @@ async fn a_proof_of_idleness_grows_old_on_its_way() {
     assert_eq!(case.text("SELECT floor = 'epoch' FROM partition_progress WHERE partition = 1").await, "true");
 }
 
-/// The same rule twice, in SQL and as a function: they must agree on any state.
+/// The rule exists in SQL and in Rust: both must agree on any state.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_watermark_in_sql_is_the_engines() {
+async fn sql_watermark_equals_the_engines() {
     let case = Case::shared().start().await;
     let client = case.client().await;
     let mut runner = TestRunner::new(ProptestConfig {
@@ -221,7 +221,7 @@ async fn the_watermark_in_sql_is_the_engines() {
                 INSERT INTO partition_progress (partition, start_offset, next_offset, floor, max_future, max_observed_time, idle_confirmed)
                 VALUES ($1, 0, 0, 'epoch', '1h', to_timestamp($2::bigint), clock_timestamp() + $3::bigint * interval '1 second')";
             client.execute(insert, &[&(partition as i32), &max_observed.map(at), confirmed]).await.unwrap();
-            // The timeout is a minute; what was confirmed ten seconds around it would depend on the speed of the test.
+            // The timeout is a minute; confirmations close to it would depend on the speed of the test.
             let idle = confirmed.is_some_and(|seconds| (-60..=0).contains(&seconds));
             marks.push(Mark { max_observed: max_observed.map(|seconds| Timestamp::from_secs(at(seconds))), idle });
         }

@@ -1,4 +1,4 @@
-//! The one write: sums, offsets and dead letters together, or nothing.
+//! A commit writes sums, offsets and dead letters together, or nothing.
 
 use retail_connection::ErrorKind;
 use retail_engine::Timestamp;
@@ -7,7 +7,7 @@ use retail_testbed::Feeder;
 use retail_testbed::{Case, Sent, at};
 
 #[tokio::test]
-async fn a_commit_moves_sums_offsets_and_dead_letters_together() {
+async fn commit_writes_sums_offsets_and_dead_letters_together() {
     let case = Case::shared().start().await;
     let mut feeder = Feeder::new(&case, "a").await;
     feeder.claim(&[0, 1]).await;
@@ -34,7 +34,7 @@ async fn a_commit_moves_sums_offsets_and_dead_letters_together() {
 }
 
 #[tokio::test]
-async fn a_zombie_changes_nothing() {
+async fn commit_of_a_former_owner_changes_nothing() {
     let case = Case::shared().start().await;
     let mut zombie = Feeder::new(&case, "zombie").await;
     zombie.claim(&[0, 1]).await;
@@ -55,7 +55,7 @@ async fn a_zombie_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_batch_counts_once_however_often_it_is_sent() {
+async fn repeated_batch_counts_once() {
     let case = Case::shared().start().await;
     let mut feeder = Feeder::new(&case, "a").await;
     feeder.claim(&[0]).await;
@@ -69,7 +69,7 @@ async fn a_batch_counts_once_however_often_it_is_sent() {
 }
 
 #[tokio::test]
-async fn two_first_starts_begin_once() {
+async fn concurrent_first_starts_begin_once() {
     let case = Case::shared().start().await;
     let (mut a, b) = (Feeder::new(&case, "a").await, Feeder::new(&case, "b").await);
     a.claim(&[0, 1]).await;
@@ -105,7 +105,7 @@ async fn extreme_values_are_exact_in(delta_log_from: usize) {
             value("'; DROP\\t\\\\", 1, "0"),
         ]);
     }
-    // One half of a millionth on average: rounded away from zero, and not to zero first.
+    // The average is half a millionth: rounded away from zero, without an earlier rounding to zero.
     feeder.feed(&[value("tie", 1, "0.000001"), value("tie", 1, "0")]);
     feeder.commit(&[]).await.unwrap();
     let rows = case
@@ -124,7 +124,7 @@ async fn extreme_values_are_exact_in(delta_log_from: usize) {
 }
 
 #[tokio::test]
-async fn event_times_at_both_ends_are_kept() {
+async fn earliest_and_latest_event_times_are_kept() {
     let case = Case::shared().start().await;
     let mut feeder = Feeder::new(&case, "a").await;
     feeder.claim(&[0]).await;

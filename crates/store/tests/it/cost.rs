@@ -1,4 +1,4 @@
-//! What a commit costs Postgres, by the number of groups that it changes, and what becomes of that afterwards.
+//! Measures the cost of a commit in Postgres by the number of changed groups, and of compacting and closing afterwards.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -8,30 +8,30 @@ use retail_store::provision;
 use retail_store::{Commit, Store};
 use retail_testbed::{Case, Postgres, at};
 
-/// How often a window's groups are all changed before it closes.
+/// Number of commits that change all groups of a window before it closes.
 const COMMITS: i64 = 10;
 
-/// How often all of it is measured.
+/// Number of measurements.
 const ROUNDS: usize = 5;
 
-/// What one window costs, in milliseconds and in bytes of the write-ahead log.
+/// The cost of one window, in milliseconds and in bytes of the write-ahead log.
 #[derive(Clone, Copy, Default, Debug)]
 struct Cost {
-    /// The first commit, which makes the rows.
+    /// The first commit, which inserts the rows.
     new: f64,
-    /// The median of the others, which change them.
+    /// The median of the other commits, which update them.
     again: f64,
     wal: f64,
     /// All compactions.
     compact: f64,
-    /// All rows of `retail`, read once before the last compaction.
+    /// Reading all rows of `retail` once, before the last compaction.
     read: f64,
     close: f64,
     /// Commits, compactions and the close.
     all: f64,
 }
 
-/// A pipeline with one partition, whose batches are made here.
+/// A pipeline with one partition and generated batches.
 struct Bench {
     case: Case,
     store: Store,
@@ -50,7 +50,7 @@ impl Bench {
         Self { case, store, epoch, offset: 0 }
     }
 
-    /// A batch that changes so many groups of a window, each by one event.
+    /// A batch that changes a number of groups of a window, each by one event.
     fn batch(&mut self, window: i64, groups: usize) -> Commit {
         let row = |group: usize| {
             let hash =
@@ -80,13 +80,13 @@ impl Bench {
         Commit { batch, epochs: BTreeMap::from([(0, self.epoch)]), idle: BTreeMap::new() }
     }
 
-    /// Where the write-ahead log ends.
+    /// The end of the write-ahead log.
     async fn wal(&self) -> i64 {
         let end = "SELECT (pg_current_wal_lsn() - '0/0')::bigint";
         self.store.client().query_one(end, &[]).await.unwrap().get(0)
     }
 
-    /// One window, from its first commit until it is closed.
+    /// Measures one window, from its first commit until it is closed.
     async fn window(&mut self, window: i64, groups: usize) -> Cost {
         let mut cost = Cost::default();
         let mut again = Vec::new();
@@ -170,7 +170,7 @@ async fn commits_by_the_number_of_changed_groups() {
     }
 }
 
-/// The second window of a new pipeline: tables and statements are no news by then.
+/// The second window of a new pipeline, when tables and statements are cached.
 async fn measured(postgres: &Postgres, delta_log_from: usize, groups: usize) -> Cost {
     let mut bench = Bench::new(postgres, delta_log_from).await;
     bench.window(0, groups).await;

@@ -1,4 +1,4 @@
-//! The delta log: what changes many groups of a window goes there, and whoever reads notices nothing of it.
+//! The delta log receives commits that change many groups of a window, and does not affect readers.
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -14,12 +14,12 @@ async fn appending(case: &Case, name: &'static str) -> Feeder {
     Feeder::new(case, name).await.appending_from(1)
 }
 
-/// How many deltas are in the delta log.
+/// Number of deltas in the delta log.
 async fn deltas(case: &Case) -> i64 {
     case.text("SELECT coalesce(sum(deltas), 0) FROM delta_log").await.parse().unwrap()
 }
 
-/// All that `retail` says, but for when.
+/// All rows of `retail`, without their timestamps.
 async fn rows(case: &Case) -> Vec<String> {
     let rows = "
         SELECT concat_ws(' ', window_start, window_end, category, payment_method, avg_price, total_quantity, total_amount,
@@ -28,12 +28,12 @@ async fn rows(case: &Case) -> Vec<String> {
     case.query(rows).await.iter().map(|row| row.get(0)).collect()
 }
 
-/// All that `retail` says.
+/// All rows of `retail`.
 const EVERYTHING: &str =
     "SELECT string_agg(r::text, ' ' ORDER BY r.window_start, r.category, r.payment_method) FROM retail r";
 
 #[tokio::test]
-async fn a_window_with_many_changed_groups_goes_to_the_delta_log_and_the_others_do_not() {
+async fn window_with_many_changed_groups_goes_to_the_delta_log() {
     let case = Case::shared().start().await;
     let mut feeder = Feeder::new(&case, "a").await.appending_from(3);
     feeder.claim(&[0]).await;
@@ -47,7 +47,7 @@ async fn a_window_with_many_changed_groups_goes_to_the_delta_log_and_the_others_
         case.text("SELECT (deltas, categories, amounts) FROM delta_log").await,
         r#"(3,"{00000,00001,00002}","{2.000000,2.000000,2.000000}")"#
     );
-    // The same groups once more, the other way round.
+    // The same groups again, in reverse order.
     feeder.groups(0, 0..3, "4", 10);
     feeder.groups(0, 0..1, "8", 310);
     feeder.commit(&[]).await.unwrap();
@@ -68,7 +68,7 @@ async fn a_window_with_many_changed_groups_goes_to_the_delta_log_and_the_others_
 }
 
 #[tokio::test]
-async fn what_is_appended_moves_with_offsets_and_dead_letters() {
+async fn append_commits_with_offsets_and_dead_letters() {
     let case = Case::shared().start().await;
     let mut feeder = appending(&case, "a").await;
     feeder.claim(&[0, 1]).await;
@@ -82,7 +82,7 @@ async fn what_is_appended_moves_with_offsets_and_dead_letters() {
 }
 
 #[tokio::test]
-async fn an_append_that_is_fenced_leaves_nothing() {
+async fn fenced_append_is_rolled_back() {
     let case = Case::shared().start().await;
     let mut zombie = appending(&case, "zombie").await;
     zombie.claim(&[0, 1]).await;
@@ -92,7 +92,7 @@ async fn an_append_that_is_fenced_leaves_nothing() {
     let mut heir = appending(&case, "heir").await;
     heir.claim(&[1]).await;
 
-    // Partition 0 is still the zombie's; not even its part counts.
+    // The former owner still owns partition 0, but its part is rolled back, too.
     let commit = zombie.take_commit(&[]);
     assert_eq!(zombie.store.commit(&commit).await.unwrap_err().kind, ErrorKind::Fenced);
     assert_eq!(zombie.store.outcome(&commit).await.unwrap(), Outcome::Fenced);
@@ -102,7 +102,7 @@ async fn an_append_that_is_fenced_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn an_append_that_does_not_fit_leaves_nothing() {
+async fn failed_append_is_rolled_back() {
     let case = Case::shared().start().await;
     let mut feeder = appending(&case, "a").await;
     feeder.claim(&[0]).await;
@@ -123,7 +123,7 @@ async fn an_append_that_does_not_fit_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn an_append_counts_once_however_often_it_is_sent() {
+async fn repeated_append_counts_once() {
     let case = Case::shared().start().await;
     let mut feeder = appending(&case, "a").await;
     feeder.claim(&[0]).await;
@@ -137,7 +137,7 @@ async fn an_append_counts_once_however_often_it_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn workers_that_append_at_once_keep_nobody_waiting() {
+async fn concurrent_appends_do_not_wait() {
     let case = Case::shared().start().await;
     let (mut a, mut b) = (appending(&case, "a").await, appending(&case, "b").await);
     a.claim(&[0]).await;
@@ -145,7 +145,7 @@ async fn workers_that_append_at_once_keep_nobody_waiting() {
     for round in 0..5 {
         a.groups(0, 0..20, "1", round);
         b.groups(1, 10..30, "1", round);
-        // The one is in the middle of its transaction while the other begins and ends its own.
+        // One transaction stays open while the other begins and ends.
         a.store.client().batch_execute("BEGIN").await.unwrap();
         a.commit(&[]).await.unwrap();
         b.commit(&[]).await.unwrap();
@@ -161,7 +161,7 @@ async fn workers_that_append_at_once_keep_nobody_waiting() {
 }
 
 #[tokio::test]
-async fn windows_close_with_what_is_in_the_delta_log() {
+async fn closing_includes_the_delta_log() {
     let case = Case::shared().partitions(1).start().await;
     let mut feeder = Feeder::new(&case, "a").await.appending_from(2);
     feeder.claim(&[0]).await;
@@ -174,7 +174,7 @@ async fn windows_close_with_what_is_in_the_delta_log() {
     feeder.commit(&[]).await.unwrap();
     let closed = feeder.close().await;
     assert_eq!((closed.closed_until, closed.closed_rows), (Timestamp::from_secs(at(300)), 2));
-    // Two that have rows in the delta log, and one that has some in retail_open.
+    // Two windows with rows in the delta log, and one with rows in retail_open.
     assert_eq!(closed.open_windows, 3);
     assert_eq!(
         case.retail().await,
@@ -195,7 +195,7 @@ async fn windows_close_with_what_is_in_the_delta_log() {
 }
 
 #[tokio::test]
-async fn compaction_changes_nothing_that_is_read() {
+async fn compaction_does_not_change_the_rows() {
     let case = Case::shared().partitions(1).start().await;
     let mut feeder = appending(&case, "a").await;
     feeder.claim(&[0]).await;
@@ -206,14 +206,14 @@ async fn compaction_changes_nothing_that_is_read() {
     }
     let before = case.text(EVERYTHING).await;
     assert_eq!(deltas(&case).await, 50);
-    assert_eq!(feeder.store.compact_delta_log().await.unwrap(), 10, "of 40 deltas for 10 groups none would be gained");
+    assert_eq!(feeder.store.compact_delta_log().await.unwrap(), 10, "40 deltas for 10 groups are not merged");
     assert_eq!((deltas(&case).await, case.text(EVERYTHING).await), (42, before));
     feeder.groups(0, 0..1, "0.01", 20);
     feeder.commit(&[]).await.unwrap();
     let before = case.text(EVERYTHING).await;
     assert_eq!(feeder.store.compact_delta_log().await.unwrap(), 41);
     assert_eq!((deltas(&case).await, case.text(EVERYTHING).await), (12, before.clone()));
-    // What was merged is merged once more.
+    // Merged deltas are merged again.
     for round in 0..31 {
         feeder.groups(0, round % 10..round % 10 + 1, "0.01", 20);
         feeder.commit(&[]).await.unwrap();
@@ -228,7 +228,7 @@ async fn compaction_changes_nothing_that_is_read() {
 }
 
 #[tokio::test]
-async fn the_delta_log_holds_no_more_than_four_deltas_for_a_group() {
+async fn delta_log_has_at_most_four_deltas_per_group() {
     let case = Case::shared().start().await;
     let mut feeder = appending(&case, "a").await;
     feeder.claim(&[0]).await;
@@ -242,7 +242,7 @@ async fn the_delta_log_holds_no_more_than_four_deltas_for_a_group() {
 }
 
 #[tokio::test]
-async fn large_windows_are_packed_in_several_rows_also_by_compaction() {
+async fn large_windows_are_packed_into_several_rows() {
     let case = Case::shared().start().await;
     let mut feeder = appending(&case, "a").await;
     feeder.claim(&[0]).await;
@@ -262,7 +262,7 @@ async fn large_windows_are_packed_in_several_rows_also_by_compaction() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_at_a_time_compacts_or_closes_and_who_dies_at_it_changes_nothing() {
+async fn compaction_excludes_closing_and_survives_a_crash() {
     let case = Case::shared().start().await;
     let mut feeder = appending(&case, "a").await;
     feeder.claim(&[0]).await;
@@ -289,7 +289,7 @@ async fn one_at_a_time_compacts_or_closes_and_who_dies_at_it_changes_nothing() {
     assert_eq!((merged, case.text(EVERYTHING).await), (60, before));
 }
 
-/// What happens to a pipeline.
+/// One step of a run.
 #[derive(Clone, Debug)]
 enum Step {
     /// Purchases: group, price in cents, seconds.
@@ -309,7 +309,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 #[tokio::test]
-async fn whichever_way_deltas_go_the_rows_are_the_same() {
+async fn rows_do_not_depend_on_the_path_of_deltas() {
     let mut runner = TestRunner::new(ProptestConfig {
         rng_seed: RngSeed::Fixed(5),
         failure_persistence: None,
@@ -330,7 +330,7 @@ async fn whichever_way_deltas_go_the_rows_are_the_same() {
             match step {
                 Step::Commit(purchases) => {
                     let sent = |(group, cents, seconds): &(u8, u16, u16)| {
-                        // Event time moves on with the steps.
+                        // Event time advances with the steps.
                         let seconds = number as i64 * 60 + i64::from(*seconds);
                         let price = format!("{}.{:02}", cents / 100, cents % 100);
                         let value = Some(purchase(&format!("{group:02}"), &price, seconds));

@@ -1,4 +1,4 @@
-//! How far a pipeline is, and what goes with it.
+//! The progress of a pipeline, and the removal of its schema.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ async fn progress(case: &Case) -> Progress {
 }
 
 #[tokio::test]
-async fn progress_is_watermark_closed_windows_offsets_and_fates() {
+async fn progress_contains_watermark_offsets_and_fates() {
     let case = Case::shared().start().await;
     assert_eq!(progress(&case).await, Progress::default());
     let mut feeder = Feeder::new(&case, "a").await;
@@ -25,7 +25,7 @@ async fn progress_is_watermark_closed_windows_offsets_and_fates() {
     feeder.feed(&[Sent { partition: 1, timestamp: 0, value: Some(b"{".to_vec()) }]);
     feeder.commit(&[]).await.unwrap();
     let before = progress(&case).await;
-    assert_eq!((before.watermark, before.complete_through), (None, None), "partition 1 has shown no event");
+    assert_eq!((before.watermark, before.complete_through), (None, None), "partition 1 has no event");
     assert!(before.last_commit.is_some());
     feeder.purchases(1, "1", &[3950]);
     feeder.commit(&[]).await.unwrap();
@@ -38,7 +38,7 @@ async fn progress_is_watermark_closed_windows_offsets_and_fates() {
 }
 
 #[tokio::test]
-async fn a_schema_is_dropped_for_its_owner_and_for_nobody_else() {
+async fn schema_is_dropped_only_for_its_owner() {
     let case = Case::shared().start().await;
     let (database, uid) = (&case.settings.database, &case.settings.pipeline.uid);
     assert_eq!(provision::drop(database, "somebody").await, Ok(Removal::NotOurs));
@@ -46,7 +46,7 @@ async fn a_schema_is_dropped_for_its_owner_and_for_nobody_else() {
     assert_eq!(provision::drop(database, uid).await, Ok(Removal::Removed));
     assert_eq!(case.try_text("SELECT current_schema() IS NULL").await.as_deref(), Some("true"));
     assert_eq!(provision::drop(database, uid).await, Ok(Removal::Absent));
-    // One that was there before, and that we only use, says nothing of us.
+    // A schema that existed before `apply` has no comment with an owner.
     let client = case.client().await;
     client.batch_execute(&format!("CREATE SCHEMA \"{}\"", case.settings.pipeline.schema)).await.unwrap();
     provision::apply(database, &case.settings.pipeline).await.unwrap();

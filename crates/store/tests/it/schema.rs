@@ -1,11 +1,11 @@
-//! The schema, made on a real Postgres and held to its owner.
+//! The schema on a real Postgres: creation, migration, and the check of its owner.
 
 use retail_connection::{ErrorKind, Removal};
 use retail_store::{DatabaseConnection, provision};
 use retail_testbed::{Case, Postgres};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn applying_the_schema_is_idempotent_and_safe_at_once() {
+async fn apply_schema_is_idempotent_and_concurrent() {
     let case = Case::shared().build();
     let (database, pipeline) = (&case.settings.database, &case.settings.pipeline);
     let (a, b, c, d) = tokio::join!(
@@ -23,7 +23,7 @@ async fn applying_the_schema_is_idempotent_and_safe_at_once() {
 }
 
 #[tokio::test]
-async fn a_schema_refuses_another_pipeline_and_another_meaning() {
+async fn schema_rejects_another_pipeline_or_other_rules() {
     let case = Case::shared().start().await;
     let before = case.text("SELECT row(p.*) FROM pipeline p").await;
     let apply = async |change: fn(&mut retail_api::Pipeline)| {
@@ -35,12 +35,12 @@ async fn a_schema_refuses_another_pipeline_and_another_meaning() {
     assert!(apply(|pipeline| pipeline.trigger *= 2).await.is_ok());
     for (change, said) in [
         ((|p| p.uid = "other".into()) as fn(&mut retail_api::Pipeline), "belongs to pipeline local:default/"),
-        (|p| p.topic.name = "other".into(), "and this pipeline reads \"other\""),
+        (|p| p.topic.name = "other".into(), "but this pipeline reads \"other\""),
         (
             |p| p.rules.window = retail_engine::Span::from_secs(60),
-            "was made with window 300s, and this pipeline has 60s",
+            "was created with window 300s, but this pipeline has 60s",
         ),
-        (|p| p.rules.delay = retail_engine::Span::ZERO, "was made with watermark.delay 3600s"),
+        (|p| p.rules.delay = retail_engine::Span::ZERO, "was created with watermark.delay 3600s"),
     ] {
         let (kind, message) = apply(change).await.unwrap_err();
         assert_eq!(kind, ErrorKind::Foreign);
@@ -50,14 +50,14 @@ async fn a_schema_refuses_another_pipeline_and_another_meaning() {
 }
 
 #[tokio::test]
-async fn a_schema_can_be_told_that_it_belongs_to_another_resource_now() {
+async fn owner_of_a_schema_can_be_changed() {
     let case = Case::shared().start().await;
     let schema = &case.settings.pipeline.schema;
     let mut pipeline = case.settings.pipeline.clone();
     pipeline.uid = "another".to_owned();
     let error = provision::apply(&case.settings.database, &pipeline).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Foreign);
-    // As docs/how-to/take-over-a-schema.md says it.
+    // The statements of docs/how-to/take-over-a-schema.md.
     let take_over = format!(
         "UPDATE \"{schema}\".pipeline SET uid = 'another'; COMMENT ON SCHEMA \"{schema}\" IS 'RetailPipeline another'"
     );
@@ -67,14 +67,14 @@ async fn a_schema_can_be_told_that_it_belongs_to_another_resource_now() {
 }
 
 #[tokio::test]
-async fn a_schema_with_tables_of_others_is_left_alone() {
+async fn schema_with_foreign_tables_is_rejected() {
     let case = Case::shared().build();
     let schema = &case.settings.pipeline.schema;
     let client = case.client().await;
     client.batch_execute(&format!("CREATE SCHEMA \"{schema}\"; CREATE TABLE retail (category text)")).await.unwrap();
     let error = provision::apply(&case.settings.database, &case.settings.pipeline).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Foreign);
-    assert!(error.message.contains("has tables that are not ours (retail)"), "{error}");
+    assert!(error.message.contains("contains foreign tables (retail)"), "{error}");
     assert_eq!(
         case.text(
             "SELECT count(*) FROM pg_class WHERE relnamespace = to_regnamespace(current_schema()) AND relkind = 'r'"
@@ -82,12 +82,12 @@ async fn a_schema_with_tables_of_others_is_left_alone() {
         .await,
         "1"
     );
-    // An empty one is as good as none.
+    // An empty schema is accepted.
     client.batch_execute("DROP TABLE retail").await.unwrap();
     provision::apply(&case.settings.database, &case.settings.pipeline).await.unwrap();
 }
 
-/// The kind and the message of the error that a connection with this URL ends with.
+/// The kind and the message of the error of a connection with this URL.
 async fn says(case: &Case, url: &str) -> (ErrorKind, String) {
     let database = DatabaseConnection::new(url.parse().unwrap(), &case.settings.pipeline.schema);
     let error = provision::apply(&database, &case.settings.pipeline).await.unwrap_err();
@@ -95,7 +95,7 @@ async fn says(case: &Case, url: &str) -> (ErrorKind, String) {
 }
 
 #[tokio::test]
-async fn each_trouble_with_postgres_is_one_sentence_with_the_fix() {
+async fn each_postgres_error_is_one_sentence_with_the_fix() {
     let case = Case::shared().build();
     let url = Postgres::shared().url();
     let superuser = case.client_at(&Postgres::shared().superuser_url()).await;
@@ -106,7 +106,7 @@ async fn each_trouble_with_postgres_is_one_sentence_with_the_fix() {
         (
             "postgres://retail@127.0.0.1:1/retail".to_owned(),
             ErrorKind::Unreachable,
-            "cannot reach postgres at 127.0.0.1:1/retail: is it running",
+            "cannot reach postgres at 127.0.0.1:1/retail: check that it is running",
         ),
         (url.replace(":retail@", ":wrong@"), ErrorKind::WrongCredentials, "check RETAIL_DATABASE_URL"),
         (url.replace(":retail@", "@"), ErrorKind::WrongCredentials, "check RETAIL_DATABASE_URL"),
@@ -125,7 +125,7 @@ async fn each_trouble_with_postgres_is_one_sentence_with_the_fix() {
 }
 
 #[tokio::test]
-async fn a_schema_that_is_not_there_says_what_makes_it() {
+async fn missing_schema_reports_the_command_to_create_it() {
     let case = Case::shared().build();
     let client = case.settings.database.connect("test").await.unwrap();
     let error = provision::check(&case.settings.database, &client, &case.settings.pipeline).await.unwrap_err();
@@ -134,7 +134,7 @@ async fn a_schema_that_is_not_there_says_what_makes_it() {
 }
 
 #[tokio::test]
-async fn views_and_functions_that_somebody_changed_are_made_again() {
+async fn changed_views_and_functions_are_recreated() {
     let case = Case::shared().start().await;
     let (database, pipeline) = (&case.settings.database, &case.settings.pipeline);
     let client = case.settings.database.connect("test").await.unwrap();
@@ -156,7 +156,7 @@ async fn views_and_functions_that_somebody_changed_are_made_again() {
         "CREATE OR REPLACE VIEW ledger AS SELECT partition, 1::bigint AS consumed, applied, late, invalid, future, gaps, true AS balanced FROM partition_progress",
         "CREATE OR REPLACE FUNCTION fence(matched bigint, expected bigint) RETURNS void LANGUAGE sql AS ''",
         "ALTER FUNCTION watermark(interval, boolean) SET search_path TO public",
-        // As if another program had made them.
+        // As if another version of the program had created them.
         "UPDATE pipeline SET definitions = replace(definitions, substr(definitions, 1, 16), repeat('0', 16))",
     ] {
         client.batch_execute(change).await.unwrap();
@@ -171,7 +171,7 @@ async fn views_and_functions_that_somebody_changed_are_made_again() {
         before.sort();
         before
     });
-    // What others add is theirs.
+    // Additions of other users are ignored.
     client
         .batch_execute("CREATE VIEW mine AS SELECT * FROM retail; ALTER TABLE dead_letter ADD COLUMN note text")
         .await
@@ -180,7 +180,7 @@ async fn views_and_functions_that_somebody_changed_are_made_again() {
 }
 
 #[tokio::test]
-async fn a_view_that_cannot_be_made_again_says_what_to_do() {
+async fn conflicting_view_reports_the_fix() {
     let case = Case::shared().start().await;
     let (database, pipeline) = (&case.settings.database, &case.settings.pipeline);
     let client = case.settings.database.connect("test").await.unwrap();
@@ -188,7 +188,7 @@ async fn a_view_that_cannot_be_made_again_says_what_to_do() {
     let error = provision::apply(database, pipeline).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Changed);
     assert!(
-        error.message.ends_with("drop the view or function that stands in the way, and it is made again"),
+        error.message.ends_with("drop the conflicting view or function, and apply the schema again to recreate it"),
         "{error}"
     );
     client.batch_execute("DROP VIEW ledger").await.unwrap();
@@ -197,7 +197,7 @@ async fn a_view_that_cannot_be_made_again_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn tables_that_somebody_changed_are_named_and_nothing_is_made_over_them() {
+async fn changed_tables_are_reported_and_not_recreated() {
     let case = Case::shared().start().await;
     let (database, pipeline) = (&case.settings.database, &case.settings.pipeline);
     let mut client = case.settings.database.connect("test").await.unwrap();
@@ -246,7 +246,7 @@ async fn tables_that_somebody_changed_are_named_and_nothing_is_made_over_them() 
 }
 
 #[tokio::test]
-async fn a_schema_of_a_newer_program_is_not_touched() {
+async fn schema_of_a_newer_program_is_rejected() {
     let case = Case::shared().start().await;
     case.client()
         .await
@@ -255,5 +255,5 @@ async fn a_schema_of_a_newer_program_is_not_touched() {
         .unwrap();
     let client = case.settings.database.connect("test").await.unwrap();
     let error = provision::check(&case.settings.database, &client, &case.settings.pipeline).await.unwrap_err();
-    assert!(error.message.contains("is at version 999") && error.message.contains("use a newer program"), "{error}");
+    assert!(error.message.contains("has version 999") && error.message.contains("use a newer program"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! A Postgres with TLS and log-ins: each way in, and the error for each wrong credential.
+//! Postgres with TLS and log-ins: each supported credential, and the error for each wrong one.
 
 use retail_api::resource::TlsMode;
 use retail_connection::{Certificates, ErrorKind, Pem};
@@ -9,13 +9,13 @@ fn pem(name: &str) -> Option<Pem> {
     Some(Pem { text: Files::shared().text(name), origin: name.to_owned() })
 }
 
-/// Trusting one authority, as one client if any.
+/// One trusted authority, and a client certificate if `client` is set.
 fn certificates(ca: &str, client: Option<&str>) -> Option<Certificates> {
     let file = |extension: &str| client.and_then(|client| pem(&format!("{client}.{extension}")));
     Some(Certificates::new(pem(&format!("{ca}.crt")), file("crt"), file("key")).unwrap())
 }
 
-/// What a connection to a Postgres comes to.
+/// The result of a connection with these credentials.
 async fn postgres(url: &str, mode: TlsMode, tls: Option<Certificates>) -> Result<(), (ErrorKind, String)> {
     let mut connection = DatabaseConnection::new(url.parse().unwrap(), "public");
     if let Some(certificates) = tls {
@@ -25,13 +25,13 @@ async fn postgres(url: &str, mode: TlsMode, tls: Option<Certificates>) -> Result
 }
 
 #[tokio::test]
-async fn postgres_is_reached_with_verified_tls_and_with_a_client_certificate() {
+async fn postgres_accepts_verified_tls_and_client_certificates() {
     let (secure, full) = (SecurePostgres::shared(), TlsMode::VerifyFull);
     let by_name = secure.url("retail", "retail", "localhost");
     postgres(&by_name, full, certificates("ca", None)).await.unwrap();
     let certified = secure.url("certified", "certified", "localhost");
     postgres(&certified, full, certificates("ca", Some("certified"))).await.unwrap();
-    // Mode require asks for no name, and for no authority that is not given.
+    // Mode require ignores the host name, and verifies the authority only if one is given.
     let by_address = secure.url("retail", "retail", "127.0.0.1");
     postgres(&by_address, TlsMode::Require, certificates("ca", None)).await.unwrap();
     postgres(&by_address, TlsMode::Require, Some(Certificates::default())).await.unwrap();
@@ -39,7 +39,7 @@ async fn postgres_is_reached_with_verified_tls_and_with_a_client_certificate() {
 }
 
 #[tokio::test]
-async fn each_wrong_credential_for_postgres_is_told_from_the_others() {
+async fn each_wrong_postgres_credential_has_its_own_error() {
     let (secure, full) = (SecurePostgres::shared(), TlsMode::VerifyFull);
     let url = |user: &str, password: &str| secure.url(user, password, "localhost");
     let good = url("retail", "retail");
@@ -47,25 +47,21 @@ async fn each_wrong_credential_for_postgres_is_told_from_the_others() {
     let credentials = ErrorKind::WrongCredentials;
     let cases = [
         (postgres(&url("retail", "wrong"), full, ca()).await, credentials, "refused user \"retail\""),
-        (postgres(&url("certified", "certified"), full, ca()).await, credentials, "wants a client certificate"),
+        (postgres(&url("certified", "certified"), full, ca()).await, credentials, "requires a client certificate"),
         (
             postgres(&url("certified", "certified"), full, certificates("ca", Some("forged"))).await,
             credentials,
-            "refused our client certificate",
+            "refused the client certificate",
         ),
-        (postgres(&good, full, certificates("stranger", None)).await, ErrorKind::NoTls, "cannot be trusted"),
-        (
-            postgres(&good, TlsMode::Require, certificates("stranger", None)).await,
-            ErrorKind::NoTls,
-            "cannot be trusted",
-        ),
+        (postgres(&good, full, certificates("stranger", None)).await, ErrorKind::NoTls, "is not trusted"),
+        (postgres(&good, TlsMode::Require, certificates("stranger", None)).await, ErrorKind::NoTls, "is not trusted"),
         (
             postgres(&secure.url("retail", "retail", "127.0.0.1"), full, ca()).await,
             ErrorKind::NoTls,
             "has a certificate for another host",
         ),
-        (postgres(&good, full, None).await, ErrorKind::NoTls, "lets nobody in without encryption"),
-        (postgres(&Postgres::shared().url(), full, ca()).await, ErrorKind::NoTls, "speaks no TLS"),
+        (postgres(&good, full, None).await, ErrorKind::NoTls, "requires TLS: set database.tls"),
+        (postgres(&Postgres::shared().url(), full, ca()).await, ErrorKind::NoTls, "does not use TLS"),
     ];
     for (result, kind, said) in cases {
         let (is, message) = result.unwrap_err();

@@ -1,4 +1,4 @@
-//! Verification finds what was done by hand, down to one offset.
+//! Verification finds manual changes, down to one offset.
 
 use retail_testbed::Feeder;
 use retail_testbed::{Case, Sent, purchase};
@@ -9,7 +9,7 @@ async fn consumed() -> Case {
     consumed_by(|feeder| feeder).await
 }
 
-/// The same, by a feeder of one's own.
+/// As [`consumed`], with a changed feeder.
 async fn consumed_by(feeder: impl Fn(Feeder) -> Feeder) -> Case {
     let case = Case::shared().start().await;
     let sent = |partition, timestamp, value: &[u8]| Sent { partition, timestamp, value: Some(value.to_vec()) };
@@ -37,76 +37,76 @@ async fn consumed_by(feeder: impl Fn(Feeder) -> Feeder) -> Case {
 }
 
 #[tokio::test]
-async fn what_was_processed_verifies() {
+async fn processed_records_verify() {
     let case = consumed().await;
     let report = case.assert_exact().await;
     assert_eq!((report.partitions, report.offsets, report.rows, report.dead_letters), (2, 8, 4, 4));
 }
 
 #[tokio::test]
-async fn any_difference_made_by_hand_is_found_and_named() {
+async fn manual_changes_are_reported_by_name() {
     let case = consumed().await;
     let client = case.client().await;
     for (change, undo, said) in [
         (
             "UPDATE retail_final SET total_amount = total_amount + 0.000001 WHERE category = 'A'",
             "UPDATE retail_final SET total_amount = total_amount - 0.000001 WHERE category = 'A'",
-            "retail, window 2025-01-01 00:00:00, A, COD: total_amount is 1.100001 and should be 1.100000",
+            "retail, window 2025-01-01 00:00:00, A, COD: total_amount is 1.100001, expected 1.100000",
         ),
         (
             "UPDATE retail_final SET total_quantity = total_quantity + 1 WHERE category = 'B'",
             "UPDATE retail_final SET total_quantity = total_quantity - 1 WHERE category = 'B'",
-            "total_quantity is 2 and should be 1",
+            "total_quantity is 2, expected 1",
         ),
         (
             "UPDATE retail_open SET events = events + 1 WHERE category = 'A'",
             "UPDATE retail_open SET events = events - 1 WHERE category = 'A'",
-            "avg_price is 0.005000 and should be 0.010000",
+            "avg_price is 0.005000, expected 0.010000",
         ),
         (
             "UPDATE running SET total = total + 1 WHERE category = 'A'",
             "UPDATE running SET total = total - 1 WHERE category = 'A'",
-            "running_total is 2.110000 and should be 1.110000",
+            "running_total is 2.110000, expected 1.110000",
         ),
         (
             "INSERT INTO retail_final SELECT window_start, window_end, 'Z', payment_method, 1, 1, 1, 1, 1, now() FROM retail_final WHERE category = 'B'",
             "DELETE FROM retail_final WHERE category = 'Z'",
-            "Z, COD: should not be there",
+            "Z, COD: unexpected row",
         ),
         (
             "UPDATE retail_final SET category = 'BB' WHERE category = 'B'",
             "UPDATE retail_final SET category = 'B' WHERE category = 'BB'",
-            "B, COD: is missing",
+            "B, COD: missing row",
         ),
         (
             "UPDATE partition_progress SET applied = applied + 1 WHERE partition = 0",
             "UPDATE partition_progress SET applied = applied - 1 WHERE partition = 0",
-            "ledger, partition 0: applied is 4 and should be 3",
+            "ledger, partition 0: applied is 4, expected 3",
         ),
         (
             "UPDATE partition_progress SET late = late - 1, applied = applied + 1 WHERE partition = 1",
             "UPDATE partition_progress SET late = late + 1, applied = applied - 1 WHERE partition = 1",
-            "ledger, partition 1: applied is 2 and should be 1",
+            "ledger, partition 1: applied is 2, expected 1",
         ),
         (
             "UPDATE partition_progress SET next_offset = next_offset - 1 WHERE partition = 1",
             "UPDATE partition_progress SET next_offset = next_offset + 1 WHERE partition = 1",
-            "ledger, partition 1: applied is 1 and should be 0",
+            "ledger, partition 1: applied is 1, expected 0",
         ),
         (
             "UPDATE pipeline SET closed_until = closed_until + interval '5 minutes'",
             "UPDATE pipeline SET closed_until = closed_until - interval '5 minutes'",
-            "windows were closed that this partition could still bring events for",
+            "windows were closed that could still receive events from this partition",
         ),
         (
             "UPDATE dead_letter SET reason = 'late' WHERE reason = 'future'",
             "UPDATE dead_letter SET reason = 'future' WHERE partition = 0 AND \"offset\" = 3",
-            "dead_letter, partition 0, offset 3: reason is late and should be future",
+            "dead_letter, partition 0, offset 3: reason is late, expected future",
         ),
         (
             "INSERT INTO dead_letter VALUES (0, 0, 'late')",
             "DELETE FROM dead_letter WHERE partition = 0 AND \"offset\" = 0",
-            "dead_letter, partition 0, offset 0: should not be there",
+            "dead_letter, partition 0, offset 0: unexpected dead letter",
         ),
     ] {
         client.batch_execute(change).await.unwrap();
@@ -119,7 +119,7 @@ async fn any_difference_made_by_hand_is_found_and_named() {
 }
 
 #[tokio::test]
-async fn what_is_in_the_delta_log_verifies_and_differences_in_it_are_found() {
+async fn differences_in_the_delta_log_are_found() {
     let case = consumed_by(|feeder| feeder.appending_from(1)).await;
     assert_eq!(case.text("SELECT count(*) FROM retail_open").await, "0");
     case.assert_exact().await;
@@ -128,17 +128,17 @@ async fn what_is_in_the_delta_log_verifies_and_differences_in_it_are_found() {
         (
             "UPDATE delta_log SET events[1] = events[1] + 1 WHERE categories = '{A}'",
             "UPDATE delta_log SET events[1] = events[1] - 1 WHERE categories = '{A}'",
-            "avg_price is 0.005000 and should be 0.010000",
+            "avg_price is 0.005000, expected 0.010000",
         ),
         (
             "UPDATE delta_log SET quantities[1] = 2 WHERE categories = '{C}'",
             "UPDATE delta_log SET quantities[1] = 1 WHERE categories = '{C}'",
-            "total_quantity is 2 and should be 1",
+            "total_quantity is 2, expected 1",
         ),
         (
             "CREATE TABLE taken AS SELECT * FROM delta_log WHERE categories = '{C}'; DELETE FROM delta_log WHERE categories = '{C}'",
             "INSERT INTO delta_log OVERRIDING SYSTEM VALUE SELECT * FROM taken",
-            "C, COD: is missing",
+            "C, COD: missing row",
         ),
     ] {
         client.batch_execute(change).await.unwrap();
@@ -151,7 +151,7 @@ async fn what_is_in_the_delta_log_verifies_and_differences_in_it_are_found() {
 }
 
 #[tokio::test]
-async fn dead_letters_may_be_deleted() {
+async fn deleted_dead_letters_are_counted_as_missing() {
     let case = consumed().await;
     case.client().await.batch_execute("DELETE FROM dead_letter WHERE reason = 'late'").await.unwrap();
     let report = case.verify().await;
@@ -159,7 +159,7 @@ async fn dead_letters_may_be_deleted() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_again_is_said_and_not_guessed() {
+async fn deleted_records_and_topics_are_reported() {
     let case = consumed().await;
     case.topic.truncate(0, 2).await;
     let error = retail_verify::verify(&case.settings, |_, _| {}).await.unwrap_err();
@@ -171,7 +171,7 @@ async fn what_cannot_be_read_again_is_said_and_not_guessed() {
 }
 
 #[tokio::test]
-async fn transactions_and_their_gaps_verify() {
+async fn transactions_with_gaps_verify() {
     let case = Case::shared().partitions(1).start().await;
     let record = |seconds| Sent { partition: 0, timestamp: seconds, value: Some(purchase("A", "1", seconds)) };
     case.topic.transactions(&[

@@ -21,7 +21,7 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use kube::Client;
 use kube::client::Body;
 pub(crate) use request::Asked;
-use retail_operator::run::{ANSWER, SILENCE};
+use retail_operator::api_client::{ANSWER_TIMEOUT, WATCH_TIMEOUT};
 use serde_json::{Value, json};
 pub(crate) use store::{Key, Refused, Store};
 use tokio::sync::Notify;
@@ -66,12 +66,12 @@ pub(crate) struct Api {
 impl Api {
     /// A client of it, which gives up as the operator's does.
     pub(crate) fn client(&self) -> Client {
-        self.client_that_waits(ANSWER)
+        self.client_that_waits(ANSWER_TIMEOUT)
     }
 
     /// A client for watches.
     pub(crate) fn watching_client(&self) -> Client {
-        self.client_that_waits(SILENCE)
+        self.client_that_waits(WATCH_TIMEOUT)
     }
 
     fn client_that_waits(&self, patience: Duration) -> Client {

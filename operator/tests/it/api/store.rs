@@ -140,7 +140,7 @@ impl Store {
     pub(crate) fn delete(&mut self, key: &Key) -> Result<Value, Refused> {
         let mut object = self.objects.get(key).ok_or(Refused(404))?.clone();
         if object["metadata"]["deletionTimestamp"].is_null() {
-            object["metadata"]["deletionTimestamp"] = json!(crate::stage::now().to_string());
+            object["metadata"]["deletionTimestamp"] = json!(crate::harness::now().to_string());
         }
         Ok(self.put(key, object))
     }

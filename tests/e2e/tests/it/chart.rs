@@ -1,4 +1,4 @@
-//! The chart: upgraded, uninstalled, for some namespaces.
+//! The chart: upgrade, uninstallation, and an operator for some namespaces.
 
 use std::path::PathBuf;
 
@@ -10,43 +10,43 @@ use retail_api::resource::RetailPipeline;
 use retail_e2e::{Case, Cluster, eventually, run};
 use serde_json::json;
 
-/// The chart, from where `cargo test` runs this.
+/// Path of the chart.
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/retail-pipeline");
 
 async fn helm(arguments: &[&str]) -> String {
     run("helm", arguments).await
 }
 
-/// Upgrades the operator of all namespaces to a chart, and waits until it runs.
+/// Upgrades the operator of all namespaces to a chart, and waits until it is ready.
 async fn upgrade(chart: &str, more: &[&str]) {
     let (upgrade, release) = (["upgrade", "retail-operator", chart], ["-n", "retail-system"]);
     let options = ["--reset-then-reuse-values", "--wait", "--timeout", "240s"];
     helm(&[&upgrade[..], &release, &options, more].concat()).await;
 }
 
-/// The tag of the image that the operator runs.
+/// Returns the image tag of the operator.
 async fn tag(cluster: &Cluster) -> String {
     let deployments = Api::<Deployment>::namespaced(cluster.client.clone(), "retail-system");
-    let operator = deployments.get("retail-operator").await.expect("the operator is there");
+    let operator = deployments.get("retail-operator").await.expect("the operator exists");
     let image = operator.spec.and_then(|spec| spec.template.spec?.containers.first()?.image.clone());
-    image.and_then(|image| Some(image.rsplit_once(':')?.1.to_owned())).expect("its image has a tag")
+    image.and_then(|image| Some(image.rsplit_once(':')?.1.to_owned())).expect("the image has a tag")
 }
 
 #[tokio::test]
-async fn an_operator_that_is_upgraded_without_a_change_of_meaning_replaces_no_pod_of_a_pipeline() {
+async fn operator_upgrade_without_changes_keeps_pipeline_pods() {
     let cluster = Cluster::connect().await;
     let case = Case::ready(&cluster, "upgrade", json!({})).await;
     let pods = (case.pods("processor").await, case.pods("producer").await);
     let operators: Vec<_> = cluster.operators().await.into_iter().filter_map(|pod| pod.metadata.uid).collect();
-    // Another log level each time, so that there is something to upgrade.
+    // The log level differs from run to run, so that the upgrade changes the Deployment.
     let log = format!("log=info,e2e={}", case.data);
     upgrade(CHART, &["--set", &log.replace(',', "\\,")]).await;
-    eventually(&cluster.client, "the operators are others", async || {
+    eventually(&cluster.client, "all operators are new", async || {
         let now = cluster.operators().await;
         now.iter().all(|pod| pod.metadata.uid.as_ref().is_some_and(|uid| !operators.contains(uid))).then_some(())
     })
     .await;
-    // It works, and has looked at this pipeline.
+    // The new operator reconciles this pipeline.
     case.change(json!({"processor": {"replicas": 2}})).await;
     eventually(&cluster.client, "two processors", async || (case.status().await?.replicas == 2).then_some(())).await;
     let now = case.pods("processor").await;
@@ -56,20 +56,20 @@ async fn an_operator_that_is_upgraded_without_a_change_of_meaning_replaces_no_po
     case.end().await;
 }
 
-/// The chart as it might have been before: its definition of pipelines lacks `producer.seed`. In a directory of its own.
+/// Copies the chart without `producer.seed` in its CRD, like an earlier version. Returns its directory.
 async fn earlier_chart(case: &Case) -> PathBuf {
     let place = std::env::temp_dir().join(&case.data);
     run("cp", &["-r", CHART, &place.display().to_string()]).await;
     let file = place.join("files/crd.yaml");
-    let text = std::fs::read_to_string(&file).expect("the chart has the definition");
-    let begin = text.find("                  seed:\n").expect("it has producer.seed");
+    let text = std::fs::read_to_string(&file).expect("the chart contains the CRD");
+    let begin = text.find("                  seed:\n").expect("the CRD has producer.seed");
     let end = begin + text[begin..].find("                  speed:\n").expect("speed comes after seed");
     std::fs::write(&file, text[..begin].to_owned() + &text[end..]).expect("a file can be written");
     place
 }
 
 #[tokio::test]
-async fn a_chart_that_is_upgraded_brings_what_its_definition_of_pipelines_has_more() {
+async fn chart_upgrade_adds_new_fields_to_the_crd() {
     let cluster = Cluster::connect().await;
     let case = Case::ready(&cluster, "definition", json!({})).await;
     let earlier = earlier_chart(&case).await;
@@ -84,26 +84,26 @@ async fn a_chart_that_is_upgraded_brings_what_its_definition_of_pipelines_has_mo
         pipeline.data["spec"]["producer"]["seed"].as_u64()
     };
     upgrade(&earlier.display().to_string(), &[]).await;
-    eventually(&cluster.client, "the definition lacks the seed", async || seed(7).await.is_none().then_some(())).await;
+    eventually(&cluster.client, "the CRD has no producer.seed", async || seed(7).await.is_none().then_some(())).await;
     case.is_ready().await;
     let (processors, producers) = (case.pods("processor").await, case.pods("producer").await);
     upgrade(CHART, &[]).await;
-    eventually(&cluster.client, "the definition has the seed", async || (seed(8).await == Some(8)).then_some(())).await;
+    eventually(&cluster.client, "the CRD has producer.seed", async || (seed(8).await == Some(8)).then_some(())).await;
     case.replaced("producer", &producers, 1).await;
     assert_eq!(case.pods("processor").await, processors);
     case.is_exact().await;
-    std::fs::remove_dir_all(earlier).expect("it was just made");
+    std::fs::remove_dir_all(earlier).expect("the directory exists");
     case.end().await;
 }
 
 #[tokio::test]
-async fn a_chart_that_is_uninstalled_leaves_pipelines_and_their_pods_and_takes_them_up_again() {
+async fn chart_reinstall_adopts_pipelines_and_keeps_their_pods() {
     let cluster = Cluster::connect().await;
     let case = Case::ready(&cluster, "uninstall", json!({})).await;
     let pods = (case.pods("processor").await, case.pods("producer").await);
     let tag = format!("image.tag={}", tag(&cluster).await);
     helm(&["uninstall", "retail-operator", "-n", "retail-system", "--wait", "--timeout", "240s"]).await;
-    assert!(case.status().await.is_some(), "the pipeline and its definition stay");
+    assert!(case.status().await.is_some(), "pipeline and CRD remain");
     case.is_exact().await;
     let install = [
         "install",
@@ -129,12 +129,12 @@ async fn a_chart_that_is_uninstalled_leaves_pipelines_and_their_pods_and_takes_t
 }
 
 #[tokio::test]
-async fn an_operator_of_some_namespaces_ignores_the_others_and_needs_no_cluster_role() {
+async fn namespaced_operator_ignores_others_without_cluster_role() {
     let cluster = Cluster::connect().await;
     let tag = format!("image.tag={}", tag(&cluster).await);
     let (one, two) = (Case::new(&cluster, "tenant").await, Case::new(&cluster, "subtenant").await);
     let other = Case::new(&cluster, "neighbour").await;
-    // The one of all namespaces would look after all three.
+    // The operator of all namespaces would reconcile all three.
     cluster.scale_operator(0).await;
     let release = &one.data.replace('_', "-");
     let watch = format!("watchNamespaces={{{},{}}}", one.namespace, two.namespace);
@@ -149,7 +149,7 @@ async fn an_operator_of_some_namespaces_ignores_the_others_and_needs_no_cluster_
         ours.is_ready().await;
         ours.is_exact().await;
     }
-    assert_eq!(other.status().await, None, "nobody looked at it");
+    assert_eq!(other.status().await, None, "no operator has reconciled it");
     let of_it = ListParams::default().labels(&format!("app.kubernetes.io/instance={release}"));
     let roles = Api::<ClusterRole>::all(cluster.client.clone()).list(&of_it).await.expect("roles can be listed");
     let bindings =

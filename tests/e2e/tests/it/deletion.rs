@@ -1,11 +1,11 @@
-//! What goes with a pipeline, and what stays.
+//! Deletion of pipelines, with and without their data.
 
 use retail_e2e::{Case, Cluster};
 use retail_kafka::KafkaConnection;
 use retail_kafka::topic;
 use serde_json::json;
 
-/// Whether topic and schema are there.
+/// Returns whether topic and schema exist.
 async fn data(case: &Case) -> (bool, bool) {
     let kafka = KafkaConnection::plain("kafka.default:9092");
     let topic = topic::observe(&kafka, &case.data).await.expect("Kafka answers");
@@ -15,7 +15,7 @@ async fn data(case: &Case) -> (bool, bool) {
 }
 
 #[tokio::test]
-async fn a_pipeline_that_is_deleted_leaves_its_data() {
+async fn deletion_by_default_keeps_topic_and_schema() {
     let cluster = Cluster::connect().await;
     let case = Case::ready(&cluster, "retain", json!({})).await;
     case.goes_on().await;
@@ -25,7 +25,7 @@ async fn a_pipeline_that_is_deleted_leaves_its_data() {
 }
 
 #[tokio::test]
-async fn with_the_policy_delete_a_pipeline_takes_its_data_with_it() {
+async fn deletion_with_policy_delete_removes_topic_and_schema() {
     let cluster = Cluster::connect().await;
     let delete = json!({"deletionPolicy": {"topic": "Delete", "database": "Delete"}});
     let case = Case::ready(&cluster, "delete", delete).await;
@@ -36,7 +36,7 @@ async fn with_the_policy_delete_a_pipeline_takes_its_data_with_it() {
 }
 
 #[tokio::test]
-async fn a_namespace_that_is_deleted_goes_also_while_kafka_is_away_and_the_data_was_to_go_with_it() {
+async fn namespace_deletion_while_kafka_is_down_completes() {
     let cluster = Cluster::connect().await;
     let delete = json!({"deletionPolicy": {"topic": "Delete", "database": "Delete"}});
     let case = Case::ready(&cluster, "namespace", delete).await;

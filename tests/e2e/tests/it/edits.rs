@@ -1,4 +1,4 @@
-//! What is changed, and that nothing else is.
+//! Edits and drift: the operator changes the affected objects and no others.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -10,7 +10,7 @@ use retail_kafka::topic;
 use serde_json::json;
 
 #[tokio::test]
-async fn an_edit_replaces_only_the_pods_that_read_it() {
+async fn edit_replaces_only_the_affected_pods() {
     let cluster = Cluster::connect().await;
     let case = Case::ready(&cluster, "edit", json!({})).await;
     let (processors, producers) = (case.pods("processor").await, case.pods("producer").await);
@@ -27,7 +27,7 @@ async fn an_edit_replaces_only_the_pods_that_read_it() {
 }
 
 #[tokio::test]
-async fn a_suspended_pipeline_stops_and_goes_on_where_it_stopped() {
+async fn suspended_pipeline_stops_and_continues_after_resume() {
     let cluster = Cluster::connect().await;
     let case = Case::ready(&cluster, "suspend", json!({})).await;
     case.goes_on().await;
@@ -44,14 +44,14 @@ async fn a_suspended_pipeline_stops_and_goes_on_where_it_stopped() {
 }
 
 #[tokio::test]
-async fn objects_that_drift_are_put_back_and_the_rows_are_exact() {
+async fn drifted_objects_are_restored_and_rows_are_exact() {
     let cluster = Cluster::connect().await;
     let case = Case::ready(&cluster, "drift", json!({})).await;
     let files = Api::<ConfigMap>::namespaced(cluster.client.clone(), &case.namespace);
     let uid = |map: ConfigMap| map.metadata.uid;
     let first = uid(files.get("shop-pipeline").await.expect("it is there"));
     files.delete("shop-pipeline", &DeleteParams::default()).await.expect("it can be deleted");
-    eventually(&cluster.client, "the ConfigMap is made again", async || {
+    eventually(&cluster.client, "the ConfigMap is recreated", async || {
         (uid(files.get_opt("shop-pipeline").await.ok()??) != first).then_some(())
     })
     .await;
@@ -68,7 +68,7 @@ async fn objects_that_drift_are_put_back_and_the_rows_are_exact() {
 }
 
 #[tokio::test]
-async fn a_topic_grows_with_its_declaration_and_the_rows_are_exact() {
+async fn partitions_added_under_load_rows_are_exact() {
     let cluster = Cluster::connect().await;
     let case = Case::ready(&cluster, "grow", json!({})).await;
     case.goes_on().await;
@@ -82,7 +82,7 @@ async fn a_topic_grows_with_its_declaration_and_the_rows_are_exact() {
 }
 
 #[tokio::test]
-async fn a_topic_setting_that_somebody_else_changed_is_put_back() {
+async fn topic_setting_changed_by_others_is_restored() {
     let cluster = Cluster::connect().await;
     let declared = |bytes: &str| json!({"config": {"max.message.bytes": bytes}});
     let case = Case::ready(&cluster, "setting", json!({"topic": declared("2000000")})).await;
@@ -95,7 +95,7 @@ async fn a_topic_setting_that_somebody_else_changed_is_put_back() {
     let mut other = case.pipelines().get(&case.name).await.expect("the pipeline is there").spec.topic;
     other.config.insert("max.message.bytes".to_owned(), "3000000".to_owned());
     let changed = topic::ensure(&kafka, &other).await.expect("it can be changed");
-    assert!(!changed.actions.is_empty(), "there is something to put back");
+    assert!(!changed.actions.is_empty(), "the setting has changed");
     eventually(&cluster.client, "the setting is as declared", async || {
         (setting().await.as_deref() == Some("2000000")).then_some(())
     })
@@ -106,13 +106,13 @@ async fn a_topic_setting_that_somebody_else_changed_is_put_back() {
 }
 
 #[tokio::test]
-async fn a_view_and_a_function_that_somebody_else_changed_are_put_back_and_the_rows_are_exact() {
+async fn changed_view_and_function_are_restored_rows_are_exact() {
     let cluster = Cluster::connect().await;
     let case = Case::ready(&cluster, "schema", json!({})).await;
     case.goes_on().await;
     let database = cluster.superuser().await;
     let schema = &case.data;
-    // It would call every partition idle.
+    // With this function every partition would be idle.
     let drift = format!(
         "DROP VIEW \"{schema}\".retail CASCADE;
          CREATE OR REPLACE FUNCTION \"{schema}\".is_idle(idle_confirmed timestamptz, idle_timeout interval) RETURNS boolean
@@ -122,7 +122,7 @@ async fn a_view_and_a_function_that_somebody_else_changed_are_put_back_and_the_r
     let is_back = format!(
         "SELECT to_regclass('\"{schema}\".retail') IS NOT NULL AND NOT \"{schema}\".is_idle('epoch', '1 second')"
     );
-    eventually(&cluster.client, "view and function are back", async || {
+    eventually(&cluster.client, "view and function are restored", async || {
         database.query_one(&is_back, &[]).await.ok()?.get::<_, bool>(0).then_some(())
     })
     .await;
@@ -132,7 +132,7 @@ async fn a_view_and_a_function_that_somebody_else_changed_are_put_back_and_the_r
 }
 
 #[tokio::test]
-async fn a_topic_that_is_configured_otherwise_is_said_and_left_alone() {
+async fn topic_with_other_retention_is_reported_and_not_changed() {
     let cluster = Cluster::connect().await;
     let declared = json!({"topic": {"config": {"retention.ms": "604800000"}}});
     let case = Case::ready(&cluster, "config", declared).await;
@@ -145,7 +145,7 @@ async fn a_topic_that_is_configured_otherwise_is_said_and_left_alone() {
 }
 
 #[tokio::test]
-async fn a_password_that_changes_replaces_the_processors_and_nothing_else() {
+async fn changed_password_replaces_only_the_processors() {
     let cluster = Cluster::connect().await;
     let mut case = Case::new(&cluster, "secret").await;
     case.login = (case.data.clone(), "before".to_owned());
@@ -171,7 +171,7 @@ async fn a_password_that_changes_replaces_the_processors_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_secret_that_is_missing_is_said_and_made_up_for() {
+async fn missing_secret_is_reported_until_it_exists() {
     let cluster = Cluster::connect().await;
     let case = Case::new(&cluster, "missing").await;
     case.declare(json!({"database": {"secret": {"name": "later"}}})).await;

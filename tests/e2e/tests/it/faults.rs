@@ -1,4 +1,4 @@
-//! What breaks, and that the rows are exact afterwards.
+//! Failures of pods, servers and Kubernetes itself. The rows are exact afterwards.
 
 use kube::Api;
 use kube::api::{Patch, PatchParams};
@@ -7,11 +7,11 @@ use retail_e2e::{Case, Cluster, eventually};
 use serde_json::json;
 
 #[tokio::test]
-async fn scaled_from_one_to_three_to_one_under_load_the_rows_are_exact() {
+async fn scaling_to_three_and_back_under_load_rows_are_exact() {
     let cluster = Cluster::connect().await;
     let case = Case::ready(&cluster, "scale", json!({})).await;
     for replicas in [3, 1] {
-        // As `kubectl scale` does, and an autoscaler.
+        // The scale subresource, like `kubectl scale` and autoscalers.
         let scale = Patch::Merge(json!({"spec": {"replicas": replicas}}));
         let pipelines: Api<RetailPipeline> = case.pipelines();
         pipelines.patch_scale(&case.name, &PatchParams::default(), &scale).await.expect("it can be scaled");
@@ -28,7 +28,7 @@ async fn scaled_from_one_to_three_to_one_under_load_the_rows_are_exact() {
 }
 
 #[tokio::test]
-async fn a_processor_that_is_killed_is_replaced_and_the_rows_are_exact() {
+async fn killed_processor_is_replaced_and_rows_are_exact() {
     let cluster = Cluster::connect().await;
     let case = Case::ready(&cluster, "processor", json!({"processor": {"replicas": 2}})).await;
     case.goes_on().await;
@@ -42,17 +42,20 @@ async fn a_processor_that_is_killed_is_replaced_and_the_rows_are_exact() {
 }
 
 #[tokio::test]
-async fn when_the_leader_is_killed_another_leads_and_no_pod_of_a_pipeline_is_replaced() {
+async fn killed_leader_is_succeeded_and_pipeline_pods_stay() {
     let cluster = Cluster::connect().await;
     let case = Case::ready(&cluster, "leader", json!({})).await;
     let pods = (case.pods("processor").await, case.pods("producer").await);
-    let leader = eventually(&cluster.client, "somebody leads", async || cluster.leader().await).await;
-    // Its name in the lease begins with that of its pod.
+    let leader = eventually(&cluster.client, "an operator is the leader", async || cluster.leader().await).await;
+    // The holder of the lease is the name of a pod with a suffix.
     let operators = cluster.operators().await;
     let names = operators.iter().filter_map(|pod| pod.metadata.name.as_deref());
-    let pod = names.into_iter().find(|name| leader.starts_with(name)).expect("a pod of ours leads");
+    let pod = names.into_iter().find(|name| leader.starts_with(name)).expect("the leader is a pod of the operator");
     cluster.kill("retail-system", pod).await;
-    eventually(&cluster.client, "another leads", async || cluster.leader().await.filter(|now| *now != leader)).await;
+    eventually(&cluster.client, "another operator is the leader", async || {
+        cluster.leader().await.filter(|now| *now != leader)
+    })
+    .await;
     case.change(json!({"processor": {"replicas": 2}})).await;
     case.is_ready().await;
     let now = case.pods("processor").await;
@@ -63,7 +66,7 @@ async fn when_the_leader_is_killed_another_leads_and_no_pod_of_a_pipeline_is_rep
 }
 
 #[tokio::test]
-async fn when_the_kubelet_is_killed_the_pods_go_on_and_the_rows_are_exact() {
+async fn killed_kubelet_pods_continue_and_rows_are_exact() {
     let cluster = Cluster::connect().await;
     let case = Case::ready(&cluster, "kubelet", json!({})).await;
     let before = case.pods("processor").await;
@@ -75,7 +78,7 @@ async fn when_the_kubelet_is_killed_the_pods_go_on_and_the_rows_are_exact() {
 }
 
 #[tokio::test]
-async fn when_the_api_server_is_killed_the_pods_go_on_and_what_was_declared_is_done_afterwards() {
+async fn killed_api_server_pods_continue_and_later_edit_applies() {
     let cluster = Cluster::connect().await;
     let case = Case::ready(&cluster, "apiserver", json!({})).await;
     let before = case.pods("processor").await;
@@ -92,7 +95,7 @@ async fn when_the_api_server_is_killed_the_pods_go_on_and_what_was_declared_is_d
 }
 
 #[tokio::test]
-async fn while_kafka_is_away_it_is_said_and_afterwards_the_rows_are_exact() {
+async fn kafka_outage_is_reported_and_rows_are_exact_afterwards() {
     let cluster = Cluster::connect().await;
     let case = Case::ready(&cluster, "kafka", json!({})).await;
     case.goes_on().await;
@@ -102,12 +105,12 @@ async fn while_kafka_is_away_it_is_said_and_afterwards_the_rows_are_exact() {
     cluster.scale_server("kafka", 1).await;
     case.is_ready().await;
     case.is_exact().await;
-    assert_eq!(case.pods("processor").await, before, "pods that run are left alone");
+    assert_eq!(case.pods("processor").await, before, "running pods are not replaced");
     case.end().await;
 }
 
 #[tokio::test]
-async fn while_postgres_is_away_it_is_said_and_afterwards_the_rows_are_exact() {
+async fn postgres_outage_is_reported_and_rows_are_exact_afterwards() {
     let cluster = Cluster::connect().await;
     let case = Case::ready(&cluster, "postgres", json!({})).await;
     case.goes_on().await;
@@ -117,12 +120,12 @@ async fn while_postgres_is_away_it_is_said_and_afterwards_the_rows_are_exact() {
     cluster.scale_server("postgres", 1).await;
     case.is_ready().await;
     case.is_exact().await;
-    assert_eq!(case.pods("processor").await, before, "pods that run are left alone");
+    assert_eq!(case.pods("processor").await, before, "running pods are not replaced");
     case.end().await;
 }
 
 #[tokio::test]
-async fn kafka_and_postgres_that_are_killed_cost_no_row() {
+async fn killed_kafka_and_postgres_lose_no_row() {
     let cluster = Cluster::connect().await;
     let case = Case::ready(&cluster, "servers", json!({})).await;
     for server in ["kafka-0", "postgres-0"] {

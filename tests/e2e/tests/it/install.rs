@@ -1,4 +1,4 @@
-//! From nothing to rows.
+//! From a new pipeline to its first rows.
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
@@ -8,7 +8,7 @@ use retail_e2e::{Case, Cluster};
 use serde_json::json;
 
 #[tokio::test]
-async fn the_example_is_ready_on_servers_whose_names_only_its_namespace_knows() {
+async fn example_with_short_server_names_is_ready() {
     let cluster = Cluster::connect().await;
     let pipeline =
         Api::<RetailPipeline>::namespaced(cluster.client, "default").get("retail").await.expect("it is there");
@@ -21,7 +21,7 @@ async fn the_example_is_ready_on_servers_whose_names_only_its_namespace_knows() 
 }
 
 #[tokio::test]
-async fn a_pipeline_that_is_declared_becomes_ready_and_its_rows_are_exact() {
+async fn declared_pipeline_becomes_ready_and_rows_are_exact() {
     let cluster = Cluster::connect().await;
     let case = Case::ready(&cluster, "declared", json!({})).await;
     case.is_exact().await;
@@ -29,11 +29,11 @@ async fn a_pipeline_that_is_declared_becomes_ready_and_its_rows_are_exact() {
 }
 
 #[tokio::test]
-async fn a_restricted_namespace_admits_every_pod_of_a_pipeline() {
+async fn restricted_namespace_admits_all_pipeline_pods() {
     let cluster = Cluster::connect().await;
     let case = Case::ready(&cluster, "restricted", json!({"processor": {"replicas": 2}})).await;
     assert_eq!((case.pods("processor").await.len(), case.pods("producer").await.len()), (2, 1));
-    // It does refuse: a pod that says nothing of its rights.
+    // The namespace rejects a pod without a security context.
     let careless = serde_json::from_value(json!({
         "metadata": {"name": "careless"}, "spec": {"containers": [{"name": "careless", "image": "careless"}]},
     }));

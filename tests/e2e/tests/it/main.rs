@@ -1,6 +1,6 @@
-//! What the operator promises, on a real Kubernetes with real Kafka and Postgres in pods. `make e2e` runs it.
+//! Tests of the operator on a real Kubernetes, with real Kafka and Postgres in pods. `make e2e` runs them.
 //!
-//! One after the other: some of these take Kafka, Postgres or the operator away from everybody.
+//! They run one after the other, because some of them stop the shared Kafka, Postgres or operator.
 
 mod chart;
 mod deletion;

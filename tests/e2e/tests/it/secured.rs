@@ -1,4 +1,4 @@
-//! Servers that let nobody in who does not encrypt and prove who they are, and the Secrets by which the pods of a pipeline do.
+//! Servers that require TLS and authentication, and pipelines that log in with Secrets and certificates.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use retail_e2e::{Case, Cluster, eventually};
 use retail_testbed::{Authority, Issued};
 use serde_json::json;
 
-/// A Kafka and a PostgreSQL in a namespace of their own.
+/// Kafka and PostgreSQL in their own namespace.
 struct Servers {
     case: Case,
     authority: Authority,
@@ -63,7 +63,7 @@ impl Servers {
         .await;
     }
 
-    /// A pipeline elsewhere, with a file of the authority for `retail verify`.
+    /// Creates a pipeline in another namespace, with the CA certificate in a file for `retail verify`.
     async fn client(&self, name: &str) -> Case {
         let mut case = Case::new(&self.case.cluster, name).await;
         let file = self.file("ca.crt", &self.authority.certificate());
@@ -103,7 +103,7 @@ async fn is_exact(case: &Case) {
 }
 
 #[tokio::test]
-async fn over_tls_the_pods_log_in_by_the_secrets_of_strimzi_and_cloudnativepg_and_by_certificates() {
+async fn tls_logins_by_strimzi_and_cnpg_secrets_and_certificates() {
     let cluster = Cluster::connect().await;
     let servers = Servers::start(&cluster).await;
     let server = |name: &str| format!("{name}.{}", servers.case.namespace);
@@ -163,7 +163,7 @@ async fn over_tls_the_pods_log_in_by_the_secrets_of_strimzi_and_cloudnativepg_an
     is_exact(&case).await;
     case.end().await;
 
-    // What comes without encryption is not answered, or this would show nothing.
+    // The servers must reject plaintext connections, otherwise this test would prove nothing.
     let plain = format!("postgres://retail:retail@{}/retail", server("postgres"));
     assert!(tokio_postgres::connect(&plain, tokio_postgres::NoTls).await.is_err());
     servers.end().await;

@@ -1,0 +1,93 @@
+//! A decoded purchase, the reasons why a record is not one, and the bounds of its values.
+
+use std::fmt;
+
+use super::number;
+use crate::time::Timestamp;
+
+/// Maximum length of a category or payment method, in bytes after JSON unescaping.
+const MAX_KEY_BYTES: usize = 128;
+
+/// Maximum quantity: the largest Postgres `integer`.
+const MAX_QUANTITY: i64 = i32::MAX as i64;
+
+/// The fields of one purchase that the aggregation uses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Event<'a> {
+    /// Grouping key, 1..=128 bytes, as sent.
+    pub category: &'a str,
+    /// Grouping key, 1..=128 bytes, as sent.
+    pub payment_method: &'a str,
+    /// Number of pieces, 1..=2^31-1.
+    pub quantity: i64,
+    /// Price of one piece in millionths, 0..=10^18.
+    pub price: i64,
+    /// Event time, years 1970..=9999.
+    pub timestamp: Timestamp,
+}
+
+/// Why a record is not a purchase. Checked in the order of the variants.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Reason {
+    /// The record has no value, or an empty one.
+    Empty,
+    /// The value is not one JSON object in UTF-8, or repeats a known field.
+    MalformedJson,
+    /// The field category, payment_method, quantity, price or timestamp is missing.
+    MissingField,
+    /// The timestamp is neither an RFC 3339 string with offset nor Unix seconds, or not in the years 1970..=9999.
+    BadTimestamp,
+    /// The price is not a number, is negative, or is 10^12 or more.
+    BadPrice,
+    /// The quantity is not an integer of 1..=2^31-1.
+    BadQuantity,
+    /// A grouping key is not a string of 1..=128 bytes, or contains U+0000, which Postgres does not support.
+    BadKey,
+}
+
+impl Reason {
+    /// All reasons, in the order in which they are checked.
+    pub const ALL: [Self; 7] = [
+        Self::Empty,
+        Self::MalformedJson,
+        Self::MissingField,
+        Self::BadTimestamp,
+        Self::BadPrice,
+        Self::BadQuantity,
+        Self::BadKey,
+    ];
+
+    /// The name in `dead_letter`, in metrics and in logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::MalformedJson => "malformed_json",
+            Self::MissingField => "missing_field",
+            Self::BadTimestamp => "bad_timestamp",
+            Self::BadPrice => "bad_price",
+            Self::BadQuantity => "bad_quantity",
+            Self::BadKey => "bad_key",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Whether a key has a valid length.
+pub(super) fn fits_key(key: &str) -> bool {
+    (1..=MAX_KEY_BYTES).contains(&key.len())
+}
+
+/// The price in a JSON number.
+pub(super) fn price(text: &[u8]) -> Option<i64> {
+    number::plain(text).or_else(|| number::millionths(text)?.rounded())
+}
+
+/// The quantity in a JSON number. Only digits are valid: producers of integers write neither `3.0` nor `3e0`.
+pub(super) fn quantity(text: &[u8]) -> Option<i64> {
+    number::positive(text).filter(|&quantity| quantity <= MAX_QUANTITY)
+}

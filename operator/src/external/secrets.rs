@@ -1,0 +1,257 @@
+//! The Secrets that a pipeline names: each is read once by name, and their content becomes connections.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Client};
+use retail_api::Pipeline;
+use retail_api::resource::{
+    Credentials as SaslSecret, Database, DatabaseTls, Kafka, KafkaTls, Sasl, SecretKey, SecretName,
+};
+use retail_connection::Pem;
+use retail_kafka::KafkaConnection;
+use retail_runtime::login::{
+    DATABASE_CLIENT_KEYS, DatabaseLogin, JAAS_KEY, KAFKA_CLIENT_KEYS, KafkaLogin, LoginError, login_keys,
+};
+use retail_store::DatabaseConnection;
+use tokio::time::Instant;
+
+use crate::external::credentials::{Credentials, SecretProblem};
+use crate::resources::hash;
+
+/// The connections of a pipeline; `None` while their Secrets are unusable. They hold passwords, and are therefore not part of the
+/// observed state, which can be printed.
+#[derive(Clone, Debug)]
+pub(crate) struct Connections {
+    /// To Kafka.
+    pub(crate) kafka: Option<KafkaConnection>,
+    /// To Postgres.
+    pub(crate) database: Option<DatabaseConnection>,
+}
+
+/// The Secrets of one pipeline, by name.
+#[derive(Default)]
+pub(crate) struct FetchedSecrets(BTreeMap<String, SecretLookup>);
+
+enum SecretLookup {
+    Found(Arc<Secret>),
+    Missing,
+    Forbidden,
+}
+
+/// How long a Secret is reused for other pipelines of its namespace, which mostly name the same Secrets.
+const FRESH: Duration = Duration::from_secs(5);
+
+/// Recently read Secrets, by namespace and name. Missing and forbidden ones are not cached.
+#[derive(Default)]
+pub(crate) struct SecretCache(Mutex<CachedSecrets>);
+
+/// Each Secret with the time of its request.
+type CachedSecrets = BTreeMap<(String, String), (Instant, Arc<Secret>)>;
+
+impl SecretCache {
+    /// A Secret younger than [`FRESH`]. Removes older ones.
+    fn take(&self, namespace: &str, name: &str) -> Option<Arc<Secret>> {
+        let mut secrets = self.lock();
+        secrets.retain(|_, (read_at, _)| read_at.elapsed() < FRESH);
+        secrets.get(&(namespace.to_owned(), name.to_owned())).map(|(_, secret)| Arc::clone(secret))
+    }
+
+    fn keep(&self, namespace: &str, name: &str, read_at: Instant, secret: &Arc<Secret>) {
+        self.lock().insert((namespace.to_owned(), name.to_owned()), (read_at, Arc::clone(secret)));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, CachedSecrets> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for SecretCache {
+    /// Names only, no content.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.lock().keys()).finish()
+    }
+}
+
+/// Reads every Secret that the pipeline names from the cache or from the API server.
+pub(crate) async fn read(
+    client: &Client,
+    cache: &SecretCache,
+    namespace: &str,
+    pipeline: &Pipeline,
+) -> Result<FetchedSecrets, kube::Error> {
+    let api = Api::<Secret>::namespaced(client.clone(), namespace);
+    let mut secrets = FetchedSecrets::default();
+    for name in names(pipeline) {
+        if let Some(secret) = cache.take(namespace, name) {
+            secrets.0.insert(name.to_owned(), SecretLookup::Found(secret));
+            continue;
+        }
+        let read_at = Instant::now();
+        let answer = match api.get_opt(name).await {
+            Ok(Some(secret)) => {
+                let secret = Arc::new(secret);
+                cache.keep(namespace, name, read_at, &secret);
+                SecretLookup::Found(secret)
+            }
+            Ok(None) => SecretLookup::Missing,
+            Err(kube::Error::Api(status)) if status.is_forbidden() => SecretLookup::Forbidden,
+            Err(error) => return Err(error),
+        };
+        secrets.0.insert(name.to_owned(), answer);
+    }
+    Ok(secrets)
+}
+
+fn names(pipeline: &Pipeline) -> BTreeSet<&str> {
+    let Kafka { bootstrap_servers: _, tls, sasl } = &pipeline.kafka;
+    let sasl = sasl.iter().map(|sasl| &sasl.secret.name);
+    let kafka_tls = tls.iter().flat_map(|tls| in_tls(tls.ca_secret.as_ref(), tls.client_secret.as_ref()));
+    let Database { host: _, port: _, name: _, schema: _, secret, tls } = &pipeline.database;
+    let login = secret.iter().map(|secret| &secret.name);
+    let database_tls = tls.iter().flat_map(|tls| in_tls(tls.ca_secret.as_ref(), tls.client_secret.as_ref()));
+    sasl.chain(kafka_tls).chain(login).chain(database_tls).map(String::as_str).collect()
+}
+
+fn in_tls<'a>(ca: Option<&'a SecretKey>, client: Option<&'a SecretName>) -> impl Iterator<Item = &'a String> {
+    ca.map(|ca| &ca.name).into_iter().chain(client.map(|client| &client.name))
+}
+
+impl FetchedSecrets {
+    /// State of the Secrets for Kafka, and the connection if they are usable.
+    pub(crate) fn kafka(&self, pipeline: &Pipeline) -> (Credentials, Option<KafkaConnection>) {
+        let kafka = &pipeline.kafka;
+        self.connection(|reader| {
+            let login = reader.kafka(kafka)?;
+            login.connection(kafka).map_err(|error| match (error, &kafka.sasl) {
+                (LoginError::NoKafkaUser, Some(sasl)) => SecretProblem::KeyMissing {
+                    secret: sasl.secret.name.clone(),
+                    key: sasl.secret.username_key.clone(),
+                },
+                (error, _) => SecretProblem::Invalid(error.to_string()),
+            })
+        })
+    }
+
+    /// State of the Secrets for Postgres, and the connection if they are usable.
+    pub(crate) fn database(&self, pipeline: &Pipeline) -> (Credentials, Option<DatabaseConnection>) {
+        self.connection(|reader| {
+            let login = reader.database(&pipeline.database)?;
+            login.connection(pipeline).map_err(|error| SecretProblem::Invalid(error.to_string()))
+        })
+    }
+
+    fn connection<C>(
+        &self,
+        make: impl FnOnce(&mut KeyReader<'_>) -> Result<C, SecretProblem>,
+    ) -> (Credentials, Option<C>) {
+        let mut reader = KeyReader { secrets: self, used: Vec::new() };
+        match make(&mut reader) {
+            Err(unusable) => (Credentials::Unusable(unusable), None),
+            Ok(connection) if reader.used.is_empty() => (Credentials::NotNamed, Some(connection)),
+            Ok(connection) => {
+                let parts = reader.used.iter().flatten().map(String::as_bytes);
+                (Credentials::Found { hash: hash::of(parts) }, Some(connection))
+            }
+        }
+    }
+}
+
+/// Reads keys and records them: the pods receive the same keys.
+struct KeyReader<'a> {
+    secrets: &'a FetchedSecrets,
+    /// Uid, key and value. The uid keeps the hashes of two Secrets with equal content apart.
+    used: Vec<[String; 3]>,
+}
+
+impl KeyReader<'_> {
+    fn kafka(&mut self, kafka: &Kafka) -> Result<KafkaLogin, SecretProblem> {
+        let mut login = KafkaLogin::default();
+        let Kafka { bootstrap_servers: _, tls, sasl } = kafka;
+        if let Some(Sasl { mechanism: _, secret }) = sasl {
+            let SaslSecret { name, username_key, password_key } = secret;
+            login.username = self.optional(name, username_key)?;
+            login.password = Some(self.required(name, password_key)?);
+            login.jaas = self.optional(name, JAAS_KEY)?;
+        }
+        if let Some(KafkaTls { ca_secret, client_secret }) = tls {
+            login.ca = self.ca(ca_secret.as_ref())?;
+            (login.certificate, login.key) = self.client(client_secret.as_ref(), &KAFKA_CLIENT_KEYS)?;
+        }
+        Ok(login)
+    }
+
+    fn database(&mut self, database: &Database) -> Result<DatabaseLogin, SecretProblem> {
+        let mut login = DatabaseLogin::default();
+        let Database { host: _, port: _, name: _, schema: _, secret, tls } = database;
+        if let Some(secret) = secret {
+            if let Some(key) = &secret.uri_key {
+                login.url = Some(self.required(&secret.name, key)?);
+            } else {
+                let (username, password) = login_keys(secret);
+                login.user = Some(self.required(&secret.name, username)?);
+                let has_certificate = tls.as_ref().is_some_and(|tls| tls.client_secret.is_some());
+                login.password = match self.optional(&secret.name, password)? {
+                    // With a client certificate, Postgres may not need a password.
+                    None if !has_certificate => return Err(missing(&secret.name, password)),
+                    found => found,
+                };
+            }
+        }
+        if let Some(DatabaseTls { mode: _, ca_secret, client_secret }) = tls {
+            login.ca = self.ca(ca_secret.as_ref())?;
+            (login.certificate, login.key) = self.client(client_secret.as_ref(), &DATABASE_CLIENT_KEYS)?;
+        }
+        Ok(login)
+    }
+
+    fn ca(&mut self, named: Option<&SecretKey>) -> Result<Option<Pem>, SecretProblem> {
+        named.map(|SecretKey { name, key }| self.required(name, key).map(|text| pem(name, key, text))).transpose()
+    }
+
+    /// The first complete pair of keys. Without any, the first pair is reported as missing.
+    fn client(
+        &mut self,
+        named: Option<&SecretName>,
+        pairs: &[(&str, &str)],
+    ) -> Result<(Option<Pem>, Option<Pem>), SecretProblem> {
+        let Some(SecretName { name }) = named else { return Ok((None, None)) };
+        for (certificate, key) in pairs {
+            if let Some(text) = self.optional(name, certificate)? {
+                let private = self.required(name, key)?;
+                return Ok((Some(pem(name, certificate, text)), Some(pem(name, key, private))));
+            }
+        }
+        Err(missing(name, pairs[0].0))
+    }
+
+    fn required(&mut self, name: &str, key: &str) -> Result<String, SecretProblem> {
+        self.optional(name, key)?.ok_or_else(|| missing(name, key))
+    }
+
+    fn optional(&mut self, name: &str, key: &str) -> Result<Option<String>, SecretProblem> {
+        let secret = match self.secrets.0.get(name) {
+            Some(SecretLookup::Found(secret)) => secret,
+            Some(SecretLookup::Forbidden) => return Err(SecretProblem::Forbidden { secret: name.to_owned() }),
+            Some(SecretLookup::Missing) | None => return Err(SecretProblem::Missing { secret: name.to_owned() }),
+        };
+        let Some(ByteString(bytes)) = secret.data.as_ref().and_then(|data| data.get(key)) else { return Ok(None) };
+        let Ok(text) = String::from_utf8(bytes.clone()) else {
+            return Err(SecretProblem::Invalid(format!("key {key} of Secret {name} is not UTF-8 text")));
+        };
+        let uid = secret.metadata.uid.clone().unwrap_or_default();
+        self.used.push([uid, key.to_owned(), text.clone()]);
+        Ok(Some(text))
+    }
+}
+
+fn missing(secret: &str, key: &str) -> SecretProblem {
+    SecretProblem::KeyMissing { secret: secret.to_owned(), key: key.to_owned() }
+}
+
+fn pem(name: &str, key: &str, text: String) -> Pem {
+    Pem { text, origin: format!("key {key} of Secret {name}") }
+}

@@ -1,0 +1,64 @@
+//! A plan in words: a line for each step, and below it the fields that change.
+
+use std::fmt;
+
+use retail_kafka::topic;
+
+use crate::reconcile::plan::{Plan, ReplicaCount};
+use crate::reconcile::reason::Reason;
+use crate::reconcile::step::Step;
+use crate::resources::names::DECLARED_HASH;
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AddFinalizer => f.write_str("+ finalizer: deletionPolicy asks to delete data with the resource"),
+            Self::RemoveFinalizer => f.write_str("- finalizer"),
+            Self::Topic { name, actions } if *actions == [topic::Action::Create] => write!(f, "+ topic {name}"),
+            Self::Topic { name, actions } => {
+                write!(f, "~ topic {name}")?;
+                actions.iter().try_for_each(|action| match action {
+                    topic::Action::Create => Ok(()),
+                    topic::Action::Grow { from, to } => write!(f, "\n    partitions: {from} -> {to}"),
+                    topic::Action::Alter(settings) => {
+                        settings.iter().try_for_each(|setting| write!(f, "\n    {setting}"))
+                    }
+                })
+            }
+            Self::Schema { name } => write!(f, "+ schema {name}: make it, or bring it up to date"),
+            Self::Apply { child, object, differences: None, .. } => {
+                write!(f, "+ {child} {}", object["metadata"]["name"].as_str().unwrap_or_default())
+            }
+            Self::Apply { child, object, differences: Some(differences), .. } => {
+                write!(f, "~ {child} {}", object["metadata"]["name"].as_str().unwrap_or_default())?;
+                if self.replaces_pods() {
+                    f.write_str(", which replaces its pods")?;
+                }
+                let fields = || differences.iter().filter(|difference| !difference.path.ends_with(DECLARED_HASH));
+                fields().try_for_each(|difference| write!(f, "\n    {difference}"))?;
+                if fields().next().is_none() { f.write_str("\n    a field is no longer declared") } else { Ok(()) }
+            }
+            Self::Delete(child) => write!(f, "- {child}"),
+            Self::DropSchema => f.write_str("- schema, with all rows"),
+            Self::DeleteTopic { id } => write!(f, "- topic {id}, with all events"),
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.steps.iter().try_for_each(|step| writeln!(f, "{step}"))?;
+        self.pending.iter().try_for_each(|(child, why)| writeln!(f, "… {child}: {why}"))?;
+        if let Some(problem) = &self.topic_problem {
+            writeln!(f, "! {}: {problem}", Reason::TopicReplaced)?;
+        }
+        if let Some(blocked) = &self.blocked {
+            writeln!(f, "! {}: {blocked}", Reason::CleanupBlocked)?;
+        }
+        let ReplicaCount { requested, running, usable } = self.processors;
+        if running < requested && running == usable {
+            writeln!(f, "! {requested} processors are asked for and {usable} run: there are no more partitions")?;
+        }
+        if self.steps.is_empty() { writeln!(f, "nothing to do") } else { Ok(()) }
+    }
+}

@@ -1,0 +1,355 @@
+//! The conditions of a pipeline, each from the facts that it is about, and the three that sum them up as kstatus wants it:
+//! Ready, Reconciling while it may become ready by itself, Stalled when somebody must do something.
+
+use retail_connection::ErrorKind;
+use retail_kafka::KafkaError;
+use retail_store::DatabaseError;
+use serde_json::Value;
+
+use crate::external::credentials::{Credentials, SecretProblem};
+use crate::reconcile::observed_state::Observation;
+use crate::reconcile::pass::Pass;
+use crate::reconcile::plan::ReplicaCount;
+use crate::reconcile::reason::{ConditionType, Reason, ReasonKind};
+use crate::reconcile::validate::{Invalid, Valid};
+use crate::resources::names::Child;
+
+/// Why a server is not asked.
+const NO_CREDENTIALS: &str = "it cannot be looked at without credentials";
+
+/// Whether a condition holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ConditionStatus {
+    /// It does.
+    True,
+    /// It does not.
+    False,
+    /// It cannot be told.
+    Unknown,
+}
+
+impl ConditionStatus {
+    /// As Kubernetes writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+/// A condition without its times.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConditionDraft {
+    /// What it is about.
+    pub condition_type: ConditionType,
+    /// Whether it holds.
+    pub status: ConditionStatus,
+    /// Why.
+    pub reason: Reason,
+    /// Why, in words.
+    pub message: String,
+}
+
+impl ConditionDraft {
+    fn new(condition_type: ConditionType, status: ConditionStatus, reason: Reason, message: impl Into<String>) -> Self {
+        Self { condition_type, status, reason, message: message.into() }
+    }
+
+    /// True where the reason is a good one.
+    fn by_reason(condition_type: ConditionType, reason: Reason, message: impl Into<String>) -> Self {
+        let status = if reason.kind() == ReasonKind::Normal { ConditionStatus::True } else { ConditionStatus::False };
+        Self::new(condition_type, status, reason, message)
+    }
+}
+
+/// All conditions, those that sum up first.
+pub fn conditions(pass: &Pass<'_>) -> Vec<ConditionDraft> {
+    let valid = match pass.valid {
+        Ok(valid) => valid,
+        Err(invalid) => return with_summary(without_parts(pass, invalid), Vec::new()),
+    };
+    if pass.meta.deleting_for.is_some() {
+        return with_summary(deleting(pass), Vec::new());
+    }
+    let parts = vec![
+        credentials(pass),
+        topic(pass, valid),
+        schema(pass, valid),
+        deployment(pass, valid, ConditionType::ProcessorReady, Child::Processor),
+        producer(pass, valid),
+    ];
+    let refused = Child::ALL.iter().find_map(|child| pass.result.children.get(child)?.as_ref().err());
+    let refused =
+        refused.map(|refusal| ConditionDraft::by_reason(ConditionType::Ready, refusal.reason, refusal.message.clone()));
+    let mut all = with_summary(ready(valid, refused.as_ref(), &parts), parts);
+    all.push(scaling(pass.plan.processors));
+    all
+}
+
+/// Ready says what is worst of all; first what somebody must do something about, then what is waited for.
+fn ready(valid: &Valid, refused: Option<&ConditionDraft>, parts: &[ConditionDraft]) -> ConditionDraft {
+    let bad = || refused.into_iter().chain(parts).filter(|part| part.status != ConditionStatus::True);
+    let worst = bad().find(|part| part.reason.kind() == ReasonKind::ActionRequired).or_else(|| {
+        // What waits for another part says less than that part.
+        bad().find(|part| part.reason != Reason::DependencyNotReady).or_else(|| bad().next())
+    });
+    match worst {
+        Some(worst) => {
+            ConditionDraft::new(ConditionType::Ready, ConditionStatus::False, worst.reason, worst.message.clone())
+        }
+        None if valid.suspend => ConditionDraft::new(
+            ConditionType::Ready,
+            ConditionStatus::True,
+            Reason::Suspended,
+            "stopped, because spec.suspend says so",
+        ),
+        None => ConditionDraft::new(
+            ConditionType::Ready,
+            ConditionStatus::True,
+            Reason::UpToDate,
+            "everything is as declared",
+        ),
+    }
+}
+
+/// Puts Ready, and the two that follow from it, before the parts.
+fn with_summary(ready: ConditionDraft, parts: Vec<ConditionDraft>) -> Vec<ConditionDraft> {
+    let kind = ready.reason.kind();
+    let follows = |condition_type, is: bool| {
+        let (reason, message) =
+            if is { (ready.reason, ready.message.clone()) } else { (Reason::UpToDate, String::new()) };
+        ConditionDraft::new(
+            condition_type,
+            if is { ConditionStatus::True } else { ConditionStatus::False },
+            reason,
+            message,
+        )
+    };
+    let reconciling = follows(ConditionType::Reconciling, kind == ReasonKind::Transient);
+    let stalled = follows(ConditionType::Stalled, kind == ReasonKind::ActionRequired);
+    [ready, reconciling, stalled].into_iter().chain(parts).collect()
+}
+
+/// What is known when a pass broke down: nothing of the parts.
+pub fn failed_pass(why: &str) -> Vec<ConditionDraft> {
+    let message = format!("{why}; the operator goes on trying, and its log says more");
+    with_summary(
+        ConditionDraft::new(ConditionType::Ready, ConditionStatus::False, Reason::InternalError, message),
+        Vec::new(),
+    )
+}
+
+fn without_parts(pass: &Pass<'_>, invalid: &Invalid) -> ConditionDraft {
+    if pass.meta.deleting_for.is_some() {
+        return deleting(pass);
+    }
+    ConditionDraft::new(ConditionType::Ready, ConditionStatus::False, invalid.reason, invalid.message.clone())
+}
+
+fn deleting(pass: &Pass<'_>) -> ConditionDraft {
+    let error = pass.result.cleanup_error.as_deref();
+    match (&pass.plan.blocked, error) {
+        (Some(blocked), error) => {
+            let message = format!("{blocked}{}", error.map(|error| format!(" ({error})")).unwrap_or_default());
+            ConditionDraft::new(ConditionType::Ready, ConditionStatus::False, Reason::CleanupBlocked, message)
+        }
+        (None, Some(error)) => {
+            ConditionDraft::new(ConditionType::Ready, ConditionStatus::False, Reason::Deleting, error)
+        }
+        (None, None) => ConditionDraft::new(
+            ConditionType::Ready,
+            ConditionStatus::False,
+            Reason::Deleting,
+            "the pods are being stopped",
+        ),
+    }
+}
+
+fn credentials(pass: &Pass<'_>) -> ConditionDraft {
+    let logins = [&pass.observed.kafka_login, &pass.observed.database_login];
+    let unusable: Vec<(Reason, String)> = logins
+        .into_iter()
+        .filter_map(|login| match login {
+            Credentials::Unusable(unusable) => Some(secret_problem(unusable, &pass.meta.namespace)),
+            Credentials::NotNamed | Credentials::Found { .. } => None,
+        })
+        .collect();
+    let (reason, message) = match unusable.first() {
+        Some((reason, _)) => {
+            let mut messages: Vec<&str> = unusable.iter().map(|(_, message)| message.as_str()).collect();
+            messages.dedup();
+            (*reason, format!("{}; pods that run are left alone", messages.join("; ")))
+        }
+        None if logins.iter().all(|login| **login == Credentials::NotNamed) => {
+            (Reason::NoSecretNamed, "no Secret is named".to_owned())
+        }
+        None => (Reason::UpToDate, "the Secrets that are named are there".to_owned()),
+    };
+    ConditionDraft::by_reason(ConditionType::CredentialsReady, reason, message)
+}
+
+fn secret_problem(unusable: &SecretProblem, namespace: &str) -> (Reason, String) {
+    match unusable {
+        SecretProblem::Missing { secret } => (
+            Reason::SecretMissing,
+            format!("Secret {secret} is not in namespace {namespace}: create it, or correct its name in the spec"),
+        ),
+        SecretProblem::Forbidden { secret } => (
+            Reason::SecretForbidden,
+            format!("the operator may not read Secret {secret} in namespace {namespace}: see `retail-operator rbac`"),
+        ),
+        SecretProblem::KeyMissing { secret, key } => (
+            Reason::SecretKeyMissing,
+            format!("Secret {secret} has no key {key}: add it, or correct the names of the keys in the spec"),
+        ),
+        SecretProblem::Invalid(why) => (Reason::SecretInvalid, why.clone()),
+    }
+}
+
+fn topic(pass: &Pass<'_>, valid: &Valid) -> ConditionDraft {
+    let condition_type = ConditionType::TopicReady;
+    let declared = &valid.pipeline.topic;
+    if let Some(problem) = &pass.plan.topic_problem {
+        return ConditionDraft::new(condition_type, ConditionStatus::False, Reason::TopicReplaced, problem.clone());
+    }
+    let there = |partitions: i32| {
+        let differences = &pass.plan.topic_differences;
+        let mut message = format!("topic \"{}\" is there, with {partitions} partitions", declared.name);
+        if differences.is_empty() {
+            return ConditionDraft::new(condition_type, ConditionStatus::True, Reason::UpToDate, message);
+        }
+        let differences: Vec<String> = differences.iter().map(ToString::to_string).collect();
+        message += &format!("; left alone: {}", differences.join("; "));
+        ConditionDraft::new(condition_type, ConditionStatus::True, Reason::TopicDiffers, message)
+    };
+    match (&pass.result.topic, &pass.observed.topic) {
+        // Differences were computed from the topic before another client changed it.
+        (Some(Ok(executed)), _) if executed.actions != pass.plan.topic_actions() => ConditionDraft::new(
+            condition_type,
+            ConditionStatus::Unknown,
+            Reason::DependencyNotReady,
+            "another client changed the topic at the same time; the operator checks it again",
+        ),
+        (Some(Ok(executed)), _) => there(executed.description.partitions),
+        (Some(Err(error)), _) | (None, Observation::Failed(error)) => failed_topic(error),
+        (None, Observation::Observed(Some(seen))) => there(seen.topic.description.partitions),
+        (None, Observation::NotRequested) => {
+            ConditionDraft::new(condition_type, ConditionStatus::Unknown, Reason::DependencyNotReady, NO_CREDENTIALS)
+        }
+        (None, Observation::Observed(None)) => ConditionDraft::new(
+            condition_type,
+            ConditionStatus::Unknown,
+            Reason::DependencyNotReady,
+            "not looked at yet",
+        ),
+    }
+}
+
+fn failed_topic(error: &KafkaError) -> ConditionDraft {
+    let reason = match error.kind {
+        ErrorKind::Unreachable => Reason::KafkaUnreachable,
+        ErrorKind::WrongCredentials => Reason::KafkaCredentialsRefused,
+        ErrorKind::NoTls => Reason::KafkaTlsFailed,
+        ErrorKind::Forbidden => Reason::KafkaForbidden,
+        // It was made, and is not there for every broker yet.
+        ErrorKind::MissingTopic => Reason::KafkaUnreachable,
+        // Only the last of these comes from Kafka.
+        ErrorKind::Busy
+        | ErrorKind::MissingDatabase
+        | ErrorKind::MissingSchema
+        | ErrorKind::Changed
+        | ErrorKind::Foreign
+        | ErrorKind::Fenced
+        | ErrorKind::Other => Reason::TopicRefused,
+    };
+    ConditionDraft::by_reason(ConditionType::TopicReady, reason, error.message.clone())
+}
+
+fn schema(pass: &Pass<'_>, valid: &Valid) -> ConditionDraft {
+    let condition_type = ConditionType::SchemaReady;
+    match (&pass.result.schema, &pass.observed.schema) {
+        (Some(Ok(())), _) | (None, Observation::Observed(Some(_))) => {
+            let message = format!("schema \"{}\" is there and up to date", valid.pipeline.schema);
+            ConditionDraft::new(condition_type, ConditionStatus::True, Reason::UpToDate, message)
+        }
+        (Some(Err(error)), _) | (None, Observation::Failed(error)) => failed_schema(error),
+        (None, Observation::NotRequested | Observation::Observed(None)) => {
+            ConditionDraft::new(condition_type, ConditionStatus::Unknown, Reason::DependencyNotReady, NO_CREDENTIALS)
+        }
+    }
+}
+
+fn failed_schema(error: &DatabaseError) -> ConditionDraft {
+    let reason = match error.kind {
+        ErrorKind::Unreachable => Reason::DatabaseUnreachable,
+        ErrorKind::Busy => Reason::DatabaseBusy,
+        ErrorKind::WrongCredentials => Reason::DatabaseCredentialsRefused,
+        ErrorKind::NoTls => Reason::DatabaseTlsFailed,
+        ErrorKind::MissingDatabase => Reason::DatabaseMissing,
+        ErrorKind::Forbidden => Reason::DatabaseForbidden,
+        ErrorKind::Foreign => Reason::SchemaForeign,
+        ErrorKind::Changed => Reason::SchemaChanged,
+        ErrorKind::MissingTopic | ErrorKind::MissingSchema | ErrorKind::Fenced | ErrorKind::Other => {
+            Reason::SchemaFailed
+        }
+    };
+    ConditionDraft::by_reason(ConditionType::SchemaReady, reason, error.message.clone())
+}
+
+fn producer(pass: &Pass<'_>, valid: &Valid) -> ConditionDraft {
+    match valid.pipeline.producer {
+        Some(_) => deployment(pass, valid, ConditionType::ProducerReady, Child::Producer),
+        None => ConditionDraft::new(
+            ConditionType::ProducerReady,
+            ConditionStatus::True,
+            Reason::NotDeclared,
+            "no producer is declared",
+        ),
+    }
+}
+
+fn deployment(pass: &Pass<'_>, valid: &Valid, condition_type: ConditionType, child: Child) -> ConditionDraft {
+    if let Some(Err(refusal)) = pass.result.children.get(&child) {
+        return ConditionDraft::by_reason(condition_type, refusal.reason, refusal.message.clone());
+    }
+    let Some(object) = pass.child(child) else {
+        let why = pass.plan.pending.get(&child).map_or("topic or schema could not be made", String::as_str);
+        return ConditionDraft::new(condition_type, ConditionStatus::False, Reason::DependencyNotReady, why);
+    };
+    let (spec, status) = (&object["spec"], &object["status"]);
+    let number = |value: &Value| value.as_i64().unwrap_or(0);
+    let wanted = number(&spec["replicas"]);
+    let (ready, updated, all) =
+        (number(&status["readyReplicas"]), number(&status["updatedReplicas"]), number(&status["replicas"]));
+    let seen = number(&status["observedGeneration"]) >= number(&object["metadata"]["generation"]);
+    let message = format!("{ready} of {wanted} pods are ready");
+    if seen && ready >= wanted && updated >= wanted && all == wanted {
+        let reason = if valid.suspend { Reason::Suspended } else { Reason::UpToDate };
+        return ConditionDraft::new(condition_type, ConditionStatus::True, reason, message);
+    }
+    let condition = |type_: &str| {
+        let conditions = status["conditions"].as_array()?;
+        conditions.iter().find(|condition| condition["type"] == type_).cloned()
+    };
+    let progressing = condition("Progressing").unwrap_or_default();
+    // Once all pods were there, or when they did not come in time, it is the pods that are not well.
+    let settled = progressing["reason"] == "NewReplicaSetAvailable" && updated >= wanted && all == wanted;
+    let reason =
+        if seen && (settled || progressing["status"] == "False") { Reason::PodsNotReady } else { Reason::PodsStarting };
+    let failure = condition("ReplicaFailure").and_then(|failure| failure["message"].as_str().map(str::to_owned));
+    let message = failure.map_or_else(|| message.clone(), |failure| format!("{message}: {failure}"));
+    ConditionDraft::new(condition_type, ConditionStatus::False, reason, message)
+}
+
+fn scaling(processors: ReplicaCount) -> ConditionDraft {
+    let ReplicaCount { requested, running, usable } = processors;
+    let condition_type = ConditionType::ScalingLimited;
+    if running < requested && running == usable {
+        let message =
+            format!("{requested} processors are asked for and {running} run: the topic has {usable} partitions");
+        return ConditionDraft::new(condition_type, ConditionStatus::True, Reason::FewerPartitions, message);
+    }
+    ConditionDraft::new(condition_type, ConditionStatus::False, Reason::UpToDate, "")
+}

@@ -1,0 +1,188 @@
+//! What must be done so that the world is as declared: a function of values, whose result can be printed.
+
+use retail_api::resource::DeletionPolicy;
+use retail_kafka::topic;
+use serde_json::Value;
+
+use crate::external::credentials::Credentials;
+use crate::reconcile::cleanup;
+use crate::reconcile::observed_state::{Observation, ObservedState};
+use crate::reconcile::pipeline_meta::PipelineMeta;
+use crate::reconcile::plan::{Plan, ReplicaCount};
+use crate::reconcile::step::Step;
+use crate::reconcile::validate::Valid;
+use crate::resources::blueprint::Blueprint;
+use crate::resources::names::{Child, DATABASE_SECRET_HASH, KAFKA_SECRET_HASH};
+use crate::settings::Settings;
+
+/// Decides what must be done.
+pub fn plan(meta: &PipelineMeta, valid: &Valid, observed: &ObservedState, settings: &Settings) -> Plan {
+    if meta.deleting_for.is_some() {
+        return cleanup::plan(meta, Some(valid), observed);
+    }
+    let mut plan = Plan { processors: processors(meta, valid, observed), ..Plan::default() };
+    plan.producers =
+        valid.pipeline.producer.as_ref().filter(|_| !valid.suspend).map_or(0, |producer| producer.replicas);
+    plan.steps.extend(finalizer(meta, valid));
+    match topic(meta, valid, observed) {
+        Ok((actions, differences)) => {
+            let name = valid.pipeline.topic.name.clone();
+            plan.steps.extend((!actions.is_empty()).then_some(Step::Topic { name, actions }));
+            plan.topic_differences = differences;
+        }
+        Err(problem) => plan.topic_problem = Some(problem),
+    }
+    if matches!(observed.schema, Observation::Observed(None)) {
+        plan.steps.push(Step::Schema { name: valid.pipeline.schema.clone() });
+    }
+    let blueprint = Blueprint {
+        pipeline: &valid.pipeline,
+        processors: plan.processors.running,
+        producers: plan.producers,
+        settings,
+    };
+    for child in Child::ALL {
+        match blueprint.declare(child, &secret_hashes(child, observed)) {
+            Some(object) => apply(child, object, meta, observed, &mut plan),
+            None if observed.children.contains_key(&child) => plan.steps.push(Step::Delete(child)),
+            None => {}
+        }
+    }
+    plan
+}
+
+/// Which Secrets the pods of a child get: by the annotation that has their hash.
+fn logins(child: Child, observed: &ObservedState) -> Vec<(&'static str, &Credentials)> {
+    let kafka = (KAFKA_SECRET_HASH, &observed.kafka_login);
+    match child {
+        Child::Producer => vec![kafka],
+        Child::Processor => vec![kafka, (DATABASE_SECRET_HASH, &observed.database_login)],
+        Child::ConfigMap | Child::ServiceAccount | Child::MetricsService | Child::DisruptionBudget => Vec::new(),
+    }
+}
+
+/// Pods that run are left alone while a Secret is away: their template stays what it is.
+fn secret_hashes(child: Child, observed: &ObservedState) -> Vec<(&'static str, &str)> {
+    let hash = |annotation, login| match login {
+        &Credentials::NotNamed => None,
+        Credentials::Found { hash } => Some(hash.as_str()),
+        Credentials::Unusable(_) => observed.children.get(&child)?.template_annotation(annotation),
+    };
+    let hashes = logins(child, observed).into_iter();
+    hashes.filter_map(|(annotation, login)| Some((annotation, hash(annotation, login)?))).collect()
+}
+
+/// There exactly while something goes with the resource.
+fn finalizer(meta: &PipelineMeta, valid: &Valid) -> Option<Step> {
+    let policy = &valid.deletion_policy;
+    let wanted = policy.topic == DeletionPolicy::Delete || policy.database == DeletionPolicy::Delete;
+    match (wanted, meta.has_finalizer()) {
+        (true, false) => Some(Step::AddFinalizer),
+        (false, true) => Some(Step::RemoveFinalizer),
+        (true, true) | (false, false) => None,
+    }
+}
+
+/// More processors than partitions would have nothing to do.
+fn processors(meta: &PipelineMeta, valid: &Valid, observed: &ObservedState) -> ReplicaCount {
+    let declared = valid.pipeline.topic.partitions;
+    let there = match &observed.topic {
+        Observation::Observed(Some(seen)) => seen.topic.description.partitions,
+        Observation::Observed(None) => 0,
+        Observation::NotRequested | Observation::Failed(_) => {
+            meta.recorded.topic.as_ref().map_or(0, |topic| topic.partitions)
+        }
+    };
+    let usable = declared.max(there);
+    let requested = valid.pipeline.processor.replicas;
+    ReplicaCount { requested, running: if valid.suspend { 0 } else { requested.min(usable) }, usable }
+}
+
+/// Actions on the topic and the differences that they leave, or the problem that an action would make worse.
+fn topic(
+    meta: &PipelineMeta,
+    valid: &Valid,
+    observed: &ObservedState,
+) -> Result<(Vec<topic::Action>, Vec<topic::Difference>), String> {
+    let Observation::Observed(topic) = &observed.topic else { return Ok((Vec::new(), Vec::new())) };
+    let topic = topic.as_ref().map(|topic| &topic.topic);
+    let declared = &valid.pipeline.topic;
+    let name = &declared.name;
+    let recorded = meta.recorded.topic.as_ref().map(|topic| &topic.id);
+    match (recorded, topic) {
+        (Some(id), None) => Err(format!(
+            "topic \"{name}\" with id {id} does not exist, and the offsets in Postgres belong to it: restore the topic, or \
+             create a new pipeline with another database.schema"
+        )),
+        (Some(id), Some(topic)) if *id != topic.description.id => Err(format!(
+            "topic \"{name}\" was deleted and recreated: its id is {}, and the offsets in Postgres belong to id {id}: create \
+             a new pipeline with another database.schema",
+            topic.description.id
+        )),
+        (_, topic) => Ok(topic::plan(declared, topic)),
+    }
+}
+
+/// Adds what must be done about a child that is declared.
+fn apply(child: Child, object: Value, meta: &PipelineMeta, observed: &ObservedState, plan: &mut Plan) {
+    let Some(live) = observed.children.get(&child) else {
+        let needs = Needs::of(child, meta, observed);
+        if let Some(missing) = needs.missing {
+            plan.pending.insert(child, missing);
+            return;
+        }
+        let Needs { after_topic, after_schema, .. } = needs;
+        plan.steps.push(Step::Apply { child, object, differences: None, after_topic, after_schema });
+        return;
+    };
+    let differences = live.differences(&object);
+    if !differences.is_empty() {
+        // What runs is kept as declared, whether or not what it stands on can be reached just now.
+        let differences = Some(differences);
+        plan.steps.push(Step::Apply { child, object, differences, after_topic: false, after_schema: false });
+    }
+}
+
+/// What a child that is not there yet needs first.
+#[derive(Default)]
+struct Needs {
+    /// What keeps it from being begun.
+    missing: Option<String>,
+    /// The topic is made first, in the same pass.
+    after_topic: bool,
+    /// The schema is made first, in the same pass.
+    after_schema: bool,
+}
+
+impl Needs {
+    /// Once topic and schema were there, a Deployment that is deleted is made again without asking for them.
+    fn of(child: Child, meta: &PipelineMeta, observed: &ObservedState) -> Self {
+        if !child.runs_pods() {
+            return Self::default();
+        }
+        let recorded = &meta.recorded;
+        let mut needs = Self::default();
+        match &observed.topic {
+            _ if recorded.topic.is_some() => {}
+            Observation::Observed(Some(_)) => {}
+            Observation::Observed(None) => needs.after_topic = true,
+            Observation::NotRequested | Observation::Failed(_) => {
+                needs.missing = Some("the topic cannot be reached yet".to_owned())
+            }
+        }
+        if child == Child::Processor {
+            match &observed.schema {
+                _ if recorded.schema.is_some() => {}
+                Observation::Observed(Some(_)) => {}
+                Observation::Observed(None) => needs.after_schema = true,
+                Observation::NotRequested | Observation::Failed(_) => {
+                    needs.missing = Some("the schema cannot be reached yet".to_owned());
+                }
+            }
+        }
+        if logins(child, observed).iter().any(|(_, login)| matches!(login, Credentials::Unusable(_))) {
+            needs.missing = Some("a Secret that it needs cannot be used yet".to_owned());
+        }
+        needs
+    }
+}

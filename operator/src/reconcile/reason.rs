@@ -1,0 +1,149 @@
+//! The conditions of a pipeline, and every reason that one can have.
+
+use std::fmt;
+
+/// What a condition is about.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum ConditionType {
+    /// Everything is as declared.
+    Ready,
+    /// The operator is at it: something is not yet as declared, and may become so without anybody doing anything.
+    Reconciling,
+    /// Somebody must do something: the message says what.
+    Stalled,
+    /// The Kafka topic.
+    TopicReady,
+    /// The Postgres schema.
+    SchemaReady,
+    /// The Secrets that are named.
+    CredentialsReady,
+    /// The processor pods.
+    ProcessorReady,
+    /// The producer pods.
+    ProducerReady,
+    /// Whether fewer processors run than are asked for.
+    ScalingLimited,
+}
+
+impl fmt::Display for ConditionType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// Who can do something about a reason.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReasonKind {
+    /// Nobody needs to.
+    Normal,
+    /// It passes by itself, or the operator is at it.
+    Transient,
+    /// Somebody must.
+    ActionRequired,
+}
+
+macro_rules! reasons {
+    ($($(#[doc = $text:literal])+ $name:ident: $kind:ident,)+) => {
+        /// Why a condition is what it is. Users' alerts and scripts know these words: none is ever renamed.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+        pub enum Reason {
+            $($(#[doc = $text])+ $name,)+
+        }
+
+        impl Reason {
+            /// All there are.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+
+            /// Who can do something about it.
+            pub const fn kind(self) -> ReasonKind {
+                match self {
+                    $(Self::$name => ReasonKind::$kind,)+
+                }
+            }
+
+            /// What it means, as the documentation says it.
+            pub const fn meaning(self) -> &'static str {
+                match self {
+                    $(Self::$name => concat!($($text,)+).trim_ascii_start(),)+
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The pipeline is in the declared state.
+    UpToDate: Normal,
+    /// Producer and processor are stopped because spec.suspend is true.
+    Suspended: Normal,
+    /// The producer is not declared or not enabled.
+    NotDeclared: Normal,
+    /// The topic differs from its declaration in a setting that the operator cannot change, or only by deleting records.
+    TopicDiffers: Normal,
+    /// The spec names no Secret.
+    NoSecretNamed: Normal,
+    /// Pods are being started, stopped or replaced.
+    PodsStarting: Transient,
+    /// Pods do not become ready.
+    PodsNotReady: Transient,
+    /// The operator waits for another part of the pipeline.
+    DependencyNotReady: Transient,
+    /// No Kafka broker answers.
+    KafkaUnreachable: Transient,
+    /// Postgres does not answer.
+    DatabaseUnreachable: Transient,
+    /// Postgres answers but cannot execute the request at the moment.
+    DatabaseBusy: Transient,
+    /// The API server refused a change or did not answer.
+    ApplyFailed: Transient,
+    /// The operator failed for an unknown reason and retries; its log contains details.
+    InternalError: Transient,
+    /// The spec requests more processors than the topic has partitions.
+    FewerPartitions: Normal,
+    /// The spec violates a validation rule.
+    InvalidSpec: ActionRequired,
+    /// A Secret named in the spec does not exist. Running pods stay.
+    SecretMissing: ActionRequired,
+    /// The operator lacks permission to read a Secret named in the spec. Running pods stay.
+    SecretForbidden: ActionRequired,
+    /// A Secret lacks a key named in the spec. Running pods stay.
+    SecretKeyMissing: ActionRequired,
+    /// A Secret contains an invalid connection URI, certificate or private key. Running pods stay.
+    SecretInvalid: ActionRequired,
+    /// Kafka refused the user name, the password or the client certificate.
+    KafkaCredentialsRefused: ActionRequired,
+    /// The TLS connection to Kafka failed: the certificate is not trusted, or one side does not use TLS.
+    KafkaTlsFailed: ActionRequired,
+    /// The Kafka user lacks a permission.
+    KafkaForbidden: ActionRequired,
+    /// Kafka refused to create or change the topic as declared.
+    TopicRefused: ActionRequired,
+    /// The topic was deleted or recreated, so the offsets in Postgres do not match it.
+    TopicReplaced: ActionRequired,
+    /// Postgres refused the user name, the password or the client certificate.
+    DatabaseCredentialsRefused: ActionRequired,
+    /// The TLS connection to Postgres failed: the certificate is not trusted, or one side does not use TLS.
+    DatabaseTlsFailed: ActionRequired,
+    /// The database does not exist.
+    DatabaseMissing: ActionRequired,
+    /// The Postgres user lacks a permission.
+    DatabaseForbidden: ActionRequired,
+    /// The schema belongs to another pipeline or contains foreign tables.
+    SchemaForeign: ActionRequired,
+    /// The schema was changed outside the pipeline and cannot be repaired without losing data.
+    SchemaChanged: ActionRequired,
+    /// The schema cannot be created or migrated.
+    SchemaFailed: ActionRequired,
+    /// An object with a name required by the pipeline belongs to another owner.
+    NameConflict: ActionRequired,
+    /// The pipeline and the data selected by deletionPolicy are being deleted.
+    Deleting: Transient,
+    /// The data selected by deletionPolicy cannot be deleted.
+    CleanupBlocked: ActionRequired,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}

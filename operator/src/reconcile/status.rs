@@ -1,0 +1,108 @@
+//! What is said of a pipeline: a function from what was seen, planned and done to the status.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
+use retail_api::status::{ProgressStatus, RetailPipelineStatus, TopicStatus};
+use retail_store::progress::Progress;
+
+use crate::external::systems::ObservedTopic;
+use crate::reconcile::conditions::{self, ConditionDraft};
+use crate::reconcile::observed_state::Observation;
+use crate::reconcile::pass::Pass;
+use crate::reconcile::pipeline_meta::PipelineMeta;
+use crate::resources::names::{Child, selector_text};
+
+/// The status after a pass that ended `now`.
+pub fn status(pass: &Pass<'_>, now: Timestamp) -> RetailPipelineStatus {
+    let Pass { meta, valid, observed, result, .. } = *pass;
+    let recorded = &meta.recorded;
+    let schema = match (&observed.schema, &result.schema, valid) {
+        (Observation::Observed(Some(_)), _, Ok(valid)) | (_, Some(Ok(())), Ok(valid)) => {
+            Some(valid.pipeline.schema.clone())
+        }
+        _ => recorded.schema.clone(),
+    };
+    let processor = pass.child(Child::Processor);
+    let replicas = processor.and_then(|object| object["status"]["replicas"].as_i64()).unwrap_or(0);
+    RetailPipelineStatus {
+        observed_generation: meta.generation,
+        replicas: i32::try_from(replicas).unwrap_or(i32::MAX),
+        selector: Some(selector_text(&meta.name, Child::Processor.component())),
+        topic: topic(pass),
+        schema,
+        progress: match &observed.schema {
+            Observation::Observed(Some(progress)) => Some(self::progress(progress, &observed.topic)),
+            Observation::Observed(None) | Observation::NotRequested | Observation::Failed(_) => {
+                recorded.progress.clone()
+            }
+        },
+        conditions: with_times(conditions::conditions(pass), meta, now),
+    }
+}
+
+/// The status after a pass that broke down: what was known before, and that it broke down.
+pub fn failed_pass(meta: &PipelineMeta, why: &str, now: Timestamp) -> RetailPipelineStatus {
+    let mut status = meta.recorded.clone();
+    let new = with_times(conditions::failed_pass(why), meta, now);
+    status.conditions.retain(|condition| !new.iter().any(|new| new.type_ == condition.type_));
+    status.conditions.splice(0..0, new);
+    RetailPipelineStatus { observed_generation: meta.generation, ..status }
+}
+
+/// The first topic that we see is the pipeline's for ever: another one of the same name has other offsets.
+fn topic(pass: &Pass<'_>) -> Option<TopicStatus> {
+    let Pass { meta, observed, result, created_topic, .. } = *pass;
+    let recorded = meta.recorded.topic.as_ref();
+    let description = match (&result.topic, &observed.topic) {
+        (Some(Ok(executed)), _) => &executed.description,
+        (_, Observation::Observed(Some(seen))) => &seen.topic.description,
+        _ => return recorded.cloned(),
+    };
+    let made = created_topic == Some(description.id.as_str());
+    match recorded {
+        Some(recorded) if recorded.id != description.id => Some(recorded.clone()),
+        Some(recorded) => Some(TopicStatus { partitions: description.partitions, ..recorded.clone() }),
+        None => Some(TopicStatus { id: description.id.clone(), partitions: description.partitions, created: made }),
+    }
+}
+
+fn progress<E>(progress: &Progress, topic: &Observation<Option<ObservedTopic>, E>) -> ProgressStatus {
+    let Progress { watermark, complete_through, next_offsets, counts, last_commit } = progress;
+    let lag = match topic {
+        Observation::Observed(Some(seen)) if !next_offsets.is_empty() => {
+            let behind = |(partition, end): (i32, &i64)| (end - next_offsets.get(&partition).unwrap_or(&0)).max(0);
+            Some((0..).zip(&seen.log_ends).map(behind).sum())
+        }
+        Observation::Observed(_) | Observation::NotRequested | Observation::Failed(_) => None,
+    };
+    let text = |time: &Option<retail_engine::Timestamp>| time.as_ref().map(ToString::to_string);
+    ProgressStatus {
+        watermark: text(watermark),
+        complete_through: text(complete_through),
+        lag,
+        applied: counts.applied,
+        late: counts.late,
+        invalid: counts.invalid,
+        future: counts.future,
+        last_commit: text(last_commit),
+    }
+}
+
+/// A condition keeps its time while its status is the same.
+fn with_times(drafts: Vec<ConditionDraft>, meta: &PipelineMeta, now: Timestamp) -> Vec<Condition> {
+    let time_of = |draft: &ConditionDraft| {
+        let before = meta.recorded.conditions.iter().find(|before| before.type_ == draft.condition_type.to_string());
+        before.filter(|before| before.status == draft.status.as_str()).map(|before| before.last_transition_time.clone())
+    };
+    // Whole seconds are all that the API server keeps.
+    let now = Timestamp::from_second(now.as_second()).expect("it is a timestamp already");
+    let finish = |draft: ConditionDraft| Condition {
+        last_transition_time: time_of(&draft).unwrap_or(Time(now)),
+        observed_generation: meta.generation,
+        type_: draft.condition_type.to_string(),
+        status: draft.status.as_str().to_owned(),
+        reason: draft.reason.to_string(),
+        message: draft.message,
+    };
+    drafts.into_iter().map(finish).collect()
+}

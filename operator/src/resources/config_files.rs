@@ -1,0 +1,144 @@
+//! The ConfigMap: for each program a pipeline.yaml with only the fields that it reads. The hash of a file therefore changes
+//! exactly when the behavior of its program changes, and only then are its pods replaced.
+
+use kube::Resource;
+use retail_api::Pipeline;
+use retail_api::resource::{Database, LateEvents, Processor, Producer, RetailPipeline, Topic, WhenIdle};
+use retail_engine::Rules;
+use serde_json::{Map, Value, json};
+
+/// Key of the processor's file.
+pub(super) const PROCESSOR_FILE: &str = "processor.yaml";
+
+/// Key of the producer's file.
+pub(super) const PRODUCER_FILE: &str = "producer.yaml";
+
+pub(super) fn config_map(pipeline: &Pipeline) -> Value {
+    let mut files = Map::new();
+    files.insert(PROCESSOR_FILE.to_owned(), processor_file(pipeline).into());
+    if let Some(producer) = &pipeline.producer {
+        files.insert(PRODUCER_FILE.to_owned(), producer_file(pipeline, producer).into());
+    }
+    json!({"data": files})
+}
+
+/// The pipeline.yaml of the processor.
+pub fn processor_file(pipeline: &Pipeline) -> String {
+    let Pipeline {
+        name: _,
+        namespace: _,
+        uid: _,
+        kafka,
+        topic,
+        rules: Rules { window, delay, max_future },
+        idle_timeout,
+        when_idle,
+        trigger,
+        late_events,
+        database,
+        schema: _,
+        producer: _,
+        processor: Processor { replicas: _, resources: _ },
+        print_rows,
+    } = pipeline;
+    let Topic { name, partitions: _, replication_factor: _, config: _ } = topic;
+    let mut spec = json!({
+        "kafka": kafka,
+        "topic": {"name": name},
+        "window": duration(window.as_micros()),
+        "watermark": {
+            "delay": duration(delay.as_micros()),
+            "idleTimeout": duration(micros(*idle_timeout)),
+            "maxFuture": duration(max_future.as_micros()),
+        },
+        "trigger": duration(micros(*trigger)),
+        "database": database_fields(pipeline),
+        "printRows": print_rows,
+    });
+    if let Some(tls) = &database.tls {
+        spec["database"]["tls"] = json!(tls);
+    }
+    if *when_idle != WhenIdle::default() {
+        spec["watermark"]["whenIdle"] = json!(when_idle);
+    }
+    if *late_events != LateEvents::default() {
+        spec["lateEvents"] = json!(late_events);
+    }
+    file(pipeline, &spec)
+}
+
+/// The pipeline.yaml of the producer, which generates late purchases from window and delay.
+pub fn producer_file(pipeline: &Pipeline, producer: &Producer) -> String {
+    let Producer { enabled: _, replicas: _, events_per_second, seed, speed, faults, resources: _ } = producer;
+    let Pipeline {
+        name: _,
+        namespace: _,
+        uid: _,
+        kafka,
+        topic: Topic { name, partitions: _, replication_factor: _, config: _ },
+        rules: Rules { window, delay, max_future: _ },
+        idle_timeout: _,
+        when_idle: _,
+        trigger: _,
+        late_events: _,
+        database: _,
+        schema: _,
+        producer: _,
+        processor: _,
+        print_rows: _,
+    } = pipeline;
+    let spec = json!({
+        "kafka": kafka,
+        "topic": {"name": name},
+        "window": duration(window.as_micros()),
+        "watermark": {"delay": duration(delay.as_micros())},
+        "database": database_fields(pipeline),
+        "producer": {"eventsPerSecond": events_per_second, "seed": seed, "speed": speed, "faults": faults},
+    });
+    file(pipeline, &spec)
+}
+
+/// Without the Secret: pods receive it as environment variables and files.
+fn database_fields(pipeline: &Pipeline) -> Value {
+    // TLS is added for the processor only; the schema's name may come from the pipeline's.
+    let Database { host, port, name, schema: _, secret: _, tls: _ } = &pipeline.database;
+    json!({"host": host, "port": port, "name": name, "schema": pipeline.schema})
+}
+
+fn file(pipeline: &Pipeline, spec: &Value) -> String {
+    let file = json!({
+        "apiVersion": RetailPipeline::api_version(&()),
+        "kind": RetailPipeline::kind(&()),
+        "metadata": {"name": pipeline.name, "namespace": pipeline.namespace, "uid": pipeline.uid},
+        "spec": spec,
+    });
+    serde_saphyr::to_string(&file).expect("a pipeline serializes")
+}
+
+/// The canonical form of a duration: a change from 60m to 1h restarts no pod.
+fn duration(micros: i64) -> String {
+    let millis = micros / 1000;
+    match millis {
+        0 => "0s".to_owned(),
+        _ if millis % 3_600_000 == 0 => format!("{}h", millis / 3_600_000),
+        _ if millis % 60_000 == 0 => format!("{}m", millis / 60_000),
+        _ if millis % 1000 == 0 => format!("{}s", millis / 1000),
+        // The CRD allows at most six digits per unit.
+        _ => format!("{}s{}ms", millis / 1000, millis % 1000),
+    }
+}
+
+fn micros(duration: std::time::Duration) -> i64 {
+    i64::try_from(duration.as_micros()).expect("the CRD bounds every duration")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn duration_has_one_canonical_form() {
+        let written = [0, 500, 1500, 1000, 60_000, 90_000, 3_600_000, 86_400_000].map(|millis| duration(millis * 1000));
+        assert_eq!(written, ["0s", "0s500ms", "1s500ms", "1s", "1m", "90s", "1h", "24h"]);
+    }
+}

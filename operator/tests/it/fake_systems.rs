@@ -1,0 +1,206 @@
+//! A Kafka and a Postgres that count and fail as they are told.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use retail_api::Pipeline;
+use retail_api::resource::Topic;
+use retail_connection::{ErrorKind, Removal};
+use retail_engine::Timestamp;
+use retail_kafka::topic::{Action, Executed, Observed};
+use retail_kafka::{KafkaConnection, KafkaError, TopicDescription};
+use retail_operator::external::systems::{ExternalSystems, ObservedTopic};
+use retail_store::progress::Progress;
+use retail_store::{DatabaseConnection, DatabaseError};
+
+/// What there is, and what was asked for.
+#[derive(Default)]
+pub(crate) struct FakeState {
+    /// By name.
+    pub(crate) topics: BTreeMap<String, ObservedTopic>,
+    /// The owner and how far it is, by name.
+    pub(crate) schemas: BTreeMap<String, (String, Progress)>,
+    /// What Kafka answers to everything.
+    pub(crate) kafka: Option<KafkaError>,
+    /// What Kafka answers to a change of settings.
+    pub(crate) alter_error: Option<KafkaError>,
+    /// What Postgres answers to everything.
+    pub(crate) postgres: Option<DatabaseError>,
+    /// A look at this topic panics.
+    pub(crate) panic_topic: Option<String>,
+    /// A look at this topic never ends.
+    pub(crate) hang_topic: Option<String>,
+    /// How often was looked.
+    pub(crate) reads: usize,
+    /// How often something was made or removed.
+    pub(crate) changes: usize,
+    /// The topic actions that were executed, by plan.
+    pub(crate) executed: Vec<Vec<Action>>,
+    /// Runs once before the next topic actions are executed.
+    pub(crate) before_execution: Option<Change>,
+    ids: usize,
+}
+
+impl FakeState {
+    /// Executes an action as Kafka does. `false` if the topic exists already or has the partitions already.
+    fn execute(&mut self, declared: &Topic, action: &Action) -> Result<bool, KafkaError> {
+        let Self { topics, ids, alter_error, .. } = self;
+        match (action, topics.get_mut(&declared.name), alter_error) {
+            (Action::Create, Some(_), _) => Ok(false),
+            (Action::Create, None, _) => {
+                *ids += 1;
+                let mut topic = topic_of(&format!("topic-{ids}"), declared.partitions);
+                topic.topic.config.clone_from(&declared.config);
+                topics.insert(declared.name.clone(), topic);
+                Ok(true)
+            }
+            (Action::Grow { .. } | Action::Alter(_), None, _) => Err(KafkaError::missing_topic(&declared.name)),
+            (Action::Grow { to, .. }, Some(topic), _) if topic.topic.description.partitions >= *to => Ok(false),
+            (Action::Grow { to, .. }, Some(topic), _) => {
+                topic.topic.description.partitions = *to;
+                topic.log_ends.resize(*to as usize, 100);
+                Ok(true)
+            }
+            (Action::Alter(_), Some(_), Some(error)) => Err(error.clone()),
+            (Action::Alter(settings), Some(topic), None) => {
+                let settings = settings.iter().map(|setting| (setting.name.clone(), setting.declared.clone()));
+                topic.topic.config.extend(settings);
+                Ok(true)
+            }
+        }
+    }
+}
+
+/// A change of what there is.
+pub(crate) type Change = Box<dyn FnOnce(&mut FakeState) + Send>;
+
+/// A topic with this id and 100 records in each partition.
+pub(crate) fn topic_of(id: &str, partitions: i32) -> ObservedTopic {
+    let description = TopicDescription { id: id.to_owned(), partitions, replication_factor: 1 };
+    ObservedTopic { topic: Observed { description, config: BTreeMap::new() }, log_ends: vec![100; partitions as usize] }
+}
+
+/// The two of them.
+#[derive(Clone, Default)]
+pub(crate) struct FakeSystems(Arc<Mutex<FakeState>>);
+
+impl FakeSystems {
+    pub(crate) fn state(&self) -> MutexGuard<'_, FakeState> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+pub(crate) fn kafka_unreachable() -> KafkaError {
+    KafkaError { kind: ErrorKind::Unreachable, message: "cannot reach Kafka at kafka:9092".to_owned() }
+}
+
+pub(crate) fn postgres_unreachable() -> DatabaseError {
+    DatabaseError { kind: ErrorKind::Unreachable, message: "cannot reach postgres at postgres:5432/retail".to_owned() }
+}
+
+/// What a processor would have come to.
+pub(crate) fn sample_progress() -> Progress {
+    Progress {
+        watermark: Some(Timestamp::from_secs(1_800_000_000)),
+        complete_through: Some(Timestamp::from_secs(1_799_999_700)),
+        next_offsets: (0..4).map(|partition| (partition, 90)).collect(),
+        counts: retail_engine::Counts { applied: 300, late: 50, invalid: 9, future: 1, gaps: 0 },
+        last_commit: Some(Timestamp::from_secs(1_800_003_600)),
+    }
+}
+
+impl ExternalSystems for FakeSystems {
+    async fn observe_topic(&self, _: &KafkaConnection, topic: &Topic) -> Result<Option<ObservedTopic>, KafkaError> {
+        let name = topic.name.as_str();
+        let hangs = {
+            let mut state = self.state();
+            state.reads += 1;
+            assert_ne!(state.panic_topic.as_deref(), Some(name), "told to panic");
+            state.hang_topic.as_deref() == Some(name)
+        };
+        if hangs {
+            std::future::pending::<()>().await;
+        }
+        let state = self.state();
+        state.kafka.clone().map_or_else(|| Ok(state.topics.get(name).cloned()), Err)
+    }
+
+    async fn execute_topic_actions(
+        &self,
+        _: &KafkaConnection,
+        declared: &Topic,
+        planned: &[Action],
+    ) -> Result<Executed, KafkaError> {
+        let mut state = self.state();
+        state.changes += 1;
+        if let Some(error) = &state.kafka {
+            return Err(error.clone());
+        }
+        if let Some(change) = state.before_execution.take() {
+            change(&mut state);
+        }
+        state.executed.push(planned.to_vec());
+        let mut actions = Vec::new();
+        for action in planned {
+            actions.extend(state.execute(declared, action)?.then(|| action.clone()));
+        }
+        let topic = state.topics.get(&declared.name).ok_or_else(|| KafkaError::missing_topic(&declared.name))?;
+        Ok(Executed { description: topic.topic.description.clone(), actions })
+    }
+
+    async fn delete_topic(&self, _: &KafkaConnection, name: &str, id: &str) -> Result<Removal, KafkaError> {
+        let mut state = self.state();
+        state.changes += 1;
+        match (&state.kafka, state.topics.get(name)) {
+            (Some(error), _) => Err(error.clone()),
+            (None, None) => Ok(Removal::Absent),
+            (None, Some(seen)) if seen.topic.description.id != id => Ok(Removal::NotOurs),
+            (None, Some(_)) => {
+                state.topics.remove(name);
+                Ok(Removal::Removed)
+            }
+        }
+    }
+
+    async fn observe_schema(
+        &self,
+        _: &DatabaseConnection,
+        pipeline: &Pipeline,
+    ) -> Result<Option<Progress>, DatabaseError> {
+        let mut state = self.state();
+        state.reads += 1;
+        if let Some(error) = &state.postgres {
+            return Err(error.clone());
+        }
+        match state.schemas.get(&pipeline.schema) {
+            Some((owner, _)) if *owner != pipeline.uid => {
+                Err(DatabaseError { kind: ErrorKind::Foreign, message: format!("belongs to pipeline {owner}") })
+            }
+            seen => Ok(seen.map(|(_, progress)| progress.clone())),
+        }
+    }
+
+    async fn apply_schema(&self, _: &DatabaseConnection, pipeline: &Pipeline) -> Result<(), DatabaseError> {
+        let mut state = self.state();
+        state.changes += 1;
+        if let Some(error) = &state.postgres {
+            return Err(error.clone());
+        }
+        state.schemas.insert(pipeline.schema.clone(), (pipeline.uid.clone(), Progress::default()));
+        Ok(())
+    }
+
+    async fn drop_schema(&self, database: &DatabaseConnection, uid: &str) -> Result<Removal, DatabaseError> {
+        let mut state = self.state();
+        state.changes += 1;
+        match (&state.postgres, state.schemas.get(&database.schema)) {
+            (Some(error), _) => Err(error.clone()),
+            (None, None) => Ok(Removal::Absent),
+            (None, Some((owner, _))) if owner != uid => Ok(Removal::NotOurs),
+            (None, Some(_)) => {
+                state.schemas.remove(&database.schema);
+                Ok(Removal::Removed)
+            }
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! A plan's topic actions are executed as planned, also if the topic changes between observe and apply.
+
+use retail_connection::{ErrorKind, Removal};
+use retail_kafka::topic::{self, Action, Setting};
+use retail_testbed::Case;
+use serde_json::json;
+
+use crate::fake_systems::{FakeState, topic_of};
+use crate::harness::{Harness, pipeline_key};
+
+/// A harness with a ready pipeline that declares two settings of its topic.
+async fn ready() -> Harness {
+    let harness = Harness::start();
+    let config = json!({"retention.ms": "1000", "max.message.bytes": "200000"});
+    harness.declare("retail", json!({"topic": {"name": "retail", "partitions": 4, "config": config}}));
+    harness.until_ready("retail").await;
+    harness.external.state().executed.clear();
+    harness
+}
+
+/// Applies `change` between the next observation of the topic and the execution of the plan.
+fn before_execution(harness: &Harness, change: impl FnOnce(&mut FakeState) + Send + 'static) {
+    harness.external.state().before_execution = Some(Box::new(change));
+}
+
+fn set(state: &mut FakeState, name: &str, value: &str) {
+    state.topics.get_mut("retail").unwrap().topic.config.insert(name.to_owned(), value.to_owned());
+}
+
+fn alter(name: &str, is: &str, declared: &str) -> Vec<Action> {
+    let [name, is, declared] = [name, is, declared].map(str::to_owned);
+    vec![Action::Alter(vec![Setting { name, is, declared }])]
+}
+
+#[tokio::test(start_paused = true)]
+async fn topic_changed_after_observe_gets_only_planned_actions() {
+    let harness = ready().await;
+    before_execution(&harness, |state| set(state, "retention.ms", "10"));
+    set(&mut harness.external.state(), "max.message.bytes", "5");
+    harness.eventually("two plans are executed", || harness.external.state().executed.len() >= 2).await;
+    let planned = [alter("max.message.bytes", "5", "200000"), alter("retention.ms", "10", "1000")];
+    assert_eq!(harness.external.state().executed, planned);
+    harness.until_ready("retail").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn topic_deleted_after_observe_is_not_recreated() {
+    let harness = ready().await;
+    before_execution(&harness, |state| state.topics.clear());
+    set(&mut harness.external.state(), "max.message.bytes", "5");
+    harness.until("retail", "TopicReady", "False", "TopicReplaced").await;
+    harness.passes(600).await;
+    assert!(harness.external.state().topics.is_empty());
+    assert_eq!(harness.external.state().executed, [alter("max.message.bytes", "5", "200000")]);
+
+    let harness = ready().await;
+    before_execution(&harness, |state| state.topics.clear());
+    harness.edit("retail", |spec| spec["topic"]["partitions"] = json!(6));
+    harness.until("retail", "TopicReady", "False", "TopicReplaced").await;
+    harness.passes(600).await;
+    assert!(harness.external.state().topics.is_empty());
+    assert_eq!(harness.external.state().executed, [vec![Action::Grow { from: 4, to: 6 }]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn topic_created_by_another_after_observe_is_kept_on_delete() {
+    let harness = Harness::start();
+    before_execution(&harness, |state| drop(state.topics.insert("retail".to_owned(), topic_of("theirs", 2))));
+    harness.declare("retail", json!({"deletionPolicy": {"topic": "Delete"}}));
+    harness.eventually("two plans are executed", || harness.external.state().executed.len() >= 2).await;
+    assert_eq!(harness.external.state().executed, [vec![Action::Create], vec![Action::Grow { from: 2, to: 4 }]]);
+    harness.until_ready("retail").await;
+    let status = harness.object("retailpipelines", "retail").unwrap()["status"]["topic"].clone();
+    assert_eq!(status, json!({"id": "theirs", "partitions": 4, "created": false}));
+    assert!(!harness.events("retail").contains(&"TopicCreated".to_owned()));
+    harness.api.change(|store| store.delete(&pipeline_key("retail")).unwrap());
+    harness.api.until("it is gone", |store| store.get(&pipeline_key("retail")).is_none()).await;
+    assert!(harness.external.state().topics.contains_key("retail"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn topic_grown_by_another_after_observe_is_left_alone() {
+    let harness = ready().await;
+    before_execution(&harness, |state| {
+        state.topics.get_mut("retail").unwrap().topic.description.partitions = 9;
+    });
+    harness.edit("retail", |spec| spec["topic"]["partitions"] = json!(6));
+    harness.until("retail", "TopicReady", "True", "TopicDiffers").await;
+    harness.until_ready("retail").await;
+    assert_eq!(harness.external.state().executed, [vec![Action::Grow { from: 4, to: 6 }]]);
+    assert!(!harness.events("retail").contains(&"TopicGrown".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn execute_on_kafka_never_recreates_or_claims_a_topic() {
+    let case = Case::shared().partitions(2).build();
+    let (kafka, declared) = (&case.settings.kafka, &case.settings.pipeline.topic);
+    let execute = async |actions: &[Action]| topic::execute(kafka, declared, actions).await;
+    let created = execute(&[Action::Create]).await.unwrap();
+    assert_eq!((created.actions, created.description.partitions), (vec![Action::Create], 2));
+    let id = created.description.id;
+    // As another client: nothing is left to do.
+    let second = execute(&[Action::Create]).await.unwrap();
+    assert_eq!((second.actions, &second.description.id), (vec![], &id));
+    let grow = |to| Action::Grow { from: 2, to };
+    let grown = execute(&[grow(4)]).await.unwrap();
+    assert_eq!((grown.actions, grown.description.partitions), (vec![grow(4)], 4));
+    for to in [3, 4] {
+        let late = execute(&[grow(to)]).await.unwrap();
+        assert_eq!((late.actions, late.description.partitions), (vec![], 4));
+    }
+    let alter = &alter("max.message.bytes", "5", "200000")[..];
+    assert_eq!(execute(alter).await.unwrap().actions, alter);
+    let seen = topic::observe(kafka, &declared.name).await.unwrap().unwrap();
+    assert_eq!(seen.config["max.message.bytes"], "200000");
+
+    assert_eq!(topic::delete(kafka, &declared.name, &id).await, Ok(Removal::Removed));
+    retail_testbed::eventually("the topic is gone", async || {
+        topic::observe(kafka, &declared.name).await.unwrap().is_none().then_some(())
+    })
+    .await;
+    for actions in [&[grow(6)][..], alter] {
+        let error = execute(actions).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::MissingTopic, "{error}");
+        assert_eq!(topic::observe(kafka, &declared.name).await.unwrap(), None);
+    }
+}
