@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressStyle};
+use retail_engine::Counts;
 use retail_processor::state::{State, View};
 use retail_producer::run::Sent;
 
@@ -137,17 +138,16 @@ impl Frame<'_> {
             Some(watermark) => format!("watermark {watermark}, {} open windows", view.open_windows),
             None => "no watermark yet".to_owned(),
         });
-        let counts = view.counts;
-        let sum = counts.applied + counts.late + counts.invalid + counts.future + counts.gaps;
-        let sign = if sum == view.offsets { '=' } else { '≠' };
+        let Counts { applied, late, invalid, future, gaps } = view.counts;
+        let sign = if applied + late + invalid + future + gaps == view.offsets { '=' } else { '≠' };
         lines.push(format!(
             "{} offsets {sign} {} applied + {} late + {} invalid + {} future + {} gaps",
             count(view.offsets),
-            count(counts.applied),
-            count(counts.late),
-            count(counts.invalid),
-            count(counts.future),
-            count(counts.gaps)
+            count(applied),
+            count(late),
+            count(invalid),
+            count(future),
+            count(gaps)
         ));
         let commits = view.commits.get("committed").copied().unwrap_or_default();
         if let Some(ago) = view.last_commit.and_then(|time| self.now.duration_since(time).ok()) {
@@ -162,7 +162,7 @@ impl Frame<'_> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use retail_engine::{Counts, Timestamp};
+    use retail_engine::Timestamp;
     use retail_processor::state::PartitionView;
 
     use super::*;

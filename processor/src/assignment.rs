@@ -24,7 +24,7 @@ use retail_store::Claimed;
 /// its former partitions learns within this time that the group has given them to other workers.
 pub(crate) const CLAIM_BACK_DELAY: Duration = Duration::from_secs(3);
 
-/// Limit for the last commit after the process was told to stop. Kubernetes kills the process after 30 seconds.
+/// Limit for the last commit after the process has received a signal to stop. Kubernetes kills the process after 30 seconds.
 pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A change that the consumer group makes to this member's partitions.
@@ -137,7 +137,7 @@ impl Assignment {
         self.rebalances.push_back(rebalance);
     }
 
-    /// The process is told to stop: commit and leave. Later calls change nothing.
+    /// The process stops: commit and leave. Later calls change nothing.
     pub(crate) fn drain(&mut self, now: Instant) {
         self.draining_since.get_or_insert(now);
     }

@@ -10,7 +10,7 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use retail_connection::ErrorKind;
-use retail_engine::Timestamp;
+use retail_engine::{Counts, Timestamp};
 use retail_runtime::args::Settings;
 use retail_store::{Claimed, Closed, Commit, DatabaseError, Outcome, RowKey, Store};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -142,7 +142,7 @@ impl Committer {
     }
 
     async fn commit(&mut self, commit: &Commit) -> Result<Reply, DatabaseError> {
-        let begun = Instant::now();
+        let started = Instant::now();
         if commit.batch.partitions.iter().any(|progress| progress.moved()) && self.log_ends.topic_is_gone().await {
             return Ok(Reply::Failed("the topic was deleted".to_owned()));
         }
@@ -154,14 +154,14 @@ impl Committer {
                 match self.retried(result).await? {
                     None => continue,
                     Some(Outcome::NotCommitted) => {}
-                    Some(Outcome::Committed) => return self.progress_after(commit, begun).await,
+                    Some(Outcome::Committed) => return self.progress_after(commit, started).await,
                     Some(Outcome::Fenced) => return Ok(self.fenced()),
                 }
             }
             match self.store().await?.commit(commit).await {
                 Ok(floors) => {
                     self.state.resolve_problem(&self.name);
-                    self.state.committed(commit, begun.elapsed());
+                    self.state.committed(commit, started.elapsed());
                     return Ok(Reply::Committed(floors));
                 }
                 // The earlier attempt may have been committed after its outcome was read: this one was then fenced by it.
@@ -169,7 +169,7 @@ impl Committer {
                     let result = self.store().await?.outcome(commit).await;
                     match self.retried(result).await? {
                         None => {}
-                        Some(Outcome::Committed) => return self.progress_after(commit, begun).await,
+                        Some(Outcome::Committed) => return self.progress_after(commit, started).await,
                         Some(Outcome::NotCommitted | Outcome::Fenced) => return Ok(self.fenced()),
                     }
                 }
@@ -189,8 +189,8 @@ impl Committer {
     }
 
     /// The reply to a commit whose own reply was lost, with the current floors.
-    async fn progress_after(&mut self, commit: &Commit, begun: Instant) -> Result<Reply, DatabaseError> {
-        self.state.committed(commit, begun.elapsed());
+    async fn progress_after(&mut self, commit: &Commit, started: Instant) -> Result<Reply, DatabaseError> {
+        self.state.committed(commit, started.elapsed());
         let progress = self.progress().await?;
         Ok(Reply::Committed(progress.iter().map(|row| (row.partition, row.start.floor)).collect()))
     }
@@ -303,10 +303,11 @@ impl Committer {
 
 /// The line above the rows of a trigger.
 fn heading(commit: &Commit, closed: Option<&Closed>) -> String {
-    let mut counts = retail_engine::Counts::default();
+    let mut counts = Counts::default();
     commit.batch.partitions.iter().for_each(|progress| counts += progress.counts);
-    let mut line = format!("{} rows changed by {} events", commit.batch.rows.len(), counts.applied);
-    for (count, fate) in [(counts.late, "late"), (counts.invalid, "invalid"), (counts.future, "future")] {
+    let Counts { applied, late, invalid, future, gaps: _ } = counts;
+    let mut line = format!("{} rows changed by {applied} events", commit.batch.rows.len());
+    for (count, fate) in [(late, "late"), (invalid, "invalid"), (future, "future")] {
         if count > 0 {
             line += &format!(", {count} {fate}");
         }

@@ -175,6 +175,22 @@ pub(crate) fn partitions(topic: &str, partitions: impl IntoIterator<Item = i32>)
     list
 }
 
+/// Whether an error of the consumer as a whole does not pass by itself.
+pub(crate) const fn is_permanent(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::GroupAuthorizationFailed
+            | Code::TopicAuthorizationFailed
+            | Code::UnknownTopicOrPartition
+            | Code::UnknownTopic
+            | Code::SaslAuthenticationFailed
+            | Code::Authentication
+            | Code::InvalidSessionTimeout
+            | Code::Fatal
+    )
+}
+
 /// Whether an error of a partition means that the offset to read is not in its log.
 pub(crate) const fn is_out_of_range(code: RDKafkaErrorCode) -> bool {
     matches!(code, RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange)

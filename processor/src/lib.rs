@@ -19,6 +19,7 @@ mod commit_seconds;
 mod committer;
 mod consumer;
 mod cores;
+pub mod error;
 mod idle;
 mod log_end_poller;
 mod metrics;

@@ -8,7 +8,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
-use retail_engine::{BOUNDS_SECONDS, Lateness};
+use retail_engine::{BOUNDS_SECONDS, Counts, Lateness};
 
 use crate::state::{State, View};
 
@@ -41,12 +41,8 @@ impl Collector for Metrics {
         } = self.0.view();
         let encoder = &mut encoder;
 
-        let fates = [
-            ("applied", counts.applied),
-            ("late", counts.late),
-            ("invalid", counts.invalid),
-            ("future", counts.future),
-        ];
+        let Counts { applied, late, invalid, future, gaps: _ } = counts;
+        let fates = [("applied", applied), ("late", late), ("invalid", invalid), ("future", future)];
         let fates = fates.map(|(fate, count)| (fate, count.unsigned_abs()));
         let records = metric(encoder, "retail_records", "Records committed, by fate", MetricType::Counter)?;
         counters(records, "fate", fates)?;
@@ -127,7 +123,7 @@ fn lateness(mut metric: MetricEncoder<'_>, lateness: &Lateness) -> std::fmt::Res
 mod tests {
     use std::time::Duration;
 
-    use retail_engine::{Batch, Counts, Progress, Timestamp};
+    use retail_engine::{Batch, Progress, Timestamp};
     use retail_store::{Closed, Commit};
 
     use super::*;

@@ -1,6 +1,7 @@
 //! Reads the records of a worker's partitions into its engine, and watches each partition: whether it is idle, or stalled.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -49,9 +50,8 @@ impl Reader {
         topic: &str,
         partition: i32,
     ) -> Result<(), RdKafkaError> {
-        if !self.queues.contains_key(&partition) {
-            let queue = PartitionQueue::new(consumer, topic, partition, std::thread::current())?;
-            self.queues.insert(partition, queue);
+        if let Entry::Vacant(entry) = self.queues.entry(partition) {
+            entry.insert(PartitionQueue::new(consumer, topic, partition, std::thread::current())?);
         }
         Ok(())
     }

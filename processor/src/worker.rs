@@ -142,7 +142,6 @@ impl Worker {
 
     /// Serves librdkafka's callbacks, takes over rebalances, and returns errors of the consumer as a whole.
     fn poll(&mut self) -> Result<(), WorkerError> {
-        use rdkafka::types::RDKafkaErrorCode as Code;
         let polled = self.consumer.poll(Duration::ZERO);
         let rebalances = std::iter::from_fn(|| self.consumer.context().next_rebalance());
         rebalances.for_each(|rebalance| self.assignment.rebalanced(rebalance));
@@ -152,28 +151,17 @@ impl Worker {
                 use rdkafka::Message;
                 unreachable!("partition {} was assigned before its queue was separated", message.partition())
             }
-            Some(Err(error)) => match error.rdkafka_error_code() {
-                Some(
-                    Code::GroupAuthorizationFailed
-                    | Code::TopicAuthorizationFailed
-                    | Code::UnknownTopicOrPartition
-                    | Code::UnknownTopic
-                    | Code::SaslAuthenticationFailed
-                    | Code::Authentication
-                    | Code::InvalidSessionTimeout
-                    | Code::Fatal,
-                ) => {
-                    let last_error = self.consumer.context().last_error();
-                    let topic = Some(&*self.settings.pipeline.topic.name);
-                    let servers = &self.settings.kafka.bootstrap_servers;
-                    Err(KafkaError::explain(servers, topic, &error, last_error.as_deref()).into())
-                }
-                // librdkafka reconnects by itself; the log end poller reports brokers that do not answer.
-                _ => {
-                    tracing::debug!(%error, "{}: the consumer reported an error", self.name);
-                    Ok(())
-                }
-            },
+            Some(Err(error)) if error.rdkafka_error_code().is_some_and(consumer::is_permanent) => {
+                let last_error = self.consumer.context().last_error();
+                let topic = Some(&*self.settings.pipeline.topic.name);
+                let servers = &self.settings.kafka.bootstrap_servers;
+                Err(KafkaError::explain(servers, topic, &error, last_error.as_deref()).into())
+            }
+            // librdkafka reconnects by itself; the log end poller reports brokers that do not answer.
+            Some(Err(error)) => {
+                tracing::debug!(%error, "{}: the consumer reported an error", self.name);
+                Ok(())
+            }
         }
     }
 
@@ -241,24 +229,9 @@ impl Worker {
                     self.reader.reset();
                     self.schedule.batch_taken(now);
                 }
-                Action::Assign(offsets) => {
-                    self.consumer.incremental_assign(&self.at_offsets(&offsets))?;
-                    let partitions: Vec<i32> = self.assignment.owned().keys().copied().collect();
-                    tracing::info!("{}: partitions {partitions:?} are assigned", self.name);
-                    self.state.clear_problem(&self.name);
-                }
-                Action::Unassign(partitions) => {
-                    tracing::info!("{}: released partitions {partitions:?}", self.name);
-                    let topic = &self.settings.pipeline.topic.name;
-                    self.consumer.incremental_unassign(&consumer::partitions(topic, partitions))?;
-                }
-                Action::Reassign(offsets) => {
-                    // librdkafka numbers assignments: it discards records fetched for an earlier one.
-                    let partitions = offsets.iter().map(|(partition, _)| *partition);
-                    let topic = &self.settings.pipeline.topic.name;
-                    self.consumer.incremental_unassign(&consumer::partitions(topic, partitions))?;
-                    self.consumer.incremental_assign(&self.at_offsets(&offsets))?;
-                }
+                Action::Assign(offsets) => self.assign(&offsets)?,
+                Action::Unassign(partitions) => self.unassign(&partitions)?,
+                Action::Reassign(offsets) => self.reassign(&offsets)?,
                 Action::Contested(partition) => {
                     tracing::info!("{}: another worker has claimed partition {partition}", self.name);
                 }
@@ -272,6 +245,31 @@ impl Worker {
     fn start(&mut self, claimed: &Claimed, now: Instant) {
         self.reader.start(claimed, now);
         self.state.claimed(claimed.partition, claimed.start.next_offset);
+    }
+
+    fn assign(&self, offsets: &[(i32, i64)]) -> Result<(), WorkerError> {
+        self.consumer.incremental_assign(&self.at_offsets(offsets))?;
+        let partitions: Vec<i32> = self.assignment.owned().keys().copied().collect();
+        tracing::info!("{}: partitions {partitions:?} are assigned", self.name);
+        self.state.clear_problem(&self.name);
+        Ok(())
+    }
+
+    fn unassign(&self, partitions: &[i32]) -> Result<(), WorkerError> {
+        tracing::info!("{}: released partitions {partitions:?}", self.name);
+        let topic = &self.settings.pipeline.topic.name;
+        self.consumer.incremental_unassign(&consumer::partitions(topic, partitions.iter().copied()))?;
+        Ok(())
+    }
+
+    /// librdkafka numbers assignments: it discards records fetched for an earlier one.
+    fn reassign(&self, offsets: &[(i32, i64)]) -> Result<(), WorkerError> {
+        let partitions: Vec<i32> = offsets.iter().map(|(partition, _)| *partition).collect();
+        tracing::info!("{}: partitions {partitions:?} are assigned again", self.name);
+        let topic = &self.settings.pipeline.topic.name;
+        self.consumer.incremental_unassign(&consumer::partitions(topic, partitions))?;
+        self.consumer.incremental_assign(&self.at_offsets(offsets))?;
+        Ok(())
     }
 
     fn at_offsets(&self, offsets: &[(i32, i64)]) -> rdkafka::TopicPartitionList {

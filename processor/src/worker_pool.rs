@@ -1,4 +1,4 @@
-//! The workers of a processor: each a thread, with a committer task beside it.
+//! The workers of a processor: each a thread with a committer task.
 
 use std::path::Path;
 use std::sync::Arc;

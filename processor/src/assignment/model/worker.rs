@@ -7,7 +7,7 @@ use std::time::Instant;
 use retail_engine::Timestamp;
 use retail_store::Claimed;
 
-use super::super::{Action, Assignment, DRAIN_TIMEOUT, Facts, Rebalance};
+use super::super::{Action, Assignment, CLAIM_BACK_DELAY, DRAIN_TIMEOUT, Facts, Rebalance};
 use super::group::Group;
 use super::store::{Part, Store};
 
@@ -89,10 +89,21 @@ pub(super) struct Worker {
     in_flight: Option<InFlight>,
     /// Rebalances that the group has reported and the worker has not answered.
     unanswered: VecDeque<Rebalance>,
-    /// Offsets at which the store said that a partition starts, until the consumer is told.
+    /// Committed offsets of started partitions, until the consumer is assigned them.
     starts: BTreeMap<i32, i64>,
     draining_since: Option<Instant>,
+    /// When the last partition was contested.
+    contested_at: Option<Instant>,
     reached: Reached,
+}
+
+/// How a worker ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum End {
+    /// Everything is committed.
+    Left,
+    /// The drain took too long, since this moment.
+    GaveUp(Instant),
 }
 
 impl Worker {
@@ -106,6 +117,7 @@ impl Worker {
             unanswered: VecDeque::new(),
             starts: BTreeMap::new(),
             draining_since: None,
+            contested_at: None,
             reached: Reached::default(),
         }
     }
@@ -135,27 +147,32 @@ impl Worker {
         self.assignment.drain(now);
     }
 
-    /// Takes the next step; true when the worker ends.
-    pub(super) fn next(&mut self, group: &mut Group, store: &Store, now: Instant, facts: Facts) -> bool {
+    /// Takes the next step.
+    pub(super) fn next(&mut self, group: &mut Group, store: &Store, now: Instant, facts: Facts) -> Option<End> {
+        if self.draining_since.is_some() {
+            self.assignment.drain(now);
+        }
         let facts = Facts { has_uncommitted: self.engine.values().any(|cursor| cursor.from != cursor.next), ..facts };
         let actions = self.assignment.next(now, facts);
         let (leaves, gives_up) = (actions.contains(&Action::Leave), actions.contains(&Action::GiveUp));
-        self.act(actions, group, store);
-        if leaves {
-            // Invariant 7.
+        self.act(actions, group, store, now);
+        // Invariant 7.
+        let overdue = self.draining_since.filter(|since| now - *since > DRAIN_TIMEOUT);
+        assert!(leaves || gives_up || overdue.is_none(), "worker {} drains for too long", self.number);
+        let end = if leaves {
             self.reach("leave");
             assert!(self.draining_since.is_some() && !self.reset && self.in_flight.is_none());
             self.engine.iter().for_each(|(partition, cursor)| assert_committed(*partition, *cursor, store));
-        }
-        if gives_up {
+            End::Left
+        } else if gives_up {
             self.reach("give up");
-            assert!(self.draining_since.is_some_and(|since| now - since > DRAIN_TIMEOUT));
-        }
-        if leaves || gives_up {
-            let unanswered: Vec<Rebalance> = std::mem::take(&mut self.assignment).into_unanswered().collect();
-            assert!(self.unanswered.iter().eq(&unanswered), "{unanswered:?} instead of {:?}", self.unanswered);
-        }
-        leaves || gives_up
+            End::GaveUp(overdue.expect("a worker gives up only after the time limit"))
+        } else {
+            return None;
+        };
+        let unanswered: Vec<Rebalance> = std::mem::take(&mut self.assignment).into_unanswered().collect();
+        assert!(self.unanswered.iter().eq(&unanswered), "{unanswered:?} instead of {:?}", self.unanswered);
+        Some(end)
     }
 
     /// Invariant 6: the engine takes every record, or has taken it before.
@@ -209,7 +226,7 @@ impl Worker {
                 self.assignment.progress(&rows, now)
             }
         };
-        self.act(actions, group, store);
+        self.act(actions, group, store, now);
     }
 
     fn request(&mut self, request: Request) {
@@ -218,13 +235,17 @@ impl Worker {
         self.in_flight = Some(InFlight::Request(request));
     }
 
-    fn act(&mut self, actions: Vec<Action>, group: &mut Group, store: &Store) {
+    fn act(&mut self, actions: Vec<Action>, group: &mut Group, store: &Store, now: Instant) {
         for action in actions {
             match action {
                 Action::Claim(partitions) => {
                     let assigned = group.assigned(self.number);
                     if partitions.iter().all(|partition| assigned.contains_key(partition)) {
                         self.reach("claim back");
+                        assert!(
+                            self.contested_at.is_some_and(|at| now - at >= CLAIM_BACK_DELAY),
+                            "claimed back too soon"
+                        );
                     } else {
                         assert_eq!(self.unanswered.front(), Some(&Rebalance::Assign(partitions.clone())));
                     }
@@ -268,6 +289,7 @@ impl Worker {
                 }
                 Action::Contested(partition) => {
                     self.reach("contested");
+                    self.contested_at = Some(now);
                     assert!(!self.engine.contains_key(&partition));
                 }
                 Action::Leave | Action::GiveUp => {}
@@ -330,6 +352,7 @@ impl Worker {
         assert_eq!(consumer, assigned, "worker {}'s consumer", self.number);
         assert!(self.starts.is_empty(), "the consumer does not know where to start: {:?}", self.starts);
         assert_eq!(self.in_flight.is_some(), self.assignment.is_waiting());
+        assert_eq!(self.assignment.may_read(), !self.reset && self.draining_since.is_none());
     }
 
     /// Whether nothing waits for a reply or an answer.
