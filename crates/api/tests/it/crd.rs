@@ -47,6 +47,9 @@ fn every_pattern_compiles_and_every_string_is_bounded() {
 fn the_examples_are_valid() {
     for entry in std::fs::read_dir(repository().join("examples")).unwrap() {
         let path = entry.unwrap().path();
+        if path.file_name().is_some_and(|name| name == "README.md") {
+            continue;
+        }
         retail_api::Pipeline::read(&path).unwrap_or_else(|error| panic!("{error}"));
     }
 }
