@@ -160,9 +160,11 @@ impl Case {
     /// Waits until the pipeline has consumed 1,000 more records.
     pub async fn goes_on(&self) {
         let before = self.judged().await.unwrap_or(0);
-        eventually(&self.cluster.client, &format!("{} consumes more than {before} records", self.namespace), async || {
-            (self.judged().await? > before + 1000).then_some(())
-        })
+        eventually(
+            &self.cluster.client,
+            &format!("{} consumes more than {before} records", self.namespace),
+            async || (self.judged().await? > before + 1000).then_some(()),
+        )
         .await;
     }
 

@@ -75,7 +75,9 @@ impl Program {
     /// After `limit`, or if a signal ended it.
     pub async fn exit_code(&mut self, limit: Duration) -> i32 {
         let status = within(limit, &format!("{} ends", self.log.display()), async || self.try_wait()).await;
-        status.code().unwrap_or_else(|| panic!("the program ended by a signal: {status}; its output:\n{}", self.output()))
+        status
+            .code()
+            .unwrap_or_else(|| panic!("the program ended by a signal: {status}; its output:\n{}", self.output()))
     }
 
     /// Returns the output so far.

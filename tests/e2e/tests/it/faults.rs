@@ -52,7 +52,10 @@ async fn killed_leader_is_succeeded_and_pipeline_pods_stay() {
     let names = operators.iter().filter_map(|pod| pod.metadata.name.as_deref());
     let pod = names.into_iter().find(|name| leader.starts_with(name)).expect("the leader is a pod of the operator");
     cluster.kill("retail-system", pod).await;
-    eventually(&cluster.client, "another operator is the leader", async || cluster.leader().await.filter(|now| *now != leader)).await;
+    eventually(&cluster.client, "another operator is the leader", async || {
+        cluster.leader().await.filter(|now| *now != leader)
+    })
+    .await;
     case.change(json!({"processor": {"replicas": 2}})).await;
     case.is_ready().await;
     let now = case.pods("processor").await;
