@@ -1,4 +1,4 @@
-"""What is wrong is said all at once, at the end."""
+"""Collects problems, and prints all of them at the end."""
 
 import sys
 
