@@ -1,8 +1,8 @@
-"""Checks that Argo CD's health script and kstatus derive the expected health from each status.
+"""Checks the results of Argo CD's health script and of kstatus for statuses of a pipeline.
 
     health.py SCRIPT STATUS KSTATUS
 
-STATUS is a status that the operator writes for a healthy pipeline, KSTATUS the program in kstatus/.
+STATUS is a snapshot of a ready pipeline, KSTATUS the program in kstatus/.
 """
 
 import json
@@ -34,14 +34,14 @@ def status(ready, reconciling="False", stalled="False", reason="UpToDate", obser
 
 
 def cases(written):
-    """Each status with its expected health in Argo CD and in kstatus."""
-    yield "as the operator writes it", written, "Healthy", "Current"
-    yield "ready, and edited since", status("True", observed=0), "Progressing", "InProgress"
+    """Yields name, status, expected health of Argo CD, and expected kstatus."""
+    yield "ready, from the snapshot", written, "Healthy", "Current"
+    yield "ready, but edited afterwards", status("True", observed=0), "Progressing", "InProgress"
     yield "starting", status("False", reconciling="True", reason="PodsStarting"), "Progressing", "InProgress"
     yield "stuck", status("False", stalled="True", reason="SecretMissing"), "Degraded", "Failed"
     yield "suspended", status("True", reason="Suspended"), "Suspended", "Current"
-    # kstatus regards a resource without a status as finished. The operator writes a status within a second.
-    yield "not looked at yet", None, "Progressing", "Current"
+    # kstatus treats a resource without status as current. The operator writes a status within a second.
+    yield "new, without status", None, "Progressing", "Current"
 
 
 def argo(script, seen):
@@ -49,7 +49,7 @@ def argo(script, seen):
     lua.globals().obj = lua.table_from(seen, recursive=True)
     answer = lua.execute(script)
     if not answer["message"]:
-        wrong(f"argocd-health.lua says {answer['status']} without a message")
+        wrong(f"argocd-health.lua returns {answer['status']} without a message")
     return answer["status"]
 
 
@@ -57,15 +57,15 @@ def check(script, written, kstatus):
     all_cases = list(cases(written))
     seen = [resource(status) for _, status, _, _ in all_cases]
     lines = "".join(json.dumps(each) + "\n" for each in seen)
-    said = subprocess.run([kstatus], input=lines, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
-    for (name, _, health, state), each, is_state in zip(all_cases, seen, said, strict=True):
+    output = subprocess.run([kstatus], input=lines, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    for (name, _, health, state), each, is_state in zip(all_cases, seen, output, strict=True):
         if (is_health := argo(script, each)) != health:
-            wrong(f"Argo CD would call a pipeline that is {name} {is_health}, and not {health}")
+            wrong(f"Argo CD: pipeline {name!r} is {is_health}, expected {health}")
         if is_state != state:
-            wrong(f"kstatus calls a pipeline that is {name} {is_state}, and not {state}")
+            wrong(f"kstatus: pipeline {name!r} is {is_state}, expected {state}")
 
 
 script, snapshot, kstatus = sys.argv[1:]
-# An insta snapshot has a header before the text.
+# An insta snapshot: a header, then the content.
 check(Path(script).read_text(), yaml.safe_load(Path(snapshot).read_text().split("---\n", 2)[2]), kstatus)
 end()

@@ -1,9 +1,9 @@
-"""Checks rendered manifests: valid for Kubernetes, restricted pods, and the roles, CRD and metrics of the code.
+"""Checks rendered manifests: Kubernetes schemas, restricted Pod Security, roles, CRD, and names of metrics.
 
     manifests.py CHART KUBERNETES PROMETHEUS FILE...
 
-PROMETHEUS is the directory with the CustomResourceDefinitions of the Prometheus Operator. The name of a file
-selects the expectations: `namespaced`, `no-rbac`, `no-keep`, `any-user`.
+PROMETHEUS is the directory with the CustomResourceDefinitions of the Prometheus Operator. The name of a file selects its
+expectations: `namespaced`, `no-rbac`, `no-keep`, `any-user`.
 """
 
 import json
@@ -19,7 +19,7 @@ from wrong import end, wrong
 
 
 def strict(schema):
-    """Returns the schema without room for unknown fields. An API server would silently prune them."""
+    """Returns a schema that rejects unknown fields. An API server would silently prune them."""
     if not isinstance(schema, dict):
         return schema
     schema = {key: value for key, value in schema.items() if key not in ("description", "format")}
@@ -64,7 +64,7 @@ def check_schema(where, manifest, kubernetes, custom):
 
 
 def restricted(where, pod, allow_any_user):
-    """Checks the restricted Pod Security Standard, for pods without special kinds of volumes."""
+    """Checks the restricted Pod Security Standard, and a read-only root file system."""
     spec, context = pod["spec"], pod["spec"].get("securityContext", {})
     for name in ("hostNetwork", "hostPID", "hostIPC"):
         if spec.get(name):
@@ -85,7 +85,7 @@ def restricted(where, pod, allow_any_user):
             "seccompProfile RuntimeDefault": effective.get("seccompProfile", {}).get("type") == "RuntimeDefault",
             "not privileged": not own.get("privileged"),
             "no host ports": not any(port.get("hostPort") for port in container.get("ports", [])),
-            # A requirement of this project, beyond the standard.
+            # Not part of the standard.
             "readOnlyRootFilesystem: true": own.get("readOnlyRootFilesystem") is True,
         }
         for demand, met in demands.items():
@@ -96,11 +96,11 @@ def restricted(where, pod, allow_any_user):
 def check_environment(where, container):
     names = [variable["name"] for variable in container.get("env", [])]
     for name in {name for name in names if names.count(name) > 1}:
-        wrong(f"{where}: {name} is twice in the environment, which server-side apply refuses")
+        wrong(f"{where}: {name} occurs twice in the environment, which server-side apply rejects")
 
 
 def check_roles(where, manifests, rbac):
-    """Checks that the operator has exactly the documented rules, in the namespaces that it watches and in its own."""
+    """Checks that the operator has exactly the rules of files/rbac.yaml, in the watched and in its own namespace."""
     deployment = next(m for m in manifests if m["kind"] == "Deployment")
     pod, own = deployment["spec"]["template"]["spec"], deployment["metadata"]["namespace"]
     subject = {"kind": "ServiceAccount", "name": pod["serviceAccountName"], "namespace": own}
@@ -108,7 +108,7 @@ def check_roles(where, manifests, rbac):
     bound = []
     for binding in (m for m in manifests if m["kind"] in ("RoleBinding", "ClusterRoleBinding")):
         if binding["subjects"] != [subject]:
-            wrong(f"{where}: {binding['kind']} {binding['metadata']['name']} is not about {subject['name']}")
+            wrong(f"{where}: {binding['kind']} {binding['metadata']['name']} must have the single subject {subject['name']}")
         role = [
             m
             for m in manifests
@@ -117,12 +117,12 @@ def check_roles(where, manifests, rbac):
             and m["metadata"].get("namespace") == binding["metadata"].get("namespace")
         ]
         if len(role) != 1:
-            wrong(f"{where}: {binding['kind']} {binding['metadata']['name']} binds no role")
+            wrong(f"{where}: {binding['kind']} {binding['metadata']['name']} must refer to exactly one role of the chart")
             continue
         bound.append((binding["metadata"].get("namespace"), role[0]["rules"]))
     everywhere, leader = (role["rules"] for role in rbac)
     if bound != [*((n, everywhere) for n in (watched[0].split(",") if watched else [None])), (own, leader)]:
-        wrong(f"{where}: the roles are not those that `retail-operator rbac` prints")
+        wrong(f"{where}: the roles differ from the output of `retail-operator rbac`")
 
 
 # The names of this project's metrics in an expression.
@@ -130,27 +130,27 @@ METRIC = re.compile(r"\bretail_[a-z_]+\b")
 
 
 def metric_names(root):
-    """Returns the documented metrics by their exposed names, after comparing them with the registered ones."""
+    """Returns the documented names of exposed series. Checks that the code registers the same metrics."""
     sources = [(root / crate / "src/metrics.rs").read_text().split("#[cfg(test)]")[0] for crate in ("processor", "operator")]
     registered = {name for source in sources for name in re.findall(r'"(retail_[a-z_]+)"', source)}
     documents = (root / "docs/reference/metrics.md").read_text()
     documented, names = set(), set()
     for name, text in re.findall(r"^\| `(retail_[a-z_]+)(?:\{[a-z]+\})?` \| (.*)$", documents, re.MULTILINE):
-        # Counters and info metrics are registered without their suffixes.
+        # Counters and info metrics are registered without their suffix.
         documented.add(re.sub(r"_(total|info)$", "", name))
         names |= {name + ending for ending in ("_bucket", "_sum", "_count")} if text.startswith("histogram") else {name}
     for name in registered ^ documented:
-        wrong(f"metric {name} is registered but not documented, or documented but not registered")
+        wrong(f"metric {name} must be both registered in the code and documented in docs/reference/metrics.md")
     return names
 
 
 def check_expression(where, expression, names):
     for name in METRIC.findall(expression):
         if name not in names:
-            wrong(f"{where}: metric {name} does not exist")
+            wrong(f"{where}: the metric {name} does not exist")
     for opening, closing in ("()", "[]", "{}"):
         if expression.count(opening) != expression.count(closing):
-            wrong(f"{where}: {opening} and {closing} do not match in {expression}")
+            wrong(f"{where}: unbalanced {opening}{closing} in {expression}")
 
 
 def check_rules(where, manifest, names, document):
@@ -175,7 +175,7 @@ def check_dashboard(where, manifest, names):
 def load(file):
     text = file.read_text()
     if file.suffix == ".snap":
-        # An insta snapshot has a header before the text.
+        # An insta snapshot: a header, then the content.
         text = text.split("---\n", 2)[2]
     return [manifest for manifest in yaml.safe_load_all(text) if manifest]
 
@@ -186,29 +186,29 @@ def check_workload(where, manifest, allow_any_user):
     for container in pod["spec"]["containers"]:
         check_environment(where, container)
     if not manifest["spec"]["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items():
-        wrong(f"{where}: its selector does not select its pods")
+        wrong(f"{where}: the selector does not match the labels of the pods")
 
 
 def check_crd(where, manifest, crd, keep):
     kept = manifest["metadata"].get("annotations", {}).get("helm.sh/resource-policy") == "keep"
     if kept != keep:
-        wrong(f"{where}: kept is {kept}")
+        wrong(f"{where}: resource-policy keep is {kept}, expected {keep}")
     if manifest["spec"] != crd["spec"] or manifest["metadata"]["name"] != crd["metadata"]["name"]:
-        wrong(f"{where}: it is not the one in crds/")
+        wrong(f"{where}: the definition differs from crds/")
 
 
 def check_whole(where, manifests):
-    """Checks properties of all manifests together."""
+    """Checks all manifests of a file together."""
     if not manifests:
-        wrong(f"{where}: nothing was rendered")
+        wrong(f"{where}: the file contains no manifest")
     keys = [(m["apiVersion"], m["kind"], m["metadata"].get("namespace"), m["metadata"]["name"]) for m in manifests]
     for key in {key for key in keys if keys.count(key) > 1}:
-        wrong(f"{where}: {key} is there twice")
+        wrong(f"{where}: duplicate object {key}")
     kinds = {manifest["kind"] for manifest in manifests}
     if "no-rbac" in where and kinds & {"Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding"}:
-        wrong(f"{where}: there are roles")
+        wrong(f"{where}: contains roles despite rbac.create=false")
     if "namespaced" in where and kinds & {"ClusterRole", "ClusterRoleBinding"}:
-        wrong(f"{where}: a namespaced install has a ClusterRole")
+        wrong(f"{where}: a namespaced installation contains a ClusterRole")
 
 
 def check_manifests(chart, kubernetes, prometheus, files):

@@ -1,8 +1,8 @@
-"""Checks that values.yaml, values.schema.json and README.md of a chart describe each value identically.
+"""Checks that values.yaml, values.schema.json and README.md of a chart describe each value in the same words.
 
     values.py CHART [--write]
 
-The comment above a value in values.yaml is its description; --write copies it to the other two.
+The comment above a value in values.yaml is its description. --write copies it to the other two files.
 """
 
 import json
@@ -14,8 +14,9 @@ import yaml
 
 from wrong import end, wrong
 
+
 def described(text):
-    """Each value of values.yaml with the comment right above it: {"image.tag": "Its tag. …"}."""
+    """Returns the values with a comment directly above them: {"image.tag": "Tag of the image. …"}."""
     found, path, comment = {}, [], []
     for line in text.splitlines():
         if match := re.match(r"^ *# ?(.*)$", line):
@@ -32,7 +33,7 @@ def described(text):
 
 
 def leaves(values, documented, path=""):
-    """The values that a user sets: those with a description, without nested ones."""
+    """Yields the values with their own description. Their nested values are not listed."""
     for name, value in values.items():
         here = f"{path}.{name}" if path else name
         if here in documented:
@@ -40,7 +41,7 @@ def leaves(values, documented, path=""):
         elif isinstance(value, dict) and value:
             yield from leaves(value, documented, here)
         else:
-            wrong(f"values.yaml: {here} has no comment")
+            wrong(f"values.yaml: {here} has no comment above it")
 
 
 def schema_of(schema, path):
@@ -52,7 +53,7 @@ def schema_of(schema, path):
 
 
 def undescribed(schema, values, path=""):
-    """Checks that the schema describes every value, and no value that does not exist."""
+    """Checks that the schema describes each value, and contains no others."""
     if schema.get("additionalProperties") is not False:
         return
     for name, inner in schema["properties"].items():
@@ -62,13 +63,13 @@ def undescribed(schema, values, path=""):
         if here == "global":
             continue
         if not isinstance(values, dict) or name not in values:
-            wrong(f"values.schema.json has {here}, which values.yaml lacks")
+            wrong(f"values.yaml lacks {here}, which is in values.schema.json")
         elif inner.get("type") == "object":
             undescribed(inner, values[name], here)
 
 
 def table(chart, documented, values):
-    rows = ["| Value | Default | What it is |", "|---|---|---|"]
+    rows = ["| Value | Default | Description |", "|---|---|---|"]
     for path, value in leaves(values, documented):
         default = json.dumps(value, ensure_ascii=False)
         rows.append(f"| `{path}` | `{default}` | {documented[path]} |")
@@ -82,21 +83,21 @@ def check_values(chart, write):
     schema, readme = json.loads(schema_file.read_text()), readme_file.read_text()
     for path, _ in leaves(values, documented):
         if (known := schema_of(schema, path)) is None:
-            wrong(f"values.schema.json does not know {path}")
+            wrong(f"values.schema.json lacks {path}: add it")
         elif write:
             known["description"] = documented[path]
         elif known.get("description") != documented[path]:
-            wrong(f"values.schema.json describes {path} differently from values.yaml: run dev/check-chart --write")
+            wrong(f"values.schema.json has an outdated description of {path}: run dev/check-chart --write")
     undescribed(schema, values)
-    made = f"<!-- values -->\n{table(chart, documented, values)}\n<!-- /values -->"
-    fresh, found = re.subn(r"<!-- values -->.*<!-- /values -->", lambda _: made, readme, flags=re.DOTALL)
+    section = f"<!-- values -->\n{table(chart, documented, values)}\n<!-- /values -->"
+    fresh, found = re.subn(r"<!-- values -->.*<!-- /values -->", lambda _: section, readme, flags=re.DOTALL)
     if found != 1:
-        wrong("README.md of the chart has no markers for the table of values")
+        wrong("README.md of the chart lacks the comments <!-- values --> and <!-- /values -->")
     if write:
         schema_file.write_text(json.dumps(schema, indent=2, ensure_ascii=False) + "\n")
         readme_file.write_text(fresh)
     elif fresh != readme:
-        wrong("README.md of the chart has a table that differs from values.yaml: run dev/check-chart --write")
+        wrong("README.md of the chart has an outdated table of values: run dev/check-chart --write")
 
 
 check_values(Path(sys.argv[1]), sys.argv[2:] == ["--write"])

@@ -1,4 +1,4 @@
-//! A small race on real servers.
+//! A small race of the systems in this repository, on real servers.
 
 use std::process::Command;
 

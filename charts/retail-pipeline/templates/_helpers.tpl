@@ -1,9 +1,10 @@
-{{/* What the objects are called: the release's name, with retail-operator after it unless it says so already. */}}
+{{/* The name of the chart in labels and in the names of objects. */}}
 {{- define "retail.name" -}}
 {{- default "retail-operator" .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* At most 52 characters, so that a suffix still fits into 63. */}}
+{{/* The name of the objects: the release name, followed by retail-operator unless it contains that. A suffix must fit into 63
+     characters, so this name has at most 52. */}}
 {{- define "retail.fullname" -}}
 {{- $name := include "retail.name" . -}}
 {{- if .Values.fullnameOverride -}}
@@ -15,12 +16,12 @@
 {{- end -}}
 {{- end -}}
 
-{{/* What cluster-wide objects are called: releases of one name in two namespaces must not share them. */}}
+{{/* The name of cluster-wide objects. It contains the namespace, because two namespaces can have releases of the same name. */}}
 {{- define "retail.clusterName" -}}
 {{- printf "%s-%s" (include "retail.fullname" .) .Release.Namespace | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* What selects the operator's pods. It can never change. The pods of pipelines have another component. */}}
+{{/* The selector of the operator pods, which is immutable. The pods of pipelines have another component label. */}}
 {{- define "retail.selector" -}}
 app.kubernetes.io/name: {{ include "retail.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -35,7 +36,7 @@ app.kubernetes.io/part-of: retail-pipeline
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{- end -}}
 
-{{/* The same with labels of the user's, which cannot replace one of them. */}}
+{{/* The labels of the chart and additional labels of the user. The labels of the chart take precedence. */}}
 {{- define "retail.labelsAnd" -}}
 {{- merge (include "retail.labels" .root | fromYaml) (.labels | default dict) | toYaml -}}
 {{- end -}}
@@ -48,7 +49,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end -}}
 {{- end -}}
 
-{{/* The one image, for the operator's own pods and those of pipelines. */}}
+{{/* The image of the operator pods and of the pods of pipelines. */}}
 {{- define "retail.image" -}}
 {{- with .Values.image -}}
 {{- if .digest -}}
@@ -59,12 +60,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end -}}
 {{- end -}}
 
-{{/* A label matcher for the namespaces that are watched; empty for all. */}}
+{{/* A PromQL label matcher for the watched namespaces; empty for all namespaces. */}}
 {{- define "retail.watchedMatcher" -}}
 {{- with .Values.watchNamespaces -}}namespace=~{{ join "|" . | quote }}{{- end -}}
 {{- end -}}
 
-{{/* The rules of one of the roles in files/rbac.yaml, which `retail-operator rbac` has printed. */}}
+{{/* The rules of a role in files/rbac.yaml, the output of `retail-operator rbac`. */}}
 {{- define "retail.rules" -}}
 {{- range .root.Files.Get "files/rbac.yaml" | splitList "\n---\n" -}}
 {{- $role := fromYaml . -}}

@@ -1,4 +1,4 @@
-// Says of each resource, one JSON object a line, what kstatus makes of it: the library that Helm 4 and Flux wait with.
+// Prints the kstatus of resources, one JSON object per line. Helm 4 and Flux use this library to wait.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// CoreDNS with the plugins for one node. All plugins together would include the clients of three clouds.
+// CoreDNS with the plugins that one node needs. All of them would bring the clients of three clouds.
 package main
 
 import (

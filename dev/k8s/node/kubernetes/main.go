@@ -1,4 +1,4 @@
-// The programs of Kubernetes in one binary, selected by the name of the command: one link of a gigabyte instead of six.
+// Kubernetes' programs in one, by the name it is called by: one link of a gigabyte instead of six.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// The process that holds the namespaces of a pod. It waits for a signal to end.
+// The process that keeps a pod's namespaces: it waits until it is told to end.
 package main
 
 import (
