@@ -21,6 +21,7 @@ use crate::status::RetailPipelineStatus;
     group = "retailpipeline.dev",
     version = "v1alpha1",
     kind = "RetailPipeline",
+    doc = "A streaming pipeline from a Kafka topic to Postgres.",
     namespaced,
     derive = "PartialEq",
     status = "RetailPipelineStatus",
@@ -80,7 +81,8 @@ pub struct RetailPipelineSpec {
     #[schemars(length(max = 16), regex(pattern = r"^([0-9]{1,6}(ms|h|m|s))+$"))]
     #[x_kube(validation = ("duration(self) >= duration('100ms') && duration(self) <= duration('1h')", "trigger must be 100ms to 1h"))]
     pub trigger: String,
-    /// Handling of events that arrive after their window was closed. Default: DeadLetter.
+    /// Events that arrive after their window was closed: DeadLetter counts them and stores them in the table dead_letter,
+    /// Drop only counts them. Default: DeadLetter.
     #[serde(default)]
     pub late_events: LateEvents,
     /// Connection to the Postgres database that receives the rows.
@@ -201,7 +203,8 @@ pub struct Watermark {
     #[schemars(length(max = 16), regex(pattern = r"^([0-9]{1,6}(ms|h|m|s))+$"))]
     #[x_kube(validation = ("duration(self) <= duration('168h')", "maxFuture must be at most 168h"))]
     pub max_future: String,
-    /// Watermark while all partitions are idle. Default: Hold.
+    /// Watermark while all partitions are idle: Hold waits for data, FollowClock follows the clock at the distance of delay,
+    /// so that the last windows close. Default: Hold.
     #[serde(default)]
     pub when_idle: WhenIdle,
 }
@@ -296,7 +299,8 @@ pub struct DatabaseSecret {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Debug)]
 #[serde(rename_all = "camelCase")]
 pub struct DatabaseTls {
-    /// Verification of the server certificate: verify-full or require.
+    /// Verification of the server certificate: verify-full verifies the authority and the host name; require ignores the
+    /// host name, and verifies the authority only if caSecret is set.
     pub mode: TlsMode,
     /// Certificate authority of the server, in PEM. Default: the authorities of the system for verify-full, none for require.
     #[serde(default, skip_serializing_if = "Option::is_none")]

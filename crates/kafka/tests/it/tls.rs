@@ -41,8 +41,16 @@ async fn each_wrong_kafka_credential_has_its_own_error() {
     let plaintext = Kafka::shared().address();
     let credentials = ErrorKind::WrongCredentials;
     let cases = [
-        (kafka(secure.address(), ca(), login(scram, "wrong")).await, credentials, "refused user name, password"),
-        (kafka(secure.address(), ca(), login(plain, "wrong")).await, credentials, "refused user name, password"),
+        (
+            kafka(secure.address(), ca(), login(scram, "wrong")).await,
+            credentials,
+            "refused the user name, the password or the SASL mechanism",
+        ),
+        (
+            kafka(secure.address(), ca(), login(plain, "wrong")).await,
+            credentials,
+            "refused the user name, the password or the SASL mechanism",
+        ),
         (
             kafka(secure.address(), ca(), login(SaslMechanism::ScramSha256, "scram-secret")).await,
             credentials,

@@ -36,10 +36,10 @@ fn plan_separates_actions_from_reported_differences() {
     assert_eq!(
         differences,
         [
-            "it has 5 partitions and not 4 as declared",
-            "its replication factor is 3 and not 1 as declared",
-            "retention.m, declared as 6, is no setting of a topic",
-            "retention.ms is 5 and not 4 as declared, which would delete records",
+            "it has 5 partitions, not 4 as declared",
+            "its replication factor is 3, not 1 as declared",
+            "retention.m is declared as 6, but is not a topic setting",
+            "retention.ms is 5, not 4 as declared: the change would delete records",
         ]
     );
 }
