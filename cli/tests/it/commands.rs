@@ -33,11 +33,11 @@ async fn topic_and_schema_are_created_once_and_grown() {
     assert_eq!(
         said("apply-topic"),
         format!(
-            "grew topic \"{name}\" from 2 to 3 partitions\nnot changed: retention.ms is -1 and not 1000 as declared, which would delete records\n"
+            "grew topic \"{name}\" from 2 to 3 partitions\nleft alone: retention.ms is -1, not 1000 as declared: the change would delete records\n"
         )
     );
     let address = case.settings.database.address();
-    let schema = format!("schema \"{}\" is up to date in Postgres at {address}\n", case.settings.pipeline.schema);
+    let schema = format!("schema \"{}\" is up to date in postgres at {address}\n", case.settings.pipeline.schema);
     assert_eq!(said("apply-schema"), schema);
     assert_eq!(said("apply-schema"), schema);
     assert_eq!(case.text("SELECT count(*) FROM ledger").await, "0");
@@ -58,12 +58,12 @@ async fn verify_with_difference_exits_1() {
     case.client().await.batch_execute("UPDATE partition_progress SET late = 1").await.unwrap();
     let (code, said, _) = verify(&[]);
     assert_eq!(code, 1);
-    assert!(said.starts_with("DIFFERENT: ledger, partition 0: late is 1 and should be 0\n"), "{said}");
+    assert!(said.starts_with("DIFFERENT: ledger, partition 0: late is 1, expected 0\n"), "{said}");
     let (code, json, _) = verify(&["--json"]);
     let report: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(
         (code, &report["equal"], &report["difference"]),
-        (1, &false.into(), &"ledger, partition 0: late is 1 and should be 0".into())
+        (1, &false.into(), &"ledger, partition 0: late is 1, expected 0".into())
     );
 }
 
@@ -133,7 +133,7 @@ async fn unreachable_servers_are_explained() {
     let url = "postgres://retail:retail@127.0.0.1:1/retail";
     let case = Case::on("127.0.0.1:1", url).build();
     fails(&case, "apply-topic", &["cannot reach Kafka at 127.0.0.1:1", "bootstrap servers", "refused"]);
-    fails(&case, "apply-schema", &["cannot reach postgres at 127.0.0.1:1", "is it running", "refused"]);
+    fails(&case, "apply-schema", &["cannot reach postgres at 127.0.0.1:1", "check that it is running", "refused"]);
     fails(&case, "verify", &["cannot reach postgres at 127.0.0.1:1"]);
     fails(&case, "run", &["cannot reach Kafka at 127.0.0.1:1"]);
 }
@@ -150,7 +150,7 @@ async fn rejected_logins_and_permissions_are_explained() {
     let reader = case.topic.name.replace('-', "_");
     superuser.batch_execute(&format!("CREATE ROLE {reader} LOGIN PASSWORD 'reader'")).await.unwrap();
     let reading = case.with_database(&url.replace("retail:retail@", &format!("{reader}:reader@")));
-    fails(&reading, "apply-schema", &[&format!("user \"{reader}\" lacks a right"), "GRANT CREATE ON DATABASE"]);
+    fails(&reading, "apply-schema", &[&format!("user \"{reader}\" lacks a permission"), "GRANT CREATE ON DATABASE"]);
 }
 
 #[tokio::test]
@@ -170,7 +170,7 @@ async fn schema_of_other_pipeline_is_refused_unchanged() {
     fails(
         &case,
         "apply-schema",
-        &["belongs to pipeline local:default/", "and this is local:other/", "choose another database.schema"],
+        &["belongs to pipeline local:default/", "but this is local:other/", "choose another database.schema"],
     );
     let (code, _, error) = ended(&run(&case, &["run"]));
     assert!(code == 1 && error.contains("belongs to pipeline local:default/"), "{error}");
@@ -202,6 +202,6 @@ fn plan_shows_actions_and_refuses_immutable_changes() {
     assert!(said.contains("~ producer Deployment retail-producer, which replaces its pods\n"), "{said}");
     assert!(!said.contains("processor Deployment"), "{said}");
     let (code, _, error) = plan(&["-f", &immutable, "--from", &old]);
-    assert!(code == 2 && error.contains("topic.name cannot be changed: make a new pipeline"), "{error}");
+    assert!(code == 2 && error.contains("topic.name cannot be changed: create a new pipeline"), "{error}");
     std::fs::remove_dir_all(directory).unwrap();
 }

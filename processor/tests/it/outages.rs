@@ -75,7 +75,7 @@ async fn full_disk_is_reported_and_processing_resumes() {
     until_ready(&processor, 200, "ready").await;
     disk.fill();
     case.topic.send(&garbage(20_000));
-    until_ready(&processor, 503, "has no room").await;
+    until_ready(&processor, 503, "is out of disk, memory or connections").await;
     disk.make_room();
     until_consumed(&case, 20_000).await;
     until_ready(&processor, 200, "ready").await;
@@ -107,7 +107,7 @@ async fn revoked_permission_is_reported_and_processing_resumes() {
     until_consumed(&case, 1).await;
     superuser.batch_execute("ALTER TABLE retail_open OWNER TO postgres").await.unwrap();
     case.topic.purchases(0, &[("A", "1", 1)]);
-    until_ready(&processor, 503, &format!("user \"{role}\" lacks a right")).await;
+    until_ready(&processor, 503, &format!("user \"{role}\" lacks a permission")).await;
     superuser.batch_execute(&format!("ALTER TABLE retail_open OWNER TO {role}")).await.unwrap();
     until_consumed(&case, 2).await;
     case.assert_exact().await;
