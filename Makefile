@@ -74,7 +74,7 @@ e2e: ## Test the operator on the Kubernetes of cluster-up (root)
 	@dev/e2e
 
 .PHONY: lint
-lint: ## Check format, lints, docs, dependencies, chart, scripts
+lint: ## Check format, lints, docs, wording, dependencies, chart, scripts
 	@dev/lint
 
 .PHONY: fmt

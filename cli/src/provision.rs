@@ -48,5 +48,5 @@ pub(crate) async fn ensure_topic(settings: &Settings) -> Result<String, KafkaErr
 /// Creates or upgrades the schema. Returns the text to print.
 pub(crate) async fn ensure_schema(settings: &Settings) -> Result<String, DatabaseError> {
     provision::apply(&settings.database, &settings.pipeline).await?;
-    Ok(format!("schema \"{}\" is up to date in Postgres at {}", settings.pipeline.schema, settings.database.address()))
+    Ok(format!("schema \"{}\" is up to date in postgres at {}", settings.pipeline.schema, settings.database.address()))
 }

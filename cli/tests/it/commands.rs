@@ -37,7 +37,7 @@ async fn topic_and_schema_are_created_once_and_grown() {
         )
     );
     let address = case.settings.database.address();
-    let schema = format!("schema \"{}\" is up to date in Postgres at {address}\n", case.settings.pipeline.schema);
+    let schema = format!("schema \"{}\" is up to date in postgres at {address}\n", case.settings.pipeline.schema);
     assert_eq!(said("apply-schema"), schema);
     assert_eq!(said("apply-schema"), schema);
     assert_eq!(case.text("SELECT count(*) FROM ledger").await, "0");
