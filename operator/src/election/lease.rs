@@ -55,7 +55,13 @@ impl LeaseObserver {
     }
 
     /// Decides from the lease that was read at `now`. `default_duration` applies to a lease without a duration.
-    pub(crate) fn decide(&mut self, lease: Option<&Lease>, identity: &str, default_duration: Duration, now: Instant) -> Decision {
+    pub(crate) fn decide(
+        &mut self,
+        lease: Option<&Lease>,
+        identity: &str,
+        default_duration: Duration,
+        now: Instant,
+    ) -> Decision {
         let Some(lease) = lease else { return Decision::Create };
         if self.version != lease.metadata.resource_version {
             self.version.clone_from(&lease.metadata.resource_version);
@@ -67,8 +73,8 @@ impl LeaseObserver {
             Some(holder) if holder == identity => Decision::Renew,
             Some(_) => {
                 let seconds = spec.and_then(|spec| spec.lease_duration_seconds);
-                let duration =
-                    seconds.map_or(default_duration, |seconds| Duration::from_secs(u64::from(seconds.max(1).unsigned_abs())));
+                let duration = seconds
+                    .map_or(default_duration, |seconds| Duration::from_secs(u64::from(seconds.max(1).unsigned_abs())));
                 if now.duration_since(self.since) >= duration { Decision::Take } else { Decision::Wait }
             }
         }
