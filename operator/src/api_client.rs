@@ -1,9 +1,10 @@
-//! Clients of the API server, and how long they wait.
+//! Timeouts of the API server's clients.
 
 use std::time::Duration;
 
-/// How long the API server may take to answer.
+/// Timeout of a request to the API server.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A watch ends by itself after at most 290 seconds; one that is silent for longer has lost its server.
+/// Timeout of a watch without data: the API server ends a watch after at most 290 seconds, so a longer silence means a lost
+/// connection.
 pub const WATCH_TIMEOUT: Duration = Duration::from_secs(300);

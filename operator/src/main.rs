@@ -1,6 +1,6 @@
-//! `retail-operator` as a file of its own. In the image, `retail` goes by this name.
+//! `retail-operator` as a separate binary. In the image, `retail` runs under this name.
 
-/// Why not the C library's: see the workspace's Cargo.toml.
+/// The reason for this allocator is in the workspace's Cargo.toml.
 #[cfg(target_os = "linux")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

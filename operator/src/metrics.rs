@@ -1,4 +1,4 @@
-//! What is counted, in the words of Prometheus.
+//! Metrics of the operator, for Prometheus.
 
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
@@ -11,13 +11,13 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-/// Where a pass failed.
+/// The stage at which a pass failed.
 #[derive(Clone, PartialEq, Eq, Hash, EncodeLabelSet, Debug)]
 struct Stage {
     stage: &'static str,
 }
 
-/// What is counted.
+/// Metrics of the operator.
 pub struct Metrics {
     registry: Registry,
     durations: Histogram,
@@ -28,40 +28,36 @@ pub struct Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::default();
-        // A pass in which nothing is to be done takes as long as Kafka and Postgres take to answer.
+        // A pass without changes takes as long as the answers of Kafka and Postgres.
         let durations = Histogram::new([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 90.0]);
         let errors = Family::<Stage, Counter<u64, AtomicU64>>::default();
         let leader = Gauge::<i64, AtomicI64>::default();
-        let help = "How long a pass over a pipeline took, in seconds";
+        let help = "Duration of a pass over a pipeline, in seconds";
         registry.register("retail_operator_reconcile_duration_seconds", help, durations.clone());
-        registry.register("retail_operator_reconcile_errors", "Passes that did not end, by where", errors.clone());
-        registry.register(
-            "retail_operator_leader",
-            "1 for the replica that acts, 0 for those that stand by",
-            leader.clone(),
-        );
+        registry.register("retail_operator_reconcile_errors", "Failed passes, by stage", errors.clone());
+        registry.register("retail_operator_leader", "1 for the leader, 0 for other replicas", leader.clone());
         Self { registry, durations, errors, leader }
     }
 }
 
 impl Metrics {
-    /// A pass has ended, or failed at a stage.
-    pub fn record_pass(&self, took: Duration, failed_at: Option<&'static str>) {
+    /// Records a pass that succeeded or failed at a stage.
+    pub(crate) fn record_pass(&self, took: Duration, failed_at: Option<&'static str>) {
         self.durations.observe(took.as_secs_f64());
         if let Some(stage) = failed_at {
             self.errors.get_or_create(&Stage { stage }).inc();
         }
     }
 
-    /// Whether this replica acts.
-    pub fn leads(&self, leads: bool) {
+    /// Records whether this replica is the leader.
+    pub(crate) fn set_leader(&self, leads: bool) {
         self.leader.set(i64::from(leads));
     }
 
-    /// All of it, in the OpenMetrics text format.
+    /// All metrics in the OpenMetrics text format.
     pub fn render(&self) -> String {
         let mut text = String::new();
-        encode(&mut text, &self.registry).expect("writing to a string does not fail");
+        encode(&mut text, &self.registry).expect("writing to a string cannot fail");
         text
     }
 }
@@ -71,9 +67,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn metrics_have_the_names_that_are_promised() {
+    fn metrics_have_their_documented_names() {
         let metrics = Metrics::default();
-        metrics.leads(true);
+        metrics.set_leader(true);
         metrics.record_pass(Duration::from_millis(20), Some("observe"));
         let text = metrics.render();
         for line in [

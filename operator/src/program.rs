@@ -1,4 +1,4 @@
-//! `retail-operator`: subcommands, a TLS provider, signals.
+//! `retail-operator`: subcommands, TLS provider and signals.
 
 use std::process::ExitCode;
 
@@ -10,9 +10,9 @@ use tokio::sync::watch;
 use crate::resources::rbac;
 use crate::run::{RunArgs, run};
 
-/// Makes every RetailPipeline in a Kubernetes cluster true: topic, schema, producer, processor.
+/// Kubernetes operator for RetailPipeline resources: manages topic, schema, producer and processor
 ///
-/// Exit codes: 0 done, 1 failed, 2 bad usage.
+/// Exit codes: 0 success, 1 failure, 2 invalid usage.
 #[derive(Parser, Debug)]
 #[command(version)]
 struct Args {
@@ -22,15 +22,15 @@ struct Args {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Watch the pipelines and make them true, until SIGTERM
+    /// Run the operator until SIGTERM
     Run(RunArgs),
     /// Print the CustomResourceDefinition
     Crd,
-    /// Print the roles that the operator needs
+    /// Print the Kubernetes roles that the operator requires
     Rbac,
 }
 
-/// Runs it on what this process was started with.
+/// Runs the program with the arguments of this process.
 pub fn main() -> ExitCode {
     match Args::parse().command {
         Command::Run(args) => operate(args),
@@ -47,14 +47,14 @@ pub fn main() -> ExitCode {
 
 fn operate(args: RunArgs) -> ExitCode {
     process::log_to_stderr();
-    rustls::crypto::ring::default_provider().install_default().expect("nobody was faster than main");
+    rustls::crypto::ring::default_provider().install_default().expect("main installs the only provider");
     let (stop, stopped) = watch::channel(false);
     process::on_first_signal(move || {
         stop.send_replace(true);
     });
     let runtime = process::runtime();
     let result = runtime.block_on(run(args, stopped));
-    // A question to Kafka blocks its thread for up to ten seconds; nobody waits for the answer any more.
+    // A request to Kafka blocks its thread for up to ten seconds; its answer is no longer needed.
     runtime.shutdown_background();
     match result {
         Ok(()) => ExitCode::SUCCESS,

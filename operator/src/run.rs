@@ -1,4 +1,4 @@
-//! `retail-operator run`: stand for election, work while leading, stop at once when that is over.
+//! `retail-operator run`: acquires the lease, works while it is the leader, and stops at once when it loses the lease.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,54 +20,54 @@ use crate::settings::Settings;
 use crate::watch::controller::{self, Context};
 use crate::watch::readiness::Readiness;
 
-/// The lease that all replicas stand for.
+/// Name of the lease.
 const LEASE: &str = "retail-operator";
 
-/// What was typed.
+/// Arguments of `retail-operator run`.
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
     /// Image of the producer and processor pods
     #[arg(long, env = "RETAIL_IMAGE")]
     image: String,
 
-    /// Watch the pipelines of these namespaces only, separated by commas; all namespaces if left out
+    /// Namespaces to watch, separated by commas [default: all]
     #[arg(long, value_name = "NAMES", env = "RETAIL_WATCH_NAMESPACES", value_delimiter = ',', value_parser = namespace_name)]
     watch_namespaces: Vec<String>,
 
-    /// The namespace of the lease [default: the one that the pod or the kubeconfig is in]
+    /// Namespace of the lease [default: the namespace of the pod or of the kubeconfig]
     #[arg(long, env = "POD_NAMESPACE")]
     namespace: Option<String>,
 
-    /// Name of this replica, in the lease and in events
+    /// Name of this replica in the lease and in events
     #[arg(long, value_name = "NAME", env = "POD_NAME", default_value = "retail-operator")]
     identity: String,
 
-    /// Serve /livez, /readyz and /metrics at this address; off if left out
+    /// Address for /livez, /readyz and /metrics [default: none]
     #[arg(long, value_name = "ADDR", env = "RETAIL_HTTP")]
     http: Option<SocketAddr>,
 }
 
-/// Why it ended, other than by being told.
+/// Why the operator ended without a request to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// There is no cluster.
-    #[error("there is no cluster to talk to: {0}")]
+    /// No configuration of a cluster was found.
+    #[error("cannot find a cluster: {0}; set KUBECONFIG, or run in a pod")]
     Config(#[source] kube::config::InferConfigError),
-    /// The configuration is no use.
-    #[error("cannot talk to the cluster: {0}")]
+    /// The configuration of the cluster is invalid.
+    #[error("cannot connect to the cluster: {0}")]
     Client(#[source] kube::Error),
-    /// The address is not ours to serve at.
+    /// The HTTP server cannot listen on the address.
     #[error("cannot serve at {0}: {1}")]
     Http(SocketAddr, #[source] std::io::Error),
-    /// Another replica may lead now. The process ends, and with it whatever is under way to Kafka and Postgres.
-    #[error("the lease was lost")]
+    /// Another replica may be the leader. The process ends together with its running requests to Kafka and Postgres.
+    #[error("lost the lease: another replica may be the leader")]
     LeaseLost,
-    /// It never should.
-    #[error("the watches ended")]
+    /// A bug: watches have no end.
+    #[error("the watches ended unexpectedly")]
     Ended,
 }
 
-/// Runs until `stop` is set.
+/// Runs the operator until `stop` is true.
 pub async fn run(args: RunArgs, stop: watch::Receiver<bool>) -> Result<(), RunError> {
     let RunArgs { image, watch_namespaces, namespace, identity, http } = args;
     let identity = unique(&identity);
@@ -83,7 +83,7 @@ pub async fn run(args: RunArgs, stop: watch::Receiver<bool>) -> Result<(), RunEr
     let namespace = namespace.unwrap_or_else(|| leases.default_namespace().to_owned());
     let elector = LeaderElector::new(Api::namespaced(leases, &namespace), LEASE, &identity, times, Timestamp::now);
     let (metrics, readiness) = (Arc::new(Metrics::default()), Arc::new(Readiness::default()));
-    readiness.answered(Some("not asked yet".to_owned()));
+    readiness.set_lease_error(Some("no request yet".to_owned()));
     let context = Context {
         client: client(ANSWER_TIMEOUT, false)?,
         watching: client(WATCH_TIMEOUT, false)?,
@@ -97,22 +97,22 @@ pub async fn run(args: RunArgs, stop: watch::Receiver<bool>) -> Result<(), RunEr
     };
     let Some(address) = http else { return lead(elector, context, stop).await };
     let failed = |error| RunError::Http(address, error);
-    let server = http::serve(address, Arc::new(Observed { metrics, readiness })).await.map_err(failed)?;
+    let server = http::serve(address, Arc::new(OperatorProbes { metrics, readiness })).await.map_err(failed)?;
     tokio::select! {
         result = lead(elector, context, stop) => result,
         result = server => Err(result.map_or_else(failed, |()| RunError::Ended)),
     }
 }
 
-/// What the HTTP server shows of the operator.
-struct Observed {
+/// Probes and metrics for the HTTP server.
+struct OperatorProbes {
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
 }
 
-impl http::Probes for Observed {
+impl http::Probes for OperatorProbes {
     fn unready(&self) -> Option<String> {
-        self.readiness.unready().map(|missing| format!("waiting for {missing}"))
+        self.readiness.unready().map(|reason| format!("waiting for {reason}"))
     }
 
     fn metrics(&self) -> String {
@@ -120,47 +120,51 @@ impl http::Probes for Observed {
     }
 }
 
-/// An empty name would mean all namespaces to the API server, and nobody who names some wants that.
+/// Rejects invalid names; the API server would read an empty name as all namespaces.
 fn namespace_name(text: &str) -> Result<String, &'static str> {
     let is_inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let is_one = text.len() <= 63
         && text.starts_with(is_inner)
         && text.ends_with(is_inner)
         && text.chars().all(|c| is_inner(c) || c == '-');
-    if is_one { Ok(text.to_owned()) } else { Err("a namespace's name is lower-case letters, digits and '-'") }
+    if is_one {
+        Ok(text.to_owned())
+    } else {
+        Err("a namespace has a name of at most 63 lower-case letters, digits and '-'")
+    }
 }
 
-/// A container that is started again has the name of the one before, and must not take itself for it.
+/// Adds a random suffix: a restarted container has the name of its predecessor and must not count as the holder of its lease.
 fn unique(name: &str) -> String {
     let mut bytes = [0; 4];
-    SystemRandom::new().fill(&mut bytes).expect("the system has random bytes");
+    SystemRandom::new().fill(&mut bytes).expect("the system provides random bytes");
     format!("{name}_{:08x}", u32::from_be_bytes(bytes))
 }
 
-/// Works while it leads. Told to stop, it finishes what is under way and gives up the lease.
+/// Works while this replica is the leader. On `stop`, finishes running passes and releases the lease.
 pub async fn lead<O: ExternalSystems>(
     mut elector: LeaderElector,
     context: Context<O>,
     stop: watch::Receiver<bool>,
 ) -> Result<(), RunError> {
     let stopped = |mut stop: watch::Receiver<bool>| async move {
-        // Nobody left who could tell us is the same.
-        let _told = stop.wait_for(|stop| *stop).await;
+        // A dropped sender also means stop.
+        let _stopped = stop.wait_for(|stop| *stop).await;
     };
     let (metrics, readiness) = (Arc::clone(&context.metrics), Arc::clone(&context.readiness));
     tokio::select! {
-        () = elector.acquire(|no_answer| readiness.answered(no_answer)) => {}
+        () = elector.acquire(|error| readiness.set_lease_error(error)) => {}
         () = stopped(stop.clone()) => return Ok(()),
     }
-    tracing::info!("this replica leads");
-    metrics.leads(true);
+    tracing::info!("this replica is the leader");
+    metrics.set_leader(true);
     let result = tokio::select! {
         () = controller::run(context, stopped(stop.clone())) => {
             if *stop.borrow() { Ok(()) } else { Err(RunError::Ended) }
         }
         () = elector.renew() => Err(RunError::LeaseLost),
     };
-    metrics.leads(false);
+    metrics.set_leader(false);
     if result.is_ok() {
         elector.release().await;
     }
@@ -180,14 +184,14 @@ mod tests {
     }
 
     #[test]
-    fn namespaces_are_named_once_or_several_times_and_an_empty_name_is_none() {
+    fn watch_namespaces_takes_lists_and_rejects_empty_names() {
         assert_eq!(watched(&[]).unwrap(), [""; 0]);
         assert_eq!(watched(&["--watch-namespaces", "shop"]).unwrap(), ["shop"]);
         let several = watched(&["--watch-namespaces", "shop,office-2", "--watch-namespaces", "attic"]);
         assert_eq!(several.unwrap(), ["shop", "office-2", "attic"]);
         for wrong in ["", "shop,", "Shop", "-shop", "shop office", "shop/office", &"x".repeat(64)] {
             let error = watched(&[&format!("--watch-namespaces={wrong}")]).unwrap_err().to_string();
-            assert!(error.contains("a namespace's name is"), "{wrong}: {error}");
+            assert!(error.contains("a namespace has a name"), "{wrong}: {error}");
         }
     }
 }

@@ -1,8 +1,8 @@
-//! What the operator is told about its surroundings, beside the pipelines themselves.
+//! Settings that apply to all pipelines.
 
-/// What decides, together with a pipeline and the world, what is done.
+/// Settings that apply to all pipelines.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
-    /// The image that producer and processor pods run.
+    /// Image of the producer and processor pods.
     pub image: String,
 }

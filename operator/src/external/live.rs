@@ -1,4 +1,4 @@
-//! Kafka and Postgres, as the operator needs them. It decides nothing: it asks and does, with the code that `retail` uses.
+//! Requests to real servers, with the same code as `retail`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use retail_store::{Client, DatabaseConnection, DatabaseError, provision};
 use crate::external::client_pool::{self, ClientPool};
 use crate::external::systems::{ExternalSystems, ObservedTopic};
 
-/// The real ones. Looks share clients; what changes something has one of its own.
+/// Real servers. Observations share pooled clients; each change uses its own client.
 #[derive(Clone)]
 pub struct LiveSystems {
     brokers: Arc<ClientPool<KafkaConnection, KafkaAdmin>>,
@@ -23,30 +23,30 @@ pub struct LiveSystems {
 
 impl Default for LiveSystems {
     fn default() -> Self {
-        Self::keeping(client_pool::IDLE, client_pool::AGE)
+        Self::with_limits(client_pool::IDLE, client_pool::AGE)
     }
 }
 
 impl LiveSystems {
-    /// With clients that wait no longer than `idle` for the next look, and become no older than `age`.
-    pub fn keeping(idle: Duration, age: Duration) -> Self {
+    /// Pools that close clients after `idle` without a request, and at the age `age`.
+    pub fn with_limits(idle: Duration, age: Duration) -> Self {
         Self { brokers: ClientPool::new(idle, age), databases: ClientPool::new(idle, age) }
     }
 }
 
 impl ExternalSystems for LiveSystems {
     async fn observe_topic(&self, kafka: &KafkaConnection, topic: &Topic) -> Result<Option<ObservedTopic>, KafkaError> {
-        let make = || async { KafkaAdmin::new(kafka) };
-        let look = |admin: KafkaAdmin| {
+        let connect = || async { KafkaAdmin::new(kafka) };
+        let observe = |admin: KafkaAdmin| {
             let topic = topic.clone();
-            // It waits for the answer on a thread that may.
-            let waiting = tokio::task::spawn_blocking(move || {
-                let seen = look_at_topic(&admin, &topic);
-                (admin, seen)
+            // The client blocks until the answer, on a thread for blocking calls.
+            let observation = tokio::task::spawn_blocking(move || {
+                let topic = observe_topic_blocking(&admin, &topic);
+                (admin, topic)
             });
-            async { waiting.await.expect("a question does not panic") }
+            async { observation.await.expect("an observation does not panic") }
         };
-        self.brokers.request(kafka, PartialEq::eq, make, look).await
+        self.brokers.request(kafka, PartialEq::eq, connect, observe).await
     }
 
     async fn execute_topic_actions(
@@ -67,12 +67,12 @@ impl ExternalSystems for LiveSystems {
         database: &DatabaseConnection,
         pipeline: &Pipeline,
     ) -> Result<Option<Progress>, DatabaseError> {
-        let make = || database.connect("retail-operator");
-        let look = |client: Client| async {
-            let seen = progress::look(database, &client, pipeline).await;
-            (client, seen)
+        let connect = || database.connect("retail-operator");
+        let observe = |client: Client| async {
+            let progress = progress::look(database, &client, pipeline).await;
+            (client, progress)
         };
-        self.databases.request(database, DatabaseConnection::has_session_of, make, look).await
+        self.databases.request(database, DatabaseConnection::has_session_of, connect, observe).await
     }
 
     async fn apply_schema(&self, database: &DatabaseConnection, pipeline: &Pipeline) -> Result<(), DatabaseError> {
@@ -84,8 +84,8 @@ impl ExternalSystems for LiveSystems {
     }
 }
 
-fn look_at_topic(admin: &KafkaAdmin, topic: &Topic) -> Result<Option<ObservedTopic>, KafkaError> {
-    let Some(seen) = admin.observe(topic)? else { return Ok(None) };
-    let log_ends = admin.log_offsets(&topic.name, seen.description.partitions, LogOffset::End)?;
-    Ok(Some(ObservedTopic { topic: seen, log_ends }))
+fn observe_topic_blocking(admin: &KafkaAdmin, declared: &Topic) -> Result<Option<ObservedTopic>, KafkaError> {
+    let Some(topic) = admin.observe(declared)? else { return Ok(None) };
+    let log_ends = admin.log_offsets(&declared.name, topic.description.partitions, LogOffset::End)?;
+    Ok(Some(ObservedTopic { topic, log_ends }))
 }

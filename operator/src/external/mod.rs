@@ -1,8 +1,8 @@
 //! Everything outside the API server: Kafka, Postgres, and the Secrets and addresses to reach them.
 
-pub mod address;
+pub(crate) mod address;
 pub mod client_pool;
-pub mod credentials;
+pub(crate) mod credentials;
 pub mod live;
-pub mod secrets;
+pub(crate) mod secrets;
 pub mod systems;

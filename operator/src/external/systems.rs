@@ -1,4 +1,4 @@
-//! Kafka and Postgres, as the operator needs them.
+//! The interface to Kafka and Postgres.
 
 use std::future::Future;
 
@@ -10,18 +10,18 @@ use retail_kafka::{KafkaConnection, KafkaError};
 use retail_store::progress::Progress;
 use retail_store::{DatabaseConnection, DatabaseError};
 
-/// A topic that is there.
+/// An existing topic.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ObservedTopic {
     /// The topic and its settings.
     pub topic: topic::Observed,
-    /// The log end of each partition, by partition.
+    /// Log end offset of each partition, by partition.
     pub log_ends: Vec<i64>,
 }
 
-/// What lies outside of the cluster. Tests have one of their own, which counts and fails as it is told.
+/// Requests to Kafka and Postgres. Tests use an implementation that counts requests and fails on request.
 pub trait ExternalSystems: Clone + Send + Sync + 'static {
-    /// Looks at a topic, and those of its settings that are declared; nothing if there is none of that name.
+    /// The topic with its declared settings; `None` if it does not exist.
     fn observe_topic(
         &self,
         kafka: &KafkaConnection,
@@ -36,7 +36,7 @@ pub trait ExternalSystems: Clone + Send + Sync + 'static {
         actions: &[Action],
     ) -> impl Future<Output = Result<Executed, KafkaError>> + Send;
 
-    /// Deletes the topic, if it has that id.
+    /// Deletes the topic if it has this id.
     fn delete_topic(
         &self,
         kafka: &KafkaConnection,
@@ -44,21 +44,21 @@ pub trait ExternalSystems: Clone + Send + Sync + 'static {
         id: &str,
     ) -> impl Future<Output = Result<Removal, KafkaError>> + Send;
 
-    /// Looks at a schema and how far it is; nothing if it is not there, not up to date, or changed so that it can be put back.
+    /// Progress from the schema; `None` if the schema does not exist, must be migrated, or can be repaired.
     fn observe_schema(
         &self,
         database: &DatabaseConnection,
         pipeline: &Pipeline,
     ) -> impl Future<Output = Result<Option<Progress>, DatabaseError>> + Send;
 
-    /// Makes the schema, or brings it up to date.
+    /// Creates, migrates or repairs the schema.
     fn apply_schema(
         &self,
         database: &DatabaseConnection,
         pipeline: &Pipeline,
     ) -> impl Future<Output = Result<(), DatabaseError>> + Send;
 
-    /// Drops the schema, if it is `uid`'s.
+    /// Drops the schema if it belongs to `uid`.
     fn drop_schema(
         &self,
         database: &DatabaseConnection,

@@ -1,4 +1,4 @@
-//! A plan in words: a line for each step, and below it the fields that change.
+//! A plan in words: one line per step, followed by the changed fields.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::resources::names::DECLARED_HASH;
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AddFinalizer => f.write_str("+ finalizer: deletionPolicy asks to delete data with the resource"),
+            Self::AddFinalizer => f.write_str("+ finalizer: deletionPolicy deletes data with the resource"),
             Self::RemoveFinalizer => f.write_str("- finalizer"),
             Self::Topic { name, actions } if *actions == [topic::Action::Create] => write!(f, "+ topic {name}"),
             Self::Topic { name, actions } => {
@@ -25,7 +25,7 @@ impl fmt::Display for Step {
                     }
                 })
             }
-            Self::Schema { name } => write!(f, "+ schema {name}: make it, or bring it up to date"),
+            Self::Schema { name } => write!(f, "+ schema {name}: create or migrate"),
             Self::Apply { child, object, differences: None, .. } => {
                 write!(f, "+ {child} {}", object["metadata"]["name"].as_str().unwrap_or_default())
             }
@@ -36,7 +36,11 @@ impl fmt::Display for Step {
                 }
                 let fields = || differences.iter().filter(|difference| !difference.path.ends_with(DECLARED_HASH));
                 fields().try_for_each(|difference| write!(f, "\n    {difference}"))?;
-                if fields().next().is_none() { f.write_str("\n    a field is no longer declared") } else { Ok(()) }
+                if fields().next().is_none() {
+                    f.write_str("\n    a field was removed from the declaration")
+                } else {
+                    Ok(())
+                }
             }
             Self::Delete(child) => write!(f, "- {child}"),
             Self::DropSchema => f.write_str("- schema, with all rows"),
@@ -57,7 +61,7 @@ impl fmt::Display for Plan {
         }
         let ReplicaCount { requested, running, usable } = self.processors;
         if running < requested && running == usable {
-            writeln!(f, "! {requested} processors are asked for and {usable} run: there are no more partitions")?;
+            writeln!(f, "! {requested} processors are requested and {usable} run: the topic has {usable} partitions")?;
         }
         if self.steps.is_empty() { writeln!(f, "nothing to do") } else { Ok(()) }
     }

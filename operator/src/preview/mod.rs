@@ -1,10 +1,10 @@
-//! Plans without a cluster: what would be done for a pipeline where nothing of it is there yet, or where everything is as
-//! another pipeline.yaml declares it.
+//! Plans without a cluster, for a new pipeline or for a change from another pipeline.yaml. Pure.
 
 mod display;
 
 use k8s_openapi::jiff::Timestamp;
 use kube::api::ObjectMeta;
+use retail_api::resource::Topic;
 use retail_kafka::TopicDescription;
 use retail_kafka::topic::Observed;
 use retail_store::progress::Progress;
@@ -20,12 +20,12 @@ use crate::resources::difference::LiveObject;
 use crate::resources::json_text::JsonText;
 use crate::settings::Settings;
 
-/// What would be done where there is nothing.
+/// The plan for a new pipeline.
 pub fn from_nothing(valid: &Valid, settings: &Settings) -> Plan {
     plan(&meta(valid), valid, &ObservedState::empty(), settings)
 }
 
-/// What would be done where everything is as `old` declares it.
+/// The plan for a change from `old`, whose objects are in the declared state, to `new`.
 pub fn from_declared(old: &Valid, new: &Valid, settings: &Settings) -> Plan {
     let mut observed = ObservedState::empty();
     for step in from_nothing(old, settings).steps {
@@ -33,13 +33,10 @@ pub fn from_declared(old: &Valid, new: &Valid, settings: &Settings) -> Plan {
             observed.children.insert(child, LiveObject::new(JsonText::from(&object), None));
         }
     }
-    let topic = &old.pipeline.topic;
-    let description = TopicDescription {
-        id: String::new(),
-        partitions: topic.partitions,
-        replication_factor: topic.replication_factor,
-    };
-    let topic = Observed { description, config: topic.config.clone() };
+    let Topic { name: _, partitions, replication_factor, config } = &old.pipeline.topic;
+    let description =
+        TopicDescription { id: String::new(), partitions: *partitions, replication_factor: *replication_factor };
+    let topic = Observed { description, config: config.clone() };
     observed.topic = Observation::Observed(Some(ObservedTopic { topic, log_ends: Vec::new() }));
     observed.schema = Observation::Observed(Some(Progress::default()));
     let mut meta = meta(old);

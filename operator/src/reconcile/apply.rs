@@ -1,7 +1,7 @@
-//! Does what the plan says, step by step, and says what became of it.
+//! Executes a plan step by step.
 //!
-//! If we die between two steps, the next pass finds what was done and plans the rest. If two of us do it at once, they
-//! declare the same things; what is outside of the cluster is made by code that is safe to be run twice at once.
+//! If the operator stops between two steps, the next pass observes the executed ones and plans the rest. Two operators that execute
+//! the same plan at once declare the same objects; changes of Kafka and Postgres are safe to run concurrently.
 
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::{Api, Client};
@@ -21,24 +21,24 @@ use crate::resources::difference::{LiveObject, differences};
 use crate::resources::json_text::JsonText;
 use crate::resources::names::{Child, FIELD_MANAGER, FINALIZER};
 
-/// Who does it, and for which pipeline.
+/// The clients and the pipeline of one execution.
 #[derive(Clone, Copy)]
-pub struct Applier<'a, O> {
-    /// To the API server.
-    pub client: &'a Client,
-    /// To Kafka and Postgres.
-    pub external: &'a O,
-    /// What is remembered.
-    pub cache: &'a ReconcileCache,
-    /// Which resource.
-    pub meta: &'a PipelineMeta,
-    /// What it declares and how to reach what it stands on; nothing if it is not valid.
-    pub pipeline: Option<(&'a Pipeline, &'a Connections)>,
+pub(crate) struct Applier<'a, O> {
+    /// Client of the API server.
+    pub(crate) client: &'a Client,
+    /// Kafka and Postgres.
+    pub(crate) external: &'a O,
+    /// State kept between passes.
+    pub(crate) cache: &'a ReconcileCache,
+    /// The resource.
+    pub(crate) meta: &'a PipelineMeta,
+    /// The valid pipeline and its connections; `None` if the spec is invalid.
+    pub(crate) pipeline: Option<(&'a Pipeline, &'a Connections)>,
 }
 
 impl<O: ExternalSystems> Applier<'_, O> {
-    /// Does it. An error is one after which going on makes no sense; everything else is in what is answered.
-    pub async fn apply(&self, plan: &Plan) -> Result<ApplyResult, kube::Error> {
+    /// Executes the plan. Returns an error only if the remaining steps make no sense after it; all others are in the result.
+    pub(crate) async fn apply(&self, plan: &Plan) -> Result<ApplyResult, kube::Error> {
         if plan.steps.iter().any(Step::creates_data) && !self.is_still_declared().await? {
             return Ok(ApplyResult { outdated: true, ..ApplyResult::default() });
         }
@@ -68,16 +68,16 @@ impl<O: ExternalSystems> Applier<'_, O> {
                     }
                 }
                 Step::Topic { .. } | Step::Schema { .. } | Step::DropSchema | Step::DeleteTopic { .. } => {
-                    self.do_outside(step, &mut result).await;
+                    self.execute_external(step, &mut result).await;
                 }
             }
         }
         Ok(result)
     }
 
-    async fn do_outside(&self, step: &Step, result: &mut ApplyResult) {
+    async fn execute_external(&self, step: &Step, result: &mut ApplyResult) {
         let Some((pipeline, Connections { kafka, database })) = self.pipeline else { return };
-        let missing = |what| format!("there are no credentials for {what}: a Secret is missing or cannot be used");
+        let missing = |what| format!("cannot connect to {what}: a Secret named in the spec is missing or unusable");
         match step {
             Step::Topic { name: _, actions } => {
                 let Some(kafka) = kafka else { return };
@@ -116,7 +116,7 @@ impl<O: ExternalSystems> Applier<'_, O> {
         Api::namespaced_with(self.client.clone(), &self.meta.namespace, &child.resource())
     }
 
-    /// Server-side apply. What has the name already and is somebody else's, is left alone.
+    /// Applies an object with server-side apply. An existing object of another owner is not changed.
     async fn declare(&self, child: Child, object: &Value, is_new: bool) -> Result<Value, Refusal> {
         let name = child.name(&self.meta.name);
         let failed = |error: kube::Error| Refusal {
@@ -124,25 +124,25 @@ impl<O: ExternalSystems> Applier<'_, O> {
             message: format!("{} {name} cannot be applied: {error}", child.kind()),
         };
         let objects = self.objects(child);
-        if is_new && let Some(there) = objects.get_opt(&name).await.map_err(failed)? {
-            let there = LiveObject::new(JsonText::from(&json!(there)), None);
-            if there.owner() != Some(&self.meta.uid) {
+        if is_new && let Some(existing) = objects.get_opt(&name).await.map_err(failed)? {
+            let existing = LiveObject::new(JsonText::from(&json!(existing)), None);
+            if existing.owner() != Some(&self.meta.uid) {
                 let message = format!(
-                    "{} {name} is there and is not this pipeline's: delete it, or give the pipeline another name",
+                    "{} {name} exists and belongs to another owner: delete it, or rename the pipeline",
                     child.kind()
                 );
                 return Err(Refusal { reason: Reason::NameConflict, message });
             }
         }
-        let as_us = PatchParams::apply(FIELD_MANAGER).force();
-        let answer = json!(objects.patch(&name, &as_us, &Patch::Apply(object)).await.map_err(failed)?);
-        // Where the API server made of it what it is, there is nothing to remember.
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let answer = json!(objects.patch(&name, &params, &Patch::Apply(object)).await.map_err(failed)?);
+        // Only an answer that differs from the declaration is needed later.
         let is_rewritten = !differences(object, &answer).is_empty();
-        self.cache.answered(&self.meta.uid, child, is_rewritten.then(|| answer.clone()));
+        self.cache.record_answer(&self.meta.uid, child, is_rewritten.then(|| answer.clone()));
         Ok(answer)
     }
 
-    /// A Deployment stays until the last of its pods is gone, so that it is known when they are.
+    /// Deletes an object. A Deployment is deleted in the foreground: it exists until its last pod is gone.
     async fn delete(&self, child: Child) -> Result<(), Refusal> {
         let how = if child.runs_pods() { DeleteParams::foreground() } else { DeleteParams::background() };
         let name = child.name(&self.meta.name);
@@ -156,7 +156,8 @@ impl<O: ExternalSystems> Applier<'_, O> {
         }
     }
 
-    /// Asks, because watches may be behind: nobody takes away a topic or a schema that is made for a resource that is gone.
+    /// Whether the resource exists and is not being deleted, according to the API server. The watch may lag, and a topic or schema
+    /// created for a deleted resource would never be removed.
     async fn is_still_declared(&self) -> Result<bool, kube::Error> {
         let PipelineMeta { name, namespace, uid, .. } = self.meta;
         let there = Api::<RawPipeline>::namespaced(self.client.clone(), namespace).get_metadata_opt(name).await?;
@@ -165,7 +166,8 @@ impl<O: ExternalSystems> Applier<'_, O> {
         }))
     }
 
-    /// Names the resource version: whoever else changes the finalizers meanwhile, wins, and we look again.
+    /// Adds or removes the finalizer. The patch names the resource version: after a concurrent change of finalizers it fails, and
+    /// the next pass retries.
     async fn set_finalizer(&self, wanted: bool) -> Result<(), kube::Error> {
         let PipelineMeta { name, namespace, resource_version, finalizers, .. } = self.meta;
         let others = finalizers.iter().filter(|finalizer| *finalizer != FINALIZER).cloned();

@@ -1,4 +1,4 @@
-//! What became of a plan, as a value.
+//! The result of a plan, as a value.
 
 use std::collections::BTreeMap;
 
@@ -11,30 +11,30 @@ use serde_json::Value;
 use crate::reconcile::reason::Reason;
 use crate::resources::names::Child;
 
-/// What became of a plan.
+/// The result of a plan.
 #[derive(Clone, PartialEq, Default, Debug)]
-pub struct ApplyResult {
-    /// What became of the topic, if anything was to be done.
-    pub topic: Option<Result<Executed, KafkaError>>,
-    /// The same of the schema.
-    pub schema: Option<Result<(), DatabaseError>>,
-    /// What the API server answered for each object that was declared.
-    pub children: BTreeMap<Child, Result<Value, Refusal>>,
-    /// What was deleted of the data, or was not there, or was not ours.
-    pub removed: Vec<(&'static str, Removal)>,
-    /// Why the data could not be deleted.
-    pub cleanup_error: Option<String>,
-    /// Whether the resource was let go: there is nothing left to report on.
-    pub released: bool,
-    /// Whether nothing was done, because the resource is gone or goes, and the watch has not brought that yet.
-    pub outdated: bool,
+pub(crate) struct ApplyResult {
+    /// Result of the topic actions, if the plan contains any.
+    pub(crate) topic: Option<Result<Executed, KafkaError>>,
+    /// Result of the schema step, if the plan contains one.
+    pub(crate) schema: Option<Result<(), DatabaseError>>,
+    /// The API server's answer for each applied object.
+    pub(crate) children: BTreeMap<Child, Result<Value, Refusal>>,
+    /// Result of each deletion of data.
+    pub(crate) removed: Vec<(&'static str, Removal)>,
+    /// Why data could not be deleted.
+    pub(crate) cleanup_error: Option<String>,
+    /// Whether the finalizer was removed during deletion: the resource is gone, and there is no status to report.
+    pub(crate) released: bool,
+    /// Whether no step was executed, because the resource is deleted or being deleted and the watch has not delivered that yet.
+    pub(crate) outdated: bool,
 }
 
-/// Why an object is not as declared.
+/// Why an object could not be applied or deleted.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Refusal {
-    /// The reason.
-    pub reason: Reason,
-    /// In words.
-    pub message: String,
+pub(crate) struct Refusal {
+    /// The reason for conditions.
+    pub(crate) reason: Reason,
+    /// The message for conditions.
+    pub(crate) message: String,
 }

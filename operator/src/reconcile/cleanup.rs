@@ -1,11 +1,11 @@
-//! What is done when a pipeline is deleted. Comes before everything else, and always ends.
+//! The planner for a pipeline that is being deleted. Such a plan has no other steps, and the deletion always ends. Pure.
 //!
-//! Data goes only if deletionPolicy says so and it is proven ours: the topic by the id that was recorded when we made it,
-//! the schema by the uid in its comment. First the pods stop, or they would write into what is being deleted.
+//! Data is deleted only if deletionPolicy selects it and ownership is proven: of the topic by the id recorded at its creation,
+//! of the schema by the uid in its comment. The pods stop first, because they write to both.
 
 use std::time::Duration;
 
-use retail_api::resource::DeletionPolicy;
+use retail_api::resource::{DeletionPolicies, DeletionPolicy};
 
 use crate::reconcile::observed_state::ObservedState;
 use crate::reconcile::pipeline_meta::PipelineMeta;
@@ -14,27 +14,28 @@ use crate::reconcile::step::Step;
 use crate::reconcile::validate::Valid;
 use crate::resources::names::{Child, RELEASE};
 
-/// How long deleting data is tried before it is said that it is blocked. A broker that restarts is back by then.
-pub const LIMIT: Duration = Duration::from_secs(600);
+/// Time after which a failing deletion is reported as blocked: longer than the restart of a broker.
+const DEADLINE: Duration = Duration::from_secs(600);
 
-/// The same where the namespace goes: Secrets may be gone already, and nothing may keep a namespace.
-pub const NAMESPACE_LIMIT: Duration = Duration::from_secs(60);
+/// Time after which a failing deletion is given up if the namespace is being deleted too: its Secrets may be deleted already, and
+/// a pipeline must not block the deletion of its namespace.
+const NAMESPACE_DEADLINE: Duration = Duration::from_secs(60);
 
-/// Decides what must be done about a pipeline that is being deleted. Without a valid spec nothing is known to be ours.
-pub fn plan(meta: &PipelineMeta, valid: Option<&Valid>, observed: &ObservedState) -> Plan {
+/// Plans the deletion. Without a valid spec, no data is selected.
+pub(crate) fn plan(meta: &PipelineMeta, valid: Option<&Valid>, observed: &ObservedState) -> Plan {
     let mut plan = Plan::default();
     let Some(waited) = meta.deleting_for.filter(|_| meta.has_finalizer()) else { return plan };
     let removals = valid.map(|valid| removals(meta, valid)).unwrap_or_default();
-    let too_long = observed.namespace_ends && waited >= NAMESPACE_LIMIT;
+    let too_long = observed.namespace_terminating && waited >= NAMESPACE_DEADLINE;
     if meta.released || removals.is_empty() || too_long {
         plan.steps.push(Step::RemoveFinalizer);
         return plan;
     }
-    if waited >= LIMIT {
+    if waited >= DEADLINE {
         plan.blocked = Some(format!(
-            "the data could not be deleted in {} minutes, and is still tried: to let the resource go and keep the data, \
+            "the data could not be deleted within {} minutes, and the operator retries: to remove the resource and keep the data, \
              annotate it with {RELEASE}=true",
-            LIMIT.as_secs() / 60
+            DEADLINE.as_secs() / 60
         ));
     }
     let pods = [Child::Processor, Child::Producer]
@@ -43,7 +44,7 @@ pub fn plan(meta: &PipelineMeta, valid: Option<&Valid>, observed: &ObservedState
     let mut stopped = true;
     for (child, live) in pods {
         stopped = false;
-        // It is there until the last of its pods is gone.
+        // Foreground deletion: the object exists until its last pod is gone.
         if live.object()["metadata"]["deletionTimestamp"].is_null() {
             plan.steps.push(Step::Delete(child));
         }
@@ -55,14 +56,15 @@ pub fn plan(meta: &PipelineMeta, valid: Option<&Valid>, observed: &ObservedState
     plan
 }
 
-/// What goes with the resource.
+/// Steps that delete the selected data.
 fn removals(meta: &PipelineMeta, valid: &Valid) -> Vec<Step> {
     let mut removals = Vec::new();
-    if valid.deletion_policy.database == DeletionPolicy::Delete {
+    let DeletionPolicies { topic: topic_policy, database } = &valid.deletion_policy;
+    if *database == DeletionPolicy::Delete {
         removals.push(Step::DropSchema);
     }
     let topic = meta.recorded.topic.as_ref().filter(|topic| topic.created);
-    if let Some(topic) = topic.filter(|_| valid.deletion_policy.topic == DeletionPolicy::Delete) {
+    if let Some(topic) = topic.filter(|_| *topic_policy == DeletionPolicy::Delete) {
         removals.push(Step::DeleteTopic { id: topic.id.clone() });
     }
     removals

@@ -1,5 +1,5 @@
-//! The conditions of a pipeline, each from the facts that it is about, and the three that sum them up as kstatus wants it:
-//! Ready, Reconciling while it may become ready by itself, Stalled when somebody must do something.
+//! The conditions of a pipeline: one per part, and three that summarize them for kstatus: Ready, Reconciling (becomes ready without
+//! action by a user) and Stalled (requires action by a user). Pure.
 
 use retail_connection::ErrorKind;
 use retail_kafka::KafkaError;
@@ -14,23 +14,23 @@ use crate::reconcile::reason::{ConditionType, Reason, ReasonKind};
 use crate::reconcile::validate::{Invalid, Valid};
 use crate::resources::names::Child;
 
-/// Why a server is not asked.
-const NO_CREDENTIALS: &str = "it cannot be looked at without credentials";
+/// Message for a server that the operator did not contact.
+const NO_CREDENTIALS: &str = "not checked, because its credentials are missing or unusable";
 
 /// Whether a condition holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ConditionStatus {
-    /// It does.
+pub(crate) enum ConditionStatus {
+    /// The condition holds.
     True,
-    /// It does not.
+    /// The condition does not hold.
     False,
-    /// It cannot be told.
+    /// The operator cannot tell.
     Unknown,
 }
 
 impl ConditionStatus {
-    /// As Kubernetes writes it.
-    pub const fn as_str(self) -> &'static str {
+    /// The value in the resource.
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::True => "True",
             Self::False => "False",
@@ -39,17 +39,17 @@ impl ConditionStatus {
     }
 }
 
-/// A condition without its times.
+/// A condition without times and generation.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ConditionDraft {
-    /// What it is about.
-    pub condition_type: ConditionType,
-    /// Whether it holds.
-    pub status: ConditionStatus,
-    /// Why.
-    pub reason: Reason,
-    /// Why, in words.
-    pub message: String,
+pub(crate) struct ConditionDraft {
+    /// Its type.
+    pub(crate) condition_type: ConditionType,
+    /// Its status.
+    pub(crate) status: ConditionStatus,
+    /// Its reason.
+    pub(crate) reason: Reason,
+    /// Its message.
+    pub(crate) message: String,
 }
 
 impl ConditionDraft {
@@ -57,15 +57,15 @@ impl ConditionDraft {
         Self { condition_type, status, reason, message: message.into() }
     }
 
-    /// True where the reason is a good one.
+    /// True for a normal reason, false for any other.
     fn by_reason(condition_type: ConditionType, reason: Reason, message: impl Into<String>) -> Self {
         let status = if reason.kind() == ReasonKind::Normal { ConditionStatus::True } else { ConditionStatus::False };
         Self::new(condition_type, status, reason, message)
     }
 }
 
-/// All conditions, those that sum up first.
-pub fn conditions(pass: &Pass<'_>) -> Vec<ConditionDraft> {
+/// All conditions, summaries first.
+pub(crate) fn conditions(pass: &Pass<'_>) -> Vec<ConditionDraft> {
     let valid = match pass.valid {
         Ok(valid) => valid,
         Err(invalid) => return with_summary(without_parts(pass, invalid), Vec::new()),
@@ -88,11 +88,11 @@ pub fn conditions(pass: &Pass<'_>) -> Vec<ConditionDraft> {
     all
 }
 
-/// Ready says what is worst of all; first what somebody must do something about, then what is waited for.
+/// Ready has the reason of the worst part: first one that requires action, then one that passes without action.
 fn ready(valid: &Valid, refused: Option<&ConditionDraft>, parts: &[ConditionDraft]) -> ConditionDraft {
     let bad = || refused.into_iter().chain(parts).filter(|part| part.status != ConditionStatus::True);
     let worst = bad().find(|part| part.reason.kind() == ReasonKind::ActionRequired).or_else(|| {
-        // What waits for another part says less than that part.
+        // A part that waits for another one has the less specific reason.
         bad().find(|part| part.reason != Reason::DependencyNotReady).or_else(|| bad().next())
     });
     match worst {
@@ -103,18 +103,18 @@ fn ready(valid: &Valid, refused: Option<&ConditionDraft>, parts: &[ConditionDraf
             ConditionType::Ready,
             ConditionStatus::True,
             Reason::Suspended,
-            "stopped, because spec.suspend says so",
+            "producer and processor are stopped, because spec.suspend is true",
         ),
         None => ConditionDraft::new(
             ConditionType::Ready,
             ConditionStatus::True,
             Reason::UpToDate,
-            "everything is as declared",
+            "the pipeline is in the declared state",
         ),
     }
 }
 
-/// Puts Ready, and the two that follow from it, before the parts.
+/// Puts Ready, and Reconciling and Stalled derived from it, before the parts.
 fn with_summary(ready: ConditionDraft, parts: Vec<ConditionDraft>) -> Vec<ConditionDraft> {
     let kind = ready.reason.kind();
     let follows = |condition_type, is: bool| {
@@ -132,9 +132,9 @@ fn with_summary(ready: ConditionDraft, parts: Vec<ConditionDraft>) -> Vec<Condit
     [ready, reconciling, stalled].into_iter().chain(parts).collect()
 }
 
-/// What is known when a pass broke down: nothing of the parts.
-pub fn failed_pass(why: &str) -> Vec<ConditionDraft> {
-    let message = format!("{why}; the operator goes on trying, and its log says more");
+/// Conditions after a failed pass, which knows nothing about the parts.
+pub(crate) fn failed_pass(why: &str) -> Vec<ConditionDraft> {
+    let message = format!("{why}; the operator retries, and its log contains details");
     with_summary(
         ConditionDraft::new(ConditionType::Ready, ConditionStatus::False, Reason::InternalError, message),
         Vec::new(),
@@ -158,12 +158,9 @@ fn deleting(pass: &Pass<'_>) -> ConditionDraft {
         (None, Some(error)) => {
             ConditionDraft::new(ConditionType::Ready, ConditionStatus::False, Reason::Deleting, error)
         }
-        (None, None) => ConditionDraft::new(
-            ConditionType::Ready,
-            ConditionStatus::False,
-            Reason::Deleting,
-            "the pods are being stopped",
-        ),
+        (None, None) => {
+            ConditionDraft::new(ConditionType::Ready, ConditionStatus::False, Reason::Deleting, "the pods are stopping")
+        }
     }
 }
 
@@ -180,12 +177,12 @@ fn credentials(pass: &Pass<'_>) -> ConditionDraft {
         Some((reason, _)) => {
             let mut messages: Vec<&str> = unusable.iter().map(|(_, message)| message.as_str()).collect();
             messages.dedup();
-            (*reason, format!("{}; pods that run are left alone", messages.join("; ")))
+            (*reason, format!("{}; running pods are not changed", messages.join("; ")))
         }
         None if logins.iter().all(|login| **login == Credentials::NotNamed) => {
-            (Reason::NoSecretNamed, "no Secret is named".to_owned())
+            (Reason::NoSecretNamed, "the spec names no Secret".to_owned())
         }
-        None => (Reason::UpToDate, "the Secrets that are named are there".to_owned()),
+        None => (Reason::UpToDate, "all Secrets named in the spec are usable".to_owned()),
     };
     ConditionDraft::by_reason(ConditionType::CredentialsReady, reason, message)
 }
@@ -194,15 +191,19 @@ fn secret_problem(unusable: &SecretProblem, namespace: &str) -> (Reason, String)
     match unusable {
         SecretProblem::Missing { secret } => (
             Reason::SecretMissing,
-            format!("Secret {secret} is not in namespace {namespace}: create it, or correct its name in the spec"),
+            format!(
+                "Secret {secret} does not exist in namespace {namespace}: create it, or correct its name in the spec"
+            ),
         ),
         SecretProblem::Forbidden { secret } => (
             Reason::SecretForbidden,
-            format!("the operator may not read Secret {secret} in namespace {namespace}: see `retail-operator rbac`"),
+            format!(
+                "the operator lacks permission to read Secret {secret} in namespace {namespace}: `retail-operator rbac` prints the required roles"
+            ),
         ),
         SecretProblem::KeyMissing { secret, key } => (
             Reason::SecretKeyMissing,
-            format!("Secret {secret} has no key {key}: add it, or correct the names of the keys in the spec"),
+            format!("Secret {secret} has no key {key}: add the key, or correct its name in the spec"),
         ),
         SecretProblem::Invalid(why) => (Reason::SecretInvalid, why.clone()),
     }
@@ -216,12 +217,12 @@ fn topic(pass: &Pass<'_>, valid: &Valid) -> ConditionDraft {
     }
     let there = |partitions: i32| {
         let differences = &pass.plan.topic_differences;
-        let mut message = format!("topic \"{}\" is there, with {partitions} partitions", declared.name);
+        let mut message = format!("topic \"{}\" exists with {partitions} partitions", declared.name);
         if differences.is_empty() {
             return ConditionDraft::new(condition_type, ConditionStatus::True, Reason::UpToDate, message);
         }
         let differences: Vec<String> = differences.iter().map(ToString::to_string).collect();
-        message += &format!("; left alone: {}", differences.join("; "));
+        message += &format!("; not changed: {}", differences.join("; "));
         ConditionDraft::new(condition_type, ConditionStatus::True, Reason::TopicDiffers, message)
     };
     match (&pass.result.topic, &pass.observed.topic) {
@@ -238,12 +239,9 @@ fn topic(pass: &Pass<'_>, valid: &Valid) -> ConditionDraft {
         (None, Observation::NotRequested) => {
             ConditionDraft::new(condition_type, ConditionStatus::Unknown, Reason::DependencyNotReady, NO_CREDENTIALS)
         }
-        (None, Observation::Observed(None)) => ConditionDraft::new(
-            condition_type,
-            ConditionStatus::Unknown,
-            Reason::DependencyNotReady,
-            "not looked at yet",
-        ),
+        (None, Observation::Observed(None)) => {
+            ConditionDraft::new(condition_type, ConditionStatus::Unknown, Reason::DependencyNotReady, "not checked yet")
+        }
     }
 }
 
@@ -253,9 +251,9 @@ fn failed_topic(error: &KafkaError) -> ConditionDraft {
         ErrorKind::WrongCredentials => Reason::KafkaCredentialsRefused,
         ErrorKind::NoTls => Reason::KafkaTlsFailed,
         ErrorKind::Forbidden => Reason::KafkaForbidden,
-        // It was made, and is not there for every broker yet.
+        // The topic was created, and some broker does not know it yet, or it was deleted during the pass.
         ErrorKind::MissingTopic => Reason::KafkaUnreachable,
-        // Only the last of these comes from Kafka.
+        // Kafka returns only the last of these.
         ErrorKind::Busy
         | ErrorKind::MissingDatabase
         | ErrorKind::MissingSchema
@@ -271,7 +269,7 @@ fn schema(pass: &Pass<'_>, valid: &Valid) -> ConditionDraft {
     let condition_type = ConditionType::SchemaReady;
     match (&pass.result.schema, &pass.observed.schema) {
         (Some(Ok(())), _) | (None, Observation::Observed(Some(_))) => {
-            let message = format!("schema \"{}\" is there and up to date", valid.pipeline.schema);
+            let message = format!("schema \"{}\" exists and is up to date", valid.pipeline.schema);
             ConditionDraft::new(condition_type, ConditionStatus::True, Reason::UpToDate, message)
         }
         (Some(Err(error)), _) | (None, Observation::Failed(error)) => failed_schema(error),
@@ -305,7 +303,7 @@ fn producer(pass: &Pass<'_>, valid: &Valid) -> ConditionDraft {
             ConditionType::ProducerReady,
             ConditionStatus::True,
             Reason::NotDeclared,
-            "no producer is declared",
+            "the spec declares no producer, or disables it",
         ),
     }
 }
@@ -315,7 +313,11 @@ fn deployment(pass: &Pass<'_>, valid: &Valid, condition_type: ConditionType, chi
         return ConditionDraft::by_reason(condition_type, refusal.reason, refusal.message.clone());
     }
     let Some(object) = pass.child(child) else {
-        let why = pass.plan.pending.get(&child).map_or("topic or schema could not be made", String::as_str);
+        let why = pass
+            .plan
+            .pending
+            .get(&child)
+            .map_or("waits for topic or schema, which could not be created", String::as_str);
         return ConditionDraft::new(condition_type, ConditionStatus::False, Reason::DependencyNotReady, why);
     };
     let (spec, status) = (&object["spec"], &object["status"]);
@@ -334,7 +336,7 @@ fn deployment(pass: &Pass<'_>, valid: &Valid, condition_type: ConditionType, chi
         conditions.iter().find(|condition| condition["type"] == type_).cloned()
     };
     let progressing = condition("Progressing").unwrap_or_default();
-    // Once all pods were there, or when they did not come in time, it is the pods that are not well.
+    // Pods that were complete once, or missed their deadline, have a problem of their own.
     let settled = progressing["reason"] == "NewReplicaSetAvailable" && updated >= wanted && all == wanted;
     let reason =
         if seen && (settled || progressing["status"] == "False") { Reason::PodsNotReady } else { Reason::PodsStarting };
@@ -348,7 +350,7 @@ fn scaling(processors: ReplicaCount) -> ConditionDraft {
     let condition_type = ConditionType::ScalingLimited;
     if running < requested && running == usable {
         let message =
-            format!("{requested} processors are asked for and {running} run: the topic has {usable} partitions");
+            format!("{requested} processors are requested and {running} run: the topic has {usable} partitions");
         return ConditionDraft::new(condition_type, ConditionStatus::True, Reason::FewerPartitions, message);
     }
     ConditionDraft::new(condition_type, ConditionStatus::False, Reason::UpToDate, "")

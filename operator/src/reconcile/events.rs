@@ -1,4 +1,4 @@
-//! What is said of a pass in events.
+//! Events about a pass: executed actions and changed conditions. Pure.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use retail_connection::Removal;
@@ -9,19 +9,19 @@ use crate::reconcile::plan::Plan;
 use crate::reconcile::reason::{ConditionType, Reason, ReasonKind};
 use crate::reconcile::step::Step;
 
-/// Something that happened, in the words of an event.
+/// The content of an event.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct EventRecord {
-    /// Whether somebody should look.
-    pub is_warning: bool,
-    /// One word.
-    pub reason: String,
-    /// A sentence.
-    pub text: String,
+pub(crate) struct EventRecord {
+    /// Whether its type is Warning.
+    pub(crate) is_warning: bool,
+    /// Its reason.
+    pub(crate) reason: String,
+    /// Its message.
+    pub(crate) text: String,
 }
 
-/// What was done, where it is worth an event of its own.
-pub fn action_events(plan: &Plan, result: &ApplyResult) -> Vec<EventRecord> {
+/// Events for executed actions.
+pub(crate) fn action_events(plan: &Plan, result: &ApplyResult) -> Vec<EventRecord> {
     let mut notes = Vec::new();
     let mut note = |is_warning, reason: &str, text: String| {
         notes.push(EventRecord { is_warning, reason: reason.to_owned(), text });
@@ -30,63 +30,75 @@ pub fn action_events(plan: &Plan, result: &ApplyResult) -> Vec<EventRecord> {
         let partitions = executed.description.partitions;
         for action in &executed.actions {
             match action {
-                Action::Create => note(false, "TopicCreated", format!("made the topic, with {partitions} partitions")),
+                Action::Create => {
+                    note(false, "TopicCreated", format!("created the topic with {partitions} partitions"));
+                }
                 Action::Grow { from, to } => {
                     note(false, "TopicGrown", format!("added partitions to the topic: {from} -> {to}"));
                 }
                 Action::Alter(settings) => {
                     let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
-                    note(false, "TopicAltered", cut(format!("set the topic as declared: {}", settings.join(", "))));
+                    note(
+                        false,
+                        "TopicAltered",
+                        truncate(format!("applied the declared settings to the topic: {}", settings.join(", "))),
+                    );
                 }
             }
         }
     }
     if let Some(Ok(())) = result.schema {
-        note(false, "SchemaApplied", "made the Postgres schema, or brought it up to date".to_owned());
+        note(false, "SchemaApplied", "created or migrated the Postgres schema".to_owned());
     }
     for step in &plan.steps {
         if let Step::Apply { child, differences: Some(differences), .. } = step
             && matches!(result.children.get(child), Some(Ok(_)))
         {
             let paths: Vec<&str> = differences.iter().map(|difference| difference.path.as_str()).collect();
-            let pods = if step.replaces_pods() { "; its pods are replaced" } else { "" };
-            note(false, "Applied", cut(format!("{child} is as declared again: {}{pods}", paths.join(", "))));
+            let pods = if step.replaces_pods() { "; this replaces its pods" } else { "" };
+            note(
+                false,
+                "Applied",
+                truncate(format!("applied the declared fields of the {child}: {}{pods}", paths.join(", "))),
+            );
         }
     }
     for (what, removal) in &result.removed {
         match removal {
-            Removal::Removed => note(false, "DataDeleted", format!("deleted the {what}, as deletionPolicy says")),
+            Removal::Removed => {
+                note(false, "DataDeleted", format!("deleted the {what}, as declared in deletionPolicy"));
+            }
             Removal::Absent => {}
             Removal::NotOurs => {
-                note(true, "DataKept", format!("kept the {what}: it is not proven to be this pipeline's"));
+                note(true, "DataKept", format!("kept the {what}: it may belong to another pipeline"));
             }
         }
     }
     notes
 }
 
-/// One note for each reason that conditions have changed to, but for those that only follow from Ready.
-pub fn changes(before: &[Condition], after: &[Condition]) -> Vec<EventRecord> {
+/// One event for each new reason of a condition, except for conditions derived from Ready.
+pub(crate) fn changes(before: &[Condition], after: &[Condition]) -> Vec<EventRecord> {
     let quiet = [ConditionType::Reconciling, ConditionType::Stalled].map(|condition_type| condition_type.to_string());
     let is_new = |condition: &&Condition| {
         let before = before.iter().find(|before| before.type_ == condition.type_);
         match before {
             Some(before) => (&before.status, &before.reason) != (&condition.status, &condition.reason),
-            // At first only what is wrong is news.
+            // Of a new pipeline, only conditions that do not hold are reported.
             None => condition.status == "False" && condition.type_ != ConditionType::ScalingLimited.to_string(),
         }
     };
     let note = |condition: &Condition| EventRecord {
-        is_warning: is_bad(condition),
+        is_warning: is_warning(condition),
         reason: condition.reason.clone(),
-        text: cut(match condition.message.as_str() {
+        text: truncate(match condition.message.as_str() {
             "" => format!("{} is {}", condition.type_, condition.status),
             message => format!("{} is {}: {message}", condition.type_, condition.status),
         }),
     };
     let changed = after.iter().rev().filter(|condition| !quiet.contains(&condition.type_)).filter(is_new);
     let mut notes: Vec<EventRecord> = Vec::new();
-    // The parts first: what Ready says was mostly said by one of them already.
+    // Parts first: Ready mostly repeats the reason of a part.
     for note in changed.map(note) {
         if !notes.iter().any(|other| other.reason == note.reason) {
             notes.push(note);
@@ -95,7 +107,7 @@ pub fn changes(before: &[Condition], after: &[Condition]) -> Vec<EventRecord> {
     notes
 }
 
-fn is_bad(condition: &Condition) -> bool {
+fn is_warning(condition: &Condition) -> bool {
     let reason = Reason::ALL.iter().find(|reason| reason.to_string() == condition.reason);
     match reason {
         Some(Reason::FewerPartitions) => true,
@@ -105,8 +117,8 @@ fn is_bad(condition: &Condition) -> bool {
     }
 }
 
-/// The API server takes no more than 1024 bytes.
-fn cut(text: String) -> String {
+/// Truncates a message: the API server accepts at most 1024 bytes.
+fn truncate(text: String) -> String {
     const MOST: usize = 1000;
     if text.len() <= MOST { text } else { format!("{}…", &text[..text.floor_char_boundary(MOST)]) }
 }

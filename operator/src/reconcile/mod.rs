@@ -5,22 +5,22 @@
 //! and an [`apply_result`] comes out of [`apply`]. All of them together are a [`pass`], from which [`status`], [`conditions`]
 //! and [`events`] are derived. The [`cache`] saves work between two passes: with equal [`plan_inputs`], the plan is reused.
 
-pub mod apply;
-pub mod apply_result;
-pub mod cache;
-pub mod cleanup;
-pub mod conditions;
-pub mod events;
-pub mod observe;
-pub mod observed_state;
-pub mod pass;
-pub mod pipeline_meta;
+pub(crate) mod apply;
+pub(crate) mod apply_result;
+pub(crate) mod cache;
+pub(crate) mod cleanup;
+pub(crate) mod conditions;
+pub(crate) mod events;
+pub(crate) mod observe;
+pub(crate) mod observed_state;
+pub(crate) mod pass;
+pub(crate) mod pipeline_meta;
 pub mod plan;
-pub mod plan_inputs;
-pub mod planner;
+pub(crate) mod plan_inputs;
+pub(crate) mod planner;
 pub mod reason;
-pub mod reconciler;
-pub mod report;
-pub mod status;
+pub(crate) mod reconciler;
+pub(crate) mod report;
+pub(crate) mod status;
 pub mod step;
 pub mod validate;

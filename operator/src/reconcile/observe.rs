@@ -1,4 +1,4 @@
-//! Looks at the world. The pipeline's objects come from watches, the rest is asked for; nothing is written.
+//! Observes the state of a pipeline: its objects from the watches, everything else by requests. Writes nothing.
 
 use std::collections::BTreeMap;
 
@@ -17,16 +17,16 @@ use crate::resources::cached_object::CachedObject;
 use crate::resources::difference::LiveObject;
 use crate::resources::names::Child;
 
-/// The objects that the watches have seen, by kind in a URL.
-pub type Children = BTreeMap<&'static str, Store<CachedObject>>;
+/// The stores of the watches, by plural of the kind.
+pub(crate) type Children = BTreeMap<&'static str, Store<CachedObject>>;
 
-/// The children of a pipeline, as the watches have them and as they were answered last.
-pub fn children(seen: &Children, meta: &PipelineMeta, cache: &ReconcileCache) -> BTreeMap<Child, LiveObject> {
+/// The children of a pipeline, from the watches, with the API server's last answers.
+pub(crate) fn children(seen: &Children, meta: &PipelineMeta, cache: &ReconcileCache) -> BTreeMap<Child, LiveObject> {
     let mut found = BTreeMap::new();
     for child in Child::ALL {
         let key = ObjectRef::new_with(&child.name(&meta.name), child.resource()).within(&meta.namespace);
         let Some(object) = seen.get(child.plural()).and_then(|store| store.get(&key)) else { continue };
-        // What has the name and our label, and another owner, is found by whoever applies.
+        // An object with the same name and another owner is detected when the declaration is applied.
         if object.owner() == Some(&meta.uid) {
             found.insert(child, LiveObject::new(object.text().clone(), cache.answer(&meta.uid, child)));
         }
@@ -34,8 +34,8 @@ pub fn children(seen: &Children, meta: &PipelineMeta, cache: &ReconcileCache) ->
     found
 }
 
-/// Looks at all that a valid pipeline stands on.
-pub async fn observe<O: ExternalSystems>(
+/// Observes the dependencies of a valid pipeline: Secrets, topic, schema, namespace.
+pub(crate) async fn observe<O: ExternalSystems>(
     client: &Client,
     external: &O,
     recent: &SecretCache,
@@ -43,8 +43,8 @@ pub async fn observe<O: ExternalSystems>(
     pipeline: &Pipeline,
     children: BTreeMap<Child, LiveObject>,
 ) -> Result<(ObservedState, Connections), kube::Error> {
-    let namespace_ends = match meta.deleting_for {
-        Some(_) => namespace_ends(client, &meta.namespace).await?,
+    let namespace_terminating = match meta.deleting_for {
+        Some(_) => namespace_terminating(client, &meta.namespace).await?,
         None => false,
     };
     let seen = with_qualified_hosts(pipeline);
@@ -52,19 +52,19 @@ pub async fn observe<O: ExternalSystems>(
     let (kafka_login, kafka) = secrets.kafka(&seen);
     let (database_login, database) = secrets.database(&seen);
     let mut observed =
-        ObservedState { kafka_login, database_login, children, namespace_ends, ..ObservedState::empty() };
-    // While the pipeline goes, it does not matter what topic and schema are like.
+        ObservedState { kafka_login, database_login, children, namespace_terminating, ..ObservedState::empty() };
+    // The deletion of a pipeline does not depend on the state of topic and schema.
     if meta.deleting_for.is_none() {
         (observed.topic, observed.schema) = tokio::join!(
             async {
                 match &kafka {
-                    Some(kafka) => sight(external.observe_topic(kafka, &pipeline.topic).await),
+                    Some(kafka) => observation(external.observe_topic(kafka, &pipeline.topic).await),
                     None => Observation::NotRequested,
                 }
             },
             async {
                 match &database {
-                    Some(database) => sight(external.observe_schema(database, pipeline).await),
+                    Some(database) => observation(external.observe_schema(database, pipeline).await),
                     None => Observation::NotRequested,
                 }
             }
@@ -73,16 +73,16 @@ pub async fn observe<O: ExternalSystems>(
     Ok((observed, Connections { kafka, database }))
 }
 
-fn sight<T, E>(result: Result<T, E>) -> Observation<T, E> {
+fn observation<T, E>(result: Result<T, E>) -> Observation<T, E> {
     match result {
         Ok(seen) => Observation::Observed(seen),
         Err(error) => Observation::Failed(error),
     }
 }
 
-async fn namespace_ends(client: &Client, namespace: &str) -> Result<bool, kube::Error> {
+async fn namespace_terminating(client: &Client, namespace: &str) -> Result<bool, kube::Error> {
     match Api::<Namespace>::all(client.clone()).get_opt(namespace).await {
-        // Then it is tried for as long as elsewhere.
+        // Without this permission, the longer deadline applies.
         Err(kube::Error::Api(status)) if status.is_forbidden() => Ok(false),
         namespace => Ok(namespace?.is_none_or(|namespace| namespace.metadata.deletion_timestamp.is_some())),
     }

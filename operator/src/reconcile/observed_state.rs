@@ -1,4 +1,4 @@
-//! What was observed, as values: the pipeline's own object, what it stands on, and what there is of it.
+//! The observed state of a pipeline, as a value.
 
 use std::collections::BTreeMap;
 
@@ -11,44 +11,44 @@ use crate::external::systems::ObservedTopic;
 use crate::resources::difference::LiveObject;
 use crate::resources::names::Child;
 
-/// What a look at something outside came to.
+/// The result of observing an external system.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Observation<T, E> {
-    /// It could not be asked for.
+pub(crate) enum Observation<T, E> {
+    /// The operator sent no request.
     NotRequested,
-    /// This is there.
+    /// The state, as the system returned it.
     Observed(T),
-    /// The question failed.
+    /// The request failed.
     Failed(E),
 }
 
-/// All that was observed of a pipeline and around it.
+/// The observed state of a pipeline and its dependencies.
 #[derive(Clone, PartialEq, Debug)]
-pub struct ObservedState {
-    /// The Secrets for Kafka.
-    pub kafka_login: Credentials,
-    /// The Secrets for Postgres.
-    pub database_login: Credentials,
-    /// The topic, or that there is none.
-    pub topic: Observation<Option<ObservedTopic>, KafkaError>,
-    /// How far the schema is, or that there is none.
-    pub schema: Observation<Option<Progress>, DatabaseError>,
-    /// The objects that there are.
-    pub children: BTreeMap<Child, LiveObject>,
-    /// Whether the namespace is being deleted; asked only while the pipeline is, too.
-    pub namespace_ends: bool,
+pub(crate) struct ObservedState {
+    /// State of the Secrets for Kafka.
+    pub(crate) kafka_login: Credentials,
+    /// State of the Secrets for Postgres.
+    pub(crate) database_login: Credentials,
+    /// The topic; `Observed(None)` if it does not exist.
+    pub(crate) topic: Observation<Option<ObservedTopic>, KafkaError>,
+    /// Progress from the schema; `Observed(None)` if it does not exist or must be migrated.
+    pub(crate) schema: Observation<Option<Progress>, DatabaseError>,
+    /// The existing child objects.
+    pub(crate) children: BTreeMap<Child, LiveObject>,
+    /// Whether the namespace is being deleted; observed only while the pipeline is being deleted.
+    pub(crate) namespace_terminating: bool,
 }
 
 impl ObservedState {
-    /// A world with nothing of the pipeline in it, but all that it stands on.
-    pub fn empty() -> Self {
+    /// Kafka and Postgres are reachable, and nothing of the pipeline exists.
+    pub(crate) fn empty() -> Self {
         Self {
             kafka_login: Credentials::NotNamed,
             database_login: Credentials::NotNamed,
             topic: Observation::Observed(None),
             schema: Observation::Observed(None),
             children: BTreeMap::new(),
-            namespace_ends: false,
+            namespace_terminating: false,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One pass as values: all that a status is made from.
+//! One pass as a value: the input of status, conditions and events.
 
 use serde_json::Value;
 
@@ -10,25 +10,25 @@ use crate::reconcile::validate::{Invalid, Valid};
 use crate::resources::difference::LiveObject;
 use crate::resources::names::Child;
 
-/// All that a status is made from.
+/// One pass.
 #[derive(Clone, Copy, Debug)]
-pub struct Pass<'a> {
-    /// Which resource.
-    pub meta: &'a PipelineMeta,
-    /// What it declares, or why that is nothing.
-    pub valid: Result<&'a Valid, &'a Invalid>,
-    /// What was seen.
-    pub observed: &'a ObservedState,
-    /// What was to be done.
-    pub plan: &'a Plan,
-    /// What became of it.
-    pub result: &'a ApplyResult,
-    /// The id of the topic that this process made, in this pass or in one whose report failed.
-    pub created_topic: Option<&'a str>,
+pub(crate) struct Pass<'a> {
+    /// The resource.
+    pub(crate) meta: &'a PipelineMeta,
+    /// The valid pipeline, or why the spec is invalid.
+    pub(crate) valid: Result<&'a Valid, &'a Invalid>,
+    /// The observed state.
+    pub(crate) observed: &'a ObservedState,
+    /// The plan.
+    pub(crate) plan: &'a Plan,
+    /// The result of the plan.
+    pub(crate) result: &'a ApplyResult,
+    /// The id of the topic that this process created, in this pass or in one whose report failed.
+    pub(crate) created_topic: Option<&'a str>,
 }
 
 impl Pass<'_> {
-    /// A child as it is after this pass.
+    /// A child after this pass.
     pub(crate) fn child(&self, child: Child) -> Option<&Value> {
         match self.result.children.get(&child) {
             Some(Ok(answer)) => Some(answer),

@@ -1,4 +1,4 @@
-//! What is known of a pipeline without reading its spec.
+//! Facts about a pipeline that do not depend on its spec.
 
 use std::time::Duration;
 
@@ -12,46 +12,46 @@ use serde::Deserialize;
 use crate::resources::json_text::JsonText;
 use crate::resources::names::{FINALIZER, RELEASE};
 
-/// A RetailPipeline as the API server has it, whatever is in it: one that we cannot read must not stop the others.
+/// A RetailPipeline with unparsed spec and status: an unreadable resource must not stop the watch of the others.
 #[derive(Resource, Deserialize, Clone, Debug)]
 #[resource(inherit = RetailPipeline)]
-pub struct RawPipeline {
+pub(crate) struct RawPipeline {
     /// Name, uid, generation, finalizers.
-    pub metadata: ObjectMeta,
-    /// What is declared.
+    pub(crate) metadata: ObjectMeta,
+    /// The spec.
     #[serde(default)]
-    pub spec: JsonText,
-    /// What an operator said of it last.
+    pub(crate) spec: JsonText,
+    /// The last reported status.
     #[serde(default)]
-    pub status: JsonText,
+    pub(crate) status: JsonText,
 }
 
-/// What is known of a pipeline without reading its spec.
+/// Facts about a pipeline that do not depend on its spec.
 #[derive(Clone, PartialEq, Debug)]
-pub struct PipelineMeta {
+pub(crate) struct PipelineMeta {
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// Its namespace.
-    pub namespace: String,
+    pub(crate) namespace: String,
     /// Its uid.
-    pub uid: String,
-    /// Its resource version, which a change to its finalizers must name, and to its status.
-    pub resource_version: String,
+    pub(crate) uid: String,
+    /// Its resource version, required for changes of finalizers and status.
+    pub(crate) resource_version: String,
     /// Generation of the spec.
-    pub generation: Option<i64>,
+    pub(crate) generation: Option<i64>,
     /// All of its finalizers.
-    pub finalizers: Vec<String>,
-    /// For how long it has been being deleted, if it is.
-    pub deleting_for: Option<Duration>,
-    /// Whether somebody lets it go, whatever is left.
-    pub released: bool,
-    /// What was said of it last.
-    pub recorded: RetailPipelineStatus,
+    pub(crate) finalizers: Vec<String>,
+    /// Time since its deletion was requested.
+    pub(crate) deleting_for: Option<Duration>,
+    /// Whether the release annotation is set: remove the finalizer without deleting data.
+    pub(crate) released: bool,
+    /// The last reported status.
+    pub(crate) recorded: RetailPipelineStatus,
 }
 
 impl PipelineMeta {
-    /// Reads what every object has.
-    pub fn of(raw: &RawPipeline, now: Timestamp) -> Self {
+    /// Reads metadata and status.
+    pub(crate) fn of(raw: &RawPipeline, now: Timestamp) -> Self {
         let metadata = raw.metadata.clone();
         let annotations = metadata.annotations.unwrap_or_default();
         let deleting_for = metadata.deletion_timestamp.map(|since| {
@@ -67,13 +67,13 @@ impl PipelineMeta {
             finalizers: metadata.finalizers.unwrap_or_default(),
             deleting_for,
             released: annotations.get(RELEASE).is_some_and(|value| value == "true"),
-            // A status that we cannot read is one that we have not written.
+            // An unreadable status was not written by this operator.
             recorded: raw.status.read().unwrap_or_default(),
         }
     }
 
-    /// Whether our finalizer is on it.
-    pub fn has_finalizer(&self) -> bool {
+    /// Whether the operator's finalizer is set.
+    pub(crate) fn has_finalizer(&self) -> bool {
         self.finalizers.iter().any(|finalizer| finalizer == FINALIZER)
     }
 }

@@ -1,4 +1,4 @@
-//! What will be done for a pipeline, as a value that can be printed.
+//! The plan of a pass, as a value that can be printed.
 
 use std::collections::BTreeMap;
 
@@ -7,48 +7,47 @@ use retail_kafka::topic;
 use crate::reconcile::step::Step;
 use crate::resources::names::Child;
 
-/// What will be done, in this order, and what will not, for which reason.
+/// Steps in the order of their execution, and the reasons for the steps that are missing.
 #[derive(Clone, PartialEq, Default, Debug)]
 pub struct Plan {
-    /// What to do.
+    /// The steps.
     pub steps: Vec<Step>,
-    /// Objects that are declared and not begun yet, each with what it waits for.
+    /// Declared objects that cannot be created yet, each with the missing dependency.
     pub pending: BTreeMap<Child, String>,
-    /// How many processors are asked for, and how many run.
+    /// Processor replicas.
     pub processors: ReplicaCount,
-    /// How many producers run.
+    /// Producer replicas.
     pub producers: i32,
     /// Differences of the topic from its declaration that no action removes.
     pub topic_differences: Vec<topic::Difference>,
-    /// What is wrong with the topic, where doing something about it would lose data.
+    /// A problem of the topic that the operator does not repair, because that would lose data.
     pub topic_problem: Option<String>,
-    /// Why the deletion cannot go on.
+    /// Why the deletion is blocked.
     pub blocked: Option<String>,
 }
 
-/// How many are asked for, and how many run.
+/// Replicas of the processor.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct ReplicaCount {
-    /// What the spec says.
+    /// Requested by the spec.
     pub requested: i32,
-    /// What is declared of the Deployment.
+    /// Declared in the Deployment.
     pub running: i32,
-    /// How many would have something to do.
+    /// Replicas that can receive a partition.
     pub usable: i32,
 }
 
 impl Plan {
     /// The planned actions on the topic.
     pub(crate) fn topic_actions(&self) -> &[topic::Action] {
-        let actions = |step| match step {
-            &Step::Topic { ref actions, .. } => Some(actions.as_slice()),
-            _ => None,
-        };
-        self.steps.iter().find_map(actions).unwrap_or_default()
+        let mut steps = self.steps.iter();
+        let actions =
+            steps.find_map(|step| if let Step::Topic { name: _, actions } = step { Some(actions) } else { None });
+        actions.map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// Whether there is nothing to do.
-    pub fn is_empty(&self) -> bool {
+    /// Whether the plan has no steps.
+    pub(crate) fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
 }

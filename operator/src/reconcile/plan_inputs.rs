@@ -1,7 +1,7 @@
-//! Everything that a plan is decided from, to know without deciding it that it would be the same one.
+//! The inputs of the planner, compared to reuse the last plan.
 //!
-//! A pass looks at the world each time. But nearly always the world is what it was, and nothing is to be done: then declaring
-//! all objects once more, to compare them with those that are there, would cost ten times as much as looking.
+//! Most passes observe an unchanged state and have nothing to do. Building and comparing all objects again would then cost ten
+//! times as much as observing them.
 
 use std::sync::Arc;
 
@@ -12,9 +12,9 @@ use crate::reconcile::observed_state::{Observation, ObservedState};
 use crate::reconcile::pipeline_meta::PipelineMeta;
 use crate::reconcile::validate::{Invalid, Valid};
 
-/// What [`plan`](crate::reconcile::planner::plan) knows. A plan that nothing is done by depends on no more of a pipeline that stays.
+/// The inputs of [`plan`](crate::reconcile::planner::plan). An empty plan of a pipeline that is not being deleted depends on nothing else.
 #[derive(Clone, Debug)]
-pub struct PlanInputs {
+pub(crate) struct PlanInputs {
     valid: Arc<Result<Valid, Invalid>>,
     finalizers: Vec<String>,
     topic: Option<TopicStatus>,
@@ -23,13 +23,17 @@ pub struct PlanInputs {
 }
 
 impl PlanInputs {
-    /// What is known of a pipeline; nothing if it is being deleted, where time counts too.
-    pub fn of(meta: &PipelineMeta, valid: &Arc<Result<Valid, Invalid>>, observed: &ObservedState) -> Option<Self> {
+    /// The inputs for a pipeline; `None` if it is being deleted, because that plan also depends on time.
+    pub(crate) fn of(
+        meta: &PipelineMeta,
+        valid: &Arc<Result<Valid, Invalid>>,
+        observed: &ObservedState,
+    ) -> Option<Self> {
         if meta.deleting_for.is_some() {
             return None;
         }
         let mut observed = observed.clone();
-        // How far it is decides nothing.
+        // Progress does not influence the plan.
         if let Observation::Observed(Some(progress)) = &mut observed.schema {
             *progress = Progress::default();
         }
@@ -47,7 +51,7 @@ impl PlanInputs {
 }
 
 impl PartialEq for PlanInputs {
-    /// A spec that means the same is the same value, as long as it is remembered.
+    /// Compares the spec by pointer: the cache returns the same value for an equal spec.
     fn eq(&self, other: &Self) -> bool {
         let Self { valid, finalizers, topic, schema, observed } = self;
         Arc::ptr_eq(valid, &other.valid)

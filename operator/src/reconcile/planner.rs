@@ -1,6 +1,6 @@
-//! What must be done so that the world is as declared: a function of values, whose result can be printed.
+//! The planner: from a pipeline and its observed state to the steps that are missing. Pure.
 
-use retail_api::resource::DeletionPolicy;
+use retail_api::resource::{DeletionPolicies, DeletionPolicy};
 use retail_kafka::topic;
 use serde_json::Value;
 
@@ -15,8 +15,8 @@ use crate::resources::blueprint::Blueprint;
 use crate::resources::names::{Child, DATABASE_SECRET_HASH, KAFKA_SECRET_HASH};
 use crate::settings::Settings;
 
-/// Decides what must be done.
-pub fn plan(meta: &PipelineMeta, valid: &Valid, observed: &ObservedState, settings: &Settings) -> Plan {
+/// Plans the steps from the observed to the declared state.
+pub(crate) fn plan(meta: &PipelineMeta, valid: &Valid, observed: &ObservedState, settings: &Settings) -> Plan {
     if meta.deleting_for.is_some() {
         return cleanup::plan(meta, Some(valid), observed);
     }
@@ -51,7 +51,7 @@ pub fn plan(meta: &PipelineMeta, valid: &Valid, observed: &ObservedState, settin
     plan
 }
 
-/// Which Secrets the pods of a child get: by the annotation that has their hash.
+/// The Secrets of a child's pods, by the annotation with their hash.
 fn logins(child: Child, observed: &ObservedState) -> Vec<(&'static str, &Credentials)> {
     let kafka = (KAFKA_SECRET_HASH, &observed.kafka_login);
     match child {
@@ -61,7 +61,7 @@ fn logins(child: Child, observed: &ObservedState) -> Vec<(&'static str, &Credent
     }
 }
 
-/// Pods that run are left alone while a Secret is away: their template stays what it is.
+/// Hashes for the pod template. While a Secret is unusable, the template keeps the live hash, so that running pods stay.
 fn secret_hashes(child: Child, observed: &ObservedState) -> Vec<(&'static str, &str)> {
     let hash = |annotation, login| match login {
         &Credentials::NotNamed => None,
@@ -72,10 +72,10 @@ fn secret_hashes(child: Child, observed: &ObservedState) -> Vec<(&'static str, &
     hashes.filter_map(|(annotation, login)| Some((annotation, hash(annotation, login)?))).collect()
 }
 
-/// There exactly while something goes with the resource.
+/// The finalizer exists exactly while deletionPolicy deletes data.
 fn finalizer(meta: &PipelineMeta, valid: &Valid) -> Option<Step> {
-    let policy = &valid.deletion_policy;
-    let wanted = policy.topic == DeletionPolicy::Delete || policy.database == DeletionPolicy::Delete;
+    let DeletionPolicies { topic, database } = &valid.deletion_policy;
+    let wanted = [topic, database].contains(&&DeletionPolicy::Delete);
     match (wanted, meta.has_finalizer()) {
         (true, false) => Some(Step::AddFinalizer),
         (false, true) => Some(Step::RemoveFinalizer),
@@ -83,7 +83,7 @@ fn finalizer(meta: &PipelineMeta, valid: &Valid) -> Option<Step> {
     }
 }
 
-/// More processors than partitions would have nothing to do.
+/// Replicas of the processor: a processor beyond the number of partitions would receive none.
 fn processors(meta: &PipelineMeta, valid: &Valid, observed: &ObservedState) -> ReplicaCount {
     let declared = valid.pipeline.topic.partitions;
     let there = match &observed.topic {
@@ -123,7 +123,7 @@ fn topic(
     }
 }
 
-/// Adds what must be done about a child that is declared.
+/// Plans the step for a declared child.
 fn apply(child: Child, object: Value, meta: &PipelineMeta, observed: &ObservedState, plan: &mut Plan) {
     let Some(live) = observed.children.get(&child) else {
         let needs = Needs::of(child, meta, observed);
@@ -137,25 +137,25 @@ fn apply(child: Child, object: Value, meta: &PipelineMeta, observed: &ObservedSt
     };
     let differences = live.differences(&object);
     if !differences.is_empty() {
-        // What runs is kept as declared, whether or not what it stands on can be reached just now.
+        // An existing object is kept as declared, even while its topic or schema is unreachable.
         let differences = Some(differences);
         plan.steps.push(Step::Apply { child, object, differences, after_topic: false, after_schema: false });
     }
 }
 
-/// What a child that is not there yet needs first.
+/// Dependencies of a child that does not exist yet.
 #[derive(Default)]
 struct Needs {
-    /// What keeps it from being begun.
+    /// The dependency that prevents its creation.
     missing: Option<String>,
-    /// The topic is made first, in the same pass.
+    /// The topic is created first, in the same pass.
     after_topic: bool,
-    /// The schema is made first, in the same pass.
+    /// The schema is created first, in the same pass.
     after_schema: bool,
 }
 
 impl Needs {
-    /// Once topic and schema were there, a Deployment that is deleted is made again without asking for them.
+    /// A recorded topic or schema counts as existing: a deleted Deployment is recreated while Kafka or Postgres is unreachable.
     fn of(child: Child, meta: &PipelineMeta, observed: &ObservedState) -> Self {
         if !child.runs_pods() {
             return Self::default();
@@ -167,7 +167,7 @@ impl Needs {
             Observation::Observed(Some(_)) => {}
             Observation::Observed(None) => needs.after_topic = true,
             Observation::NotRequested | Observation::Failed(_) => {
-                needs.missing = Some("the topic cannot be reached yet".to_owned())
+                needs.missing = Some("waits for the topic, which cannot be observed yet".to_owned());
             }
         }
         if child == Child::Processor {
@@ -176,12 +176,12 @@ impl Needs {
                 Observation::Observed(Some(_)) => {}
                 Observation::Observed(None) => needs.after_schema = true,
                 Observation::NotRequested | Observation::Failed(_) => {
-                    needs.missing = Some("the schema cannot be reached yet".to_owned());
+                    needs.missing = Some("waits for the schema, which cannot be observed yet".to_owned());
                 }
             }
         }
         if logins(child, observed).iter().any(|(_, login)| matches!(login, Credentials::Unusable(_))) {
-            needs.missing = Some("a Secret that it needs cannot be used yet".to_owned());
+            needs.missing = Some("waits for a Secret, which cannot be used yet".to_owned());
         }
         needs
     }

@@ -1,27 +1,27 @@
-//! The conditions of a pipeline, and every reason that one can have.
+//! The types of conditions and all their reasons.
 
 use std::fmt;
 
-/// What a condition is about.
+/// The type of a condition.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum ConditionType {
-    /// Everything is as declared.
+pub(crate) enum ConditionType {
+    /// The pipeline is in the declared state.
     Ready,
-    /// The operator is at it: something is not yet as declared, and may become so without anybody doing anything.
+    /// The pipeline is not in the declared state yet, and may reach it without action by a user.
     Reconciling,
-    /// Somebody must do something: the message says what.
+    /// The pipeline requires action by a user; the message says which.
     Stalled,
     /// The Kafka topic.
     TopicReady,
     /// The Postgres schema.
     SchemaReady,
-    /// The Secrets that are named.
+    /// The Secrets named in the spec.
     CredentialsReady,
     /// The processor pods.
     ProcessorReady,
     /// The producer pods.
     ProducerReady,
-    /// Whether fewer processors run than are asked for.
+    /// Whether fewer processors run than requested.
     ScalingLimited,
 }
 
@@ -31,37 +31,37 @@ impl fmt::Display for ConditionType {
     }
 }
 
-/// Who can do something about a reason.
+/// Whether a reason requires action.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ReasonKind {
-    /// Nobody needs to.
+pub(crate) enum ReasonKind {
+    /// No action: the state is intended.
     Normal,
-    /// It passes by itself, or the operator is at it.
+    /// No action: the state passes, or the operator changes it.
     Transient,
-    /// Somebody must.
+    /// A user must act.
     ActionRequired,
 }
 
 macro_rules! reasons {
     ($($(#[doc = $text:literal])+ $name:ident: $kind:ident,)+) => {
-        /// Why a condition is what it is. Users' alerts and scripts know these words: none is ever renamed.
+        /// Reason of a condition. Alerts and scripts of users depend on these names: they are never changed.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
         pub enum Reason {
             $($(#[doc = $text])+ $name,)+
         }
 
         impl Reason {
-            /// All there are.
+            /// All reasons.
             pub const ALL: &[Self] = &[$(Self::$name,)+];
 
-            /// Who can do something about it.
-            pub const fn kind(self) -> ReasonKind {
+            /// Whether the reason requires action.
+            pub(crate) const fn kind(self) -> ReasonKind {
                 match self {
                     $(Self::$name => ReasonKind::$kind,)+
                 }
             }
 
-            /// What it means, as the documentation says it.
+            /// Its meaning, as in the documentation.
             pub const fn meaning(self) -> &'static str {
                 match self {
                     $(Self::$name => concat!($($text,)+).trim_ascii_start(),)+

@@ -1,7 +1,7 @@
 //! One pass over one pipeline: observe, validate, plan, apply, report.
 //!
-//! It never asks why it was called. Run twice on the same world, it writes nothing the second time. It always ends: every
-//! pass has a deadline, and a panic in it is a failed pass of one pipeline.
+//! A pass does not depend on the event that started it, and a second pass over the same state writes nothing. A pass always
+//! ends: it has a deadline, and a panic fails the pass of one pipeline only.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -33,69 +33,71 @@ use crate::reconcile::plan::Plan;
 use crate::reconcile::plan_inputs::PlanInputs;
 use crate::reconcile::planner::plan;
 use crate::reconcile::reason::{ConditionType, Reason};
-use crate::reconcile::report::{self};
+use crate::reconcile::report;
 use crate::reconcile::status::{failed_pass, status};
 use crate::reconcile::validate::Valid;
 use crate::settings::Settings;
 
-/// How long a pass may take: every question to Kafka and Postgres is given up after ten seconds, and there are a few.
-pub const DEADLINE: Duration = Duration::from_secs(90);
+/// Deadline of a pass: it sends a few requests to Kafka and Postgres, each with a timeout of ten seconds.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(90);
 
-/// How often pods that are being stopped are looked at, and a resource that the watch is behind on. The watch is mostly faster.
+/// Interval of passes while pods stop, or while the watch lags behind the API server. The watch is usually faster.
 const DELETION_CHECK: Duration = Duration::from_secs(10);
 
-/// How long saying that a pass broke down may take.
+/// Deadline of the report of a failed pass.
 const REPORT_DEADLINE: Duration = Duration::from_secs(10);
 
-/// What all passes of a namespace share.
+/// Shared by all passes of a namespace.
 #[derive(Clone)]
-pub struct ReconcileContext<O> {
-    /// To the API server.
-    pub client: Client,
-    /// To Kafka and Postgres.
-    pub external: O,
-    /// What the operator is told.
-    pub settings: Settings,
-    /// What the watches of the namespace have seen.
-    pub children: Children,
-    /// What is remembered.
-    pub cache: Arc<ReconcileCache>,
-    /// For as many passes as may be under way at once, in all namespaces together.
-    pub permits: Arc<Semaphore>,
-    /// What is counted.
-    pub metrics: Arc<Metrics>,
-    /// Where events go.
-    pub recorder: Recorder,
+pub(crate) struct ReconcileContext<O> {
+    /// Client of the API server.
+    pub(crate) client: Client,
+    /// Kafka and Postgres.
+    pub(crate) external: O,
+    /// Settings of the operator.
+    pub(crate) settings: Settings,
+    /// Stores of the watches of the namespace.
+    pub(crate) children: Children,
+    /// State kept between passes.
+    pub(crate) cache: Arc<ReconcileCache>,
+    /// Limits concurrent passes, in all namespaces together.
+    pub(crate) permits: Arc<Semaphore>,
+    /// Metrics.
+    pub(crate) metrics: Arc<Metrics>,
+    /// Publisher of events.
+    pub(crate) recorder: Recorder,
     /// The clock.
-    pub now: fn() -> Timestamp,
+    pub(crate) now: fn() -> Timestamp,
 }
 
-/// Why a pass did not end. What is wrong with a pipeline is no such reason: that is reported.
+/// Why a pass failed. Errors of a pipeline itself are not failures: its conditions report them.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// Looking failed.
+pub(crate) enum Failure {
+    /// A request of observe failed.
     #[error("cannot observe: {0}")]
     Observe(#[source] kube::Error),
-    /// A watch has never been answered.
-    #[error("cannot observe: the objects of the namespace cannot be listed; the operator's /readyz says why")]
+    /// A watch has not delivered its first list.
+    #[error(
+        "cannot observe: the objects of the namespace cannot be listed; /readyz of the operator contains the error"
+    )]
     NotListed,
-    /// Doing failed.
+    /// A request of apply failed.
     #[error("cannot apply: {0}")]
     Apply(#[source] kube::Error),
-    /// Saying failed.
+    /// A request of report failed.
     #[error("cannot report: {0}")]
     Report(#[source] kube::Error),
-    /// It took too long.
-    #[error("a pass took longer than {} s", DEADLINE.as_secs())]
+    /// The pass exceeded its deadline.
+    #[error("the pass exceeded its deadline of {} s", DEADLINE.as_secs())]
     TimedOut,
-    /// A mistake of ours.
-    #[error("a pass panicked: {0}")]
+    /// A bug in the operator.
+    #[error("the pass panicked: {0}")]
     Panicked(String),
 }
 
 impl Failure {
-    /// The label of the metric.
-    pub const fn stage(&self) -> &'static str {
+    /// Value of the metric's label.
+    pub(crate) const fn stage(&self) -> &'static str {
         match self {
             Self::Observe(_) | Self::NotListed => "observe",
             Self::Apply(_) => "apply",
@@ -106,16 +108,16 @@ impl Failure {
     }
 }
 
-/// One pass, with its deadline, and whatever happens in it.
-pub async fn reconcile<O: ExternalSystems>(
+/// Runs one pass with its deadline; catches panics.
+pub(crate) async fn reconcile<O: ExternalSystems>(
     raw: Arc<RawPipeline>,
     context: Arc<ReconcileContext<O>>,
 ) -> Result<Action, Failure> {
-    // Before its turn comes: a namespace whose watches are not answered takes none from the others.
-    let seen = timeout(DEADLINE, seen(&context.children)).await;
-    let _turn = context.permits.acquire().await.expect("nobody closes it");
+    // Before the permit is acquired: a namespace with unanswered watches must not take permits from others.
+    let listed = timeout(DEADLINE, first_lists(&context.children)).await;
+    let _permit = context.permits.acquire().await.expect("the semaphore is never closed");
     let began = Instant::now();
-    let result = match seen {
+    let result = match listed {
         Err(_) => Err(Failure::NotListed),
         Ok(()) => match timeout(DEADLINE, AssertUnwindSafe(pass(&raw, &context)).catch_unwind()).await {
             Ok(Ok(result)) => result,
@@ -124,22 +126,22 @@ pub async fn reconcile<O: ExternalSystems>(
         },
     };
     if let Err(failure @ (Failure::NotListed | Failure::Panicked(_) | Failure::TimedOut)) = &result {
-        // What it cannot say either, its log does.
-        let saying = AssertUnwindSafe(report_failed_pass(&raw, &context, failure)).catch_unwind();
-        let _said = timeout(REPORT_DEADLINE, saying).await;
+        // If this report fails too, only the log contains the failure.
+        let reporting = AssertUnwindSafe(report_failed_pass(&raw, &context, failure)).catch_unwind();
+        let _reported = timeout(REPORT_DEADLINE, reporting).await;
     }
     context.metrics.record_pass(began.elapsed(), result.as_ref().err().map(Failure::stage));
     result
 }
 
-/// An object that the watch has not brought yet would look as if it was not there.
-async fn seen(children: &Children) {
+/// Waits for the first list of every watch: without it, existing objects would look absent.
+async fn first_lists(children: &Children) {
     for store in children.values() {
         let _closed = store.wait_until_ready().await;
     }
 }
 
-/// A pipeline whose pass breaks down is not ready, whatever was said of it before.
+/// Reports a failed pass: the pipeline is not ready, regardless of earlier conditions.
 async fn report_failed_pass<O: ExternalSystems>(
     raw: &RawPipeline,
     context: &ReconcileContext<O>,
@@ -152,9 +154,9 @@ async fn report_failed_pass<O: ExternalSystems>(
     report::report(client, recorder, cache, raw, &meta, &status, Vec::new()).await
 }
 
-/// After how long a pass that failed is tried again.
-#[expect(clippy::needless_pass_by_value, reason = "this is how the controller calls it")]
-pub fn retry<O: ExternalSystems>(
+/// Delay before a failed pass is retried.
+#[expect(clippy::needless_pass_by_value, reason = "signature required by kube's controller")]
+pub(crate) fn retry<O: ExternalSystems>(
     raw: Arc<RawPipeline>,
     failure: &Failure,
     context: Arc<ReconcileContext<O>>,
@@ -162,7 +164,7 @@ pub fn retry<O: ExternalSystems>(
     let uid = raw.metadata.uid.as_deref().unwrap_or_default();
     let wait = context.cache.failed(uid);
     let (name, namespace) = (raw.metadata.name.as_deref(), raw.metadata.namespace.as_deref());
-    tracing::warn!(name, namespace, "{failure}; next try in {} s", wait.as_secs());
+    tracing::warn!(name, namespace, "{failure}; retry in {} s", wait.as_secs());
     Action::requeue(wait)
 }
 
@@ -193,29 +195,29 @@ async fn pass<O: ExternalSystems>(raw: &RawPipeline, context: &ReconcileContext<
         return Ok(Action::requeue(DELETION_CHECK));
     }
     if result.released {
-        for note in action_events(&plan, &result) {
-            report::say(&context.recorder, raw, note).await;
+        for event in action_events(&plan, &result) {
+            report::publish(&context.recorder, raw, event).await;
         }
         return Ok(Action::await_change());
     }
     let created_topic = context.cache.created_topic(&meta.uid);
     let created_topic = created_topic.as_deref();
     let pass = Pass { meta: &meta, valid, observed: &observed, plan: &plan, result: &result, created_topic };
-    say(raw, context, &pass, now).await
+    report(raw, context, &pass, now).await
 }
 
-/// Plans, unless the plan would be that of the last pass, by which nothing was to be done.
+/// Plans, or reuses the last plan if its inputs are equal and it was empty.
 fn decide<O>(
     context: &ReconcileContext<O>,
     meta: &PipelineMeta,
     valid: &Valid,
-    basis: Option<PlanInputs>,
+    inputs: Option<PlanInputs>,
     observed: &ObservedState,
 ) -> Plan {
-    let Some(basis) = basis else { return plan(meta, valid, observed, &context.settings) };
-    context.cache.plan(&meta.uid, &basis).unwrap_or_else(|| {
+    let Some(inputs) = inputs else { return plan(meta, valid, observed, &context.settings) };
+    context.cache.plan(&meta.uid, &inputs).unwrap_or_else(|| {
         let plan = plan(meta, valid, observed, &context.settings);
-        context.cache.planned(&meta.uid, basis, &plan);
+        context.cache.record_plan(&meta.uid, inputs, &plan);
         plan
     })
 }
@@ -233,8 +235,8 @@ async fn apply<O: ExternalSystems>(
     applier.apply(plan).await.map_err(Failure::Apply)
 }
 
-/// Reports, and decides when to look again.
-async fn say<O: ExternalSystems>(
+/// Reports the pass and returns the delay until the next one.
+async fn report<O: ExternalSystems>(
     raw: &RawPipeline,
     context: &ReconcileContext<O>,
     pass: &Pass<'_>,
@@ -250,11 +252,11 @@ async fn say<O: ExternalSystems>(
         return Ok(Action::requeue(cache.failed(uid)));
     }
     cache.succeeded(uid);
-    let soon = pass.meta.deleting_for.is_some();
-    Ok(Action::requeue(if soon { DELETION_CHECK } else { cache.resync(uid) }))
+    let is_deleting = pass.meta.deleting_for.is_some();
+    Ok(Action::requeue(if is_deleting { DELETION_CHECK } else { cache.resync(uid) }))
 }
 
-/// Whether something is wrong that no watch will tell us the end of.
+/// Whether the pipeline is not ready for a reason whose end no watch will show.
 fn needs_retry(status: &RetailPipelineStatus) -> bool {
     let watched = [Reason::PodsStarting, Reason::PodsNotReady, Reason::Deleting].map(|reason| reason.to_string());
     let is_ready = ConditionType::Ready.to_string();
@@ -267,5 +269,5 @@ fn needs_retry(status: &RetailPipelineStatus) -> bool {
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a word".to_owned())
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".to_owned())
 }

@@ -1,4 +1,4 @@
-//! Says what a pass came to: the status where it differs, and an event for each change.
+//! Reports a pass: writes the status if it changed, and publishes an event for each change.
 
 use kube::api::{Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder};
@@ -12,8 +12,8 @@ use crate::reconcile::events::{EventRecord, changes};
 use crate::reconcile::pipeline_meta::{PipelineMeta, RawPipeline};
 use crate::resources::names::STATUS_MANAGER;
 
-/// Writes the status if it differs, and then says what changed.
-pub async fn report(
+/// Writes the status if it changed, then publishes events.
+pub(crate) async fn report(
     client: &Client,
     recorder: &Recorder,
     cache: &ReconcileCache,
@@ -28,17 +28,19 @@ pub async fn report(
     let before = cache.conditions(&meta.uid).unwrap_or_else(|| meta.recorded.conditions.clone());
     cache.record_conditions(&meta.uid, &status.conditions);
     for note in action_events.into_iter().chain(changes(&before, &status.conditions)) {
-        say(recorder, raw, note).await;
+        publish(recorder, raw, note).await;
     }
     Ok(())
 }
 
-/// Writes the status, unless the resource of this name is another one by now: passes take a while, and watches may be behind.
-/// The API server holds nobody to a uid where a status is written, but to a version it does. Whoever calls has a deadline.
+/// Writes the status, unless a new resource has taken the name since the pass began.
+///
+/// The API server compares no uid in a status patch, but it does compare the resource version. Without an end of its own: the
+/// caller's deadline applies.
 async fn write(client: &Client, meta: &PipelineMeta, status: &RetailPipelineStatus) -> Result<(), kube::Error> {
     let PipelineMeta { name, namespace, uid, resource_version, .. } = meta;
     let pipelines = Api::<RawPipeline>::namespaced(client.clone(), namespace);
-    let as_us = PatchParams::apply(STATUS_MANAGER).force();
+    let params = PatchParams::apply(STATUS_MANAGER).force();
     let mut version = Some(resource_version.clone());
     loop {
         let declared = json!({
@@ -47,11 +49,11 @@ async fn write(client: &Client, meta: &PipelineMeta, status: &RetailPipelineStat
             "metadata": {"name": name, "namespace": namespace, "resourceVersion": version},
             "status": status,
         });
-        match pipelines.patch_status(name, &as_us, &Patch::Apply(declared)).await {
+        match pipelines.patch_status(name, &params, &Patch::Apply(declared)).await {
             Err(kube::Error::Api(refusal)) if refusal.is_conflict() => {
                 let there = pipelines.get_metadata_opt(name).await?.map(|there| there.metadata);
                 match there.filter(|there| there.uid.as_ref() == Some(uid)) {
-                    // Somebody edited it meanwhile, or we have.
+                    // The resource changed since the pass began: retry with its new version.
                     Some(there) if there.resource_version != version => version = there.resource_version,
                     _ => return Err(kube::Error::Api(refusal)),
                 }
@@ -61,8 +63,8 @@ async fn write(client: &Client, meta: &PipelineMeta, status: &RetailPipelineStat
     }
 }
 
-/// Says what happened, to those who look at the resource. That it cannot be said stops nothing.
-pub async fn say(recorder: &Recorder, raw: &RawPipeline, note: EventRecord) {
+/// Publishes an event and logs it. A failed publication does not fail the pass.
+pub(crate) async fn publish(recorder: &Recorder, raw: &RawPipeline, note: EventRecord) {
     let EventRecord { is_warning, reason, text } = note;
     let (name, namespace) = (raw.metadata.name.as_deref(), raw.metadata.namespace.as_deref());
     if is_warning {
@@ -78,6 +80,6 @@ pub async fn say(recorder: &Recorder, raw: &RawPipeline, note: EventRecord) {
         secondary: None,
     };
     if let Err(error) = recorder.publish(&event, &raw.object_ref(&())).await {
-        tracing::debug!(%error, "an event was lost");
+        tracing::debug!(%error, "cannot publish an event");
     }
 }

@@ -1,4 +1,4 @@
-//! What is said of a pipeline: a function from what was seen, planned and done to the status.
+//! The status of a pipeline, derived from a pass. Pure.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
@@ -12,8 +12,8 @@ use crate::reconcile::pass::Pass;
 use crate::reconcile::pipeline_meta::PipelineMeta;
 use crate::resources::names::{Child, selector_text};
 
-/// The status after a pass that ended `now`.
-pub fn status(pass: &Pass<'_>, now: Timestamp) -> RetailPipelineStatus {
+/// The status after a pass that ended at `now`.
+pub(crate) fn status(pass: &Pass<'_>, now: Timestamp) -> RetailPipelineStatus {
     let Pass { meta, valid, observed, result, .. } = *pass;
     let recorded = &meta.recorded;
     let schema = match (&observed.schema, &result.schema, valid) {
@@ -40,8 +40,8 @@ pub fn status(pass: &Pass<'_>, now: Timestamp) -> RetailPipelineStatus {
     }
 }
 
-/// The status after a pass that broke down: what was known before, and that it broke down.
-pub fn failed_pass(meta: &PipelineMeta, why: &str, now: Timestamp) -> RetailPipelineStatus {
+/// The status after a failed pass: the recorded one with the conditions of the failure.
+pub(crate) fn failed_pass(meta: &PipelineMeta, why: &str, now: Timestamp) -> RetailPipelineStatus {
     let mut status = meta.recorded.clone();
     let new = with_times(conditions::failed_pass(why), meta, now);
     status.conditions.retain(|condition| !new.iter().any(|new| new.type_ == condition.type_));
@@ -49,7 +49,7 @@ pub fn failed_pass(meta: &PipelineMeta, why: &str, now: Timestamp) -> RetailPipe
     RetailPipelineStatus { observed_generation: meta.generation, ..status }
 }
 
-/// The first topic that we see is the pipeline's for ever: another one of the same name has other offsets.
+/// The first observed topic stays the pipeline's topic: another topic of the same name has other offsets.
 fn topic(pass: &Pass<'_>) -> Option<TopicStatus> {
     let Pass { meta, observed, result, created_topic, .. } = *pass;
     let recorded = meta.recorded.topic.as_ref();
@@ -88,14 +88,14 @@ fn progress<E>(progress: &Progress, topic: &Observation<Option<ObservedTopic>, E
     }
 }
 
-/// A condition keeps its time while its status is the same.
+/// A condition keeps its transition time while its status does not change.
 fn with_times(drafts: Vec<ConditionDraft>, meta: &PipelineMeta, now: Timestamp) -> Vec<Condition> {
     let time_of = |draft: &ConditionDraft| {
         let before = meta.recorded.conditions.iter().find(|before| before.type_ == draft.condition_type.to_string());
         before.filter(|before| before.status == draft.status.as_str()).map(|before| before.last_transition_time.clone())
     };
-    // Whole seconds are all that the API server keeps.
-    let now = Timestamp::from_second(now.as_second()).expect("it is a timestamp already");
+    // The API server stores whole seconds.
+    let now = Timestamp::from_second(now.as_second()).expect("rounding keeps a timestamp in range");
     let finish = |draft: ConditionDraft| Condition {
         last_transition_time: time_of(&draft).unwrap_or(Time(now)),
         observed_generation: meta.generation,

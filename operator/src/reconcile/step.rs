@@ -1,4 +1,4 @@
-//! One thing to do, as a value.
+//! One step of a plan, as a value.
 
 use retail_kafka::topic;
 use serde_json::Value;
@@ -6,52 +6,52 @@ use serde_json::Value;
 use crate::resources::difference::Difference;
 use crate::resources::names::Child;
 
-/// One thing to do.
+/// One step of a plan.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Step {
-    /// Keep the resource from vanishing before what goes with it is deleted.
+    /// Add the finalizer, so that the resource stays until its data is deleted.
     AddFinalizer,
-    /// Let the resource go.
+    /// Remove the finalizer.
     RemoveFinalizer,
-    /// Make the topic, add partitions to it, or change its settings.
+    /// Create the topic, add partitions, or change settings.
     Topic {
-        /// The topic.
+        /// Name of the topic.
         name: String,
-        /// Which of them.
+        /// The actions, in this order.
         actions: Vec<topic::Action>,
     },
-    /// Make the schema, or bring it up to date.
+    /// Create or migrate the schema.
     Schema {
-        /// The schema.
+        /// Name of the schema.
         name: String,
     },
-    /// Declare an object.
+    /// Apply an object with server-side apply.
     Apply {
-        /// Which one.
+        /// The child.
         child: Child,
-        /// All of it.
+        /// The whole declaration.
         object: Value,
-        /// What about it is not so; nothing if it is not there.
+        /// Differences of the live object; `None` if it does not exist.
         differences: Option<Vec<Difference>>,
-        /// Whether it makes no sense before topic and schema are there.
+        /// Whether to skip this step if the topic cannot be created in this pass.
         after_topic: bool,
-        /// The same of the schema.
+        /// Whether to skip this step if the schema cannot be created in this pass.
         after_schema: bool,
     },
     /// Delete an object.
     Delete(Child),
-    /// Drop the schema with all rows, if it is proven ours.
+    /// Drop the schema with all rows, if its comment contains the pipeline's uid.
     DropSchema,
     /// Delete the topic with all events, if it still has this id.
     DeleteTopic {
-        /// The id that was recorded when we made it.
+        /// The id recorded when the operator created the topic.
         id: String,
     },
 }
 
 impl Step {
-    /// Whether something may be made that outlives the resource.
-    pub fn creates_data(&self) -> bool {
+    /// Whether the step may create data that outlives the resource.
+    pub(crate) fn creates_data(&self) -> bool {
         match self {
             Self::Topic { actions, .. } => actions.contains(&topic::Action::Create),
             Self::Schema { .. } => true,
@@ -64,8 +64,8 @@ impl Step {
         }
     }
 
-    /// Whether pods that run are replaced by it.
-    pub fn replaces_pods(&self) -> bool {
+    /// Whether the step replaces running pods.
+    pub(crate) fn replaces_pods(&self) -> bool {
         matches!(self, Self::Apply { child, differences: Some(differences), .. }
             if child.runs_pods() && differences.iter().any(|difference| difference.path.starts_with("spec.template")))
     }

@@ -1,7 +1,7 @@
-//! From what the API server has to a pipeline that cannot be wrong, or to everything that is wrong with it.
+//! Validation: from a resource to a valid pipeline, or to the list of its errors. Pure.
 //!
-//! The rules are those of the API server's own validation. They hold again here, because a resource may be older than a
-//! rule, and because what breaks a rule must stop nobody but itself.
+//! The API server validates with the same rules. They are repeated here, because a resource may be older than a rule, and an invalid
+//! resource must not affect other pipelines.
 
 use kube::Resource;
 use retail_api::Pipeline;
@@ -11,28 +11,28 @@ use serde_json::json;
 use crate::reconcile::pipeline_meta::RawPipeline;
 use crate::reconcile::reason::Reason;
 
-/// A pipeline that is valid, and what only the operator reads of it.
+/// A valid pipeline, with the fields that only the operator reads.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Valid {
-    /// What the programs run.
+    /// The pipeline as the programs read it.
     pub pipeline: Pipeline,
-    /// Whether they are stopped.
+    /// Whether producer and processor are stopped.
     pub suspend: bool,
-    /// What goes with the resource.
+    /// Data to delete with the resource.
     pub deletion_policy: DeletionPolicies,
 }
 
-/// Why there is no such pipeline.
+/// Why a resource is invalid.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Invalid {
-    /// The reason.
+    /// The reason for conditions.
     pub reason: Reason,
-    /// All that is wrong, in words.
+    /// All errors, separated by semicolons.
     pub message: String,
 }
 
-/// Reads and checks a resource.
-pub fn validate(raw: &RawPipeline) -> Result<Valid, Invalid> {
+/// Validates a resource.
+pub(crate) fn validate(raw: &RawPipeline) -> Result<Valid, Invalid> {
     let RawPipeline { metadata, spec, status: _ } = raw;
     let resource = json!({
         "apiVersion": RetailPipeline::api_version(&()),
@@ -40,11 +40,11 @@ pub fn validate(raw: &RawPipeline) -> Result<Valid, Invalid> {
         "metadata": {"name": metadata.name, "namespace": metadata.namespace, "uid": metadata.uid},
         "spec": spec.value(),
     });
-    // JSON is YAML, and so this is read like any pipeline.yaml.
+    // JSON is valid YAML: the same parser reads a resource and a pipeline.yaml.
     parse(&resource.to_string())
 }
 
-/// Reads and checks the text of a pipeline.yaml.
+/// Validates the text of a pipeline.yaml.
 pub fn parse(text: &str) -> Result<Valid, Invalid> {
     let (pipeline, resource) = Pipeline::parse_resource(text).map_err(|problems| {
         let problems = problems.0.iter().map(|problem| format!("{}: {}", problem.path, problem.message));

@@ -14,7 +14,7 @@ use crate::resources::json_text::JsonText;
 
 /// An object of any kind.
 #[derive(Clone, Debug)]
-pub struct CachedObject {
+pub(crate) struct CachedObject {
     /// The metadata that the watches need: identity and owner.
     metadata: ObjectMeta,
     /// The whole object except managedFields.
@@ -23,12 +23,12 @@ pub struct CachedObject {
 
 impl CachedObject {
     /// The object as JSON.
-    pub fn text(&self) -> &JsonText {
+    pub(crate) fn text(&self) -> &JsonText {
         &self.text
     }
 
     /// Uid of the controlling owner.
-    pub fn owner(&self) -> Option<&str> {
+    pub(crate) fn owner(&self) -> Option<&str> {
         let mut owners = self.metadata.owner_references.iter().flatten();
         Some(&owners.find(|owner| owner.controller == Some(true))?.uid)
     }

@@ -1,8 +1,8 @@
-//! Whether an object in the cluster is what was declared for it.
+//! Differences between a live object and its declaration. Pure.
 //!
-//! The API server adds defaults, other programs add fields of their own, and admission may rewrite ours each time. So what
-//! is compared is only what we declare; and where the API server's answer to our own declaration differed from it in the
-//! same way, there is nothing that declaring it again would change.
+//! The API server adds defaults, other programs add fields, and admission webhooks may rewrite declared fields. Therefore only
+//! declared fields are compared. If the API server's answer to the declaration had the same differences, applying the declaration
+//! again would change nothing, and they are ignored.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -12,14 +12,14 @@ use serde_json::Value;
 use crate::resources::json_text::JsonText;
 use crate::resources::names::DECLARED_HASH;
 
-/// A field that is not as declared.
+/// A field that differs from its declaration.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Difference {
-    /// Where, like `spec.replicas`.
+    /// Path of the field, like `spec.replicas`.
     pub path: String,
-    /// What it is, if it is there.
+    /// Live value, if the field exists.
     pub is: Option<Value>,
-    /// What was declared.
+    /// Declared value.
     pub declared: Value,
 }
 
@@ -38,15 +38,15 @@ fn short(value: &Value) -> String {
     if text.chars().count() > 60 { format!("{}…", text.chars().take(59).collect::<String>()) } else { text }
 }
 
-/// What an object in the cluster is, and what the API server made of our last declaration of it.
+/// A live object, and the API server's answer to its last declaration.
 #[derive(Clone, Debug)]
-pub struct LiveObject {
-    /// The object as it is.
+pub(crate) struct LiveObject {
+    /// The object as text.
     text: JsonText,
-    /// The same, once somebody wants to know.
+    /// The parsed object, once it is needed.
     object: OnceLock<Value>,
-    /// The API server's answer when it was declared last, if that was in this process and not what was declared.
-    pub answer: Option<Arc<Value>>,
+    /// The API server's answer to the last declaration in this process, if it differed from the declaration.
+    pub(crate) answer: Option<Arc<Value>>,
 }
 
 impl PartialEq for LiveObject {
@@ -56,18 +56,18 @@ impl PartialEq for LiveObject {
 }
 
 impl LiveObject {
-    /// An object that is there.
-    pub fn new(text: JsonText, answer: Option<Arc<Value>>) -> Self {
+    /// A live object.
+    pub(crate) fn new(text: JsonText, answer: Option<Arc<Value>>) -> Self {
         Self { text, object: OnceLock::new(), answer }
     }
 
-    /// The object as it is.
-    pub fn object(&self) -> &Value {
+    /// The parsed object.
+    pub(crate) fn object(&self) -> &Value {
         self.object.get_or_init(|| self.text.value())
     }
 
-    /// What of `declared` is not so, and would become so if it was declared again.
-    pub fn differences(&self, declared: &Value) -> Vec<Difference> {
+    /// Differences from `declared` that applying it would remove.
+    pub(crate) fn differences(&self, declared: &Value) -> Vec<Difference> {
         let differences = differences(declared, self.object());
         let answered = self.answer.as_ref().filter(|answer| hash(answer) == hash(declared));
         match answered {
@@ -76,14 +76,14 @@ impl LiveObject {
         }
     }
 
-    /// The uid of the object that it belongs to.
-    pub fn owner(&self) -> Option<&str> {
+    /// Uid of the controlling owner.
+    pub(crate) fn owner(&self) -> Option<&str> {
         let owners = self.object()["metadata"]["ownerReferences"].as_array()?;
         owners.iter().find(|owner| owner["controller"] == true)?["uid"].as_str()
     }
 
     /// An annotation of its pod template.
-    pub fn template_annotation(&self, name: &str) -> Option<&str> {
+    pub(crate) fn template_annotation(&self, name: &str) -> Option<&str> {
         self.object()["spec"]["template"]["metadata"]["annotations"][name].as_str()
     }
 }
@@ -92,11 +92,11 @@ fn hash(object: &Value) -> &Value {
     &object["metadata"]["annotations"][DECLARED_HASH]
 }
 
-/// Everything of `declared` that `is` has otherwise, or has not.
-pub fn differences(declared: &Value, is: &Value) -> Vec<Difference> {
+/// Fields of `declared` that differ or are missing in `is`.
+pub(crate) fn differences(declared: &Value, is: &Value) -> Vec<Difference> {
     let mut found = Vec::new();
     compare(declared, Some(is), "", &mut found);
-    // An object in a list does not say what it is: the list does.
+    // The items of a list have neither apiVersion nor kind.
     found.retain(|difference| !["apiVersion", "kind"].contains(&difference.path.as_str()));
     found
 }
@@ -122,7 +122,7 @@ fn compare(declared: &Value, is: Option<&Value>, path: &str, found: &mut Vec<Dif
     }
 }
 
-/// By which field the entries of a list are known, as server-side apply merges them; nothing if the list is one value.
+/// The key field of a list's entries, as in server-side apply; `None` if the list is atomic.
 fn key(list: &[Value]) -> Option<&'static str> {
     ["mountPath", "uid", "name"]
         .into_iter()
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_add_is_theirs_and_what_they_change_of_ours_is_found() {
+    fn added_fields_are_ignored_changed_ones_are_found() {
         let mut object = declared();
         object["status"] = json!({"replicas": 1});
         object["spec"]["strategy"] = json!("default");
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_is_no_longer_declared_is_found_by_the_hash() {
+    fn removed_field_is_found_by_the_hash() {
         let mut object = declared();
         object["metadata"]["annotations"][DECLARED_HASH] = json!("0");
         object["spec"]["gone"] = json!(true);
@@ -175,12 +175,12 @@ mod tests {
     }
 
     #[test]
-    fn what_admission_rewrites_each_time_is_not_declared_again_and_again() {
+    fn fields_rewritten_by_admission_are_ignored() {
         let mut rewritten = declared();
         rewritten["spec"]["containers"][0]["image"] = json!("mirror/x");
         let live = |object: &Value, answer: &Value| live(object, Some(answer));
         assert!(text(&live(&rewritten, &rewritten)).is_empty());
-        // Drift beside it is found all the same, and so is a new declaration.
+        // Other drift and a new declaration are still found.
         let mut drifted = rewritten.clone();
         drifted["spec"]["replicas"] = json!(7);
         assert_eq!(text(&live(&drifted, &rewritten)).len(), 2);

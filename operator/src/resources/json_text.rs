@@ -9,16 +9,16 @@ use serde_json::Value;
 
 /// A value in JSON.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct JsonText(Arc<str>);
+pub(crate) struct JsonText(Arc<str>);
 
 impl JsonText {
     /// The value, deserialized.
-    pub fn read<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_str(&self.0)
     }
 
     /// The value as a tree.
-    pub fn value(&self) -> Value {
+    pub(crate) fn value(&self) -> Value {
         self.read().expect("the text was written as JSON")
     }
 }

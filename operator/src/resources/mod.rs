@@ -1,14 +1,14 @@
 //! The objects of a pipeline in the cluster: [`declare`] builds them, [`difference`] compares them with the live objects, [`names`]
 //! names them, and [`rbac`] lists the permissions that the operator needs.
 
-pub mod blueprint;
-pub mod cached_object;
+pub(crate) mod blueprint;
+pub(crate) mod cached_object;
 pub mod config_files;
-pub mod declare;
+pub(crate) mod declare;
 mod deployments;
 pub mod difference;
 pub(crate) mod hash;
-pub mod json_text;
+pub(crate) mod json_text;
 mod metrics_service;
 pub mod names;
 mod pod_secrets;

@@ -1,48 +1,47 @@
-//! What things are called in the cluster: field managers, annotations, labels, and the children of a pipeline.
+//! Names in the cluster: field managers, annotations, labels, and the children of a pipeline.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use kube::api::ApiResource;
 
-/// Field manager of everything that is declared by a pipeline.
-pub const FIELD_MANAGER: &str = "retail-operator";
+/// Field manager of the declared objects.
+pub(crate) const FIELD_MANAGER: &str = "retail-operator";
 
-/// Field manager of the status, so that a status is never mixed up with a declaration.
-pub const STATUS_MANAGER: &str = "retail-operator-status";
+/// Field manager of the status, separate from that of declarations.
+pub(crate) const STATUS_MANAGER: &str = "retail-operator-status";
 
-/// There only while deletionPolicy asks to delete something.
-pub const FINALIZER: &str = "retailpipeline.dev/cleanup";
+/// Finalizer, set only while deletionPolicy deletes data.
+pub(crate) const FINALIZER: &str = "retailpipeline.dev/cleanup";
 
-/// On a pipeline that cannot be cleaned up: "true" lets it go, and leaves the data.
-pub const RELEASE: &str = "retailpipeline.dev/release";
+/// Annotation of a pipeline whose deletion is blocked: "true" removes the finalizer and keeps the data.
+pub(crate) const RELEASE: &str = "retailpipeline.dev/release";
 
-/// On every child: the hash of all that was declared for it. It finds what a comparison of fields cannot: a field that is
-/// no longer declared.
-pub const DECLARED_HASH: &str = "retailpipeline.dev/declared-hash";
+/// Annotation of every child: the hash of its declaration. It detects removed fields, which a comparison of fields cannot.
+pub(crate) const DECLARED_HASH: &str = "retailpipeline.dev/declared-hash";
 
-/// On a pod template: the hash of the file that its program reads.
-pub const CONFIG_HASH: &str = "retailpipeline.dev/config-hash";
+/// Annotation of a pod template: the hash of its program's pipeline.yaml.
+pub(crate) const CONFIG_HASH: &str = "retailpipeline.dev/config-hash";
 
-/// On a pod template: the hash of what its program gets of the Secrets for Kafka.
-pub const KAFKA_SECRET_HASH: &str = "retailpipeline.dev/kafka-secret-hash";
+/// Annotation of a pod template: the hash of the keys from Secrets for Kafka.
+pub(crate) const KAFKA_SECRET_HASH: &str = "retailpipeline.dev/kafka-secret-hash";
 
-/// The same of the Secrets for Postgres.
-pub const DATABASE_SECRET_HASH: &str = "retailpipeline.dev/database-secret-hash";
+/// Annotation of a pod template: the hash of the keys from Secrets for Postgres.
+pub(crate) const DATABASE_SECRET_HASH: &str = "retailpipeline.dev/database-secret-hash";
 
-/// The label by which the operator finds its own children again.
-pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", FIELD_MANAGER);
+/// Label that selects the operator's objects in watches.
+pub(crate) const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", FIELD_MANAGER);
 
-/// An object that a pipeline has in the cluster, in the order in which they are applied.
+/// The objects of a pipeline in the cluster, in the order of their application.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Child {
-    /// The files that the pods read.
+    /// The pipeline.yaml files of the pods.
     ConfigMap,
-    /// Who the pods are: nobody with any right.
+    /// The identity of the pods, without permissions.
     ServiceAccount,
-    /// Where the processors' metrics are found.
+    /// Service for the metrics of the processors.
     MetricsService,
-    /// Keeps a drain from stopping all processors at once.
+    /// Prevents a drain from stopping all processors at once.
     DisruptionBudget,
     /// The processors.
     Processor,
@@ -51,8 +50,8 @@ pub enum Child {
 }
 
 impl Child {
-    /// All there are, in the order in which they are applied.
-    pub const ALL: [Self; 6] = [
+    /// All children, in the order of their application.
+    pub(crate) const ALL: [Self; 6] = [
         Self::ConfigMap,
         Self::ServiceAccount,
         Self::MetricsService,
@@ -61,8 +60,8 @@ impl Child {
         Self::Producer,
     ];
 
-    /// The name of that child of the pipeline `name`. A pipeline's name has at most 40 characters, so these fit everywhere.
-    pub fn name(self, name: &str) -> String {
+    /// The object's name for the pipeline `name`, which has at most 40 characters, so that all names are valid.
+    pub(crate) fn name(self, name: &str) -> String {
         match self {
             Self::ConfigMap | Self::ServiceAccount => format!("{name}-pipeline"),
             Self::MetricsService => format!("{name}-metrics"),
@@ -72,7 +71,7 @@ impl Child {
     }
 
     /// Its kind.
-    pub const fn kind(self) -> &'static str {
+    pub(crate) const fn kind(self) -> &'static str {
         match self {
             Self::ConfigMap => "ConfigMap",
             Self::ServiceAccount => "ServiceAccount",
@@ -83,7 +82,7 @@ impl Child {
     }
 
     /// Its group and version.
-    pub const fn api_version(self) -> &'static str {
+    pub(crate) const fn api_version(self) -> &'static str {
         match self {
             Self::ConfigMap | Self::ServiceAccount | Self::MetricsService => "v1",
             Self::DisruptionBudget => "policy/v1",
@@ -91,8 +90,8 @@ impl Child {
         }
     }
 
-    /// Its kind as it stands in a URL.
-    pub const fn plural(self) -> &'static str {
+    /// Its plural, as in a URL.
+    pub(crate) const fn plural(self) -> &'static str {
         match self {
             Self::ConfigMap => "configmaps",
             Self::ServiceAccount => "serviceaccounts",
@@ -102,8 +101,8 @@ impl Child {
         }
     }
 
-    /// Its kind, for a client that knows no types.
-    pub fn resource(self) -> ApiResource {
+    /// Its kind for an untyped client.
+    pub(crate) fn resource(self) -> ApiResource {
         let (group, version) = self.api_version().split_once('/').unwrap_or(("", self.api_version()));
         ApiResource {
             group: group.to_owned(),
@@ -115,7 +114,7 @@ impl Child {
     }
 
     /// The value of its component label.
-    pub const fn component(self) -> &'static str {
+    pub(crate) const fn component(self) -> &'static str {
         match self {
             Self::ConfigMap | Self::ServiceAccount => "pipeline",
             Self::MetricsService | Self::DisruptionBudget | Self::Processor => "processor",
@@ -123,8 +122,8 @@ impl Child {
         }
     }
 
-    /// Whether it runs pods.
-    pub const fn runs_pods(self) -> bool {
+    /// Whether it has pods.
+    pub(crate) const fn runs_pods(self) -> bool {
         match self {
             Self::Processor | Self::Producer => true,
             Self::ConfigMap | Self::ServiceAccount | Self::MetricsService | Self::DisruptionBudget => false,
@@ -133,7 +132,7 @@ impl Child {
 }
 
 impl fmt::Display for Child {
-    /// As in `kubectl get`, without the name: the processor and the producer by what they are.
+    /// The kind, with the role where a pipeline has several objects of it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Processor => f.write_str("processor Deployment"),
@@ -144,8 +143,9 @@ impl fmt::Display for Child {
     }
 }
 
-/// What selects the pods of a component of the pipeline `name`. It can never change: a Deployment's selector is immutable.
-pub fn selector(name: &str, component: &str) -> BTreeMap<&'static str, String> {
+/// Labels that select the pods of a component of the pipeline `name`. They never change, because a Deployment's selector is
+/// immutable.
+pub(crate) fn selector(name: &str, component: &str) -> BTreeMap<&'static str, String> {
     BTreeMap::from([
         ("app.kubernetes.io/name", "retail-pipeline".to_owned()),
         ("app.kubernetes.io/instance", name.to_owned()),
@@ -153,8 +153,8 @@ pub fn selector(name: &str, component: &str) -> BTreeMap<&'static str, String> {
     ])
 }
 
-/// The same as the text that the scale subresource wants.
-pub fn selector_text(name: &str, component: &str) -> String {
+/// The selector in the text form of the scale subresource.
+pub(crate) fn selector_text(name: &str, component: &str) -> String {
     let labels = selector(name, component);
     labels.iter().map(|(label, value)| format!("{label}={value}")).collect::<Vec<_>>().join(",")
 }

@@ -1,4 +1,4 @@
-//! Watches the pipelines and their objects, and calls a pass where something changed.
+//! The controller: watches pipelines and their objects, and runs a pass for each changed pipeline.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,39 +22,38 @@ use crate::settings::Settings;
 use crate::watch::readiness::Readiness;
 use crate::watch::streams::{Scope, watch_children, watch_pipelines};
 
-/// How many pipelines are looked at at once, in all namespaces together. A pass mostly waits for Kafka and Postgres.
+/// Maximum number of concurrent passes in all namespaces together. A pass mostly waits for Kafka and Postgres.
 const CONCURRENCY: u16 = 16;
 
-/// What comes within this time of each other is one change: a Deployment reports several times while its pods start.
+/// Changes within this time start one pass: a Deployment changes several times while its pods start.
 const DEBOUNCE: Duration = Duration::from_millis(200);
 
-/// Where the operator works.
+/// Clients, settings and shared state of the operator.
 #[derive(Clone)]
 pub struct Context<O> {
-    /// For questions and changes.
+    /// Client for requests.
     pub client: Client,
-    /// For watches, which stay open.
+    /// Client for watches, which stay open.
     pub watching: Client,
-    /// The namespaces that are watched; all if there is none.
+    /// Watched namespaces; empty for all.
     pub namespaces: BTreeSet<String>,
-    /// Who we are, in events.
+    /// Name of this replica in events.
     pub identity: String,
-    /// To Kafka and Postgres.
+    /// Kafka and Postgres.
     pub external: O,
-    /// What the operator is told.
+    /// Settings of the operator.
     pub settings: Settings,
-    /// What is counted.
+    /// Metrics.
     pub metrics: Arc<Metrics>,
-    /// What is waited for.
+    /// Readiness of this replica.
     pub readiness: Arc<Readiness>,
     /// The clock.
     pub now: fn() -> Timestamp,
 }
 
-/// Works until `stop`, and finishes the passes that are under way.
+/// Runs until `stop`, then finishes running passes.
 ///
-/// Each namespace has watches and a queue of its own: one that is forbidden, or whose list begins anew, is nothing to the
-/// others.
+/// Each namespace has its own watches and queue: a forbidden namespace, or one whose list restarts, does not affect the others.
 pub async fn run<O: ExternalSystems>(context: Context<O>, stop: impl Future<Output = ()> + Send + Sync + 'static) {
     let stop = stop.shared();
     let Context { client, watching, namespaces, identity, external, settings, metrics, readiness, now } = context;
@@ -71,14 +70,14 @@ pub async fn run<O: ExternalSystems>(context: Context<O>, stop: impl Future<Outp
         let stop = stop.clone();
         async move {
             work.await;
-            // One that ends without being told is the end of all.
+            // A controller that ends without `stop` ends all others.
             stop.now_or_never().ok_or(())
         }
     });
-    let _told = future::try_join_all(work).await;
+    let _stopped = future::try_join_all(work).await;
 }
 
-/// The same for one namespace, or for all of them as one.
+/// Runs the controller of one namespace, or of all namespaces together.
 async fn work_in<O: ExternalSystems>(
     scope: Scope,
     mut context: ReconcileContext<O>,
@@ -95,14 +94,14 @@ async fn work_in<O: ExternalSystems>(
             context.children.insert(child.plural(), store);
         }
     }
-    controller.run(reconcile, retry, Arc::new(context)).for_each(async |result| say(result)).await;
+    controller.run(reconcile, retry, Arc::new(context)).for_each(async |result| log(result)).await;
 }
 
-/// A pass that failed was said by whoever decided when to try again, and a pipeline that is gone is no trouble.
-fn say<T>(result: Result<T, controller::Error<Failure, watcher::Error>>) {
+/// Logs errors of the watches. `retry` has logged a failed pass already, and a deleted pipeline is not an error.
+fn log<T>(result: Result<T, controller::Error<Failure, watcher::Error>>) {
     match result {
         Ok(_) | Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) => {}
-        Err(controller::Error::QueueError(error)) => tracing::warn!("a watch failed, and begins again: {error}"),
-        Err(controller::Error::RunnerError(error)) => tracing::error!("passes cannot be run: {error}"),
+        Err(controller::Error::QueueError(error)) => tracing::warn!("a watch failed and restarts: {error}"),
+        Err(controller::Error::RunnerError(error)) => tracing::error!("cannot run passes: {error}"),
     }
 }

@@ -1,7 +1,7 @@
-//! Whether this replica is ready, or what it waits for: an answer about the lease and, while it leads, one to each watch.
+//! Readiness of this replica: the API server answers for the lease and, on the leader, for each watch.
 //!
-//! A watch that is merely silent is well. What counts is not what it brings but how the API server answered the last request
-//! that it made: a list at first, then one that stays open, and another when that ends.
+//! A watch without events is ready. The answer to its last request counts: first a list, then a request that stays open, and
+//! another one when that ends.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,30 +12,30 @@ use tokio::time::Instant;
 
 use crate::api_client::ANSWER_TIMEOUT;
 
-/// What is waited for.
+/// Readiness of this replica.
 #[derive(Default, Debug)]
 pub struct Readiness {
-    /// What the API server said of the lease last, if that was no answer.
+    /// Error of the last request for the lease.
     lease: Mutex<Option<String>>,
     watches: Mutex<Vec<Arc<Watch>>>,
 }
 
 impl Readiness {
-    /// The API server has answered a question about the lease, or has not.
-    pub fn answered(&self, no_answer: Option<String>) {
-        *lock(&self.lease) = no_answer;
+    /// Sets the error of the last request for the lease, or `None` after an answer.
+    pub(crate) fn set_lease_error(&self, error: Option<String>) {
+        *lock(&self.lease) = error;
     }
 
-    /// A client for the watch of `what`, whose answers count from now on.
-    pub fn watching(&self, what: String, client: &Client) -> Client {
-        let watch = Arc::new(Watch { what, state: Mutex::new(RequestState::Failed("no answer yet".to_owned())) });
+    /// A client for the watch of `kind`, whose answers count for readiness.
+    pub fn watch_client(&self, kind: String, client: &Client) -> Client {
+        let watch = Arc::new(Watch { kind, state: Mutex::new(RequestState::Failed("no answer yet".to_owned())) });
         lock(&self.watches).push(Arc::clone(&watch));
-        let asks = client.clone();
+        let client_of_watch = client.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
-            let (watch, asks) = (Arc::clone(&watch), asks.clone());
+            let (watch, client) = (Arc::clone(&watch), client_of_watch.clone());
             async move {
-                watch.asks();
-                let answer = asks.send(request).await;
+                watch.begin();
+                let answer = client.send(request).await;
                 watch.answered(answer.as_ref().map(Response::status));
                 answer
             }
@@ -43,7 +43,7 @@ impl Readiness {
         Client::new(service, client.default_namespace())
     }
 
-    /// What it waits for; nothing if it is ready. One that stands by is.
+    /// Why this replica is not ready; `None` if it is. A replica that is not the leader needs only an answer for the lease.
     pub fn unready(&self) -> Option<String> {
         if let Some(error) = &*lock(&self.lease) {
             return Some(format!("the API server ({error})"));
@@ -57,34 +57,34 @@ impl Readiness {
 
 #[derive(Debug)]
 struct Watch {
-    what: String,
+    kind: String,
     state: Mutex<RequestState>,
 }
 
-/// How its last request fares.
+/// State of the last request of a watch.
 #[derive(Debug)]
 enum RequestState {
-    /// It was answered.
+    /// The API server answered.
     Answered,
-    /// It was made then, and the one before was answered.
-    Asking(Instant),
-    /// It was refused or failed, or the one before was.
+    /// Sent at this time; the previous one was answered.
+    Pending(Instant),
+    /// The last answered request failed.
     Failed(String),
 }
 
 impl Watch {
-    fn asks(&self) {
+    fn begin(&self) {
         let mut state = lock(&self.state);
         if matches!(*state, RequestState::Answered) {
-            *state = RequestState::Asking(Instant::now());
+            *state = RequestState::Pending(Instant::now());
         }
     }
 
     fn answered(&self, answer: Result<StatusCode, &kube::Error>) {
         *lock(&self.state) = match answer {
             Ok(status) if status.is_success() => RequestState::Answered,
-            Ok(StatusCode::NOT_FOUND) => RequestState::Failed("404: is the CustomResourceDefinition there?".to_owned()),
-            Ok(StatusCode::FORBIDDEN) => RequestState::Failed("403: are the roles there?".to_owned()),
+            Ok(StatusCode::NOT_FOUND) => RequestState::Failed("404: install the CustomResourceDefinition".to_owned()),
+            Ok(StatusCode::FORBIDDEN) => RequestState::Failed("403: install the roles".to_owned()),
             Ok(status) => RequestState::Failed(status.to_string()),
             Err(error) => RequestState::Failed(error.to_string()),
         };
@@ -93,12 +93,12 @@ impl Watch {
     fn problem(&self) -> Option<String> {
         let problem = match &*lock(&self.state) {
             RequestState::Answered => return None,
-            // As long as any other request may take.
-            RequestState::Asking(since) if since.elapsed() <= ANSWER_TIMEOUT => return None,
-            RequestState::Asking(since) => format!("no answer for {} s", since.elapsed().as_secs()),
+            // The timeout of any other request.
+            RequestState::Pending(since) if since.elapsed() <= ANSWER_TIMEOUT => return None,
+            RequestState::Pending(since) => format!("no answer for {} s", since.elapsed().as_secs()),
             RequestState::Failed(error) => error.clone(),
         };
-        Some(format!("{} ({problem})", self.what))
+        Some(format!("{} ({problem})", self.kind))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The watches of one scope, and what they bring.
+//! The watches of one namespace, or of all, as streams of changes.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -15,12 +15,12 @@ use crate::resources::cached_object::CachedObject;
 use crate::resources::names::{Child, MANAGED_BY};
 use crate::watch::readiness::Readiness;
 
-/// What a watch asks for is no longer known.
+/// Status code: the resource version of a watch has expired.
 const GONE: u16 = 410;
 
-/// What is watched.
+/// The scope of the watches.
 pub(super) struct Scope {
-    /// All namespaces if nothing.
+    /// The namespace; `None` for all.
     pub(super) namespace: Option<String>,
     pub(super) client: Client,
     pub(super) readiness: Arc<Readiness>,
@@ -29,13 +29,13 @@ pub(super) struct Scope {
 impl Scope {
     /// A client for the watch of one kind.
     fn client(&self, plural: &str) -> Client {
-        let place = self.namespace.as_deref().map_or("of all namespaces".to_owned(), |name| format!("in {name}"));
-        self.readiness.watching(format!("{plural} {place}"), &self.client)
+        let scope = self.namespace.as_deref().map_or("of all namespaces".to_owned(), |name| format!("in {name}"));
+        self.readiness.watch_client(format!("{plural} {scope}"), &self.client)
     }
 }
 
-/// A watch that begins anew, with a list, also when the server refuses to go on where it was. kube's does so only if that
-/// is said in an event of the watch; a refusal by status it would repeat for ever.
+/// A watch that restarts with a list also if the server refuses its resource version with a status code. kube restarts only after
+/// an error event, and would repeat a request refused by status forever.
 fn watch<K>(
     api: Api<K>,
     config: watcher::Config,
@@ -75,12 +75,12 @@ pub(super) fn watch_pipelines(
         })
         .reflect(writer)
         .applied_objects()
-        .predicate_filter(meaning, Default::default());
+        .predicate_filter(relevant_fields, Default::default());
     (store, without_errors(changes))
 }
 
-/// What a pass depends on of a pipeline. Its status is left out, or each report would call for another pass.
-fn meaning(raw: &RawPipeline) -> Option<u64> {
+/// Hash of the fields that require a pass. Without the status, or each report would start another pass.
+fn relevant_fields(raw: &RawPipeline) -> Option<u64> {
     let metadata = &raw.metadata;
     let mut hasher = DefaultHasher::new();
     (metadata.uid.as_ref(), metadata.generation, &metadata.finalizers, &metadata.annotations).hash(&mut hasher);
@@ -105,14 +105,14 @@ pub(super) fn watch_children(
     (store, without_errors(changes))
 }
 
-/// A watch that fails begins again by itself, after a wait of its own. The controller would wait once more for each that
-/// fails, longer each time, and with all the others: after a moment without an API server it saw nothing for a minute.
+/// Logs and removes errors. A failed watch restarts after its own delay; the controller would add a growing delay for all watches
+/// per error, and was without events for a minute after a short outage of the API server.
 fn without_errors<T: Send + 'static>(
     changes: impl Stream<Item = Result<T, watcher::Error>> + Send + 'static,
 ) -> impl Stream<Item = Result<T, watcher::Error>> + Send + 'static {
     changes.filter(|change| {
         if let Err(error) = change {
-            tracing::warn!("a watch failed, and begins again: {error}");
+            tracing::warn!("a watch failed and restarts: {error}");
         }
         std::future::ready(change.is_ok())
     })

@@ -1,4 +1,4 @@
-//! Looks at real servers share clients, and nobody notices but the servers.
+//! Observations of real servers share pooled connections.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,30 +13,30 @@ use retail_store::{DatabaseConnection, DatabaseError};
 use retail_testbed::{Case, Kafka, Postgres, eventually};
 use tokio_postgres::NoTls;
 
-/// A look at the schema of a case, which is there.
+/// Observes the existing schema of a case.
 async fn schema(servers: &LiveSystems, case: &Case) -> Result<Option<Progress>, DatabaseError> {
     servers.observe_schema(&case.settings.database, &case.settings.pipeline).await
 }
 
-/// A look at its topic.
+/// Observes its topic.
 async fn topic(servers: &LiveSystems, case: &Case) -> Result<Option<ObservedTopic>, KafkaError> {
     servers.observe_topic(&case.settings.kafka, &case.settings.pipeline.topic).await
 }
 
-/// Runs a statement as superuser, and answers its last value.
+/// Runs a query as superuser and returns its value as text.
 async fn as_superuser(postgres: &Postgres, sql: &str) -> String {
     let (client, connection) = tokio_postgres::connect(&postgres.superuser_url(), NoTls).await.unwrap();
     tokio::spawn(connection);
     client.query_one(&format!("SELECT ({sql})::text"), &[]).await.unwrap().get(0)
 }
 
-/// The sessions of looks, by the ids of their processes.
+/// Process ids of the operator's sessions.
 async fn sessions(postgres: &Postgres) -> Vec<String> {
     let pids = "SELECT coalesce(string_agg(pid::text, ' ' ORDER BY pid), '') FROM pg_stat_activity WHERE application_name = 'retail-operator'";
     as_superuser(postgres, pids).await.split_whitespace().map(str::to_owned).collect()
 }
 
-/// The connections to a broker, by their ports on our side.
+/// Local addresses of the connections to a broker.
 fn connections(kafka: &Kafka) -> BTreeSet<String> {
     let port: u16 = kafka.address().rsplit_once(':').unwrap().1.parse().unwrap();
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
@@ -46,7 +46,7 @@ fn connections(kafka: &Kafka) -> BTreeSet<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_look_opens_no_connection_whichever_pipeline_it_is_about() {
+async fn observations_of_all_pipelines_share_one_connection() {
     let (postgres, kafka) = (Postgres::private(), Kafka::private());
     let case = async |partitions| Case::on(&kafka.address(), &postgres.url()).partitions(partitions).start().await;
     let (one, other) = (case(2).await, case(3).await);
@@ -63,7 +63,7 @@ async fn a_second_look_opens_no_connection_whichever_pipeline_it_is_about() {
         assert_eq!(topic(&servers, &one).await.unwrap().unwrap().log_ends.len(), 2);
         assert_eq!(schema(&servers, &one).await.unwrap().unwrap().complete_through, None);
     }
-    // What is not there, and what is somebody else's, is so in a session of others too.
+    // A shared session also reports absent topics and schemas, and schemas of other pipelines.
     let absent = Case::on(&kafka.address(), &postgres.url()).build();
     assert_eq!(schema(&servers, &absent).await, Ok(None));
     assert_eq!(topic(&servers, &absent).await, Ok(None));
@@ -76,12 +76,12 @@ async fn a_second_look_opens_no_connection_whichever_pipeline_it_is_about() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn looks_at_once_do_not_wait_for_each_other() {
+async fn concurrent_observations_do_not_wait_for_each_other() {
     let (postgres, kafka) = (Postgres::private(), Kafka::private());
     let case = Case::on(&kafka.address(), &postgres.url()).start().await;
     let servers = LiveSystems::default();
     assert!(schema(&servers, &case).await.unwrap().is_some());
-    // Whoever reads the progress waits for this one.
+    // This lock blocks every read of the progress.
     let blocking = case.client().await;
     blocking.batch_execute("BEGIN; LOCK TABLE partition_progress").await.unwrap();
     let held = schema(&servers, &case);
@@ -98,7 +98,7 @@ async fn looks_at_once_do_not_wait_for_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_broke_while_nobody_looked_is_replaced_without_a_word() {
+async fn broken_idle_connection_is_replaced_without_an_error() {
     let (postgres, kafka) = (Postgres::private(), Kafka::private());
     let case = Case::on(&kafka.address(), &postgres.url()).start().await;
     let servers = LiveSystems::default();
@@ -121,7 +121,7 @@ async fn a_connection_that_broke_while_nobody_looked_is_replaced_without_a_word(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_away_is_said_to_be_and_found_when_it_is_back() {
+async fn unreachable_server_is_reported_until_it_returns() {
     let (postgres, kafka) = (Postgres::private(), Kafka::private());
     let case = Case::on(&kafka.address(), &postgres.url()).start().await;
     let servers = LiveSystems::default();
@@ -142,26 +142,26 @@ async fn a_server_that_is_away_is_said_to_be_and_found_when_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_password_that_was_changed_is_noticed_and_each_login_has_a_session_of_its_own() {
+async fn changed_password_is_detected_and_sessions_are_per_login() {
     let postgres = Postgres::private();
     let case = Case::on("127.0.0.1:1", &postgres.url()).build();
     case.apply_schema().await;
-    // As old as it may become at once: each look is by a new connection.
-    let (servers, forgetful) = (LiveSystems::default(), LiveSystems::keeping(IDLE, Duration::ZERO));
+    // With a maximum age of zero, each observation opens a connection.
+    let (servers, forgetful) = (LiveSystems::default(), LiveSystems::with_limits(IDLE, Duration::ZERO));
     assert!(schema(&servers, &case).await.unwrap().is_some());
     assert!(schema(&forgetful, &case).await.unwrap().is_some());
     let (client, connection) = tokio_postgres::connect(&postgres.superuser_url(), NoTls).await.unwrap();
     tokio::spawn(connection);
     client.batch_execute("ALTER ROLE retail PASSWORD 'changed'").await.unwrap();
     assert_eq!(schema(&forgetful, &case).await.unwrap_err().kind, ErrorKind::WrongCredentials);
-    // The Secret is corrected: whoever has the new password does not get the session of the old one.
+    // After a correction of the Secret, the new password does not reuse the session of the old one.
     let before = sessions(&postgres).await;
     let url = postgres.url().replace("retail:retail@", "retail:changed@");
     let corrected = DatabaseConnection::new(url.parse().unwrap(), &case.settings.pipeline.schema);
     assert!(servers.observe_schema(&corrected, &case.settings.pipeline).await.unwrap().is_some());
     let after = sessions(&postgres).await;
     assert!(after.len() > before.len(), "{before:?}, {after:?}");
-    // And who never had one gets none.
+    // A wrong password does not reuse a session either.
     let wrong =
         DatabaseConnection::new(url.replace("changed", "wrong").parse().unwrap(), &case.settings.pipeline.schema);
     let error = servers.observe_schema(&wrong, &case.settings.pipeline).await.unwrap_err();
@@ -169,15 +169,15 @@ async fn a_password_that_was_changed_is_noticed_and_each_login_has_a_session_of_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_nobody_asks_for_are_closed() {
+async fn idle_connections_are_closed() {
     let (postgres, kafka) = (Postgres::private(), Kafka::private());
     let case = Case::on(&kafka.address(), &postgres.url()).start().await;
-    let servers = LiveSystems::keeping(Duration::from_millis(100), AGE);
+    let servers = LiveSystems::with_limits(Duration::from_millis(100), AGE);
     assert!(topic(&servers, &case).await.unwrap().is_some());
     assert!(schema(&servers, &case).await.unwrap().is_some());
     eventually("the session in Postgres ends", async || sessions(&postgres).await.is_empty().then_some(())).await;
     eventually("the connections to Kafka end", async || connections(&kafka).is_empty().then_some(())).await;
-    // And the next look opens others.
+    // The next observation opens new connections.
     assert!(topic(&servers, &case).await.unwrap().is_some());
     assert!(schema(&servers, &case).await.unwrap().is_some());
 }

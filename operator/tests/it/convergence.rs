@@ -1,4 +1,4 @@
-//! From any state to the declared one, and no further.
+//! Convergence from any state to the declared one, without further writes.
 
 use retail_connection::ErrorKind;
 use retail_kafka::KafkaError;
@@ -9,7 +9,7 @@ use crate::fake_systems::sample_progress;
 use crate::harness::{Harness, pipeline_key, secret};
 
 #[tokio::test(start_paused = true)]
-async fn a_pipeline_that_is_declared_becomes_ready_and_everything_of_it_is_there() {
+async fn declared_pipeline_becomes_ready_with_all_objects() {
     let harness = Harness::start();
     harness.declare("retail", json!({}));
     harness.until_ready("retail").await;
@@ -39,7 +39,7 @@ async fn a_pipeline_that_is_declared_becomes_ready_and_everything_of_it_is_there
 }
 
 #[tokio::test(start_paused = true)]
-async fn in_steady_state_the_operator_looks_and_writes_nothing() {
+async fn steady_state_is_observed_without_writes() {
     let mut harness = Harness::start();
     for name in ["one", "two", "three"] {
         harness.declare(name, json!({"topic": {"name": name}}));
@@ -53,7 +53,7 @@ async fn in_steady_state_the_operator_looks_and_writes_nothing() {
     assert_eq!(&harness.api.asked()[..].iter().filter(|asked| asked.is_write()).count(), &writes);
     let looked = harness.external.state().reads - reads;
     assert!(looked > 3 * 2 * 100, "{looked}");
-    // Neither does one that was started anew and remembers nothing.
+    // A restarted operator with an empty cache does not write either.
     harness.restart();
     harness.passes(3600).await;
     assert_eq!(
@@ -65,7 +65,7 @@ async fn in_steady_state_the_operator_looks_and_writes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pipelines_that_name_the_same_secret_share_what_was_asked_just_now() {
+async fn pipelines_with_the_same_secret_share_its_requests() {
     let harness = Harness::start();
     let names: Vec<String> = (0..20).map(|number| format!("retail-{number}")).collect();
     for name in &names {
@@ -78,7 +78,7 @@ async fn pipelines_that_name_the_same_secret_share_what_was_asked_just_now() {
     let asked = || harness.api.asked().iter().filter(|asked| asked.resource == "secrets").count();
     let (before, reads) = (asked(), harness.external.state().reads);
     harness.passes(3600).await;
-    // Two looks are a pass.
+    // A pass has two observations.
     assert!(harness.external.state().reads - reads > 2 * 20 * 120);
     assert!(asked() - before <= 3600 / 5, "{}", asked() - before);
 }
@@ -109,7 +109,7 @@ async fn drift_of_every_child_is_repaired() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn drift_of_the_topics_settings_is_repaired_unless_that_would_delete_records() {
+async fn topic_drift_is_repaired_unless_that_deletes_records() {
     let harness = Harness::start();
     harness.declare(
         "retail",
@@ -121,7 +121,7 @@ async fn drift_of_the_topics_settings_is_repaired_unless_that_would_delete_recor
         external.topics.get_mut("retail").unwrap().topic.config.insert(name.to_owned(), value.to_owned());
     };
     let is = |name: &str| harness.external.state().topics["retail"].topic.config[name].clone();
-    // Another value, less kept than declared, and what nobody has declared.
+    // A changed value, a shorter retention than declared, and a setting that is not declared.
     set("max.message.bytes", "5");
     set("retention.ms", "10");
     set("segment.ms", "777");
@@ -134,13 +134,13 @@ async fn drift_of_the_topics_settings_is_repaired_unless_that_would_delete_recor
     let altered =
         |harness: &Harness| harness.events("retail").iter().filter(|reason| *reason == "TopicAltered").count();
     assert_eq!(altered(&harness), 1, "{:?}", harness.events("retail"));
-    // More kept than declared is not taken away.
+    // A longer retention than declared stays.
     set("retention.ms", "2000");
     harness.until("retail", "TopicReady", "True", "TopicDiffers").await;
     harness.passes(600).await;
     assert_eq!((is("retention.ms"), altered(&harness)), ("2000".into(), 1));
     harness.until_ready("retail").await;
-    // An edit is no other thing.
+    // The same rules apply to an edit.
     harness
         .edit("retail", |spec| spec["topic"]["config"] = json!({"retention.ms": "3000", "max.message.bytes": "100"}));
     harness.until("retail", "TopicReady", "True", "UpToDate").await;
@@ -148,7 +148,7 @@ async fn drift_of_the_topics_settings_is_repaired_unless_that_would_delete_recor
 }
 
 #[tokio::test(start_paused = true)]
-async fn settings_that_may_not_be_changed_are_said_and_leave_the_pods_alone() {
+async fn forbidden_topic_change_is_reported_and_pods_stay() {
     let harness = Harness::start();
     harness.declare("retail", json!({"topic": {"name": "retail", "config": {"max.message.bytes": "200000"}}}));
     harness.until_ready("retail").await;
@@ -174,7 +174,7 @@ async fn settings_that_may_not_be_changed_are_said_and_leave_the_pods_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_longer_declared_goes() {
+async fn removed_declarations_are_removed_from_the_cluster() {
     let harness = Harness::start();
     harness.declare("retail", json!({"processor": {"replicas": 2, "resources": {"limits": {"cpu": 2}}}}));
     harness.until_ready("retail").await;
@@ -193,7 +193,7 @@ async fn what_is_no_longer_declared_goes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_edit_replaces_only_the_pods_that_read_it() {
+async fn edit_replaces_only_the_pods_that_read_it() {
     let harness = Harness::start();
     harness.declare("retail", json!({}));
     harness.until_ready("retail").await;
@@ -230,7 +230,7 @@ async fn an_edit_replaces_only_the_pods_that_read_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_changed_password_replaces_the_processors_and_nothing_else() {
+async fn changed_database_password_replaces_only_processors() {
     let harness = Harness::start();
     harness.declare("retail", json!({}));
     harness.until_ready("retail").await;
@@ -250,7 +250,7 @@ async fn a_changed_password_replaces_the_processors_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_changed_secret_for_kafka_replaces_processors_and_producers() {
+async fn changed_kafka_secret_replaces_processors_and_producers() {
     let harness = Harness::start();
     let key = Key::new("secrets", "kafka-user");
     harness.api.change(|store| store.create(&key, secret("first")).unwrap());
@@ -260,7 +260,7 @@ async fn a_changed_secret_for_kafka_replaces_processors_and_producers() {
     let names = ["retail-processor", "retail-producer"];
     let template = |name: &str| harness.object("deployments", name).unwrap()["spec"]["template"].clone();
     let before = names.map(template);
-    // While it is away, nothing happens to the pods.
+    // A missing Secret does not change the pods.
     let kept = harness.object("secrets", "kafka-user").unwrap();
     harness.api.change(|store| store.delete(&key).unwrap());
     harness.until("retail", "Stalled", "True", "SecretMissing").await;
@@ -293,7 +293,7 @@ async fn suspend_stops_the_pods_and_keeps_everything_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_processors_run_than_there_are_partitions_and_it_is_said() {
+async fn processors_beyond_partitions_do_not_run_and_are_reported() {
     let harness = Harness::start();
     harness.declare("retail", json!({"processor": {"replicas": 9}}));
     harness.until("retail", "ScalingLimited", "True", "FewerPartitions").await;
@@ -307,7 +307,7 @@ async fn no_more_processors_run_than_there_are_partitions_and_it_is_said() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn progress_is_in_the_status_and_is_written_only_when_it_moves() {
+async fn progress_in_the_status_is_written_only_on_change() {
     let harness = Harness::start();
     harness.declare("retail", json!({}));
     harness.until_ready("retail").await;
@@ -328,12 +328,12 @@ async fn progress_is_in_the_status_and_is_written_only_when_it_moves() {
         harness.external.state().schemas.get_mut("retail").unwrap().1.counts.applied = applied;
         harness.passes(15).await;
     }
-    // Once a resync, and never because of its own report.
+    // One write per resync: its own report starts no pass.
     assert!(harness.api.writes() - writes <= 15, "{}", harness.api.writes() - writes);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_admission_rewrites_each_time_is_not_written_again_and_again() {
+async fn fields_rewritten_by_admission_are_not_written_again() {
     let harness = Harness::start();
     harness.api.change(|store| {
         store.admission = Some(|object| {
@@ -351,7 +351,7 @@ async fn what_admission_rewrites_each_time_is_not_written_again_and_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_converges_through_whatever_the_api_server_does() {
+async fn operator_converges_through_api_server_faults() {
     for (fault, verb, resource) in [
         (Fault::Code(409), "patch", "*"),
         (Fault::Code(429), "*", "*"),
@@ -365,7 +365,7 @@ async fn it_converges_through_whatever_the_api_server_does() {
         (Fault::Silence, "get", "secrets"),
     ] {
         let harness = Harness::start();
-        // Each silence costs what a client waits.
+        // Each unanswered request lasts until the client's timeout.
         harness.api.fail(verb, resource, if fault == Fault::Silence { 3 } else { 12 }, fault);
         harness.declare("retail", json!({"deletionPolicy": {"topic": "Delete"}}));
         harness.until_ready("retail").await;
@@ -377,7 +377,7 @@ async fn it_converges_through_whatever_the_api_server_does() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn watches_that_close_or_expire_lose_nothing() {
+async fn closed_and_expired_watches_lose_no_change() {
     let harness = Harness::start();
     harness.declare("retail", json!({}));
     harness.until_ready("retail").await;

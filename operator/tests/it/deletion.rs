@@ -1,4 +1,4 @@
-//! What happens to the data when a pipeline is deleted.
+//! Deletion of a pipeline and of its data.
 
 use serde_json::json;
 
@@ -17,7 +17,7 @@ async fn until_gone(harness: &Harness, name: &str) {
 const BOTH: &str = r#"{"deletionPolicy": {"topic": "Delete", "database": "Delete"}}"#;
 
 #[tokio::test(start_paused = true)]
-async fn deleting_keeps_all_data_and_never_hangs_also_when_everything_is_away() {
+async fn deletion_keeps_data_and_ends_without_any_server() {
     let harness = Harness::start();
     harness.declare("retail", json!({}));
     harness.until_ready("retail").await;
@@ -26,7 +26,7 @@ async fn deleting_keeps_all_data_and_never_hangs_also_when_everything_is_away() 
     harness.external.state().postgres = Some(postgres_unreachable());
     harness.api.fail("*", "*", 5, Fault::Code(503));
     delete(&harness, "retail");
-    // No finalizer: it is gone at once, whatever the operator does, and its objects with it.
+    // Without a finalizer, the resource and its objects are deleted at once, independent of the operator.
     assert!(harness.object("retailpipelines", "retail").is_none());
     assert!(harness.object("deployments", "retail-processor").is_none());
     harness.passes(600).await;
@@ -35,7 +35,7 @@ async fn deleting_keeps_all_data_and_never_hangs_also_when_everything_is_away() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_policy_says_goes_after_the_pods_are_gone() {
+async fn selected_data_is_deleted_after_the_pods_stopped() {
     let harness = Harness::start();
     harness.declare("retail", serde_json::from_str(BOTH).unwrap());
     harness.until_ready("retail").await;
@@ -58,16 +58,16 @@ async fn what_the_policy_says_goes_after_the_pods_are_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_what_is_proven_ours_is_deleted() {
+async fn data_of_unproven_ownership_is_kept() {
     let harness = Harness::start();
-    // A topic that was there before: used, and not ours.
+    // The second pipeline uses a topic that it did not create.
     harness.declare("first", json!({"topic": {"name": "shared"}}));
     harness.until_ready("first").await;
     let mut spec: serde_json::Value = serde_json::from_str(BOTH).unwrap();
     spec["topic"] = json!({"name": "shared"});
     harness.declare("second", spec);
     harness.until_ready("second").await;
-    // A schema that somebody else has taken over meanwhile.
+    // Another owner has taken over the schema.
     harness.external.state().schemas.get_mut("second").unwrap().0 = "somebody".to_owned();
     delete(&harness, "second");
     until_gone(&harness, "second").await;
@@ -79,7 +79,7 @@ async fn only_what_is_proven_ours_is_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cleanup_that_fails_says_so_is_tried_on_and_can_be_released() {
+async fn failing_cleanup_is_reported_retried_and_releasable() {
     let harness = Harness::start();
     harness.declare("retail", serde_json::from_str(BOTH).unwrap());
     harness.until_ready("retail").await;
@@ -99,7 +99,7 @@ async fn a_cleanup_that_fails_says_so_is_tried_on_and_can_be_released() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cleanup_goes_on_by_itself_when_the_server_is_back() {
+async fn cleanup_continues_when_the_server_returns() {
     let harness = Harness::start();
     harness.declare("retail", serde_json::from_str(BOTH).unwrap());
     harness.until_ready("retail").await;
@@ -113,7 +113,7 @@ async fn a_cleanup_goes_on_by_itself_when_the_server_is_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_namespace_that_is_deleted_never_hangs_on_us() {
+async fn pipeline_does_not_block_deletion_of_its_namespace() {
     let harness = Harness::start();
     harness.declare("retail", serde_json::from_str(BOTH).unwrap());
     harness.until_ready("retail").await;
@@ -123,7 +123,7 @@ async fn a_namespace_that_is_deleted_never_hangs_on_us() {
             object["metadata"]["finalizers"] = json!(["kubernetes"]);
             object["metadata"]["deletionTimestamp"] = json!("2027-01-15T08:00:00Z");
         });
-        // The Secret goes first.
+        // The Secret is deleted first.
         store.delete(&Key::new("secrets", "retail-db")).unwrap();
         store.delete(&pipeline_key("retail")).unwrap();
     });
@@ -131,7 +131,7 @@ async fn a_namespace_that_is_deleted_never_hangs_on_us() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_broken_spec_does_not_keep_a_resource() {
+async fn invalid_spec_does_not_block_deletion() {
     let harness = Harness::start();
     harness.declare("retail", serde_json::from_str(BOTH).unwrap());
     harness.until_ready("retail").await;
@@ -143,7 +143,7 @@ async fn a_broken_spec_does_not_keep_a_resource() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_finalizer_is_there_exactly_while_something_is_to_be_deleted_and_others_are_kept() {
+async fn finalizer_follows_the_policy_and_keeps_other_finalizers() {
     let harness = Harness::start();
     harness.declare("retail", json!({}));
     harness.until_ready("retail").await;
@@ -158,7 +158,7 @@ async fn the_finalizer_is_there_exactly_while_something_is_to_be_deleted_and_oth
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_topic_that_was_made_is_known_to_be_ours_although_saying_so_failed_at_first() {
+async fn created_topic_is_recorded_after_failed_reports() {
     let harness = Harness::start();
     harness.api.fail("patch", "retailpipelines/status", 3, Fault::Code(503));
     harness.declare("retail", serde_json::from_str(BOTH).unwrap());
@@ -167,7 +167,7 @@ async fn a_topic_that_was_made_is_known_to_be_ours_although_saying_so_failed_at_
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_the_watch_lags_nothing_is_made_for_a_pipeline_that_is_gone_or_goes() {
+async fn lagging_watch_creates_no_schema_for_deleted_pipelines() {
     let harness = Harness::start();
     let both = || serde_json::from_str(BOTH).unwrap();
     for name in ["gone", "goes", "replaced"] {
@@ -178,7 +178,7 @@ async fn while_the_watch_lags_nothing_is_made_for_a_pipeline_that_is_gone_or_goe
     for name in ["gone", "goes", "replaced"] {
         delete(&harness, name);
     }
-    // Somebody else cleans up, and lets two of them go.
+    // Another client removes the data and the finalizers of two of them.
     let release = |object: &mut serde_json::Value| object["metadata"]["finalizers"] = json!([]);
     harness.api.change(|store| ["gone", "replaced"].map(|name| store.edit(&pipeline_key(name), release)));
     harness.external.state().schemas.clear();
@@ -186,7 +186,7 @@ async fn while_the_watch_lags_nothing_is_made_for_a_pipeline_that_is_gone_or_goe
     let before = harness.external.state().reads;
     harness.eventually("many passes", || harness.external.state().reads > before + 20).await;
     assert!(harness.external.state().schemas.is_empty(), "{:?}", harness.external.state().schemas);
-    harness.api.be_kind();
+    harness.api.clear_faults();
     until_gone(&harness, "goes").await;
     harness.until_ready("replaced").await;
     let uid = harness.object("retailpipelines", "replaced").unwrap()["metadata"]["uid"].clone();
@@ -195,7 +195,7 @@ async fn while_the_watch_lags_nothing_is_made_for_a_pipeline_that_is_gone_or_goe
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_the_watch_lags_no_topic_is_made_for_a_pipeline_that_is_gone() {
+async fn lagging_watch_creates_no_topic_for_a_deleted_pipeline() {
     let harness = Harness::start();
     harness.external.state().kafka = Some(kafka_unreachable());
     harness.declare("retail", json!({}));
@@ -209,7 +209,7 @@ async fn while_the_watch_lags_no_topic_is_made_for_a_pipeline_that_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_the_watch_lags_a_pipeline_of_the_same_name_does_not_get_the_status_of_the_one_before() {
+async fn lagging_watch_writes_no_status_to_a_recreated_pipeline() {
     let harness = Harness::start();
     harness.declare("retail", json!({}));
     harness.until_ready("retail").await;
@@ -217,12 +217,12 @@ async fn while_the_watch_lags_a_pipeline_of_the_same_name_does_not_get_the_statu
     delete(&harness, "retail");
     harness.declare("retail", json!({"topic": {"name": "another"}}));
     harness.external.state().schemas.clear();
-    // What there is to say of the old one changes.
+    // The status of the deleted pipeline would change.
     harness.external.state().postgres = Some(postgres_unreachable());
     let before = harness.external.state().reads;
     harness.eventually("a few passes", || harness.external.state().reads > before + 6).await;
     assert!(harness.object("retailpipelines", "retail").unwrap()["status"].is_null());
     harness.external.state().postgres = None;
-    harness.api.be_kind();
+    harness.api.clear_faults();
     harness.until_ready("retail").await;
 }

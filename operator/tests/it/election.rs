@@ -1,4 +1,4 @@
-//! Leader election on an API server that fails.
+//! Leader election with a failing API server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ fn elector(api: &Api, identity: &str) -> LeaderElector {
     LeaderElector::new(leases, "retail-operator", identity, LeaseTimes::default(), now)
 }
 
-/// Wins, keeps and gives up a lease.
+/// Acquires, renews and releases a lease.
 pub(crate) async fn one_term(api: &Api) {
     let mut elector = elector(api, "one");
     elector.acquire(|_| ()).await;
@@ -39,7 +39,7 @@ fn holder_in(store: &Store) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_second_waits_while_the_first_renews_and_follows_when_it_does_not() {
+async fn second_replica_leads_only_after_renewals_stop() {
     let api = Api::default();
     let (mut first, mut second) = (elector(&api, "one"), elector(&api, "two"));
     first.acquire(|_| ()).await;
@@ -51,14 +51,14 @@ async fn the_second_waits_while_the_first_renews_and_follows_when_it_does_not() 
     let waited = died.elapsed();
     assert!(waited >= Duration::from_secs(12) && waited <= Duration::from_secs(20), "{waited:?}");
     assert_eq!(holder(&api), "two");
-    // The first finds out at its next try.
+    // The first detects the loss at its next attempt.
     let found = Instant::now();
     first.renew().await;
     assert!(found.elapsed() < Duration::from_secs(5));
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_cannot_renew_stops_before_anybody_can_take_over() {
+async fn leader_without_renewal_stops_before_the_lease_expires() {
     for fault in [Fault::Code(500), Fault::Silence, Fault::Code(429)] {
         let api = Api::default();
         let mut first = elector(&api, "one");
@@ -76,7 +76,7 @@ async fn who_cannot_renew_stops_before_anybody_can_take_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_many_that_want_it_one_wins() {
+async fn one_of_many_replicas_acquires_the_lease() {
     let api = Api::default();
     let mut winners = tokio::task::JoinSet::new();
     for i in 0..8 {
@@ -88,7 +88,7 @@ async fn of_many_that_want_it_one_wins() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_is_given_up_is_taken_at_once() {
+async fn released_lease_is_acquired_at_once() {
     let api = Api::default();
     one_term(&api).await;
     assert_eq!(holder(&api), "");
@@ -98,7 +98,7 @@ async fn a_lease_that_is_given_up_is_taken_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_operator_works_while_it_leads_and_ends_when_it_does_not() {
+async fn operator_works_only_while_it_holds_the_lease() {
     let (api, external) = (Api::default(), FakeSystems::default());
     let (stop, stopped) = watch::channel(false);
     let start = |api: &Api, identity: &str| {
@@ -112,7 +112,7 @@ async fn the_operator_works_while_it_leads_and_ends_when_it_does_not() {
     api.change(|store| store.create(&key, pipeline).unwrap());
     api.until("it is ready", |store| store.get(&key).unwrap()["status"]["conditions"][0]["status"] == "True").await;
     assert!(metrics.render().contains("retail_operator_leader 1"));
-    // One that stands by asks for the lease again and again, and for nothing else, and is ready.
+    // A second replica requests only the lease, and is ready.
     let theirs = api.apart();
     let (standing_by, _, readiness) = start(&theirs, "two");
     api.until("it has asked", |_| theirs.asked().len() >= 5).await;
@@ -124,7 +124,7 @@ async fn the_operator_works_while_it_leads_and_ends_when_it_does_not() {
     });
     let ended = timeout(Duration::from_secs(10), leading).await.unwrap().unwrap();
     assert!(matches!(ended, Err(RunError::LeaseLost)));
-    // Told to stop, it ends well and leaves the lease to the next one.
+    // On stop, it succeeds and releases the lease.
     api.until("the second leads", |store| holder_in(store) == "two").await;
     stop.send_replace(true);
     timeout(Duration::from_secs(60), standing_by).await.unwrap().unwrap().unwrap();

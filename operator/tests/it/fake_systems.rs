@@ -1,4 +1,4 @@
-//! A Kafka and a Postgres that count and fail as they are told.
+//! A fake Kafka and a fake Postgres that count requests and fail on request.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -13,28 +13,28 @@ use retail_operator::external::systems::{ExternalSystems, ObservedTopic};
 use retail_store::progress::Progress;
 use retail_store::{DatabaseConnection, DatabaseError};
 
-/// What there is, and what was asked for.
+/// State of the fakes, and counters of requests.
 #[derive(Default)]
 pub(crate) struct FakeState {
-    /// By name.
+    /// Topics by name.
     pub(crate) topics: BTreeMap<String, ObservedTopic>,
-    /// The owner and how far it is, by name.
+    /// Owner and progress of each schema, by name.
     pub(crate) schemas: BTreeMap<String, (String, Progress)>,
-    /// What Kafka answers to everything.
+    /// Error of every request to Kafka.
     pub(crate) kafka: Option<KafkaError>,
-    /// What Kafka answers to a change of settings.
+    /// Error of every change of settings.
     pub(crate) alter_error: Option<KafkaError>,
-    /// What Postgres answers to everything.
+    /// Error of every request to Postgres.
     pub(crate) postgres: Option<DatabaseError>,
-    /// A look at this topic panics.
+    /// Observing this topic panics.
     pub(crate) panic_topic: Option<String>,
-    /// A look at this topic never ends.
+    /// Observing this topic never ends.
     pub(crate) hang_topic: Option<String>,
-    /// How often was looked.
+    /// Number of observations.
     pub(crate) reads: usize,
-    /// How often something was made or removed.
+    /// Number of changes.
     pub(crate) changes: usize,
-    /// The topic actions that were executed, by plan.
+    /// Executed topic actions, by plan.
     pub(crate) executed: Vec<Vec<Action>>,
     /// Runs once before the next topic actions are executed.
     pub(crate) before_execution: Option<Change>,
@@ -71,7 +71,7 @@ impl FakeState {
     }
 }
 
-/// A change of what there is.
+/// A change of the state.
 pub(crate) type Change = Box<dyn FnOnce(&mut FakeState) + Send>;
 
 /// A topic with this id and 100 records in each partition.
@@ -80,7 +80,7 @@ pub(crate) fn topic_of(id: &str, partitions: i32) -> ObservedTopic {
     ObservedTopic { topic: Observed { description, config: BTreeMap::new() }, log_ends: vec![100; partitions as usize] }
 }
 
-/// The two of them.
+/// The fake Kafka and the fake Postgres.
 #[derive(Clone, Default)]
 pub(crate) struct FakeSystems(Arc<Mutex<FakeState>>);
 
@@ -98,7 +98,7 @@ pub(crate) fn postgres_unreachable() -> DatabaseError {
     DatabaseError { kind: ErrorKind::Unreachable, message: "cannot reach postgres at postgres:5432/retail".to_owned() }
 }
 
-/// What a processor would have come to.
+/// Progress as a processor writes it.
 pub(crate) fn sample_progress() -> Progress {
     Progress {
         watermark: Some(Timestamp::from_secs(1_800_000_000)),

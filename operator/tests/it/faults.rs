@@ -1,4 +1,4 @@
-//! What is wrong with one pipeline, or with what it stands on, and what users see of it.
+//! Faults of a pipeline or of its dependencies, and their conditions.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use crate::fake_systems::{kafka_unreachable, postgres_unreachable};
 use crate::harness::{Harness, secret};
 
 #[tokio::test(start_paused = true)]
-async fn a_missing_secret_keeps_the_pods_running_and_is_said() {
+async fn missing_secret_is_reported_and_pods_stay() {
     let harness = Harness::start();
     harness.declare("retail", json!({}));
     harness.until_ready("retail").await;
@@ -21,7 +21,7 @@ async fn a_missing_secret_keeps_the_pods_running_and_is_said() {
     harness.until("retail", "CredentialsReady", "False", "SecretMissing").await;
     harness.until("retail", "Stalled", "True", "SecretMissing").await;
     assert_eq!(harness.object("deployments", "retail-processor").unwrap()["spec"], before["spec"]);
-    // An edit that has nothing to do with it still arrives, and restarts nobody.
+    // An unrelated edit is still applied and restarts no pod.
     harness.edit("retail", |spec| spec["processor"]["replicas"] = json!(3));
     let deployment = Key::new("deployments", "retail-processor");
     harness.api.until("3 replicas", |store| store.get(&deployment).unwrap()["spec"]["replicas"] == 3).await;
@@ -38,7 +38,7 @@ async fn a_missing_secret_keeps_the_pods_running_and_is_said() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_secret_no_processor_is_begun_and_with_it_one_is() {
+async fn processor_is_created_once_its_secret_exists() {
     let harness = Harness::start();
     let key = Key::new("secrets", "retail-db");
     harness.api.change(|store| store.delete(&key).unwrap());
@@ -56,7 +56,7 @@ async fn without_a_secret_no_processor_is_begun_and_with_it_one_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_secret_that_may_not_be_read_is_said_and_keeps_the_pods_running() {
+async fn forbidden_secret_is_reported_and_pods_stay() {
     let harness = Harness::start();
     harness.declare("retail", json!({}));
     harness.until_ready("retail").await;
@@ -68,7 +68,7 @@ async fn a_secret_that_may_not_be_read_is_said_and_keeps_the_pods_running() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn servers_that_are_away_leave_the_pods_alone_and_are_one_event_each() {
+async fn unreachable_servers_keep_pods_and_give_one_event_each() {
     let harness = Harness::start();
     harness.declare("retail", json!({}));
     harness.until_ready("retail").await;
@@ -84,7 +84,7 @@ async fn servers_that_are_away_leave_the_pods_alone_and_are_one_event_each() {
     let looked = harness.external.state().reads - reads;
     assert!((40..=100).contains(&looked), "waiting has not grown: {looked}");
     assert_eq!(harness.object("deployments", "retail-processor").unwrap(), before);
-    // A Deployment that is deleted meanwhile comes back all the same: topic and schema were there.
+    // A Deployment deleted during the outage is recreated: topic and schema are recorded.
     harness.api.change(|store| store.delete(&Key::new("deployments", "retail-processor")).unwrap());
     let deployment = Key::new("deployments", "retail-processor");
     harness.api.until("it is back", |store| store.get(&deployment).is_some()).await;
@@ -96,7 +96,7 @@ async fn servers_that_are_away_leave_the_pods_alone_and_are_one_event_each() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_broken_pipeline_does_not_stop_the_others() {
+async fn broken_pipelines_do_not_stop_the_others() {
     let harness = Harness::start();
     harness.external.state().panic_topic = Some("panics".to_owned());
     harness.external.state().hang_topic = Some("hangs".to_owned());
@@ -117,10 +117,10 @@ async fn one_broken_pipeline_does_not_stop_the_others() {
     harness.until("panics", "Ready", "False", "InternalError").await;
     harness.until("hangs", "Reconciling", "True", "InternalError").await;
     let metrics = harness.context.metrics.render();
-    assert!(metrics.contains("retail_operator_reconcile_errors_total{harness=\"panic\"}"), "{metrics}");
-    let timed_out = "retail_operator_reconcile_errors_total{harness=\"timeout\"}";
+    assert!(metrics.contains("retail_operator_reconcile_errors_total{stage=\"panic\"}"), "{metrics}");
+    let timed_out = "retail_operator_reconcile_errors_total{stage=\"timeout\"}";
     harness.eventually(timed_out, || harness.context.metrics.render().contains(timed_out)).await;
-    // And each of them is well once it is repaired.
+    // Each becomes ready after its repair.
     harness.external.state().panic_topic = None;
     harness.external.state().hang_topic = None;
     harness.edit("refused", |spec| spec["window"] = json!("5m"));
@@ -130,7 +130,7 @@ async fn one_broken_pipeline_does_not_stop_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_belongs_to_somebody_else_is_left_alone() {
+async fn objects_of_other_owners_are_not_changed() {
     let harness = Harness::start();
     let key = Key::new("deployments", "retail-processor");
     let theirs = json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": 1}});
@@ -140,7 +140,7 @@ async fn what_belongs_to_somebody_else_is_left_alone() {
     harness.until("retail", "ProcessorReady", "False", "NameConflict").await;
     harness.until("retail", "Stalled", "True", "NameConflict").await;
     assert_eq!(harness.object("deployments", "retail-processor").unwrap(), before);
-    // The same of a schema.
+    // A schema of another owner is not changed either.
     let progress = retail_store::progress::Progress::default();
     harness.external.state().schemas.insert("other".to_owned(), ("somebody".to_owned(), progress));
     harness.declare("other", json!({}));
@@ -149,7 +149,7 @@ async fn what_belongs_to_somebody_else_is_left_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_topic_that_is_made_again_is_not_taken_for_the_old_one() {
+async fn recreated_topic_is_not_used_as_the_old_one() {
     let harness = Harness::start();
     harness.declare("retail", json!({}));
     harness.until_ready("retail").await;
@@ -166,7 +166,7 @@ async fn a_topic_that_is_made_again_is_not_taken_for_the_old_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_schema_that_is_dropped_is_made_again() {
+async fn dropped_schema_is_recreated() {
     let harness = Harness::start();
     harness.declare("retail", json!({}));
     harness.until_ready("retail").await;
@@ -176,7 +176,7 @@ async fn a_schema_that_is_dropped_is_made_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pods_that_do_not_become_ready_are_waited_for_without_writing() {
+async fn unready_pods_are_reported_without_further_writes() {
     let harness = Harness::start();
     harness.api.change(|store| store.pods_start = false);
     harness.declare("retail", json!({}));
@@ -193,7 +193,7 @@ async fn pods_that_do_not_become_ready_are_waited_for_without_writing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_api_server_refuses_is_said() {
+async fn refused_requests_are_reported() {
     let harness = Harness::start();
     harness.api.fail("patch", "services", 3, Fault::Code(403));
     harness.declare("retail", json!({}));
@@ -210,7 +210,7 @@ async fn what_the_api_server_refuses_is_said() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_minute_without_an_api_server_is_no_hot_loop_and_loses_nothing() {
+async fn api_server_outage_causes_few_requests_and_loses_no_edit() {
     let harness = Harness::start();
     for i in 0..10 {
         harness.declare(&format!("shop-{i}"), json!({}));
@@ -227,16 +227,16 @@ async fn a_minute_without_an_api_server_is_no_hot_loop_and_loses_nothing() {
     harness.passes(60).await;
     let asked = harness.api.asked().len() - before;
     assert!(asked < 200, "{asked} requests in a minute of nothing but errors");
-    harness.api.be_kind();
+    harness.api.clear_faults();
     let key = |i: usize| Key::new("deployments", &format!("shop-{i}-processor"));
     for i in 0..10 {
         harness.api.until("4 replicas", |store| store.get(&key(i)).unwrap()["spec"]["replicas"] == 4).await;
     }
 }
 
-/// Each of the six watches fails once. Were they to wait for each other, the last would begin again after minutes.
+/// Each of the six watches fails once. With a shared delay, the last would restart after minutes.
 #[tokio::test(start_paused = true)]
-async fn when_the_api_server_is_back_from_a_moments_absence_all_watches_are_soon_back() {
+async fn watches_restart_soon_after_a_short_outage() {
     let harness = Harness::start();
     harness.declare("retail", json!({}));
     harness.until_ready("retail").await;
@@ -246,27 +246,27 @@ async fn when_the_api_server_is_back_from_a_moments_absence_all_watches_are_soon
     let back = tokio::time::Instant::now();
     let key = Key::new("deployments", "retail-processor");
     harness.api.until("4 replicas", |store| store.get(&key).unwrap()["spec"]["replicas"] == 4).await;
-    // By the clock of the test, which jumps to whatever is waited for next.
+    // Measured with the virtual clock.
     assert!(back.elapsed() < std::time::Duration::from_secs(5), "after {:?}", back.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_the_crd_the_operator_waits_for_it_and_says_so() {
+async fn missing_crd_makes_the_operator_unready() {
     let harness = Harness::start();
     harness.api.fail("list", "retailpipelines", 5, Fault::Code(404));
     harness.declare("retail", json!({}));
-    harness.until_unready(Some("is the CustomResourceDefinition there")).await;
+    harness.until_unready(Some("install the CustomResourceDefinition")).await;
     harness.until_ready("retail").await;
     harness.until_unready(None).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_the_watch_lags_what_is_wrong_is_said_and_that_it_is_over() {
+async fn lagging_watch_does_not_delay_reports() {
     let harness = Harness::start();
     harness.declare("retail", json!({}));
     harness.until_ready("retail").await;
     harness.watches_lag();
-    // Each time the resource has a version that the watch does not bring.
+    // Each report gives the resource a version that the watch does not deliver.
     for _ in 0..2 {
         harness.external.state().postgres = Some(postgres_unreachable());
         harness.until("retail", "SchemaReady", "False", "DatabaseUnreachable").await;

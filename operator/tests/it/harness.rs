@@ -1,4 +1,4 @@
-//! Puts the operator on an API server in memory, in virtual time, with pipelines and a Secret to begin with.
+//! The harness: the operator with an API server in memory, in virtual time, and a Secret for its pipelines.
 
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
@@ -15,14 +15,14 @@ use tokio::time::{Instant, timeout};
 use crate::api::{Api, Fault, Key, PATIENCE, Store};
 use crate::fake_systems::FakeSystems;
 
-/// The clock of a test: begins at the same time each time, and goes as virtual time does.
+/// The clock of a test: a fixed start plus virtual time.
 pub(crate) fn now() -> Timestamp {
     thread_local!(static BEGAN: OnceCell<Instant> = const { OnceCell::new() });
     let passed = BEGAN.with(|began| began.get_or_init(Instant::now).elapsed());
     Timestamp::from_second(1_800_000_000).unwrap() + SignedDuration::try_from(passed).unwrap()
 }
 
-/// The operator and all around it.
+/// The operator and its environment.
 pub(crate) struct Harness {
     pub(crate) api: Api,
     pub(crate) external: FakeSystems,
@@ -31,7 +31,7 @@ pub(crate) struct Harness {
 }
 
 impl Harness {
-    /// An operator of all namespaces, and in each the Secret that the pipelines name.
+    /// An operator of all namespaces, with the pipelines' Secret in each.
     pub(crate) fn start() -> Self {
         Self::watching(&[])
     }
@@ -51,20 +51,20 @@ impl Harness {
         Self { api, external, context, operator }
     }
 
-    /// Kills the operator and starts another, which knows nothing.
+    /// Stops the operator and starts another one with an empty cache.
     pub(crate) fn restart(&mut self) {
         self.operator.abort();
         self.context.readiness = Arc::default();
         self.operator = operate(&self.context);
     }
 
-    /// From now on the operator does not learn what happens to pipelines.
+    /// The watch of pipelines delivers no more changes.
     pub(crate) fn watches_lag(&self) {
         self.api.fail("watch", "retailpipelines", 1_000_000, Fault::Code(503));
         self.api.change(Store::close_watches);
     }
 
-    /// Declares a pipeline. `spec` is put over what every pipeline has.
+    /// Creates a pipeline. Fields of `spec` replace the default ones.
     pub(crate) fn declare(&self, name: &str, spec: Value) {
         self.api.change(|store| store.create(&pipeline_key(name), pipeline(name, spec)).unwrap());
     }
@@ -91,22 +91,22 @@ impl Harness {
         self.until(name, "Ready", "True", "UpToDate").await;
     }
 
-    /// Lets virtual time pass. Nothing waits for anything else meanwhile, so it takes no time at all.
+    /// Advances virtual time, which takes no real time.
     pub(crate) async fn passes(&self, seconds: u64) {
         tokio::time::sleep(Duration::from_secs(seconds)).await;
     }
 
-    /// Waits for something that no change in the cluster tells of.
+    /// Waits for a fact that is not in the API server.
     pub(crate) async fn eventually(&self, what: &str, is_so: impl Fn() -> bool) {
         let waiting = async {
             while !is_so() {
                 self.passes(1).await;
             }
         };
-        assert!(timeout(PATIENCE, waiting).await.is_ok(), "never: {what}");
+        assert!(timeout(PATIENCE, waiting).await.is_ok(), "timeout: {what}");
     }
 
-    /// Waits until the operator says that it waits for something, or for nothing.
+    /// Waits until the operator is unready for a reason, or ready.
     pub(crate) async fn until_unready(&self, what: Option<&str>) {
         let says = || self.context.readiness.unready();
         let is_so = || match (what, says()) {
@@ -175,7 +175,7 @@ pub(crate) fn secret(password: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Secret", "data": {"username": base64("retail"), "password": base64(password)}})
 }
 
-/// A pipeline with everything on.
+/// A pipeline with all components.
 pub(crate) fn pipeline(name: &str, spec: Value) -> Value {
     let mut pipeline = json!({
         "apiVersion": "retailpipeline.dev/v1alpha1",

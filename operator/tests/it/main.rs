@@ -1,4 +1,4 @@
-//! The operator on an API server in memory, with a Kafka and a Postgres that count and fail as they are told.
+//! Tests of the operator with an API server in memory, and with fake or real Kafka and Postgres.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod api;

@@ -1,4 +1,4 @@
-//! An operator of some namespaces, not of all.
+//! An operator that watches only some namespaces.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ async fn two_shops() -> Harness {
     harness
 }
 
-/// Edits the pipelines and waits until the operator has done what they say.
+/// Edits the pipelines and waits until the operator has applied the edit.
 async fn each_follows_an_edit(harness: &Harness, names: &[&str], replicas: i32) {
     for name in names {
         harness.edit(name, |spec| spec["processor"]["replicas"] = json!(replicas));
@@ -28,7 +28,7 @@ async fn each_follows_an_edit(harness: &Harness, names: &[&str], replicas: i32) 
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_pipelines_of_the_namespaces_that_are_named_are_run_and_no_others() {
+async fn only_pipelines_of_watched_namespaces_run() {
     let harness = two_shops().await;
     harness.declare("attic/old", json!({}));
     harness.passes(600).await;
@@ -40,14 +40,14 @@ async fn the_pipelines_of_the_namespaces_that_are_named_are_run_and_no_others() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_namespace_whose_lists_begin_anew_is_nothing_to_the_others() {
+async fn restarted_list_of_one_namespace_affects_no_other() {
     let harness = two_shops().await;
     harness.passes(60).await;
     let (writes, before) = (harness.api.writes(), lists(&harness, "office"));
     harness.api.change(|store| store.expire_watches_of("office"));
     harness.passes(60).await;
     assert!(lists(&harness, "office") > before, "it has not begun anew");
-    // Nothing of either is taken for gone.
+    // No object counts as deleted.
     assert_eq!(harness.api.writes(), writes);
     each_follows_an_edit(&harness, &["shop/retail", "office/books"], 4).await;
 }
@@ -57,7 +57,7 @@ fn lists(harness: &Harness, namespace: &str) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_namespace_that_may_not_be_watched_does_not_stop_the_others() {
+async fn forbidden_namespace_does_not_stop_the_others() {
     let harness = Harness::watching(&["shop", "office"]);
     harness.api.fail_in("office", "*", "*", 1_000_000, Fault::Code(403));
     for name in ["shop/retail", "office/books"] {
@@ -67,19 +67,19 @@ async fn a_namespace_that_may_not_be_watched_does_not_stop_the_others() {
     harness.passes(600).await;
     each_follows_an_edit(&harness, &["shop/retail"], 3).await;
     assert_eq!(harness.object("retailpipelines", "office/books").unwrap()["status"], json!(null));
-    // Once it may be, it is.
-    harness.api.be_kind();
+    // With permission, the operator watches the namespace.
+    harness.api.clear_faults();
     harness.until_ready("office/books").await;
-    // And lost again.
+    // The permission is lost again.
     harness.api.fail_in("office", "*", "*", 1_000_000, Fault::Code(403));
     harness.api.change(crate::api::Store::close_watches);
     each_follows_an_edit(&harness, &["shop/retail"], 4).await;
-    harness.api.be_kind();
+    harness.api.clear_faults();
     each_follows_an_edit(&harness, &["shop/retail", "office/books"], 2).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_passes_are_under_way_at_once_than_with_one_namespace() {
+async fn pass_limit_covers_all_namespaces_together() {
     let harness = Harness::watching(&["shop", "office"]);
     harness.external.state().hang_topic = Some("hangs".to_owned());
     for i in 0..12 {
@@ -88,12 +88,12 @@ async fn no_more_passes_are_under_way_at_once_than_with_one_namespace() {
         }
     }
     harness.passes(60).await;
-    // Each has asked for a topic and a schema.
+    // Each pass has observed a topic and a schema.
     assert_eq!(harness.external.state().reads, 2 * 16);
 }
 
 #[tokio::test(start_paused = true)]
-async fn pipelines_whose_objects_may_not_be_listed_say_so_and_take_no_turn_from_the_others() {
+async fn unlistable_namespace_is_reported_and_takes_no_permits() {
     let harness = Harness::watching(&["shop", "office"]);
     harness.api.fail_in("office", "list", "services", 1_000_000, Fault::Code(403));
     for i in 0..20 {
@@ -105,6 +105,6 @@ async fn pipelines_whose_objects_may_not_be_listed_say_so_and_take_no_turn_from_
     harness.until_ready("shop/retail").await;
     assert!(declared.elapsed() < Duration::from_secs(10), "after {:?}", declared.elapsed());
     harness.until("office/books-0", "Reconciling", "True", "InternalError").await;
-    harness.api.be_kind();
+    harness.api.clear_faults();
     harness.until_ready("office/books-0").await;
 }

@@ -1,4 +1,4 @@
-//! Plans, objects and statuses as people read them.
+//! Plans, objects and statuses in the form that users read.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
@@ -34,10 +34,10 @@ fn objects(plan: &Plan) -> Vec<(Child, Value)> {
 }
 
 #[test]
-fn a_first_plan_makes_everything() {
+fn first_plan_creates_everything() {
     insta::assert_snapshot!(from_nothing(&valid(json!({})), &settings()), @r"
     + topic retail
-    + schema retail: make it, or bring it up to date
+    + schema retail: create or migrate
     + ConfigMap retail-pipeline
     + ServiceAccount retail-pipeline
     + metrics Service retail-metrics
@@ -48,7 +48,7 @@ fn a_first_plan_makes_everything() {
 }
 
 #[test]
-fn a_plan_says_what_an_edit_does_and_whose_pods_it_replaces() {
+fn plan_of_an_edit_lists_changes_and_replaced_pods() {
     let plan = |old: Value, new: Value| from_declared(&valid(old), &valid(new), &settings()).to_string();
     assert_eq!(plan(json!({}), json!({})), "nothing to do\n");
     assert_eq!(plan(json!({"trigger": "1m"}), json!({"trigger": "60s"})), "nothing to do\n");
@@ -69,7 +69,7 @@ fn a_plan_says_what_an_edit_does_and_whose_pods_it_replaces() {
 }
 
 #[test]
-fn the_objects_are_these() {
+fn declared_objects_match_the_snapshot() {
     let plan = from_nothing(
         &valid(json!({"processor": {"replicas": 2, "resources": {"requests": {"cpu": "500m"}}}})),
         &settings(),
@@ -78,7 +78,7 @@ fn the_objects_are_these() {
     insta::assert_snapshot!(yaml.join("---\n"));
 }
 
-/// TLS, log-ins and client certificates on both sides.
+/// TLS, credentials and client certificates for both servers.
 fn secured() -> Value {
     json!({
         "kafka": {
@@ -98,7 +98,7 @@ fn secured() -> Value {
 }
 
 #[test]
-fn pods_get_of_each_secret_the_keys_they_need_and_certificates_as_files() {
+fn pods_receive_only_needed_keys_and_certificates_as_files() {
     let objects = objects(&from_nothing(&valid(secured()), &settings()));
     let pods = |child| {
         let (_, object) = objects.iter().find(|(other, _)| *other == child).unwrap();
@@ -113,7 +113,7 @@ fn pods_get_of_each_secret_the_keys_they_need_and_certificates_as_files() {
 }
 
 #[test]
-fn every_object_is_what_its_type_says() {
+fn declared_objects_deserialize_as_their_types() {
     fn check<T: DeserializeOwned + Serialize>(object: &Value) {
         let typed: T = serde_json::from_value(object.clone()).unwrap();
         assert_eq!(serde_json::to_value(typed).unwrap(), *object);
@@ -130,7 +130,7 @@ fn every_object_is_what_its_type_says() {
 }
 
 #[test]
-fn the_programs_read_their_files_as_what_was_declared() {
+fn program_files_contain_the_declared_fields() {
     let spec = json!({
         "window": "90s", "trigger": "1500ms", "lateEvents": "Drop", "printRows": false,
         "watermark": {"delay": "90m", "idleTimeout": "1m30s", "maxFuture": "0s", "whenIdle": "FollowClock"},
@@ -181,7 +181,7 @@ fn pods_meet_the_restricted_security_standard() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_ready_pipeline_says_this_of_itself() {
+async fn status_of_a_ready_pipeline_matches_the_snapshot() {
     let harness = Harness::start();
     harness.declare("retail", json!({"processor": {"replicas": 5}}));
     harness.until_ready("retail").await;
@@ -194,7 +194,7 @@ async fn a_ready_pipeline_says_this_of_itself() {
 }
 
 #[test]
-fn every_reason_has_a_meaning_and_an_advice_in_the_documentation() {
+fn every_reason_is_documented_with_meaning_and_advice() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/conditions.md");
     let document = std::fs::read_to_string(file).unwrap();
     let (_, rest) = document.split_once("<!-- reasons -->").unwrap();

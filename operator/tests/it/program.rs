@@ -1,4 +1,4 @@
-//! The program itself, over real HTTP: configuration, election, watches, probes, signals.
+//! The program over HTTP: configuration, election, watches, probes, signals.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::api::{Api, Key};
 use crate::harness::pipeline_key;
 use crate::real_servers::{declare, status};
 
-/// A kubeconfig for an API server without TLS, in a file of its own.
+/// Writes a kubeconfig for an API server without TLS.
 fn kubeconfig(case: &Case, server: &str) -> PathBuf {
     let config = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "test",
@@ -33,7 +33,7 @@ fn start(case: &Case, server: &str) -> Program {
     Program::start("env", case, &arguments)
 }
 
-/// The status line and the body of a GET.
+/// Status line and body of a GET request.
 async fn get(program: &Program, path: &str) -> (String, String) {
     program.says("/metrics at http://").await;
     let output = program.output();
@@ -48,7 +48,7 @@ async fn get(program: &Program, path: &str) -> (String, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_program_leads_makes_a_pipeline_ready_and_leaves_the_lease_when_told_to_stop() {
+async fn program_runs_a_pipeline_and_releases_the_lease_on_stop() {
     let (api, case) = (Api::default(), Case::shared().build());
     let address = api.serve().await;
     let mut program = start(&case, &format!("http://{address}"));
@@ -60,11 +60,11 @@ async fn the_program_leads_makes_a_pipeline_ready_and_leaves_the_lease_when_told
     assert!(get(&program, "/metrics").await.1.contains("retail_operator_leader 1"));
     let holder = || {
         let lease = api.store().get(&Key::new("leases", "retail-operator")).cloned().unwrap_or_default();
-        lease["spec"]["holderIdentity"].as_str().unwrap_or("nobody ever").to_owned()
+        lease["spec"]["holderIdentity"].as_str().unwrap_or("no holder").to_owned()
     };
     assert!(holder().starts_with("one_"), "{}", holder());
 
-    // What goes with the resource, goes.
+    // Deletion removes the selected data.
     api.change(|store| store.delete(&pipeline_key("retail")).unwrap());
     eventually("it is gone", async || api.store().get(&pipeline_key("retail")).is_none().then_some(())).await;
 
@@ -74,10 +74,10 @@ async fn the_program_leads_makes_a_pipeline_ready_and_leaves_the_lease_when_told
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_an_api_server_the_program_is_alive_and_says_what_it_waits_for() {
+async fn program_without_api_server_is_alive_and_unready() {
     let case = Case::shared().build();
     let mut program = start(&case, "http://127.0.0.1:1");
-    program.says("cannot stand for election").await;
+    program.says("cannot acquire the lease").await;
     assert_eq!(get(&program, "/livez").await.0, "HTTP/1.1 200 OK");
     let (head, body) = get(&program, "/readyz").await;
     assert!(head.contains("503") && body.starts_with("waiting for the API server"), "{head} {body}");

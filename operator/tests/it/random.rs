@@ -1,4 +1,4 @@
-//! Whatever happens, in whatever order: in the end everything is as declared, and then nothing more is written.
+//! Random disturbances in any order: afterwards the declared state is reached, and then nothing more is written.
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
@@ -8,9 +8,9 @@ use crate::api::{Fault, Key};
 use crate::fake_systems::{kafka_unreachable, postgres_unreachable};
 use crate::harness::{Harness, pipeline_key, secret};
 
-/// Something that happens.
+/// A disturbance.
 #[derive(Clone, Debug)]
-enum Happening {
+enum Disturbance {
     Replicas(i32),
     Partitions(i32),
     Rate(i32),
@@ -26,7 +26,7 @@ enum Happening {
     SecretComes,
     KafkaAway(bool),
     PostgresAway(bool),
-    Unkind(&'static str, usize, Fault),
+    ApiFault(&'static str, usize, Fault),
     WatchesClose,
     WatchesExpire(bool),
     OperatorDies,
@@ -44,8 +44,8 @@ const CHILDREN: [(&str, &str, &str); 6] = [
     ("deployments", "retail-producer", "/spec/template/spec/containers"),
 ];
 
-fn happening() -> impl Strategy<Value = Happening> {
-    use Happening as H;
+fn disturbance() -> impl Strategy<Value = Disturbance> {
+    use Disturbance as H;
     const FAULTS: &[Fault] = &[
         Fault::Code(409),
         Fault::Code(429),
@@ -76,7 +76,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         any::<bool>().prop_map(H::KafkaAway),
         any::<bool>().prop_map(H::PostgresAway),
         (prop::sample::select(verbs), 1_usize..6, prop::sample::select(FAULTS))
-            .prop_map(|(verb, times, fault)| H::Unkind(verb, times, fault)),
+            .prop_map(|(verb, times, fault)| H::ApiFault(verb, times, fault)),
         Just(H::WatchesClose),
         any::<bool>().prop_map(H::WatchesExpire),
         Just(H::OperatorDies),
@@ -88,7 +88,7 @@ fn happening() -> impl Strategy<Value = Happening> {
     ]
 }
 
-/// Over what every pipeline has.
+/// Fields that replace the default ones.
 fn declared_spec() -> Value {
     json!({"topic": {"name": "retail", "config": {"retention.ms": "1000", "max.message.bytes": "200000"}}})
 }
@@ -99,75 +99,75 @@ fn edit(harness: &Harness, change: impl FnOnce(&mut Value)) {
     }
 }
 
-async fn happen(harness: &mut Harness, happening: &Happening) {
+async fn disturb(harness: &mut Harness, disturbance: &Disturbance) {
     let secret_key = Key::new("secrets", "retail-db");
-    match happening {
-        Happening::Replicas(replicas) => edit(harness, |spec| spec["processor"]["replicas"] = json!(replicas)),
-        Happening::Partitions(partitions) => edit(harness, |spec| {
+    match disturbance {
+        Disturbance::Replicas(replicas) => edit(harness, |spec| spec["processor"]["replicas"] = json!(replicas)),
+        Disturbance::Partitions(partitions) => edit(harness, |spec| {
             let more = spec["topic"]["partitions"].as_i64().unwrap_or(4).max(i64::from(*partitions));
             spec["topic"]["partitions"] = json!(more);
         }),
-        Happening::Rate(rate) => edit(harness, |spec| spec["producer"]["eventsPerSecond"] = json!(rate)),
-        Happening::Trigger(seconds) => edit(harness, |spec| spec["trigger"] = json!(format!("{seconds}s"))),
-        Happening::Suspend(suspend) => edit(harness, |spec| spec["suspend"] = json!(suspend)),
-        Happening::Producer(enabled) => edit(harness, |spec| spec["producer"]["enabled"] = json!(enabled)),
-        Happening::KeepsData(keeps) => {
+        Disturbance::Rate(rate) => edit(harness, |spec| spec["producer"]["eventsPerSecond"] = json!(rate)),
+        Disturbance::Trigger(seconds) => edit(harness, |spec| spec["trigger"] = json!(format!("{seconds}s"))),
+        Disturbance::Suspend(suspend) => edit(harness, |spec| spec["suspend"] = json!(suspend)),
+        Disturbance::Producer(enabled) => edit(harness, |spec| spec["producer"]["enabled"] = json!(enabled)),
+        Disturbance::KeepsData(keeps) => {
             let policy = if *keeps { "Retain" } else { "Delete" };
             edit(harness, |spec| spec["deletionPolicy"] = json!({"topic": policy, "database": policy}));
         }
-        Happening::ChildGoes(child) => {
+        Disturbance::ChildGoes(child) => {
             let (resource, name, _) = CHILDREN[*child];
             let _was_there = harness.api.change(|store| store.delete(&Key::new(resource, name)));
         }
-        Happening::ChildDrifts(child) => {
+        Disturbance::ChildDrifts(child) => {
             let (resource, name, field) = CHILDREN[*child];
             if harness.object(resource, name).is_some() {
                 let drift = |object: &mut Value| *object.pointer_mut(field).unwrap() = json!("drift");
                 harness.api.change(|store| store.edit(&Key::new(resource, name), drift));
             }
         }
-        Happening::TopicDrifts(keeps_more) => {
+        Disturbance::TopicDrifts(keeps_more) => {
             if let Some(seen) = harness.external.state().topics.get_mut("retail") {
                 let retention = if *keeps_more { "-1" } else { "1" };
                 seen.topic.config.insert("retention.ms".to_owned(), retention.to_owned());
                 seen.topic.config.insert("max.message.bytes".to_owned(), "1".to_owned());
             }
         }
-        Happening::StatusGoes => {
+        Disturbance::StatusGoes => {
             if harness.object("retailpipelines", "retail").is_some() {
                 let wipe = |object: &mut Value| object["status"]["conditions"] = json!([]);
                 harness.api.change(|store| store.edit(&pipeline_key("retail"), wipe));
             }
         }
-        Happening::SecretGoes => drop(harness.api.change(|store| store.delete(&secret_key))),
-        Happening::SecretComes => drop(harness.api.change(|store| store.create(&secret_key, secret("wonderful")))),
-        Happening::KafkaAway(away) => harness.external.state().kafka = away.then(kafka_unreachable),
-        Happening::PostgresAway(away) => harness.external.state().postgres = away.then(postgres_unreachable),
-        Happening::Unkind(verb, times, fault) => harness.api.fail(verb, "*", *times, *fault),
-        Happening::WatchesClose => harness.api.change(crate::api::Store::close_watches),
-        Happening::WatchesExpire(by_code) => harness.api.change(|store| {
+        Disturbance::SecretGoes => drop(harness.api.change(|store| store.delete(&secret_key))),
+        Disturbance::SecretComes => drop(harness.api.change(|store| store.create(&secret_key, secret("wonderful")))),
+        Disturbance::KafkaAway(away) => harness.external.state().kafka = away.then(kafka_unreachable),
+        Disturbance::PostgresAway(away) => harness.external.state().postgres = away.then(postgres_unreachable),
+        Disturbance::ApiFault(verb, times, fault) => harness.api.fail(verb, "*", *times, *fault),
+        Disturbance::WatchesClose => harness.api.change(crate::api::Store::close_watches),
+        Disturbance::WatchesExpire(by_code) => harness.api.change(|store| {
             store.refuses_old_watches = *by_code;
             store.expire_watches();
         }),
-        Happening::OperatorDies => harness.restart(),
-        Happening::PipelineGoes => drop(harness.api.change(|store| store.delete(&pipeline_key("retail")))),
-        Happening::PipelineComes => {
+        Disturbance::OperatorDies => harness.restart(),
+        Disturbance::PipelineGoes => drop(harness.api.change(|store| store.delete(&pipeline_key("retail")))),
+        Disturbance::PipelineComes => {
             if harness.object("retailpipelines", "retail").is_none() {
-                // The schema of the one before is not this one's.
+                // The old schema belongs to the deleted pipeline.
                 harness.external.state().schemas.clear();
                 harness.declare("retail", declared_spec());
             }
         }
-        Happening::TimePasses(seconds) => harness.passes(*seconds).await,
+        Disturbance::TimePasses(seconds) => harness.passes(*seconds).await,
     }
 }
 
-/// Repairs everything that the operator cannot, and waits for the rest.
+/// Repairs what only a user can, and waits for the operator.
 async fn heal(harness: &mut Harness) {
     (harness.external.state().kafka, harness.external.state().postgres) = (None, None);
-    harness.api.be_kind();
-    for happening in [Happening::SecretComes, Happening::TimePasses(900), Happening::PipelineComes] {
-        happen(harness, &happening).await;
+    harness.api.clear_faults();
+    for disturbance in [Disturbance::SecretComes, Disturbance::TimePasses(900), Disturbance::PipelineComes] {
+        disturb(harness, &disturbance).await;
     }
     harness
         .api
@@ -180,7 +180,7 @@ async fn heal(harness: &mut Harness) {
     harness.passes(300).await;
 }
 
-/// All that is declared of all children, by name, without what differs from one cluster to the next.
+/// Declarations of all children by name, without fields that differ between clusters.
 fn declared(harness: &Harness) -> Vec<(String, Value)> {
     let store = harness.api.store();
     let ours = store.all().iter().filter(|(_, object)| object["metadata"]["ownerReferences"].is_array());
@@ -199,19 +199,19 @@ fn declared(harness: &Harness) -> Vec<(String, Value)> {
     children
 }
 
-/// As kstatus reads it: exactly one of the three is true, once anything was said.
-fn ready_or_at_it_or_stuck(harness: &Harness) {
+/// Exactly one of the three conditions for kstatus is true once a status exists.
+fn assert_one_summary_is_true(harness: &Harness) {
     let is = ["Ready", "Reconciling", "Stalled"].map(|condition_type| harness.condition("retail", condition_type).0);
     let true_ones = is.iter().filter(|status| *status == "True").count();
     assert!(is[0].is_empty() || true_ones == 1, "{is:?}");
 }
 
-async fn converges(happenings: &[Happening]) {
+async fn converges(disturbances: &[Disturbance]) {
     let mut harness = Harness::start();
     harness.declare("retail", declared_spec());
-    for happening in happenings {
-        happen(&mut harness, happening).await;
-        ready_or_at_it_or_stuck(&harness);
+    for disturbance in disturbances {
+        disturb(&mut harness, disturbance).await;
+        assert_one_summary_is_true(&harness);
     }
     heal(&mut harness).await;
     let spec = harness.object("retailpipelines", "retail").unwrap()["spec"].clone();
@@ -231,13 +231,13 @@ async fn converges(happenings: &[Happening]) {
 }
 
 #[test]
-fn any_sequence_of_edits_drift_and_faults_ends_as_declared() {
+fn any_sequence_of_disturbances_ends_as_declared() {
     let config = Config { cases: 128, failure_persistence: None, rng_seed: RngSeed::Fixed(4), ..Config::default() };
-    let sequences = prop::collection::vec(happening(), 1..25);
+    let sequences = prop::collection::vec(disturbance(), 1..25);
     TestRunner::new(config)
-        .run(&sequences, |happenings| {
+        .run(&sequences, |disturbances| {
             let mut runtime = tokio::runtime::Builder::new_current_thread();
-            runtime.enable_time().start_paused(true).build().unwrap().block_on(converges(&happenings));
+            runtime.enable_time().start_paused(true).build().unwrap().block_on(converges(&disturbances));
             Ok(())
         })
         .unwrap_or_else(|error| panic!("{error}"));

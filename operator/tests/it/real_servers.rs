@@ -1,4 +1,4 @@
-//! The operator on a real Kafka and a real Postgres. Only the API server and the pods are not.
+//! The operator with real Kafka and Postgres, and an API server in memory.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::api::{Api, Key, Store};
 use crate::harness::{context, pipeline_key};
 
-/// A pipeline that deletes everything with itself, and a Secret with a URI as CloudNativePG's has.
+/// Creates a pipeline that deletes its data, and a Secret with a URI, as CloudNativePG's.
 pub(crate) fn declare(api: &Api, case: &Case) {
     let spec = json!({
         "kafka": {"bootstrapServers": Kafka::shared().address()},
@@ -35,7 +35,7 @@ pub(crate) fn status(store: &Store) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pipeline_becomes_ready_on_real_servers_and_takes_its_data_with_it() {
+async fn pipeline_on_real_servers_becomes_ready_and_deletes_data() {
     let (api, case) = (Api::default(), Case::shared().build());
     let context = Context {
         namespaces: BTreeSet::from(["shop".to_owned()]),
@@ -52,7 +52,7 @@ async fn a_pipeline_becomes_ready_on_real_servers_and_takes_its_data_with_it() {
     let uid = api.store().get(&pipeline_key("retail")).unwrap()["metadata"]["uid"].as_str().unwrap().to_owned();
     assert_eq!(case.text("SELECT uid FROM pipeline").await, uid);
 
-    // Grown by an edit.
+    // An edit adds a partition.
     api.change(|store| store.edit(&pipeline_key("retail"), |object| object["spec"]["topic"]["partitions"] = json!(3)));
     let grown = api.until("it has grown", |store| status(store)["topic"]["partitions"] == 3);
     tokio::time::timeout(Duration::from_secs(60), grown).await.unwrap();

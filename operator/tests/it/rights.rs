@@ -1,4 +1,4 @@
-//! The table of rights is what is really asked for, and what the chart gives.
+//! The table of permissions equals the operator's requests and the chart's roles.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -13,13 +13,13 @@ use crate::election;
 use crate::harness::{Harness, pipeline_key};
 
 #[tokio::test(start_paused = true)]
-async fn the_operator_asks_for_what_its_roles_allow_and_its_roles_allow_nothing_else() {
+async fn requests_and_roles_contain_the_same_permissions() {
     asks_for_what_its_roles_allow(&[]).await;
 }
 
-/// Each right, in Roles of these namespaces, is a request's, and the other way round.
+/// With Roles in these namespaces, permissions and requests are equal.
 #[tokio::test(start_paused = true)]
-async fn the_operator_of_some_namespaces_asks_for_nothing_cluster_wide() {
+async fn operator_of_some_namespaces_sends_no_cluster_requests() {
     asks_for_what_its_roles_allow(&["office", "shop"]).await;
 }
 
@@ -27,7 +27,7 @@ async fn asks_for_what_its_roles_allow(namespaces: &'static [&'static str]) {
     let harness = Harness::watching(namespaces);
     harness.declare("retail", json!({"deletionPolicy": {"topic": "Delete"}}));
     harness.until_ready("retail").await;
-    // The same event twice is one that is counted.
+    // A repeated event is patched.
     for replicas in [9, 1, 9, 1] {
         harness.edit("retail", |spec| spec["processor"]["replicas"] = json!(replicas));
         let limited = if replicas == 9 { ("True", "FewerPartitions") } else { ("False", "UpToDate") };
@@ -41,13 +41,13 @@ async fn asks_for_what_its_roles_allow(namespaces: &'static [&'static str]) {
 
     let mut asked = BTreeSet::new();
     for request in harness.api.asked() {
-        // A Role allows its own namespace to be looked at.
+        // A Role permits reading its own namespace.
         let place = if request.resource == "namespaces" { &request.name } else { &request.namespace };
         assert!(namespaces.is_empty() || namespaces.contains(&&**place), "{request:?}");
         let resource = request.full_resource();
         let mut ask = |verb: &str| asked.insert((request.group.clone(), resource.clone(), verb.to_owned()));
         ask(request.verb);
-        // Declaring what is not there asks for both.
+        // Server-side apply of a new object requires both.
         if request.verb == "patch"
             && request.subresource.is_empty()
             && request.resource != "retailpipelines"
@@ -69,7 +69,7 @@ async fn asks_for_what_its_roles_allow(namespaces: &'static [&'static str]) {
 }
 
 #[test]
-fn the_roles_say_what_the_table_says() {
+fn roles_match_the_snapshot_of_the_table() {
     insta::assert_snapshot!(retail_operator::resources::rbac::yaml());
     assert!(RIGHTS.iter().all(|right| (right.scope == Scope::Own) == (right.resource == "leases")));
 }
@@ -80,13 +80,13 @@ fn chart(file: &str) -> String {
 }
 
 #[test]
-fn the_chart_has_the_roles_of_the_table() {
+fn chart_contains_the_roles_of_the_table() {
     let is_fresh = chart("files/rbac.yaml") == retail_operator::resources::rbac::yaml();
     assert!(is_fresh, "charts/retail-pipeline/files/rbac.yaml is stale: run `make crds`");
 }
 
 #[test]
-fn the_chart_sets_all_that_the_operator_reads_from_its_environment() {
+fn chart_sets_all_environment_variables_of_the_operator() {
     let command = RunArgs::augment_args(clap::Command::new("run"));
     let mut read: BTreeSet<String> =
         command.get_arguments().filter_map(|argument| Some(argument.get_env()?.to_str()?.to_owned())).collect();

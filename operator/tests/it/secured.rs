@@ -1,5 +1,5 @@
-//! The operator on a real Kafka and a real Postgres that let nobody in who does not encrypt and prove who he is, with Secrets
-//! as CloudNativePG and Strimzi make them.
+//! The operator with real servers that require TLS and authentication, with Secrets as CloudNativePG and Strimzi
+//! create them.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use tokio::task::JoinHandle;
 use crate::api::{Api, Key};
 use crate::harness::{context, pipeline, pipeline_key};
 
-/// Far beyond what anything here takes.
+/// Far longer than any step.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// An operator on real servers. Stopped with the value.
+/// An operator with real servers. Dropping the value stops it.
 struct Real {
     api: Api,
     operator: JoinHandle<()>,
@@ -36,7 +36,7 @@ impl Real {
         let operator = tokio::spawn(controller::run(context, std::future::pending()));
         let real = Self { api, operator };
         let file = |name: &str| Certificates::shared().text(name);
-        // <cluster>-ca and <cluster>-app of CloudNativePG; the Services' names are those of this machine.
+        // <cluster>-ca and <cluster>-app of CloudNativePG, with the host names of this machine.
         real.secret("db-ca", &[("ca.crt", &file("ca.crt")), ("ca.key", "not for us")]);
         let secure = SecurePostgres::shared();
         let uri = secure.url("retail", "retail", "localhost").replace("postgres://", "postgresql://");
@@ -76,7 +76,7 @@ impl Real {
                 ("user.password", "x"),
             ],
         );
-        // As a user makes them, or a mistake.
+        // Secrets of a user, and wrong ones.
         let wrong = jaas("retail", "wrong");
         real.secret("wrong-kafka", &[("password", "wrong"), ("sasl.jaas.config", &wrong)]);
         real.secret("plain-kafka", &[("username", "retail"), ("password", "plain-secret")]);
@@ -101,9 +101,9 @@ impl Real {
         self.api.change(|store| store.create(&Key::new("secrets", name), secret).unwrap());
     }
 
-    /// Declares a pipeline that takes its data with it. What is not given is as it should be.
+    /// Creates a pipeline that deletes its data. The defaults are correct.
     fn declare(&self, name: &str, kafka: Option<Value>, database: Option<Value>) {
-        // A topic and a schema that no other run has.
+        // Topic and schema are unique to this run.
         let data = Case::shared().build().topic.name;
         let mut database = database.unwrap_or_else(good_database);
         database["schema"] = json!(data.replace('-', "_"));
@@ -179,7 +179,7 @@ fn good_database() -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_secrets_of_cloudnativepg_and_strimzi_work_as_they_are() {
+async fn secrets_of_cloudnativepg_and_strimzi_work_unchanged() {
     let real = Real::start();
     real.declare("scram", None, None);
     real.declare("keys", Some(plain("plain-kafka")), Some(database(&json!({"name": "db-app"}), "db-ca", None)));
@@ -242,7 +242,7 @@ async fn each_wrong_credential_gives_its_condition() {
         ("db-no-tls-there", uri("plain-db", "db-ca"), "SchemaReady", "DatabaseTlsFailed"),
         ("db-no-tls-here", no_tls(good_database()), "SchemaReady", "DatabaseTlsFailed"),
     ];
-    // Neither side's trouble hides the other's: the other server may be asked and found well.
+    // An error of one server does not hide the state of the other.
     let well = json!({"bootstrapServers": Kafka::shared().address()});
     let also_well = json!({"host": "not-read", "name": "retail", "secret": {"name": "plain-db", "uriKey": "uri"}});
     for (name, kafka, _, _) in &kafka {

@@ -1,4 +1,4 @@
-//! Merging: JSON merge patch, and what server-side apply does with what a manager declares and what it declared before.
+//! JSON merge patch, and server-side apply with the previous declaration of a manager.
 
 use serde_json::Value;
 
@@ -20,7 +20,7 @@ pub(super) fn merge_patch(target: &mut Value, patch: &Value) {
     }
 }
 
-/// Puts what is declared into the object.
+/// Merges the declaration into the object.
 pub(super) fn apply(object: &mut Value, declared: &Value) {
     match (object, declared) {
         (Value::Object(object), Value::Object(declared)) => {
@@ -40,7 +40,7 @@ pub(super) fn apply(object: &mut Value, declared: &Value) {
     }
 }
 
-/// Takes out of the object what was declared before and is not now.
+/// Removes fields that were declared before and are not declared now.
 pub(super) fn withdraw(object: &mut Value, before: &Value, now: Option<&Value>) {
     match (object, before) {
         (Value::Object(object), Value::Object(before)) => {

@@ -1,9 +1,9 @@
-//! An API server in memory: enough of one for our objects, and as unkind as a real one can be.
+//! An API server in memory with the features that the operator uses, and with injected faults.
 //!
 //! Modelled: resource versions, generations, watches from a version, label selectors, server-side apply with owned fields and
 //! lists by key, patches of both kinds that name a version, the status subresource, finalizers, garbage collection by owner.
-//! Not modelled: schemas and defaults (but one, so that live objects differ from what was declared), conflicts between
-//! appliers (ours forces them), pods.
+//! Not modelled: schemas and defaults (except one, so that live objects differ from declarations), conflicts between
+//! appliers (the operator forces its fields), pods.
 
 mod merge;
 mod request;
@@ -20,7 +20,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use kube::Client;
 use kube::client::Body;
-pub(crate) use request::Asked;
+pub(crate) use request::ApiRequest;
 use retail_operator::api_client::{ANSWER_TIMEOUT, WATCH_TIMEOUT};
 use serde_json::{Value, json};
 pub(crate) use store::{Key, Refused, Store};
@@ -29,23 +29,23 @@ use tokio::time::{sleep, timeout};
 
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
-/// How long something may take. Time is virtual: this is plenty, and passes in no time.
+/// Timeout of waits, in virtual time.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(900);
 
-/// A way to be unkind.
+/// An injected fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Fault {
-    /// Answer with this code.
+    /// Answers with this code.
     Code(u16),
-    /// Do what was asked, and answer with this code all the same.
+    /// Executes the request, and answers with this code.
     DoneBut(u16),
-    /// Do what was asked, and answer after so many seconds. Clients may have given up by then.
+    /// Executes the request, and answers after this many seconds, possibly after the client's timeout.
     Slow(u64),
-    /// Never answer.
+    /// Never answers.
     Silence,
 }
 
-/// When, and how.
+/// Which requests get which fault.
 struct Rule {
     namespace: &'static str,
     verb: &'static str,
@@ -58,23 +58,23 @@ struct Rule {
 #[derive(Clone, Default)]
 pub(crate) struct Api {
     store: Arc<Mutex<Store>>,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    asked: Arc<Mutex<Vec<ApiRequest>>>,
     rules: Arc<Mutex<Vec<Rule>>>,
     changed: Arc<Notify>,
 }
 
 impl Api {
-    /// A client of it, which gives up as the operator's does.
+    /// A client with the operator's timeout.
     pub(crate) fn client(&self) -> Client {
-        self.client_that_waits(ANSWER_TIMEOUT)
+        self.client_with_timeout(ANSWER_TIMEOUT)
     }
 
-    /// A client for watches.
+    /// A client with the operator's timeout for watches.
     pub(crate) fn watching_client(&self) -> Client {
-        self.client_that_waits(WATCH_TIMEOUT)
+        self.client_with_timeout(WATCH_TIMEOUT)
     }
 
-    fn client_that_waits(&self, patience: Duration) -> Client {
+    fn client_with_timeout(&self, patience: Duration) -> Client {
         let api = self.clone();
         Client::new(
             tower::service_fn(move |request: Request<Body>| {
@@ -85,12 +85,12 @@ impl Api {
         )
     }
 
-    /// The same one, with a record of its own of what is asked.
+    /// The same server with a separate record of requests.
     pub(crate) fn apart(&self) -> Self {
         Self { asked: Arc::default(), ..self.clone() }
     }
 
-    /// Serves it over HTTP, on an address of this machine only, and says where.
+    /// Serves it over HTTP on a loopback address, which is returned.
     pub(crate) async fn serve(&self) -> std::net::SocketAddr {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -104,24 +104,24 @@ impl Api {
         address
     }
 
-    /// What is in it.
+    /// The objects.
     pub(crate) fn store(&self) -> MutexGuard<'_, Store> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes what is in it, from outside.
+    /// Changes objects as another client.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Store) -> T) -> T {
         let result = change(&mut self.store());
         self.changed.notify_waiters();
         result
     }
 
-    /// Be unkind the next `times` times that this is asked; `*` is any.
+    /// Injects a fault into the next `times` matching requests; `*` matches all.
     pub(crate) fn fail(&self, verb: &'static str, resource: &'static str, times: usize, fault: Fault) {
         self.fail_in("*", verb, resource, times, fault);
     }
 
-    /// The same in one namespace.
+    /// Injects a fault into requests of one namespace.
     pub(crate) fn fail_in(
         &self,
         namespace: &'static str,
@@ -133,22 +133,22 @@ impl Api {
         self.rules.lock().unwrap().push(Rule { namespace, verb, resource, left: times, fault });
     }
 
-    /// Be kind from now on.
-    pub(crate) fn be_kind(&self) {
+    /// Removes all faults.
+    pub(crate) fn clear_faults(&self) {
         self.rules.lock().unwrap().clear();
     }
 
-    /// Everything that was asked so far.
-    pub(crate) fn asked(&self) -> Vec<Asked> {
+    /// All requests so far.
+    pub(crate) fn asked(&self) -> Vec<ApiRequest> {
         self.asked.lock().unwrap().clone()
     }
 
-    /// How many changes were asked for so far.
+    /// Number of write requests so far.
     pub(crate) fn writes(&self) -> usize {
         self.asked().iter().filter(|asked| asked.is_write()).count()
     }
 
-    /// Waits until the store is as it should be.
+    /// Waits until the objects meet a condition.
     pub(crate) async fn until(&self, what: &str, mut is_so: impl FnMut(&Store) -> bool) {
         let waiting = async {
             loop {
@@ -160,12 +160,12 @@ impl Api {
             }
         };
         if timeout(PATIENCE, waiting).await.is_err() {
-            panic!("never: {what}\n{:#?}", self.store().all());
+            panic!("timeout: {what}\n{:#?}", self.store().all());
         }
     }
 
     async fn answer(&self, request: Request<Body>) -> Answer {
-        let asked = Asked::of(&request);
+        let asked = ApiRequest::of(&request);
         let patch =
             request.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default().to_owned();
         let body = request.into_body().collect_bytes().await.unwrap();
@@ -195,7 +195,7 @@ impl Api {
         }
     }
 
-    fn fault(&self, asked: &Asked) -> Option<Fault> {
+    fn fault(&self, asked: &ApiRequest) -> Option<Fault> {
         let mut rules = self.rules.lock().unwrap();
         let rule = rules.iter_mut().find(|rule| {
             rule.left > 0
@@ -207,7 +207,7 @@ impl Api {
         Some(rule.fault)
     }
 
-    fn watch(&self, asked: &Asked) -> Answer {
+    fn watch(&self, asked: &ApiRequest) -> Answer {
         let from = asked.parameter("resourceVersion").and_then(|version| version.parse().ok()).unwrap_or(0);
         let (begun, by_code) = {
             let mut store = self.store();
@@ -226,7 +226,7 @@ impl Api {
     }
 }
 
-fn act(store: &mut Store, asked: &Asked, patch: &str, body: Value) -> Result<Value, Refused> {
+fn act(store: &mut Store, asked: &ApiRequest, patch: &str, body: Value) -> Result<Value, Refused> {
     match asked.verb {
         "list" => Ok(store.list(asked)),
         "get" => store.get(&asked.key()).cloned().ok_or(Refused(404)),
@@ -242,7 +242,7 @@ fn act(store: &mut Store, asked: &Asked, patch: &str, body: Value) -> Result<Val
     }
 }
 
-/// That a watch begins too far in the past, is mostly said in the watch.
+/// An expired resource version, reported as an event of the watch.
 fn expired() -> Answer {
     let mut line = serde_json::to_vec(&json!({"type": "ERROR", "object": status(410)})).unwrap();
     line.push(b'\n');

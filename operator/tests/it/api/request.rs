@@ -1,4 +1,4 @@
-//! What a request asks for, in the words of RBAC.
+//! A request in terms of RBAC.
 
 use http::Request;
 use kube::client::Body;
@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use super::Key;
 
-/// What was asked.
+/// A request.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Asked {
-    /// As RBAC calls it.
+pub(crate) struct ApiRequest {
+    /// Verb of RBAC.
     pub(crate) verb: &'static str,
     pub(crate) group: String,
     pub(crate) version: String,
@@ -20,7 +20,7 @@ pub(crate) struct Asked {
     query: String,
 }
 
-impl Asked {
+impl ApiRequest {
     pub(super) fn of(request: &Request<Body>) -> Self {
         let path = request.uri().path().trim_matches('/').to_owned();
         let query = request.uri().query().unwrap_or_default().to_owned();
@@ -51,7 +51,7 @@ impl Asked {
         Self { verb, group, version, resource, subresource, namespace, name, query }
     }
 
-    /// Whether it asks for a change.
+    /// Whether it is a write.
     pub(crate) fn is_write(&self) -> bool {
         !["get", "list", "watch"].contains(&self.verb)
     }
@@ -80,7 +80,7 @@ impl Asked {
         Key { name: metadata["name"].as_str().map(str::to_owned).or(generated).unwrap(), ..self.key() }
     }
 
-    /// Whether an object of this key and with these labels is in the collection.
+    /// Whether a list or watch contains an object with this key and these labels.
     pub(super) fn covers(&self, key: &Key, object: &Value) -> bool {
         let labels = &object["metadata"]["labels"];
         let selected = self.parameter("labelSelector").is_none_or(|selector| {

@@ -1,4 +1,4 @@
-//! The objects, their versions, and who watches them.
+//! Objects, versions and watches.
 
 use std::collections::BTreeMap;
 
@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::merge::{apply, merge_patch, withdraw};
-use super::request::Asked;
+use super::request::ApiRequest;
 
-/// Which object.
+/// Key of an object.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Key {
     pub(crate) resource: String,
@@ -25,17 +25,17 @@ impl Key {
     }
 }
 
-/// With which code.
+/// A refusal, with its status code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Refused(pub(crate) u16);
 
 struct Watch {
-    asked: Asked,
+    asked: ApiRequest,
     to: UnboundedSender<Bytes>,
 }
 
-/// What happened, for watches that begin in the past.
-struct Happening {
+/// A change, kept for watches from an earlier version.
+struct Change {
     version: u64,
     key: Key,
     before: Option<Value>,
@@ -46,15 +46,15 @@ struct Happening {
 pub(crate) struct Store {
     objects: BTreeMap<Key, Value>,
     declared: BTreeMap<(Key, String), Value>,
-    history: Vec<Happening>,
+    history: Vec<Change>,
     watches: Vec<Watch>,
     version: u64,
     uids: u64,
-    /// Whether a watch that begins too far in the past is refused with 410, as some servers and proxies do.
+    /// Whether an expired watch is refused with status 410, as some servers and proxies do.
     pub(crate) refuses_old_watches: bool,
-    /// Whether all pods of a Deployment are ready at once, as if there were nodes.
+    /// Whether the pods of a Deployment are ready at once.
     pub(crate) pods_start: bool,
-    /// What admission does to every object that is written.
+    /// Admission: applied to every written object.
     pub(crate) admission: Option<fn(&mut Value)>,
 }
 
@@ -90,7 +90,7 @@ impl Store {
         Ok(self.put(key, object))
     }
 
-    /// Changes an object as anybody might who may.
+    /// Changes an object as another client.
     pub(crate) fn edit(&mut self, key: &Key, edit: impl FnOnce(&mut Value)) {
         let mut object = self.objects.get(key).unwrap_or_else(|| panic!("there is no {key:?}")).clone();
         edit(&mut object);
@@ -145,7 +145,7 @@ impl Store {
         Ok(self.put(key, object))
     }
 
-    pub(super) fn list(&self, asked: &Asked) -> Value {
+    pub(super) fn list(&self, asked: &ApiRequest) -> Value {
         let covered = self.objects.iter().filter(|(key, object)| asked.covers(key, object));
         let mut items: Vec<Value> = covered.map(|(_, object)| object.clone()).collect();
         for item in &mut items {
@@ -156,14 +156,14 @@ impl Store {
         json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": self.version.to_string()}, "items": items})
     }
 
-    pub(super) fn watch(&mut self, asked: &Asked, from: u64) -> Result<UnboundedReceiver<Bytes>, Refused> {
-        let oldest = self.history.first().map_or(self.version + 1, |happening| happening.version);
+    pub(super) fn watch(&mut self, asked: &ApiRequest, from: u64) -> Result<UnboundedReceiver<Bytes>, Refused> {
+        let oldest = self.history.first().map_or(self.version + 1, |change| change.version);
         if from + 1 < oldest {
             return Err(Refused(410));
         }
         let (to, receiver) = unbounded_channel();
-        for happening in self.history.iter().filter(|happening| happening.version > from) {
-            if let Some(line) = line(asked, happening) {
+        for change in self.history.iter().filter(|change| change.version > from) {
+            if let Some(line) = line(asked, change) {
                 to.send(line).unwrap();
             }
         }
@@ -171,18 +171,18 @@ impl Store {
         Ok(receiver)
     }
 
-    /// Ends all watches; they begin again where they were.
+    /// Ends all watches; clients resume from their version.
     pub(crate) fn close_watches(&mut self) {
         self.watches.clear();
     }
 
-    /// Ends all watches, and forgets what they missed.
+    /// Ends all watches and discards the history, so that clients must list again.
     pub(crate) fn expire_watches(&mut self) {
         self.close_watches();
         self.forget_history();
     }
 
-    /// The same for one namespace alone.
+    /// Expires the watches of one namespace.
     pub(crate) fn expire_watches_of(&mut self, namespace: &str) {
         self.watches.retain(|watch| watch.asked.namespace != namespace);
         self.forget_history();
@@ -193,7 +193,7 @@ impl Store {
         self.version += 10;
     }
 
-    /// Writes an object: everything that an API server does by itself.
+    /// Writes an object with the side effects of an API server.
     fn put(&mut self, key: &Key, mut object: Value) -> Value {
         let before = self.objects.get(key).cloned();
         if let Some(admission) = self.admission {
@@ -229,17 +229,16 @@ impl Store {
         } else {
             self.objects.insert(key.clone(), object.clone());
         }
-        let happening =
-            Happening { version: self.version, key: key.clone(), before, after: (!goes).then(|| object.clone()) };
-        self.watches.retain(|watch| match line(&watch.asked, &happening) {
+        let change = Change { version: self.version, key: key.clone(), before, after: (!goes).then(|| object.clone()) };
+        self.watches.retain(|watch| match line(&watch.asked, &change) {
             Some(line) => watch.to.send(line).is_ok(),
             None => !watch.to.is_closed(),
         });
-        self.history.push(happening);
+        self.history.push(change);
         if goes {
             self.collect(&object["metadata"]["uid"]);
         } else if self.is_orphan(&object) {
-            // Made for an owner that was gone already.
+            // The owner is deleted already.
             let _as_it_goes = self.delete(key);
         }
         object
@@ -252,7 +251,7 @@ impl Store {
             && owners.is_some_and(|owners| owners.iter().all(|owner| !is_there(&owner["uid"])))
     }
 
-    /// What belongs to an object that is gone, goes too.
+    /// Garbage collection: deletes the objects of a deleted owner.
     fn collect(&mut self, uid: &Value) {
         let owned = |object: &Value| {
             object["metadata"]["ownerReferences"]
@@ -275,9 +274,9 @@ fn start_pods(object: &mut Value) {
     });
 }
 
-/// What a watch sees of it: an object that leaves the selection is deleted for it.
-fn line(asked: &Asked, happening: &Happening) -> Option<Bytes> {
-    let Happening { version, key, before, after } = happening;
+/// The event of a watch: an object that no longer matches its selector counts as deleted.
+fn line(asked: &ApiRequest, change: &Change) -> Option<Bytes> {
+    let Change { version, key, before, after } = change;
     let covered = |object: &Option<Value>| object.as_ref().filter(|object| asked.covers(key, object)).cloned();
     let (kind, object) = match (covered(before), covered(after)) {
         (None, None) => return None,
