@@ -26,7 +26,7 @@ impl ClientEvents {
     }
 
     /// Whether librdkafka reported that it cannot reach any broker.
-    pub fn all_brokers_down(&self) -> bool {
+    pub(crate) fn all_brokers_down(&self) -> bool {
         self.lock().all_brokers_down
     }
 

@@ -113,7 +113,7 @@ async fn broken_pipelines_do_not_stop_the_others() {
     harness.until("nonsense", "Stalled", "True", "InvalidSpec").await;
     harness.until("refused", "Stalled", "True", "InvalidSpec").await;
     let message = harness.object("retailpipelines", "refused").unwrap()["status"]["conditions"][0]["message"].clone();
-    assert_eq!(message, "spec.window: a day must be a whole number of windows: 5m, 1h or 24h, but not 7m");
+    assert_eq!(message, "spec.window: window must divide 24h evenly: 5m, 1h and 24h do, 7m does not");
     harness.until("panics", "Ready", "False", "InternalError").await;
     harness.until("hangs", "Reconciling", "True", "InternalError").await;
     let metrics = harness.context.metrics.render();
