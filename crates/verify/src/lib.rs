@@ -46,7 +46,7 @@ pub enum VerifyError {
     Kafka(#[from] KafkaError),
     /// The topic was deleted and created again since it was processed.
     #[error(
-        "topic \"{topic}\" was deleted and recreated after it was processed: the processed records are lost and cannot be verified"
+        "topic \"{topic}\" was deleted and recreated after it was processed: the processed records no longer exist, so they cannot be verified"
     )]
     AnotherTopic {
         /// Its name.
