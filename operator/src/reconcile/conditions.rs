@@ -169,7 +169,7 @@ fn topic(pass: &Pass<'_>, valid: &Valid) -> ConditionDraft {
     if let Some(problem) = &pass.plan.topic_problem {
         return ConditionDraft::new(condition_type, ConditionStatus::False, Reason::TopicReplaced, problem.clone());
     }
-    let there = |partitions: i32| {
+    let existing = |partitions: i32| {
         let differences = &pass.plan.topic_differences;
         let mut message = format!("topic \"{}\" exists with {partitions} partitions", declared.name);
         if differences.is_empty() {
@@ -187,9 +187,9 @@ fn topic(pass: &Pass<'_>, valid: &Valid) -> ConditionDraft {
             Reason::DependencyNotReady,
             "another client changed the topic at the same time; the operator checks it again",
         ),
-        (Some(Ok(executed)), _) => there(executed.description.partitions),
+        (Some(Ok(executed)), _) => existing(executed.description.partitions),
         (Some(Err(error)), _) | (None, Observation::Failed(error)) => failed_topic(error),
-        (None, Observation::Observed(Some(seen))) => there(seen.topic.description.partitions),
+        (None, Observation::Observed(Some(seen))) => existing(seen.topic.description.partitions),
         (None, Observation::NotRequested) => {
             ConditionDraft::new(condition_type, ConditionStatus::Unknown, Reason::DependencyNotReady, NO_CREDENTIALS)
         }
