@@ -86,7 +86,7 @@ pub async fn run(args: RunArgs, stop: watch::Receiver<bool>) -> Result<(), RunEr
     readiness.set_lease_error(Some("no request yet".to_owned()));
     let context = Context {
         client: client(ANSWER_TIMEOUT, false)?,
-        watching: client(WATCH_TIMEOUT, false)?,
+        watch_client: client(WATCH_TIMEOUT, false)?,
         namespaces: watch_namespaces.into_iter().collect(),
         identity,
         external: LiveSystems::default(),

@@ -3,7 +3,7 @@
 //! A client serves one request at a time, so its errors belong to that request, and requests do not wait for each other.
 //! After a successful request it returns to the pool, for the next request with the same connection parameters: servers,
 //! user, password and certificates. The pool closes a client after [`IDLE`] without a request, at the age [`AGE`], and when
-//! it holds more than [`MAX_IDLE`].
+//! it holds more than `MAX_IDLE`.
 //!
 //! An error of a pooled client may be outdated: its connection may have ended while it was idle. The pool closes it together
 //! with all clients of the same parameters, and repeats the request with a new client, whose result counts. An error is

@@ -7,6 +7,7 @@ use retail_store::DatabaseError;
 use serde_json::Value;
 
 use crate::external::credentials::{Credentials, SecretProblem};
+use crate::reconcile::condition_draft::{ConditionDraft, ConditionStatus};
 use crate::reconcile::observed_state::Observation;
 use crate::reconcile::pass::Pass;
 use crate::reconcile::plan::ReplicaCount;
@@ -16,53 +17,6 @@ use crate::resources::names::Child;
 
 /// Message for a server that the operator did not contact.
 const NO_CREDENTIALS: &str = "not checked, because its credentials are missing or unusable";
-
-/// Whether a condition holds.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum ConditionStatus {
-    /// The condition holds.
-    True,
-    /// The condition does not hold.
-    False,
-    /// The operator cannot tell.
-    Unknown,
-}
-
-impl ConditionStatus {
-    /// The value in the resource.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::True => "True",
-            Self::False => "False",
-            Self::Unknown => "Unknown",
-        }
-    }
-}
-
-/// A condition without times and generation.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct ConditionDraft {
-    /// Its type.
-    pub(crate) condition_type: ConditionType,
-    /// Its status.
-    pub(crate) status: ConditionStatus,
-    /// Its reason.
-    pub(crate) reason: Reason,
-    /// Its message.
-    pub(crate) message: String,
-}
-
-impl ConditionDraft {
-    fn new(condition_type: ConditionType, status: ConditionStatus, reason: Reason, message: impl Into<String>) -> Self {
-        Self { condition_type, status, reason, message: message.into() }
-    }
-
-    /// True for a normal reason, false for any other.
-    fn by_reason(condition_type: ConditionType, reason: Reason, message: impl Into<String>) -> Self {
-        let status = if reason.kind() == ReasonKind::Normal { ConditionStatus::True } else { ConditionStatus::False };
-        Self::new(condition_type, status, reason, message)
-    }
-}
 
 /// All conditions, summaries first.
 pub(crate) fn conditions(pass: &Pass<'_>) -> Vec<ConditionDraft> {
@@ -215,7 +169,7 @@ fn topic(pass: &Pass<'_>, valid: &Valid) -> ConditionDraft {
     if let Some(problem) = &pass.plan.topic_problem {
         return ConditionDraft::new(condition_type, ConditionStatus::False, Reason::TopicReplaced, problem.clone());
     }
-    let there = |partitions: i32| {
+    let existing = |partitions: i32| {
         let differences = &pass.plan.topic_differences;
         let mut message = format!("topic \"{}\" exists with {partitions} partitions", declared.name);
         if differences.is_empty() {
@@ -233,9 +187,9 @@ fn topic(pass: &Pass<'_>, valid: &Valid) -> ConditionDraft {
             Reason::DependencyNotReady,
             "another client changed the topic at the same time; the operator checks it again",
         ),
-        (Some(Ok(executed)), _) => there(executed.description.partitions),
+        (Some(Ok(executed)), _) => existing(executed.description.partitions),
         (Some(Err(error)), _) | (None, Observation::Failed(error)) => failed_topic(error),
-        (None, Observation::Observed(Some(seen))) => there(seen.topic.description.partitions),
+        (None, Observation::Observed(Some(seen))) => existing(seen.topic.description.partitions),
         (None, Observation::NotRequested) => {
             ConditionDraft::new(condition_type, ConditionStatus::Unknown, Reason::DependencyNotReady, NO_CREDENTIALS)
         }

@@ -22,23 +22,23 @@ pub(crate) struct EventRecord {
 
 /// Events for executed actions.
 pub(crate) fn action_events(plan: &Plan, result: &ApplyResult) -> Vec<EventRecord> {
-    let mut notes = Vec::new();
-    let mut note = |is_warning, reason: &str, text: String| {
-        notes.push(EventRecord { is_warning, reason: reason.to_owned(), text });
+    let mut events = Vec::new();
+    let mut event = |is_warning, reason: &str, text: String| {
+        events.push(EventRecord { is_warning, reason: reason.to_owned(), text });
     };
     if let Some(Ok(executed)) = &result.topic {
         let partitions = executed.description.partitions;
         for action in &executed.actions {
             match action {
                 Action::Create => {
-                    note(false, "TopicCreated", format!("created the topic with {partitions} partitions"));
+                    event(false, "TopicCreated", format!("created the topic with {partitions} partitions"));
                 }
                 Action::Grow { from, to } => {
-                    note(false, "TopicGrown", format!("added partitions to the topic: {from} -> {to}"));
+                    event(false, "TopicGrown", format!("added partitions to the topic: {from} -> {to}"));
                 }
                 Action::Alter(settings) => {
                     let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
-                    note(
+                    event(
                         false,
                         "TopicAltered",
                         truncate(format!("applied the declared settings to the topic: {}", settings.join(", "))),
@@ -48,7 +48,7 @@ pub(crate) fn action_events(plan: &Plan, result: &ApplyResult) -> Vec<EventRecor
         }
     }
     if let Some(Ok(())) = result.schema {
-        note(false, "SchemaApplied", "created or migrated the Postgres schema".to_owned());
+        event(false, "SchemaApplied", "created or migrated the Postgres schema".to_owned());
     }
     for step in &plan.steps {
         if let Step::Apply { child, differences: Some(differences), .. } = step
@@ -56,7 +56,7 @@ pub(crate) fn action_events(plan: &Plan, result: &ApplyResult) -> Vec<EventRecor
         {
             let paths: Vec<&str> = differences.iter().map(|difference| difference.path.as_str()).collect();
             let pods = if step.replaces_pods() { "; this replaces its pods" } else { "" };
-            note(
+            event(
                 false,
                 "Applied",
                 truncate(format!("applied the declared fields of the {child}: {}{pods}", paths.join(", "))),
@@ -66,19 +66,19 @@ pub(crate) fn action_events(plan: &Plan, result: &ApplyResult) -> Vec<EventRecor
     for (what, removal) in &result.removed {
         match removal {
             Removal::Removed => {
-                note(false, "DataDeleted", format!("deleted the {what}, as declared in deletionPolicy"));
+                event(false, "DataDeleted", format!("deleted the {what}, as declared in deletionPolicy"));
             }
             Removal::Absent => {}
             Removal::NotOurs => {
-                note(true, "DataKept", format!("kept the {what}: it may belong to another pipeline"));
+                event(true, "DataKept", format!("kept the {what}: it may belong to another pipeline"));
             }
         }
     }
-    notes
+    events
 }
 
 /// One event for each new reason of a condition, except for conditions derived from Ready.
-pub(crate) fn changes(before: &[Condition], after: &[Condition]) -> Vec<EventRecord> {
+pub(crate) fn condition_events(before: &[Condition], after: &[Condition]) -> Vec<EventRecord> {
     let quiet = [ConditionType::Reconciling, ConditionType::Stalled].map(|condition_type| condition_type.to_string());
     let is_new = |condition: &&Condition| {
         let before = before.iter().find(|before| before.type_ == condition.type_);
@@ -88,7 +88,7 @@ pub(crate) fn changes(before: &[Condition], after: &[Condition]) -> Vec<EventRec
             None => condition.status == "False" && condition.type_ != ConditionType::ScalingLimited.to_string(),
         }
     };
-    let note = |condition: &Condition| EventRecord {
+    let event = |condition: &Condition| EventRecord {
         is_warning: is_warning(condition),
         reason: condition.reason.clone(),
         text: truncate(match condition.message.as_str() {
@@ -97,14 +97,14 @@ pub(crate) fn changes(before: &[Condition], after: &[Condition]) -> Vec<EventRec
         }),
     };
     let changed = after.iter().rev().filter(|condition| !quiet.contains(&condition.type_)).filter(is_new);
-    let mut notes: Vec<EventRecord> = Vec::new();
+    let mut events: Vec<EventRecord> = Vec::new();
     // Parts first: Ready mostly repeats the reason of a part.
-    for note in changed.map(note) {
-        if !notes.iter().any(|other| other.reason == note.reason) {
-            notes.push(note);
+    for event in changed.map(event) {
+        if !events.iter().any(|other| other.reason == event.reason) {
+            events.push(event);
         }
     }
-    notes
+    events
 }
 
 fn is_warning(condition: &Condition) -> bool {

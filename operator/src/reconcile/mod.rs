@@ -1,14 +1,15 @@
-//! One pass over one pipeline, in five steps: [`observe`], [`validate`], plan ([`planner`], [`cleanup`]), [`apply`], report
-//! ([`report`]). [`reconciler`] runs them in this order.
+//! One pass over one pipeline, in five steps: `observe`, `validate`, plan (`planner`, `cleanup`), `apply`, report
+//! (`report`). `reconciler` runs them in this order.
 //!
-//! Values between the steps: [`pipeline_meta`] and [`observed_state`] go into the [`planner`], a [`plan`] of [`step`]s comes out,
-//! and an [`apply_result`] comes out of [`apply`]. All of them together are a [`pass`], from which [`status`], [`conditions`]
-//! and [`events`] are derived. The [`cache`] saves work between two passes: with equal [`plan_inputs`], the plan is reused.
+//! Values between the steps: `pipeline_meta` and `observed_state` go into the `planner`, a `plan` of `step`s comes out,
+//! and an `apply_result` comes out of `apply`. All of them together are a `pass`, from which `status`, `conditions`
+//! and `events` are derived. The `cache` saves work between two passes: with equal `plan_inputs`, the plan is reused.
 
 pub(crate) mod apply;
 pub(crate) mod apply_result;
 pub(crate) mod cache;
 pub(crate) mod cleanup;
+pub(crate) mod condition_draft;
 pub(crate) mod conditions;
 pub(crate) mod events;
 pub(crate) mod observe;

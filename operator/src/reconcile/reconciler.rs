@@ -22,8 +22,7 @@ use crate::metrics::Metrics;
 use crate::reconcile::apply::Applier;
 use crate::reconcile::apply_result::ApplyResult;
 use crate::reconcile::cache::ReconcileCache;
-use crate::reconcile::cleanup;
-use crate::reconcile::conditions::ConditionStatus;
+use crate::reconcile::condition_draft::ConditionStatus;
 use crate::reconcile::events::action_events;
 use crate::reconcile::observe::{Children, children, observe};
 use crate::reconcile::observed_state::ObservedState;
@@ -33,9 +32,9 @@ use crate::reconcile::plan::Plan;
 use crate::reconcile::plan_inputs::PlanInputs;
 use crate::reconcile::planner::plan;
 use crate::reconcile::reason::{ConditionType, Reason};
-use crate::reconcile::report;
 use crate::reconcile::status::{failed_pass, status};
 use crate::reconcile::validate::Valid;
+use crate::reconcile::{cleanup, report};
 use crate::settings::Settings;
 
 /// Deadline of a pass: it sends a few requests to Kafka and Postgres, each with a timeout of ten seconds.

@@ -8,7 +8,7 @@ use retail_api::status::RetailPipelineStatus;
 use serde_json::json;
 
 use crate::reconcile::cache::ReconcileCache;
-use crate::reconcile::events::{EventRecord, changes};
+use crate::reconcile::events::{EventRecord, condition_events};
 use crate::reconcile::pipeline_meta::{PipelineMeta, RawPipeline};
 use crate::resources::names::STATUS_MANAGER;
 
@@ -27,8 +27,8 @@ pub(crate) async fn report(
     }
     let before = cache.conditions(&meta.uid).unwrap_or_else(|| meta.recorded.conditions.clone());
     cache.record_conditions(&meta.uid, &status.conditions);
-    for note in action_events.into_iter().chain(changes(&before, &status.conditions)) {
-        publish(recorder, raw, note).await;
+    for event in action_events.into_iter().chain(condition_events(&before, &status.conditions)) {
+        publish(recorder, raw, event).await;
     }
     Ok(())
 }
@@ -51,10 +51,10 @@ async fn write(client: &Client, meta: &PipelineMeta, status: &RetailPipelineStat
         });
         match pipelines.patch_status(name, &params, &Patch::Apply(declared)).await {
             Err(kube::Error::Api(refusal)) if refusal.is_conflict() => {
-                let there = pipelines.get_metadata_opt(name).await?.map(|there| there.metadata);
-                match there.filter(|there| there.uid.as_ref() == Some(uid)) {
+                let current = pipelines.get_metadata_opt(name).await?.map(|current| current.metadata);
+                match current.filter(|current| current.uid.as_ref() == Some(uid)) {
                     // The resource changed since the pass began: retry with its new version.
-                    Some(there) if there.resource_version != version => version = there.resource_version,
+                    Some(current) if current.resource_version != version => version = current.resource_version,
                     _ => return Err(kube::Error::Api(refusal)),
                 }
             }
@@ -64,8 +64,8 @@ async fn write(client: &Client, meta: &PipelineMeta, status: &RetailPipelineStat
 }
 
 /// Publishes an event and logs it. A failed publication does not fail the pass.
-pub(crate) async fn publish(recorder: &Recorder, raw: &RawPipeline, note: EventRecord) {
-    let EventRecord { is_warning, reason, text } = note;
+pub(crate) async fn publish(recorder: &Recorder, raw: &RawPipeline, event: EventRecord) {
+    let EventRecord { is_warning, reason, text } = event;
     let (name, namespace) = (raw.metadata.name.as_deref(), raw.metadata.namespace.as_deref());
     if is_warning {
         tracing::warn!(namespace, name, reason, "{text}");

@@ -6,7 +6,8 @@ use retail_api::status::{ProgressStatus, RetailPipelineStatus, TopicStatus};
 use retail_store::progress::Progress;
 
 use crate::external::systems::ObservedTopic;
-use crate::reconcile::conditions::{self, ConditionDraft};
+use crate::reconcile::condition_draft::ConditionDraft;
+use crate::reconcile::conditions;
 use crate::reconcile::observed_state::Observation;
 use crate::reconcile::pass::Pass;
 use crate::reconcile::pipeline_meta::PipelineMeta;

@@ -1,5 +1,5 @@
-//! The objects of a pipeline in the cluster: [`declare`] builds them, [`difference`] compares them with the live objects, [`names`]
-//! names them, and [`rbac`] lists the permissions that the operator needs.
+//! The objects of a pipeline in the cluster: `declare` builds them, `difference` compares them with the live objects, `names`
+//! names them, and `rbac` lists the permissions that the operator needs.
 
 pub(crate) mod blueprint;
 pub(crate) mod cached_object;

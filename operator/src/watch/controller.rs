@@ -34,7 +34,7 @@ pub struct Context<O> {
     /// Client for requests.
     pub client: Client,
     /// Client for watches, which stay open.
-    pub watching: Client,
+    pub watch_client: Client,
     /// Watched namespaces; empty for all.
     pub namespaces: BTreeSet<String>,
     /// Name of this replica in events.
@@ -56,7 +56,7 @@ pub struct Context<O> {
 /// Each namespace has its own watches and queue: a forbidden namespace, or one whose list restarts, does not affect the others.
 pub async fn run<O: ExternalSystems>(context: Context<O>, stop: impl Future<Output = ()> + Send + Sync + 'static) {
     let stop = stop.shared();
-    let Context { client, watching, namespaces, identity, external, settings, metrics, readiness, now } = context;
+    let Context { client, watch_client, namespaces, identity, external, settings, metrics, readiness, now } = context;
     let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: Some(identity) };
     let recorder = Recorder::new(client.clone(), reporter);
     let cache = Arc::new(ReconcileCache::default());
@@ -65,7 +65,7 @@ pub async fn run<O: ExternalSystems>(context: Context<O>, stop: impl Future<Outp
     let context = ReconcileContext { client, external, settings, children, cache, permits, metrics, recorder, now };
     let scopes = if namespaces.is_empty() { vec![None] } else { namespaces.into_iter().map(Some).collect() };
     let work = scopes.into_iter().map(|namespace| {
-        let scope = Scope { namespace, client: watching.clone(), readiness: Arc::clone(&readiness) };
+        let scope = Scope { namespace, client: watch_client.clone(), readiness: Arc::clone(&readiness) };
         let work = work_in(scope, context.clone(), stop.clone());
         let stop = stop.clone();
         async move {

@@ -151,7 +151,7 @@ fn operate(context: &Context<FakeSystems>) -> JoinHandle<()> {
 pub(crate) fn context<O>(api: &Api, external: O) -> Context<O> {
     Context {
         client: api.client(),
-        watching: api.watching_client(),
+        watch_client: api.watching_client(),
         namespaces: BTreeSet::new(),
         identity: "operator-1".to_owned(),
         external,
