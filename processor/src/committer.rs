@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use retail_connection::ErrorKind;
 use retail_engine::{Counts, Timestamp};
+use retail_runtime::Backoff;
 use retail_runtime::args::Settings;
 use retail_store::{Claimed, Closed, Commit, DatabaseError, Outcome, RowKey, Store};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -268,14 +269,13 @@ impl Committer {
 
     /// The session; reopened if it was lost.
     async fn store(&mut self) -> Result<&Store, DatabaseError> {
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         while self.store.as_ref().is_none_or(Store::is_closed) {
             match self.open().await {
                 Ok(store) => self.store = Some(store),
                 Err(error) if error.kind.may_pass() => {
                     self.state.report_problem(&self.name, &error.message);
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    tokio::time::sleep(backoff.failed()).await;
                 }
                 Err(error) => return Err(error),
             }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use retail_kafka::{KafkaAdmin, KafkaError, LogOffset, TopicDescription};
+use retail_runtime::Backoff;
 use retail_runtime::args::Settings;
 use retail_runtime::http;
 use retail_store::{Claimed, Store, provision};
@@ -79,10 +80,10 @@ impl Processor {
     }
 
     async fn work(&self, mut stop: watch::Receiver<bool>) -> Result<(), ProcessorError> {
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         self.state.report_pending(COMPONENT, "starts");
         while !*stop.borrow() {
-            let error = match self.attempt(&mut stop, &mut pause).await {
+            let error = match self.attempt(&mut stop, &mut backoff).await {
                 Ok(()) => return Ok(()),
                 Err(error) if self.until_caught_up && !matches!(error, ProcessorError::Worker(_)) => {
                     return Err(error);
@@ -93,16 +94,15 @@ impl Processor {
             };
             self.state.report_problem(COMPONENT, &error.to_string());
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(backoff.failed()) => {}
                 _ = stop.wait_for(|stop| *stop) => {}
             }
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
         Ok(())
     }
 
     /// One start: checks, runs the workers, and shuts them down.
-    async fn attempt(&self, stop: &mut watch::Receiver<bool>, pause: &mut Duration) -> Result<(), ProcessorError> {
+    async fn attempt(&self, stop: &mut watch::Receiver<bool>, backoff: &mut Backoff) -> Result<(), ProcessorError> {
         let prepared = tokio::select! {
             prepared = self.prepare() => prepared?,
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
@@ -148,7 +148,7 @@ impl Processor {
             Some(error) = failures.recv() => Err(error.into()),
             Ok(()) = topic_is_gone => Err(ProcessorError::Worker("the topic was deleted".to_owned())),
             () = self.caught_up(store, targets) => Ok(()),
-            () = reset_later(pause) => unreachable!("it does not return"),
+            () = reset_later(backoff) => unreachable!("it does not return"),
         };
         pool.shutdown().await;
         // A worker that failed while it was leaving has not committed its last batch.
@@ -214,10 +214,10 @@ impl Processor {
     }
 }
 
-/// Resets the pause once the workers have run for as long as the longest one. Does not return.
-async fn reset_later(pause: &mut Duration) {
+/// Resets the delay once the workers have run for as long as the longest one. Does not return.
+async fn reset_later(backoff: &mut Backoff) {
     tokio::time::sleep(LONGEST_PAUSE).await;
-    *pause = FIRST_PAUSE;
+    backoff.reset();
     std::future::pending::<()>().await;
 }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use retail_runtime::Backoff;
 use serde_json::Value;
 
 use crate::external::secrets::SecretCache;
@@ -41,7 +42,7 @@ pub(crate) struct ReconcileCache {
 struct PipelineCache {
     answers: BTreeMap<Child, Arc<Value>>,
     conditions: Option<Vec<Condition>>,
-    failures: u32,
+    backoff: Option<Backoff>,
     validated: Option<Validated>,
     created_topic: Option<String>,
     empty_plan: Option<(PlanInputs, Plan)>,
@@ -119,11 +120,9 @@ impl ReconcileCache {
 
     /// Counts a failed pass and returns the delay until its retry.
     pub(crate) fn failed(&self, uid: &str) -> Duration {
-        let failures = self.with(uid, |entry| {
-            entry.failures = entry.failures.saturating_add(1);
-            entry.failures
-        });
-        backoff(failures, uid)
+        let backoff = || Backoff::new(FIRST_RETRY, LAST_RETRY);
+        // Spread, so that a thousand pipelines do not contact a recovered server at once.
+        spread(self.with(uid, |entry| entry.backoff.get_or_insert_with(backoff).failed()), uid)
     }
 
     /// Delay until the next pass after a successful one.
@@ -132,21 +131,15 @@ impl ReconcileCache {
         spread(RESYNC.max(Duration::from_secs((pipelines / RESYNCS_PER_SECOND) as u64)), uid)
     }
 
-    /// Resets the count of failures.
+    /// Forgets failed passes.
     pub(crate) fn succeeded(&self, uid: &str) {
-        self.with(uid, |entry| entry.failures = 0);
+        self.with(uid, |entry| entry.backoff = None);
     }
 
     /// Removes a deleted pipeline.
     pub(crate) fn forget(&self, uid: &str) {
         self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
-}
-
-/// Delay after a number of consecutive failures, spread so that a thousand pipelines do not contact a recovered server at once.
-fn backoff(failures: u32, uid: &str) -> Duration {
-    let doubled = FIRST_RETRY.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LAST_RETRY);
-    spread(doubled, uid)
 }
 
 /// A duration between 75% and 100% of `time`, constant for a pipeline.
@@ -167,7 +160,6 @@ mod tests {
         assert!(cache.failed("other").as_millis() <= 1000);
         cache.succeeded("");
         assert_eq!(cache.failed("").as_secs(), 1);
-        assert!(backoff(u32::MAX, "x") <= LAST_RETRY);
     }
 
     #[test]
