@@ -165,9 +165,9 @@ impl Processor {
     /// Checks that topic and schema exist and belong to this pipeline.
     async fn prepare(&self) -> Result<Prepared, ProcessorError> {
         let Settings { pipeline, kafka, database } = &self.settings;
-        let client = database.connect("retail-processor").await?;
-        let identity = provision::check(database, &client, pipeline).await?;
-        let store = Store::on(client, database, pipeline).await?;
+        let session = database.connect("retail-processor").await?;
+        let identity = provision::check(&session, pipeline).await?;
+        let store = Store::on(session, pipeline);
         let (name, kafka) = (pipeline.topic.name.clone(), kafka.clone());
         let (admin, topic, starts, ends, stable_ends) = tokio::task::spawn_blocking(move || {
             let admin = KafkaAdmin::new(&kafka)?;

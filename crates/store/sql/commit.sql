@@ -13,7 +13,7 @@ WITH v AS (
         applied, late, invalid, future, gaps, idle_since_ago, idle_proven_ago
     )
 ), moved AS (
-    UPDATE partition_progress s
+    UPDATE {schema}.partition_progress s
     SET next_offset = v.to_offset,
         max_observed_time = greatest(s.max_observed_time, v.max_observed_time),
         applied = s.applied + v.applied,
@@ -33,7 +33,7 @@ WITH v AS (
         AND (s.floor = v.floor OR v.from_offset = v.to_offset)
     RETURNING s.partition, s.floor
 ), added AS (
-    INSERT INTO retail_open AS t
+    INSERT INTO {schema}.retail_open AS t
     SELECT r.window_start, r.category, r.payment_method, $21, r.events, r.price_sum, r.quantity, r.amount, clock_timestamp()
     FROM unnest(
         $14::timestamptz[], $15::text[], $16::text[], $17::bigint[], $18::numeric[], $19::bigint[], $20::numeric[]
@@ -46,19 +46,19 @@ WITH v AS (
         updated_at = excluded.updated_at
 ), appended AS (
     -- Slices of the parameters: the arrays are not unpacked into rows.
-    INSERT INTO delta_log (
+    INSERT INTO {schema}.delta_log (
         window_start, deltas, written_at, categories, payment_methods, events, price_sums, quantities, amounts)
     SELECT s.window_start, s.stop - s.start + 1, (SELECT clock_timestamp()), ($25::text[])[s.start:s.stop],
            ($26::text[])[s.start:s.stop], ($27::bigint[])[s.start:s.stop], ($28::numeric[])[s.start:s.stop],
            ($29::bigint[])[s.start:s.stop], ($30::numeric[])[s.start:s.stop]
     FROM unnest($22::timestamptz[], $23::integer[], $24::integer[]) AS s (window_start, start, stop)
 ), kept AS (
-    INSERT INTO dead_letter
+    INSERT INTO {schema}.dead_letter
     SELECT *
     FROM unnest($31::integer[], $32::bigint[], $33::text[], $34::timestamptz[], $35::timestamptz[], $36::bytea[])
     -- The fence accepts each offset once; an existing row was inserted by a user.
     ON CONFLICT DO NOTHING
 )
-SELECT fence((SELECT count(*) FROM moved), cardinality($1)),
+SELECT {schema}.fence((SELECT count(*) FROM moved), cardinality($1)),
        (SELECT array_agg(partition) FROM moved),
        (SELECT array_agg(floor) FROM moved)

@@ -1,7 +1,10 @@
 -- One row about a schema: the fingerprint of its views and functions, and the columns and keys that its tables lack. Objects
 -- that users added are ignored. Lookups are by name, because a catalog may contain the schemas of a thousand pipelines.
-WITH ours (oid) AS (
-    SELECT to_regnamespace(quote_ident($1))
+WITH pinned (path) AS MATERIALIZED (
+    -- The text of a view depends on the search_path. This one ends with the transaction.
+    SELECT set_config('search_path', 'pg_catalog, pg_temp', true)
+), ours (oid) AS (
+    SELECT to_regnamespace(quote_ident($1)) FROM pinned WHERE path IS NOT NULL
 ), tables AS (
     SELECT c.oid, c.relname
     FROM ours JOIN pg_class c ON c.relnamespace = ours.oid

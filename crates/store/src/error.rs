@@ -20,7 +20,7 @@ impl DatabaseError {
     }
 
     /// No answer arrived in time.
-    pub fn timed_out(connection: &DatabaseConnection) -> Self {
+    pub(crate) fn timed_out(connection: &DatabaseConnection) -> Self {
         Self::new(ErrorKind::Unreachable, format!("postgres at {} did not answer in time", connection.address()))
     }
 

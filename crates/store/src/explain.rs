@@ -14,7 +14,7 @@ const FENCED: &str = "RP001";
 
 impl DatabaseError {
     /// Explains the error of a connection or a statement.
-    pub fn explain(connection: &DatabaseConnection, error: &tokio_postgres::Error) -> Self {
+    pub(crate) fn explain(connection: &DatabaseConnection, error: &tokio_postgres::Error) -> Self {
         let address = connection.address();
         let Some(db) = error.as_db_error() else {
             if let Some(explained) = handshake::explain(connection, error) {

@@ -17,5 +17,7 @@ mod tls;
 
 pub use connection::DatabaseConnection;
 pub use error::DatabaseError;
+pub use session::{Parameters, Rows, Session, Transaction, TransactionMode};
 pub use store::{Claimed, Closed, Commit, DELTA_LOG_FROM, Idle, Outcome, RetailRow, RowKey, Store};
-pub use tokio_postgres::Client;
+pub use tokio_postgres::Row;
+pub use tokio_postgres::types::{ToSql, Type};

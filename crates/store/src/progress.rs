@@ -6,12 +6,11 @@ use retail_api::Pipeline;
 use retail_api::resource::WhenIdle;
 use retail_connection::ErrorKind;
 use retail_engine::{Counts, Timestamp};
-use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
-use crate::connection::DatabaseConnection;
 use crate::error::DatabaseError;
 use crate::provision;
+use crate::session::Session;
 use crate::time::SqlTime;
 
 /// The progress of a pipeline.
@@ -31,33 +30,23 @@ pub struct Progress {
 
 /// While the watermark holds or is unknown, event time is complete at least up to the closed windows.
 const SELECT: &str = "
-    SELECT greatest(watermark($1::bigint * interval '1 microsecond', $2), nullif(p.closed_until, 'epoch')) AS watermark,
+    SELECT greatest({schema}.watermark($1::bigint * interval '1 microsecond', $2), nullif(p.closed_until, 'epoch')) AS watermark,
            nullif(p.closed_until, 'epoch') AS closed_until,
            coalesce(sum(s.applied), 0)::bigint AS applied, coalesce(sum(s.late), 0)::bigint AS late,
            coalesce(sum(s.invalid), 0)::bigint AS invalid, coalesce(sum(s.future), 0)::bigint AS future,
            coalesce(sum(s.gaps), 0)::bigint AS gaps, max(s.committed_at) AS committed_at,
            array_remove(array_agg(s.partition ORDER BY s.partition), NULL) AS partitions,
            array_remove(array_agg(s.next_offset ORDER BY s.partition), NULL) AS next_offsets
-    FROM pipeline p LEFT JOIN partition_progress s ON true
+    FROM {schema}.pipeline p LEFT JOIN {schema}.partition_progress s ON true
     GROUP BY p.closed_until";
 
 /// Checks the schema and reads its progress. Returns `None` if the schema is missing, has an older version, or needs its
 /// views and functions recreated.
 ///
-/// Works in any session that satisfies [`DatabaseConnection::has_session_of`]. All statements are sent at once, and the
-/// server executes them in this order. The progress is valid only if the checks succeed.
-pub async fn look(
-    connection: &DatabaseConnection,
-    client: &Client,
-    pipeline: &Pipeline,
-) -> Result<Option<Progress>, DatabaseError> {
-    let (entered, as_made, progress) = tokio::join!(
-        biased;
-        connection.enter(client),
-        provision::check_as_made(connection, client, pipeline),
-        read(connection, client, pipeline),
-    );
-    entered?;
+/// Both statements are sent at once. The progress is valid only if the check succeeds.
+pub async fn look(session: &Session, pipeline: &Pipeline) -> Result<Option<Progress>, DatabaseError> {
+    let (as_made, progress) =
+        tokio::join!(biased; provision::check_as_made(session, pipeline), read(session, pipeline));
     match as_made {
         Ok(true) => progress.map(Some),
         Ok(false) => Ok(None),
@@ -66,17 +55,10 @@ pub async fn look(
     }
 }
 
-async fn read(
-    connection: &DatabaseConnection,
-    client: &Client,
-    pipeline: &Pipeline,
-) -> Result<Progress, DatabaseError> {
+async fn read(session: &Session, pipeline: &Pipeline) -> Result<Progress, DatabaseError> {
     let idle_timeout = i64::try_from(pipeline.idle_timeout.as_micros()).unwrap_or(i64::MAX);
     let follow_clock = pipeline.when_idle == WhenIdle::FollowClock;
-    let row = client
-        .query_typed_one(SELECT, &[(&idle_timeout, Type::INT8), (&follow_clock, Type::BOOL)])
-        .await
-        .map_err(|error| DatabaseError::explain(connection, &error))?;
+    let row = session.query_one(SELECT, &[(&idle_timeout, Type::INT8), (&follow_clock, Type::BOOL)]).await?;
     let time = |name: &str| row.get::<_, Option<SqlTime>>(name).map(|SqlTime(time)| time);
     let partitions: Vec<i32> = row.get("partitions");
     let next_offsets: Vec<i64> = row.get("next_offsets");

@@ -4,11 +4,12 @@ use std::sync::LazyLock;
 
 use retail_api::Pipeline;
 use retail_connection::{ErrorKind, Removal};
+use tokio_postgres::Row;
 use tokio_postgres::types::Type;
-use tokio_postgres::{Client, GenericClient, Row};
 
-use crate::connection::{DatabaseConnection, quoted};
+use crate::connection::DatabaseConnection;
 use crate::error::DatabaseError;
+use crate::session::{Session, TransactionMode};
 
 mod migrations {
     refinery::embed_migrations!("sql/migrations");
@@ -37,77 +38,75 @@ pub struct Identity {
 
 /// Creates or migrates the schema. Idempotent, and safe to run concurrently.
 pub async fn apply(connection: &DatabaseConnection, pipeline: &Pipeline) -> Result<Identity, DatabaseError> {
-    let mut client = connection.connect("retail apply-schema").await?;
-    let explain = |error: tokio_postgres::Error| DatabaseError::explain(connection, &error);
-    if encoding(&client).await.map_err(explain)? != "UTF8" {
+    let mut session = connection.connect("retail apply-schema").await?;
+    if session.query_one("SHOW server_encoding", &[]).await?.get::<_, &str>(0) != "UTF8" {
         let message = format!(
             "the encoding of database {} is not UTF8: create the database with ENCODING 'UTF8'",
             connection.address()
         );
         return Err(DatabaseError::new(ErrorKind::Other, message));
     }
-    client.execute(LOCK, &[&connection.schema]).await.map_err(explain)?;
-    make_schema(connection, &client, pipeline).await?;
+    session.execute(LOCK, &[(&connection.schema, Type::TEXT)]).await?;
+    make_schema(&session, pipeline).await?;
+    // The migrations name no schema.
+    session.batch("SET search_path TO {schema}, pg_temp").await?;
     migrations::migrations::runner()
         .set_migration_table_name(HISTORY)
-        .run_async(&mut client)
+        .run_async(session.client_mut())
         .await
         .map_err(|error| explain_migration(connection, &error))?;
-    inspect(connection, &client).await?;
-    client
+    inspect(&session).await?;
+    session
         .execute(
             INSERT_IDENTITY,
             &[
-                &pipeline.uid,
-                &pipeline.name,
-                &pipeline.topic.name,
-                &pipeline.rules.window.as_micros(),
-                &pipeline.rules.delay.as_micros(),
+                (&pipeline.uid, Type::TEXT),
+                (&pipeline.name, Type::TEXT),
+                (&pipeline.topic.name, Type::TEXT),
+                (&pipeline.rules.window.as_micros(), Type::INT8),
+                (&pipeline.rules.delay.as_micros(), Type::INT8),
             ],
         )
-        .await
-        .map_err(explain)?;
-    let identity = check(connection, &client, pipeline).await?;
-    if !is_as_made(connection, &client).await? {
-        define(connection, &mut client).await?;
+        .await?;
+    let identity = check(&session, pipeline).await?;
+    if !is_as_made(&session).await? {
+        define(&mut session).await?;
     }
     Ok(identity)
 }
 
 /// Creates the views and functions, and records their fingerprint: Postgres stores definitions in its own notation.
-async fn define(connection: &DatabaseConnection, client: &mut Client) -> Result<(), DatabaseError> {
-    let explain = |error: tokio_postgres::Error| DatabaseError::explain(connection, &error);
-    let transaction = client.transaction().await.map_err(explain)?;
-    transaction.batch_execute(DEFINITIONS).await.map_err(|error| {
-        let mut explained = explain(error);
-        if explained.kind == ErrorKind::Other {
-            explained.kind = ErrorKind::Changed;
-            explained.message += ": drop the conflicting view or function, and apply the schema again to recreate it";
+async fn define(session: &mut Session) -> Result<(), DatabaseError> {
+    let transaction = session.transaction(TransactionMode::ReadWrite).await?;
+    // The functions keep this search_path. pg_temp comes last, so that a temporary table cannot hide one of ours.
+    transaction.batch("SET LOCAL search_path TO {schema}, pg_temp").await?;
+    transaction.batch(DEFINITIONS).await.map_err(|mut error| {
+        if error.kind == ErrorKind::Other {
+            error.kind = ErrorKind::Changed;
+            error.message += ": drop the conflicting view or function, and apply the schema again to recreate it";
         }
-        explained
+        error
     })?;
-    let fingerprint = inspect(connection, &transaction).await?;
-    transaction.execute("UPDATE pipeline SET definitions = $1", &[&fingerprint]).await.map_err(explain)?;
-    transaction.commit().await.map_err(explain)
+    let fingerprint = inspect(&transaction).await?;
+    let record = "UPDATE {schema}.pipeline SET definitions = $1";
+    transaction.execute(record, &[(&fingerprint, Type::TEXT)]).await?;
+    transaction.commit().await
 }
 
 /// Whether views and functions are as [`apply`] created them; if not, [`apply`] recreates them. A missing part of a table
 /// cannot be restored without losing data, and is an error.
-pub async fn is_as_made(connection: &DatabaseConnection, client: &impl GenericClient) -> Result<bool, DatabaseError> {
-    let is = inspect(connection, client).await?;
-    let recorded = client.query_opt("SELECT definitions FROM pipeline", &[]).await;
-    let recorded = recorded.map_err(|error| DatabaseError::explain(connection, &error))?;
+pub async fn is_as_made(session: &Session) -> Result<bool, DatabaseError> {
+    let is = inspect(session).await?;
+    let recorded = session.query_opt("SELECT definitions FROM {schema}.pipeline", &[]).await?;
     Ok(recorded.is_some_and(|row| row.get::<_, Option<String>>(0).as_ref() == Some(&is)))
 }
 
 /// The fingerprint of the existing views and functions, and of the text that they were created from.
-async fn inspect(connection: &DatabaseConnection, client: &impl GenericClient) -> Result<String, DatabaseError> {
+async fn inspect(session: &Session) -> Result<String, DatabaseError> {
     let expected: Vec<&str> = TABLES.lines().collect();
-    let row = client
-        .query_one(INSPECT, &[&connection.schema, &expected])
-        .await
-        .map_err(|error| DatabaseError::explain(connection, &error))?;
-    fingerprint(connection, &row)
+    let schema = &session.connection().schema;
+    let row = session.query_one(INSPECT, &[(schema, Type::TEXT), (&expected, Type::TEXT_ARRAY)]).await?;
+    fingerprint(session.connection(), &row)
 }
 
 /// The fingerprint from the answer to [`INSPECT`].
@@ -140,53 +139,38 @@ fn shortened(lacks: &[String]) -> String {
 const LOCK: &str = "SELECT pg_advisory_lock(hashtextextended('retail-pipeline ' || $1, 0))";
 
 const INSERT_IDENTITY: &str = "
-    INSERT INTO pipeline (uid, group_id, topic, \"window\", delay)
+    INSERT INTO {schema}.pipeline (uid, group_id, topic, \"window\", delay)
     VALUES ($1, 'retail.' || $2 || '.' || left(gen_random_uuid()::text, 8), $3,
             $4::bigint * interval '1 microsecond', $5::bigint * interval '1 microsecond')
     ON CONFLICT DO NOTHING";
 
 /// Checks that the schema exists, has the version of this program, and belongs to this pipeline.
-pub async fn check(
-    connection: &DatabaseConnection,
-    client: &impl GenericClient,
-    pipeline: &Pipeline,
-) -> Result<Identity, DatabaseError> {
-    let (uid, identity) = check_rules(connection, client, pipeline).await?;
-    is_owned(connection, &uid, pipeline)?;
+pub async fn check(session: &Session, pipeline: &Pipeline) -> Result<Identity, DatabaseError> {
+    let (uid, identity) = check_rules(session, pipeline).await?;
+    is_owned(session.connection(), &uid, pipeline)?;
     Ok(identity)
 }
 
 /// Checks that the schema exists, has the version of this program, and was created with the topic, window and delay of this
 /// pipeline. This suffices for reading. Returns the uid of the owner, which is not checked.
-pub async fn check_rules(
-    connection: &DatabaseConnection,
-    client: &impl GenericClient,
-    pipeline: &Pipeline,
-) -> Result<(String, Identity), DatabaseError> {
-    let explain = |error: tokio_postgres::Error| DatabaseError::explain(connection, &error);
-    is_known(connection, client.query_one(SELECT_VERSION, &[]).await.map_err(explain)?.get(0))?;
-    let row = client.query_opt(SELECT_IDENTITY, &[]).await.map_err(explain)?;
-    has_rules(connection, row.as_ref(), pipeline)
+pub async fn check_rules(session: &Session, pipeline: &Pipeline) -> Result<(String, Identity), DatabaseError> {
+    is_known(session.connection(), session.query_one(SELECT_VERSION, &[]).await?.get(0))?;
+    let row = session.query_opt(SELECT_IDENTITY, &[]).await?;
+    has_rules(session.connection(), row.as_ref(), pipeline)
 }
 
 /// [`check`] and [`is_as_made`] in one query.
-pub(super) async fn check_as_made(
-    connection: &DatabaseConnection,
-    client: &Client,
-    pipeline: &Pipeline,
-) -> Result<bool, DatabaseError> {
+pub(super) async fn check_as_made(session: &Session, pipeline: &Pipeline) -> Result<bool, DatabaseError> {
     static SELECT: LazyLock<String> = LazyLock::new(|| {
         format!(
             "WITH inspected AS ({INSPECT})
-             SELECT identity.*, inspected.*, ({SELECT_VERSION}) AS version, (SELECT p.definitions FROM pipeline p) AS recorded
+             SELECT identity.*, inspected.*, ({SELECT_VERSION}) AS version, (SELECT p.definitions FROM {{schema}}.pipeline p) AS recorded
              FROM inspected CROSS JOIN ({SELECT_IDENTITY}) identity"
         )
     });
+    let connection = session.connection();
     let expected: Vec<&str> = TABLES.lines().collect();
-    let row = client
-        .query_typed_opt(&SELECT, &[(&connection.schema, Type::TEXT), (&expected, Type::TEXT_ARRAY)])
-        .await
-        .map_err(|error| DatabaseError::explain(connection, &error))?;
+    let row = session.query_opt(&SELECT, &[(&connection.schema, Type::TEXT), (&expected, Type::TEXT_ARRAY)]).await?;
     let Some(row) = row else { return Err(DatabaseError::missing_schema(connection)) };
     is_known(connection, row.get("version"))?;
     let (uid, _) = has_rules(connection, Some(&row), pipeline)?;
@@ -228,19 +212,17 @@ fn is_owned(connection: &DatabaseConnection, uid: &str, pipeline: &Pipeline) -> 
 
 /// Drops the schema with all rows, if the comment that [`apply`] wrote on it names `uid` as the owner.
 pub async fn drop(connection: &DatabaseConnection, uid: &str) -> Result<Removal, DatabaseError> {
-    let client = connection.connect("retail drop-schema").await?;
-    let explain = |error: tokio_postgres::Error| DatabaseError::explain(connection, &error);
-    client.execute(LOCK, &[&connection.schema]).await.map_err(explain)?;
+    let session = connection.connect("retail drop-schema").await?;
+    session.execute(LOCK, &[(&connection.schema, Type::TEXT)]).await?;
     let select = "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = $1";
-    let Some(row) = client.query_opt(select, &[&connection.schema]).await.map_err(explain)? else {
+    let Some(row) = session.query_opt(select, &[(&connection.schema, Type::NAME)]).await? else {
         return Ok(Removal::Absent);
     };
     if row.get::<_, Option<String>>(0) != Some(owner(uid)) {
         return Ok(Removal::NotOurs);
     }
     // The timeout is long enough for a running commit, and keeps a worker that hangs from blocking the drop.
-    let drop = format!("SET lock_timeout = '10s'; DROP SCHEMA {} CASCADE", quoted(&connection.schema));
-    client.batch_execute(&drop).await.map_err(explain)?;
+    session.batch("SET LOCAL lock_timeout = '10s'; DROP SCHEMA {schema} CASCADE").await?;
     Ok(Removal::Removed)
 }
 
@@ -275,45 +257,32 @@ fn foreign(connection: &DatabaseConnection, what: &str) -> DatabaseError {
 }
 
 /// From refinery's list of applied migrations, [`HISTORY`].
-const SELECT_VERSION: &str = "SELECT coalesce(max(version), 0)::bigint FROM schema_history";
+const SELECT_VERSION: &str = "SELECT coalesce(max(version), 0)::bigint FROM {schema}.schema_history";
 
 const SELECT_IDENTITY: &str = "
     SELECT uid, group_id, topic, topic_id,
            (extract(epoch FROM \"window\") * 1000000)::bigint AS \"window\",
            (extract(epoch FROM delay) * 1000000)::bigint AS delay
-    FROM pipeline";
-
-async fn encoding(client: &impl GenericClient) -> Result<String, tokio_postgres::Error> {
-    Ok(client.query_one("SHOW server_encoding", &[]).await?.get(0))
-}
+    FROM {schema}.pipeline";
 
 /// Creates the schema if it does not exist, with its owner as a comment: [`drop`] only deletes a schema with this comment.
-async fn make_schema(
-    connection: &DatabaseConnection,
-    client: &Client,
-    pipeline: &Pipeline,
-) -> Result<(), DatabaseError> {
-    let explain = |error: tokio_postgres::Error| DatabaseError::explain(connection, &error);
+async fn make_schema(session: &Session, pipeline: &Pipeline) -> Result<(), DatabaseError> {
     let exists = "SELECT FROM pg_namespace WHERE nspname = $1";
-    if client.query_opt(exists, &[&connection.schema]).await.map_err(explain)?.is_some() {
-        return refuse_strangers(connection, client).await;
+    if session.query_opt(exists, &[(&session.connection().schema, Type::NAME)]).await?.is_some() {
+        return refuse_strangers(session).await;
     }
-    let schema = quoted(&connection.schema);
     let owner = owner(&pipeline.uid).replace('\'', "''");
-    let make = format!("CREATE SCHEMA {schema}; COMMENT ON SCHEMA {schema} IS '{owner}'");
-    client.batch_execute(&make).await.map_err(explain)
+    session.batch(&format!("CREATE SCHEMA {{schema}}; COMMENT ON SCHEMA {{schema}} IS '{owner}'")).await
 }
 
 /// Refuses a schema with foreign tables: they may have the names of ours.
-async fn refuse_strangers(connection: &DatabaseConnection, client: &Client) -> Result<(), DatabaseError> {
+async fn refuse_strangers(session: &Session) -> Result<(), DatabaseError> {
     let tables = "
         SELECT string_agg(c.relname, ', ' ORDER BY c.relname), coalesce(bool_or(c.relname = $2), false)
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE n.nspname = $1 AND c.relkind IN ('r', 'v', 'm', 'p', 'f')";
-    let row = client
-        .query_one(tables, &[&connection.schema, &HISTORY])
-        .await
-        .map_err(|error| DatabaseError::explain(connection, &error))?;
+    let connection = session.connection();
+    let row = session.query_one(tables, &[(&connection.schema, Type::NAME), (&HISTORY, Type::NAME)]).await?;
     match row.get(0) {
         Some(tables) if !row.get::<_, bool>(1) => {
             let tables: String = tables;

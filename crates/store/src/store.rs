@@ -1,37 +1,31 @@
 //! The store of a pipeline: claims, commits, and the closing of windows. `crates/store/sql` contains the statements.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::time::{Duration, Instant};
 
 use retail_api::Pipeline;
 use retail_api::resource::WhenIdle;
 use retail_engine::{Batch, Start, Timestamp};
-use tokio_postgres::{Client, Row, Statement};
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
 
 use crate::connection::DatabaseConnection;
 use crate::deltas;
 use crate::error::DatabaseError;
+use crate::session::Session;
 use crate::time::SqlTime;
 
 const COMMIT: &str = include_str!("../sql/commit.sql");
 
-const CLOSE: &str = "SELECT * FROM close_windows($1::bigint * interval '1 microsecond', $2, $3)";
-
-/// The connection of a statement counts as lost after this time. A commit of the largest batch takes seconds on a slow
-/// disk; a stopped server never answers.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
+const CLOSE: &str = "SELECT * FROM {schema}.close_windows($1::bigint * interval '1 microsecond', $2, $3)";
 
 /// Windows with at least this many changed groups are appended to the delta log in packed rows; the deltas of smaller ones
 /// are added to rows one by one. Measured: docs/explanation/commit-cost.md.
 pub const DELTA_LOG_FROM: usize = 1000;
 
-/// A session with the store, and its prepared statements.
+/// A session with the store.
 pub struct Store {
-    client: Client,
-    connection: DatabaseConnection,
-    commit: Statement,
-    close: Statement,
+    session: Session,
     delta_log_from: usize,
     when_idle: WhenIdle,
     idle_timeout: Duration,
@@ -149,29 +143,18 @@ impl Store {
         pipeline: &Pipeline,
         application: &str,
     ) -> Result<Self, DatabaseError> {
-        let client = connection.connect(application).await?;
-        Self::on(client, connection, pipeline).await
+        Ok(Self::on(connection.connect(application).await?, pipeline))
     }
 
-    /// Prepares the statements of the store in a session. The schema must exist.
-    pub async fn on(
-        client: Client,
-        connection: &DatabaseConnection,
-        pipeline: &Pipeline,
-    ) -> Result<Self, DatabaseError> {
-        let explain = |error| DatabaseError::explain(connection, &error);
-        let commit = client.prepare(COMMIT).await.map_err(explain)?;
-        let close = client.prepare(CLOSE).await.map_err(explain)?;
-        Ok(Self {
-            client,
-            connection: connection.clone(),
-            commit,
-            close,
+    /// The store in a session of its schema, which must exist.
+    pub fn on(session: Session, pipeline: &Pipeline) -> Self {
+        Self {
+            session,
             delta_log_from: DELTA_LOG_FROM,
             when_idle: pipeline.when_idle,
             idle_timeout: pipeline.idle_timeout,
             max_future: pipeline.rules.max_future.into(),
-        })
+        }
     }
 
     /// Replaces [`DELTA_LOG_FROM`] for this session. The rows of `retail` do not depend on it.
@@ -187,41 +170,50 @@ impl Store {
 
     /// Whether the session has ended.
     pub fn is_closed(&self) -> bool {
-        self.client.is_closed()
+        self.session.is_closed()
     }
 
     /// The session, for other statements.
-    pub const fn client(&self) -> &Client {
-        &self.client
+    pub const fn session(&self) -> &Session {
+        &self.session
     }
 
     /// Records the id of the topic at the first call. Returns the recorded id.
     pub async fn bind_topic(&self, topic_id: &str) -> Result<String, DatabaseError> {
-        let bind = "UPDATE pipeline SET topic_id = coalesce(topic_id, $1) RETURNING topic_id";
-        let row = self.within(self.client.query_one(bind, &[&topic_id])).await?;
+        let bind = "UPDATE {schema}.pipeline SET topic_id = coalesce(topic_id, $1) RETURNING topic_id";
+        let row = self.session.query_one(bind, &[(&topic_id, Type::TEXT)]).await?;
         Ok(row.get(0))
     }
 
     /// Records the start offset of each partition at the first start. Later calls change nothing.
     pub async fn begin_partitions(&self, start_offsets: &[i64]) -> Result<(), DatabaseError> {
         let partitions: Vec<i32> = (0..start_offsets.len() as i32).collect();
-        let begin = "SELECT begin_partitions($1, $2, $3::bigint * interval '1 microsecond')";
-        self.within(self.client.execute(begin, &[&partitions, &start_offsets, &micros(self.max_future)])).await?;
+        let begin = "SELECT {schema}.begin_partitions($1, $2, $3::bigint * interval '1 microsecond')";
+        let max_future = micros(self.max_future);
+        self.session
+            .execute(
+                begin,
+                &[(&partitions, Type::INT4_ARRAY), (&start_offsets, Type::INT8_ARRAY), (&max_future, Type::INT8)],
+            )
+            .await?;
         Ok(())
     }
 
     /// Makes `owner` the owner of partitions. Commits of their former owner are fenced from now on.
     pub async fn claim(&self, partitions: &[i32], owner: &str) -> Result<Vec<Claimed>, DatabaseError> {
-        let claim = "SELECT * FROM claim($1, $2, $3::bigint * interval '1 microsecond')";
-        let rows = self.within(self.client.query(claim, &[&partitions, &owner, &micros(self.max_future)])).await?;
+        let claim = "SELECT * FROM {schema}.claim($1, $2, $3::bigint * interval '1 microsecond')";
+        let max_future = micros(self.max_future);
+        let rows = self
+            .session
+            .query(claim, &[(&partitions, Type::INT4_ARRAY), (&owner, Type::TEXT), (&max_future, Type::INT8)])
+            .await?;
         Ok(rows.iter().map(claimed).collect())
     }
 
     /// The state of all partitions, of any owner.
     pub async fn progress(&self) -> Result<Vec<Claimed>, DatabaseError> {
-        let select =
-            "SELECT partition, epoch, next_offset, max_observed_time, floor FROM partition_progress ORDER BY 1";
-        let rows = self.within(self.client.query(select, &[])).await?;
+        let select = "SELECT partition, epoch, next_offset, max_observed_time, floor FROM {schema}.partition_progress ORDER BY 1";
+        let rows = self.session.query(select, &[]).await?;
         Ok(rows.iter().map(claimed).collect())
     }
 
@@ -245,47 +237,54 @@ impl Store {
         // Workers with different partitions write different rows. A database has fewer than 64 concurrent writers.
         let slot = partitions.iter().min().copied().unwrap_or_default() % 64;
         let row = self
-            .within(self.client.query_one(
-                &self.commit,
+            .session
+            .query_one(
+                COMMIT,
                 &[
-                    &partitions,
-                    &epochs,
-                    &each(|p| p.from),
-                    &each(|p| p.to),
-                    &max_observed,
-                    &floors,
-                    &each(|p| p.counts.applied),
-                    &each(|p| p.counts.late),
-                    &each(|p| p.counts.invalid),
-                    &each(|p| p.counts.future),
-                    &each(|p| p.counts.gaps),
-                    &ago(|idle| idle.since),
-                    &ago(|idle| idle.until),
-                    &added.windows,
-                    &added.categories,
-                    &added.payment_methods,
-                    &added.events,
-                    &added.price_sums,
-                    &added.quantities,
-                    &added.amounts,
-                    &slot,
-                    &log.windows,
-                    &log.starts,
-                    &log.stops,
-                    &log.deltas.categories,
-                    &log.deltas.payment_methods,
-                    &log.deltas.events,
-                    &log.deltas.price_sums,
-                    &log.deltas.quantities,
-                    &log.deltas.amounts,
-                    &letters.iter().map(|letter| letter.partition).collect::<Vec<_>>(),
-                    &letters.iter().map(|letter| letter.offset).collect::<Vec<_>>(),
-                    &letters.iter().map(|letter| letter.reason).collect::<Vec<_>>(),
-                    &letters.iter().map(|letter| letter.event_time.map(SqlTime)).collect::<Vec<_>>(),
-                    &letters.iter().map(|letter| letter.record_time.map(SqlTime)).collect::<Vec<_>>(),
-                    &letters.iter().map(|letter| letter.payload.as_deref()).collect::<Vec<_>>(),
+                    (&partitions, Type::INT4_ARRAY),
+                    (&epochs, Type::INT8_ARRAY),
+                    (&each(|p| p.from), Type::INT8_ARRAY),
+                    (&each(|p| p.to), Type::INT8_ARRAY),
+                    (&max_observed, Type::TIMESTAMPTZ_ARRAY),
+                    (&floors, Type::TIMESTAMPTZ_ARRAY),
+                    (&each(|p| p.counts.applied), Type::INT8_ARRAY),
+                    (&each(|p| p.counts.late), Type::INT8_ARRAY),
+                    (&each(|p| p.counts.invalid), Type::INT8_ARRAY),
+                    (&each(|p| p.counts.future), Type::INT8_ARRAY),
+                    (&each(|p| p.counts.gaps), Type::INT8_ARRAY),
+                    (&ago(|idle| idle.since), Type::INT8_ARRAY),
+                    (&ago(|idle| idle.until), Type::INT8_ARRAY),
+                    (&added.windows, Type::TIMESTAMPTZ_ARRAY),
+                    (&added.categories, Type::TEXT_ARRAY),
+                    (&added.payment_methods, Type::TEXT_ARRAY),
+                    (&added.events, Type::INT8_ARRAY),
+                    (&added.price_sums, Type::NUMERIC_ARRAY),
+                    (&added.quantities, Type::INT8_ARRAY),
+                    (&added.amounts, Type::NUMERIC_ARRAY),
+                    (&slot, Type::INT4),
+                    (&log.windows, Type::TIMESTAMPTZ_ARRAY),
+                    (&log.starts, Type::INT4_ARRAY),
+                    (&log.stops, Type::INT4_ARRAY),
+                    (&log.deltas.categories, Type::TEXT_ARRAY),
+                    (&log.deltas.payment_methods, Type::TEXT_ARRAY),
+                    (&log.deltas.events, Type::INT8_ARRAY),
+                    (&log.deltas.price_sums, Type::NUMERIC_ARRAY),
+                    (&log.deltas.quantities, Type::INT8_ARRAY),
+                    (&log.deltas.amounts, Type::NUMERIC_ARRAY),
+                    (&letters.iter().map(|letter| letter.partition).collect::<Vec<_>>(), Type::INT4_ARRAY),
+                    (&letters.iter().map(|letter| letter.offset).collect::<Vec<_>>(), Type::INT8_ARRAY),
+                    (&letters.iter().map(|letter| letter.reason).collect::<Vec<_>>(), Type::TEXT_ARRAY),
+                    (
+                        &letters.iter().map(|letter| letter.event_time.map(SqlTime)).collect::<Vec<_>>(),
+                        Type::TIMESTAMPTZ_ARRAY,
+                    ),
+                    (
+                        &letters.iter().map(|letter| letter.record_time.map(SqlTime)).collect::<Vec<_>>(),
+                        Type::TIMESTAMPTZ_ARRAY,
+                    ),
+                    (&letters.iter().map(|letter| letter.payload.as_deref()).collect::<Vec<_>>(), Type::BYTEA_ARRAY),
                 ],
-            ))
+            )
             .await?;
         let partitions: Option<Vec<i32>> = row.get(1);
         let floors: Option<Vec<SqlTime>> = row.get(2);
@@ -301,8 +300,10 @@ impl Store {
     /// Closes the windows that the watermark has passed. Without `wait`, returns `None` while another worker closes or compacts.
     pub async fn close_windows(&self, wait: bool) -> Result<Option<Closed>, DatabaseError> {
         let follow_clock = self.when_idle == WhenIdle::FollowClock;
+        let idle_timeout = micros(self.idle_timeout);
         let row = self
-            .within(self.client.query_opt(&self.close, &[&micros(self.idle_timeout), &follow_clock, &wait]))
+            .session
+            .query_opt(CLOSE, &[(&idle_timeout, Type::INT8), (&follow_clock, Type::BOOL), (&wait, Type::BOOL)])
             .await?;
         Ok(row.map(|row| Closed {
             watermark: row.get::<_, Option<SqlTime>>("watermark").map(|time| time.0),
@@ -315,7 +316,7 @@ impl Store {
     /// Merges a bounded number of repeated deltas of the delta log, and returns the number of merged deltas. The rows of
     /// `retail` do not change. Returns 0 while another worker compacts or closes windows.
     pub async fn compact_delta_log(&self) -> Result<i64, DatabaseError> {
-        Ok(self.within(self.client.query_one("SELECT compact_delta_log()", &[])).await?.get(0))
+        Ok(self.session.query_one("SELECT {schema}.compact_delta_log()", &[]).await?.get(0))
     }
 
     /// The present rows of `retail` with these keys.
@@ -324,25 +325,25 @@ impl Store {
         let select = "
             SELECT window_start, r.window_end, category, payment_method, r.avg_price::text, r.total_quantity,
                    r.total_amount::text, r.running_total::text, r.\"timestamp\", r.final
-            FROM retail r JOIN unnest($1::timestamptz[], $2::text[], $3::text[]) AS k (window_start, category, payment_method)
+            FROM {schema}.retail r JOIN unnest($1::timestamptz[], $2::text[], $3::text[]) AS k (window_start, category, payment_method)
                 USING (window_start, category, payment_method)
             WHERE window_start = ANY ($1) AND category = ANY ($2) AND payment_method = ANY ($3)
             ORDER BY 1, 3, 4";
         let starts: Vec<SqlTime> = keys.iter().map(|key| SqlTime(key.window_start)).collect();
         let categories: Vec<&str> = keys.iter().map(|key| &*key.category).collect();
         let payment_methods: Vec<&str> = keys.iter().map(|key| &*key.payment_method).collect();
-        let rows = self.within(self.client.query(select, &[&starts, &categories, &payment_methods])).await?;
+        let rows = self
+            .session
+            .query(
+                select,
+                &[
+                    (&starts, Type::TIMESTAMPTZ_ARRAY),
+                    (&categories, Type::TEXT_ARRAY),
+                    (&payment_methods, Type::TEXT_ARRAY),
+                ],
+            )
+            .await?;
         Ok(rows.iter().map(retail_row).collect())
-    }
-
-    async fn within<T>(
-        &self,
-        statement: impl Future<Output = Result<T, tokio_postgres::Error>>,
-    ) -> Result<T, DatabaseError> {
-        match tokio::time::timeout(STATEMENT_TIMEOUT, statement).await {
-            Ok(result) => result.map_err(|error| DatabaseError::explain(&self.connection, &error)),
-            Err(_) => Err(DatabaseError::timed_out(&self.connection)),
-        }
     }
 }
 

@@ -3,8 +3,10 @@
 use bigdecimal::BigDecimal;
 use chrono::{DateTime, Duration, Utc};
 use retail_runtime::args::Settings;
-use retail_store::{DatabaseError, provision};
-use tokio_postgres::{IsolationLevel, Transaction};
+use retail_store::{DatabaseError, Session, TransactionMode, provision};
+
+/// Deadline of a query: the server reads and sorts everything before it sends the first row.
+const READ_TIMEOUT: std::time::Duration = std::time::Duration::from_mins(10);
 
 /// The contents of the store, as one transaction sees them.
 pub(super) struct Snapshot {
@@ -48,31 +50,23 @@ pub(super) struct Row {
 }
 
 pub(super) async fn take(settings: &Settings) -> Result<Snapshot, DatabaseError> {
-    let connection = &settings.database;
-    let mut client = connection.connect("retail verify").await?;
-    let explain = |error: tokio_postgres::Error| DatabaseError::explain(connection, &error);
-    let transaction = client
-        .build_transaction()
-        .isolation_level(IsolationLevel::RepeatableRead)
-        .read_only(true)
-        .start()
-        .await
-        .map_err(explain)?;
-    let (_, identity) = provision::check_rules(connection, &transaction, &settings.pipeline).await?;
-    read(&transaction, identity.topic_id).await.map_err(explain)
+    let mut session = settings.database.connect("retail verify").await?.with_statement_timeout(READ_TIMEOUT);
+    let transaction = session.transaction(TransactionMode::Snapshot).await?;
+    let (_, identity) = provision::check_rules(&transaction, &settings.pipeline).await?;
+    read(&transaction, identity.topic_id).await
 }
 
-async fn read(transaction: &Transaction<'_>, topic_id: Option<String>) -> Result<Snapshot, tokio_postgres::Error> {
-    let closed_until = transaction.query_one("SELECT closed_until FROM pipeline", &[]).await?.get(0);
+async fn read(session: &Session, topic_id: Option<String>) -> Result<Snapshot, DatabaseError> {
+    let closed_until = session.query_one("SELECT closed_until FROM {schema}.pipeline", &[]).await?.get(0);
     let partitions = "
         SELECT partition, start_offset, next_offset, max_observed_time, floor,
                ARRAY[l.applied, l.late, l.invalid, l.future, l.gaps] AS counts, l.balanced
-        FROM partition_progress JOIN ledger l USING (partition) ORDER BY partition";
-    let mut partitions: Vec<Partition> = transaction.query(partitions, &[]).await?.iter().map(partition).collect();
+        FROM {schema}.partition_progress JOIN {schema}.ledger l USING (partition) ORDER BY partition";
+    let mut partitions: Vec<Partition> = session.query(partitions, &[]).await?.iter().map(partition).collect();
     let rules = "
         SELECT partition, \"offset\", floor, (extract(epoch FROM max_future) * 1000000)::bigint AS max_future
-        FROM partition_rule ORDER BY partition, \"offset\"";
-    for row in transaction.query(rules, &[]).await? {
+        FROM {schema}.partition_rule ORDER BY partition, \"offset\"";
+    for row in session.query(rules, &[]).await? {
         let rule = Rule {
             offset: row.get("offset"),
             floor: row.get("floor"),
@@ -85,15 +79,28 @@ async fn read(transaction: &Transaction<'_>, topic_id: Option<String>) -> Result
     let rows = "
         SELECT window_start, window_end, category, payment_method, avg_price::text, total_quantity, total_amount::text,
                running_total::text, final
-        FROM retail ORDER BY window_start, category COLLATE \"C\", payment_method COLLATE \"C\"";
-    let rows = transaction.query(rows, &[]).await?.iter().map(retail_row).collect();
-    let dead_letters = "SELECT partition, \"offset\", reason FROM dead_letter ORDER BY partition, \"offset\"";
-    let dead_letters =
-        transaction.query(dead_letters, &[]).await?.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
+        FROM {schema}.retail ORDER BY window_start, category COLLATE \"C\", payment_method COLLATE \"C\"";
+    let rows = collect(session, rows, retail_row).await?;
+    let dead_letters = "SELECT partition, \"offset\", reason FROM {schema}.dead_letter ORDER BY partition, \"offset\"";
+    let dead_letters = collect(session, dead_letters, |row| (row.get(0), row.get(1), row.get(2))).await?;
     Ok(Snapshot { topic_id, closed_until, partitions, rows, dead_letters })
 }
 
-fn partition(row: &tokio_postgres::Row) -> Partition {
+/// Converts each row as it arrives.
+async fn collect<T>(
+    session: &Session,
+    query: &str,
+    convert: impl Fn(&retail_store::Row) -> T,
+) -> Result<Vec<T>, DatabaseError> {
+    let mut rows = session.stream(query, &[]).await?;
+    let mut converted = Vec::new();
+    while let Some(row) = rows.next().await? {
+        converted.push(convert(&row));
+    }
+    Ok(converted)
+}
+
+fn partition(row: &retail_store::Row) -> Partition {
     let counts: Vec<i64> = row.get("counts");
     Partition {
         partition: row.get("partition"),
@@ -107,7 +114,7 @@ fn partition(row: &tokio_postgres::Row) -> Partition {
     }
 }
 
-fn retail_row(row: &tokio_postgres::Row) -> Row {
+fn retail_row(row: &retail_store::Row) -> Row {
     let decimal = |column: &str| row.get::<_, &str>(column).parse().expect("NUMERIC prints a decimal");
     Row {
         window_start: row.get("window_start"),

@@ -9,7 +9,7 @@ use retail_connection::Removal;
 use retail_kafka::topic::{self, Action, Executed};
 use retail_kafka::{KafkaAdmin, KafkaConnection, KafkaError, LogOffset};
 use retail_store::progress::{self, Progress};
-use retail_store::{Client, DatabaseConnection, DatabaseError, provision};
+use retail_store::{DatabaseConnection, DatabaseError, Session, provision};
 
 use crate::external::client_pool::{self, ClientPool};
 use crate::external::systems::{ExternalSystems, ObservedTopic};
@@ -18,7 +18,7 @@ use crate::external::systems::{ExternalSystems, ObservedTopic};
 #[derive(Clone)]
 pub struct LiveSystems {
     brokers: Arc<ClientPool<KafkaConnection, KafkaAdmin>>,
-    databases: Arc<ClientPool<DatabaseConnection, Client>>,
+    databases: Arc<ClientPool<DatabaseConnection, Session>>,
 }
 
 impl Default for LiveSystems {
@@ -68,9 +68,10 @@ impl ExternalSystems for LiveSystems {
         pipeline: &Pipeline,
     ) -> Result<Option<Progress>, DatabaseError> {
         let connect = || database.connect("retail-operator");
-        let observe = |client: Client| async {
-            let progress = progress::look(database, &client, pipeline).await;
-            (client, progress)
+        let observe = |session: Session| async {
+            let session = session.on_schema(&database.schema);
+            let progress = progress::look(&session, pipeline).await;
+            (session, progress)
         };
         self.databases.request(database, DatabaseConnection::has_session_of, connect, observe).await
     }

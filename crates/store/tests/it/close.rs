@@ -81,7 +81,7 @@ async fn idle_floor_race_commit_first_cancels_the_closing() {
     feeder.purchases(0, "1", &[10, 4000]);
     feeder.commit(&[1]).await.unwrap();
     feeder.purchases(1, "1", &[20]);
-    feeder.store.client().batch_execute("BEGIN").await.unwrap();
+    feeder.store.session().batch("BEGIN").await.unwrap();
     feeder.commit(&[]).await.unwrap();
 
     let closer = Feeder::new(&case, "closer").await;
@@ -92,7 +92,7 @@ async fn idle_floor_race_commit_first_cancels_the_closing() {
         (case.text(waiting).await != "0").then_some(())
     })
     .await;
-    feeder.store.client().batch_execute("COMMIT").await.unwrap();
+    feeder.store.session().batch("COMMIT").await.unwrap();
     assert_eq!(closing.await.unwrap().closed_rows, 0, "the partition has become active");
     assert_eq!(case.retail().await[0], "0 300 A 2 2 2 open");
 }

@@ -83,7 +83,7 @@ impl Bench {
     /// The end of the write-ahead log.
     async fn wal(&self) -> i64 {
         let end = "SELECT (pg_current_wal_lsn() - '0/0')::bigint";
-        self.store.client().query_one(end, &[]).await.unwrap().get(0)
+        self.store.session().query_one(end, &[]).await.unwrap().get(0)
     }
 
     /// Measures one window, from its first commit until it is closed.
@@ -102,8 +102,9 @@ impl Bench {
                 changed += self.wal().await - wal;
             }
             if number + 1 == COMMITS {
-                let read = "SELECT count(*), sum(total_amount), max(running_total) FROM retail WHERE NOT final";
-                cost.read = millis(async || self.store.client().query(read, &[]).await.unwrap()).await;
+                let read =
+                    "SELECT count(*), sum(total_amount), max(running_total) FROM {schema}.retail WHERE NOT final";
+                cost.read = millis(async || self.store.session().query(read, &[]).await.unwrap()).await;
             }
             if self.store.appends(&commit) {
                 cost.compact += millis(async || self.store.compact_delta_log().await.unwrap()).await;

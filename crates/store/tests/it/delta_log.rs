@@ -146,11 +146,11 @@ async fn concurrent_appends_do_not_wait() {
         a.groups(0, 0..20, "1", round);
         b.groups(1, 10..30, "1", round);
         // One transaction stays open while the other begins and ends.
-        a.store.client().batch_execute("BEGIN").await.unwrap();
+        a.store.session().batch("BEGIN").await.unwrap();
         a.commit(&[]).await.unwrap();
         b.commit(&[]).await.unwrap();
         b.store.compact_delta_log().await.unwrap();
-        a.store.client().batch_execute("COMMIT").await.unwrap();
+        a.store.session().batch("COMMIT").await.unwrap();
     }
     assert_eq!(
         case.text("SELECT array_agg(DISTINCT (category BETWEEN '00010' AND '00019', total_quantity)) FROM retail")
@@ -272,7 +272,7 @@ async fn compaction_excludes_closing_and_survives_a_crash() {
     }
     let before = case.text(EVERYTHING).await;
     let dies = Feeder::new(&case, "dies").await;
-    dies.store.client().batch_execute("BEGIN").await.unwrap();
+    dies.store.session().batch("BEGIN").await.unwrap();
     assert_eq!(dies.store.compact_delta_log().await.unwrap(), 50);
     assert_eq!(feeder.store.compact_delta_log().await.unwrap(), 0);
     assert_eq!(feeder.store.close_windows(false).await.unwrap(), None);

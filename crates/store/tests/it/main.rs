@@ -7,4 +7,5 @@ mod cost;
 mod delta_log;
 mod progress;
 mod schema;
+mod session;
 mod tls;

@@ -10,9 +10,8 @@ use retail_testbed::Feeder;
 use retail_testbed::{Case, Sent, at};
 
 async fn progress(case: &Case) -> Progress {
-    let database = &case.settings.database;
-    let client = database.connect("test").await.unwrap();
-    progress::look(database, &client, &case.settings.pipeline).await.unwrap().unwrap()
+    let session = case.settings.database.connect("test").await.unwrap();
+    progress::look(&session, &case.settings.pipeline).await.unwrap().unwrap()
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The schema on a real Postgres: creation, migration, and the check of its owner.
 
 use retail_connection::{ErrorKind, Removal};
-use retail_store::{DatabaseConnection, provision};
+use retail_store::{DatabaseConnection, TransactionMode, provision};
 use retail_testbed::{Case, Postgres};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,8 +127,8 @@ async fn each_postgres_error_is_one_sentence_with_the_fix() {
 #[tokio::test]
 async fn missing_schema_reports_the_command_to_create_it() {
     let case = Case::shared().build();
-    let client = case.settings.database.connect("test").await.unwrap();
-    let error = provision::check(&case.settings.database, &client, &case.settings.pipeline).await.unwrap_err();
+    let session = case.settings.database.connect("test").await.unwrap();
+    let error = provision::check(&session, &case.settings.pipeline).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::MissingSchema);
     assert!(error.message.contains("run `retail apply-schema`"), "{error}");
 }
@@ -137,8 +137,8 @@ async fn missing_schema_reports_the_command_to_create_it() {
 async fn changed_views_and_functions_are_recreated() {
     let case = Case::shared().start().await;
     let (database, pipeline) = (&case.settings.database, &case.settings.pipeline);
-    let client = case.settings.database.connect("test").await.unwrap();
-    let as_made = async || provision::is_as_made(database, &client).await.unwrap();
+    let (client, session) = (case.client().await, database.connect("test").await.unwrap());
+    let as_made = async || provision::is_as_made(&session).await.unwrap();
     assert!(as_made().await);
     let definitions = "
         SELECT 'FUNCTION ' || oid::regprocedure FROM pg_proc WHERE pronamespace = to_regnamespace(current_schema())
@@ -180,10 +180,26 @@ async fn changed_views_and_functions_are_recreated() {
 }
 
 #[tokio::test]
+async fn search_path_of_the_user_does_not_matter() {
+    let case = Case::shared().start().await;
+    for path in ["public", "pg_catalog", &case.settings.pipeline.schema] {
+        let url = format!("{}?options=-c%20search_path%3D{path}", Postgres::shared().url());
+        let database = case.with_database(&url).settings.database;
+        let session = database.connect("test").await.unwrap();
+        assert_eq!(session.query_one("SHOW search_path", &[]).await.unwrap().get::<_, &str>(0), path);
+        assert!(provision::is_as_made(&session).await.unwrap(), "{path}");
+        provision::apply(&database, &case.settings.pipeline).await.unwrap();
+    }
+    let session = case.settings.database.connect("test").await.unwrap();
+    assert!(provision::is_as_made(&session).await.unwrap());
+    assert_eq!(case.text("SELECT to_regclass('public.pipeline')").await, "NULL");
+}
+
+#[tokio::test]
 async fn conflicting_view_reports_the_fix() {
     let case = Case::shared().start().await;
     let (database, pipeline) = (&case.settings.database, &case.settings.pipeline);
-    let client = case.settings.database.connect("test").await.unwrap();
+    let client = case.client().await;
     client.batch_execute("DROP VIEW ledger; CREATE VIEW ledger AS SELECT 'nothing' AS partition").await.unwrap();
     let error = provision::apply(database, pipeline).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Changed);
@@ -193,14 +209,14 @@ async fn conflicting_view_reports_the_fix() {
     );
     client.batch_execute("DROP VIEW ledger").await.unwrap();
     provision::apply(database, pipeline).await.unwrap();
-    assert!(provision::is_as_made(database, &client).await.unwrap());
+    assert!(provision::is_as_made(&database.connect("test").await.unwrap()).await.unwrap());
 }
 
 #[tokio::test]
 async fn changed_tables_are_reported_and_not_recreated() {
     let case = Case::shared().start().await;
     let (database, pipeline) = (&case.settings.database, &case.settings.pipeline);
-    let mut client = case.settings.database.connect("test").await.unwrap();
+    let mut session = database.connect("test").await.unwrap();
     let columns = "
         SELECT table_name::text, column_name::text FROM information_schema.columns
         WHERE table_schema = current_schema() AND table_name <> 'schema_history'
@@ -209,10 +225,10 @@ async fn changed_tables_are_reported_and_not_recreated() {
     assert!(columns.len() > 50, "{}", columns.len());
     for column in columns {
         let (table, column): (String, String) = (column.get(0), column.get(1));
-        let transaction = client.transaction().await.unwrap();
-        let change = format!("ALTER TABLE {table} DROP COLUMN \"{column}\" CASCADE");
-        transaction.batch_execute(&change).await.unwrap();
-        let error = provision::is_as_made(database, &transaction).await.unwrap_err();
+        let transaction = session.transaction(TransactionMode::ReadWrite).await.unwrap();
+        let change = format!("ALTER TABLE {{schema}}.{table} DROP COLUMN \"{column}\" CASCADE");
+        transaction.batch(&change).await.unwrap();
+        let error = provision::is_as_made(&transaction).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Changed, "{table}.{column}: {error}");
         transaction.rollback().await.unwrap();
     }
@@ -232,14 +248,14 @@ async fn changed_tables_are_reported_and_not_recreated() {
         ),
         ("ALTER TABLE partition_progress ALTER owner TYPE varchar(9)", "partition_progress.owner text;"),
     ] {
-        let transaction = client.transaction().await.unwrap();
-        transaction.batch_execute(change).await.unwrap();
-        let error = provision::is_as_made(database, &transaction).await.unwrap_err();
+        let transaction = session.transaction(TransactionMode::ReadWrite).await.unwrap();
+        transaction.batch(&format!("SET LOCAL search_path TO {{schema}}; {change}")).await.unwrap();
+        let error = provision::is_as_made(&transaction).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Changed, "{change}");
         assert!(error.message.contains(&format!("its tables lack {lacks}")), "{change}: {error}");
         transaction.rollback().await.unwrap();
     }
-    client.batch_execute("DROP TABLE pipeline CASCADE").await.unwrap();
+    session.batch("DROP TABLE {schema}.pipeline CASCADE").await.unwrap();
     let error = provision::apply(database, pipeline).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Changed, "{error}");
     assert_eq!(case.text("SELECT to_regclass('pipeline')").await, "NULL");
@@ -253,7 +269,7 @@ async fn schema_of_a_newer_program_is_rejected() {
         .batch_execute("INSERT INTO schema_history VALUES (999, 'future', now()::text, '0')")
         .await
         .unwrap();
-    let client = case.settings.database.connect("test").await.unwrap();
-    let error = provision::check(&case.settings.database, &client, &case.settings.pipeline).await.unwrap_err();
+    let session = case.settings.database.connect("test").await.unwrap();
+    let error = provision::check(&session, &case.settings.pipeline).await.unwrap_err();
     assert!(error.message.contains("has version 999") && error.message.contains("use a newer program"), "{error}");
 }
