@@ -1,9 +1,8 @@
 //! A proxy between a program and Postgres that can interrupt a connection in the middle of a commit.
 //!
-//! It parses the messages of the protocol far enough to recognize the prepared statement of the commit and the end of its
+//! It parses the messages of the protocol far enough to recognize the statement of the commit and the end of its
 //! response. All other messages pass unchanged.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
@@ -11,6 +10,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
+
+/// A statement that contains one of these calls is a commit.
+const COMMITS: [&[u8]; 2] = [b".fence(", b".commit_batch("];
 
 /// The point of a commit at which the proxy stops.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -117,7 +119,7 @@ async fn connect(client: TcpStream, server: String, orders: Arc<watch::Sender<Or
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let answers = watch::Sender::new(Answers::default());
-    let up = Up { orders: Arc::clone(&orders), answers: answers.clone(), commits: BTreeSet::new() };
+    let up = Up { orders: Arc::clone(&orders), answers: answers.clone(), commits: false };
     tokio::select! {
         _ = up.run(from_client, to_server) => {}
         _ = down(from_server, to_client, &answers) => {}
@@ -138,8 +140,8 @@ struct Answers {
 struct Up {
     orders: Arc<watch::Sender<Orders>>,
     answers: watch::Sender<Answers>,
-    /// Names of the prepared statements that commit.
-    commits: BTreeSet<Vec<u8>>,
+    /// Whether the last parsed statement is a commit. Statements are not prepared by name: the next message binds it.
+    commits: bool,
 }
 
 impl Up {
@@ -150,8 +152,8 @@ impl Up {
         loop {
             let message = message(&mut client).await?;
             match message[0] {
-                b'P' => self.learn(&message),
-                b'B' if self.is_commit(&message) => {
+                b'P' => self.commits = is_commit(&message),
+                b'B' if self.commits => {
                     if let Some(moment) = self.take_order() {
                         self.hold(moment, message, &mut client, &mut server).await?;
                         continue;
@@ -161,20 +163,6 @@ impl Up {
             }
             server.write_all(&message).await?;
         }
-    }
-
-    /// Records the name of a committing statement from a Parse message.
-    fn learn(&mut self, message: &[u8]) {
-        let mut strings = message[5..].split(|byte| *byte == 0);
-        let (name, sql) = (strings.next().unwrap(), strings.next().unwrap());
-        if sql.windows(7).any(|window| window == b" fence(") && !sql.starts_with(b"CREATE") {
-            self.commits.insert(name.to_vec());
-        }
-    }
-
-    /// Returns whether a Bind message refers to a committing statement.
-    fn is_commit(&self, message: &[u8]) -> bool {
-        self.commits.contains(message[5..].split(|byte| *byte == 0).nth(1).unwrap())
     }
 
     /// Takes the instruction to stop, if there is one. Only one connection gets it.
@@ -214,9 +202,13 @@ impl Up {
                 let before = answers.borrow().ready;
                 self.answers.send_modify(|answers| answers.kept = true);
                 server.write_all(&bind).await?;
-                // Execute and Sync.
-                for _ in 0..2 {
-                    server.write_all(&message(client).await?).await?;
+                // Describe, Execute, and finally Sync.
+                loop {
+                    let message = message(client).await?;
+                    server.write_all(&message).await?;
+                    if message[0] == b'S' {
+                        break;
+                    }
                 }
                 answers.wait_for(|answers| answers.ready > before).await.map_err(io::Error::other)?;
                 self.held().await;
@@ -232,6 +224,19 @@ impl Up {
         let mut orders = self.orders.subscribe();
         let _released = orders.wait_for(|orders| orders.order == Order::Release).await;
     }
+}
+
+/// Whether a Parse message contains a commit.
+///
+/// # Panics
+///
+/// If the statement has a name: a pooler in transaction mode would not find it again.
+fn is_commit(parse: &[u8]) -> bool {
+    let mut strings = parse[5..].split(|byte| *byte == 0);
+    let (name, sql) = (strings.next().unwrap(), strings.next().unwrap());
+    let sql = String::from_utf8_lossy(sql);
+    assert!(name.is_empty(), "prepared by name: {sql}");
+    COMMITS.iter().any(|call| sql.as_bytes().windows(call.len()).any(|part| part == *call))
 }
 
 /// From the server to the program.
