@@ -16,7 +16,7 @@ mod migrations {
 }
 
 /// Views and functions. [`apply`] recreates them when they differ from this text.
-const DEFINITIONS: &str = include_str!("../sql/definitions.sql");
+const DEFINITIONS: &str = concat!(include_str!("../sql/functions.sql"), include_str!("../sql/views.sql"));
 
 const INSPECT: &str = include_str!("../sql/inspect.sql");
 
