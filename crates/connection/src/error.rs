@@ -7,6 +7,8 @@ pub enum ErrorKind {
     Unreachable,
     /// The server answers but cannot serve the request now: it starts, stops, is full, or found a deadlock. A retry can succeed.
     Busy,
+    /// Another session holds a lock that the request needs. A retry can succeed.
+    Locked,
     /// The server refused the user name, the password or the client certificate.
     WrongCredentials,
     /// The TLS handshake failed: the certificate is not trusted, or one of the two sides does not use TLS.
@@ -32,6 +34,6 @@ pub enum ErrorKind {
 impl ErrorKind {
     /// Whether a retry without any change can succeed.
     pub const fn may_pass(self) -> bool {
-        matches!(self, Self::Unreachable | Self::Busy)
+        matches!(self, Self::Unreachable | Self::Busy | Self::Locked)
     }
 }

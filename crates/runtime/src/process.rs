@@ -16,7 +16,7 @@ const MISUSED: u8 = 2;
 const INTERRUPTED: i32 = 130;
 
 /// The filter without RUST_LOG. The two libraries log at `info` what their errors and our own lines already contain.
-const FILTER: &str = "info,refinery_core=warn,tokio_postgres=warn";
+const FILTER: &str = "info,tokio_postgres=warn";
 
 /// Logs to standard error; RUST_LOG sets the filter, such as `info` or `retail_processor=debug`. Standard output is for results.
 pub fn log_to_stderr() {

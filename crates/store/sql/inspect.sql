@@ -1,16 +1,13 @@
--- One row about a schema: the fingerprint of its views and functions, and the columns and keys that its tables lack. Objects
--- that users added are ignored. Lookups are by name, because a catalog may contain the schemas of a thousand pipelines.
-WITH pinned (path) AS MATERIALIZED (
-    -- The text of a view depends on the search_path. This one ends with the transaction.
-    SELECT set_config('search_path', 'pg_catalog, pg_temp', true)
-), ours (oid) AS (
-    SELECT to_regnamespace(quote_ident($1)) FROM pinned WHERE path IS NOT NULL
+-- One row about a schema: the fingerprint of each of its views and functions, and the columns and keys that its tables lack.
+-- Objects that users added are ignored. Lookups are by name, because a catalog may contain the schemas of a thousand pipelines.
+-- $1 schema, $2 lines of tables.txt, $3 names of functions, $4 names of views
+WITH ours (oid) AS (
+    SELECT to_regnamespace(quote_ident($1))
 ), tables AS (
     SELECT c.oid, c.relname
     FROM ours JOIN pg_class c ON c.relnamespace = ours.oid
-    WHERE c.relkind = 'r' AND c.relname IN (
-        'pipeline', 'partition_progress', 'partition_rule', 'retail_open', 'delta_log', 'retail_final', 'running',
-        'dead_letter')
+    WHERE c.relkind = 'r' AND c.relname = ANY (ARRAY(
+        SELECT DISTINCT split_part(split_part(line, ' ', 1), '.', 1) FROM unnest($2::text[]) AS expected (line)))
 ), there (line) AS (
     SELECT concat(t.relname, '.', a.attname, ' ', format_type(a.atttypid, a.atttypmod),
                   CASE WHEN a.attnotnull THEN ' not null' END, CASE WHEN a.atthasdef THEN ' default' END)
@@ -18,18 +15,23 @@ WITH pinned (path) AS MATERIALIZED (
     UNION ALL
     SELECT concat(t.relname, ' ', pg_get_constraintdef(k.oid))
     FROM tables t JOIN pg_constraint k ON k.conrelid = t.oid AND k.contype = 'p'
-), definitions (text) AS (
-    SELECT pg_get_functiondef(p.oid)
+), definitions (name, text) AS (
+    SELECT concat('function ', p.proname), pg_get_functiondef(p.oid)
     FROM ours JOIN pg_proc p ON p.pronamespace = ours.oid
-    WHERE p.prokind = 'f' AND p.proname IN (
-        'average', 'fence', 'begin_partitions', 'claim', 'is_idle', 'watermark', 'close_windows', 'compact_delta_log')
+    WHERE p.prokind = 'f' AND p.proname = ANY ($3::text[])
     UNION ALL
-    SELECT concat(c.relname, ' ', pg_get_viewdef(c.oid))
+    SELECT concat('view ', c.relname), pg_get_viewdef(c.oid)
     FROM ours JOIN pg_class c ON c.relnamespace = ours.oid
-    WHERE c.relkind = 'v' AND c.relname IN ('retail', 'ledger')
+    WHERE c.relkind = 'v' AND c.relname = ANY ($4::text[])
+), fingerprints (name, fingerprint) AS (
+    -- Without the name of the schema, because Postgres prints it or not depending on the search_path.
+    SELECT u.name, left(encode(sha256(convert_to(string_agg(u.text, E'\n' ORDER BY u.text), 'UTF8')), 'hex'), 16)
+    FROM (SELECT d.name, replace(d.text, quote_ident($1) || '.', '') FROM definitions d) u (name, text)
+    GROUP BY u.name
 )
-SELECT md5(string_agg(d.text, E'\n' ORDER BY d.text)) AS definitions,
+SELECT coalesce(array_agg(f.name), '{}') AS names,
+       coalesce(array_agg(f.fingerprint), '{}') AS fingerprints,
        (SELECT array_agg(expected.line ORDER BY expected.line)
         FROM unnest($2::text[]) AS expected (line)
         WHERE expected.line NOT IN (SELECT line FROM there)) AS lacks
-FROM definitions d
+FROM fingerprints f

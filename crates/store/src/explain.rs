@@ -65,6 +65,10 @@ impl DatabaseError {
             return Self::missing_schema(connection);
         } else if [SqlState::DISK_FULL, SqlState::OUT_OF_MEMORY, SqlState::TOO_MANY_CONNECTIONS].contains(state) {
             (ErrorKind::Busy, format!("postgres at {address} is out of disk, memory or connections: {said}"))
+        } else if *state == SqlState::LOCK_NOT_AVAILABLE {
+            (ErrorKind::Locked, format!("another session holds a lock in postgres at {address}: {said}"))
+        } else if *state == SqlState::QUERY_CANCELED {
+            (ErrorKind::Busy, format!("postgres at {address} stopped a statement: {said}"))
         } else if state.code().starts_with("57P") || state.code().starts_with("40") || state.code().starts_with("53") {
             (ErrorKind::Busy, format!("postgres at {address} cannot serve the request now: {said}"))
         } else {

@@ -3,10 +3,14 @@
 //! Long statements are files in `crates/store/sql`; short ones are in the functions that execute them.
 
 mod connection;
+mod definitions;
 mod deltas;
 mod error;
 mod explain;
 mod handshake;
+mod identity;
+mod lock;
+mod migrate;
 mod money;
 pub mod progress;
 pub mod provision;

@@ -153,11 +153,6 @@ impl Session {
         Ok(transaction)
     }
 
-    /// The client, for refinery.
-    pub(crate) const fn client_mut(&mut self) -> &mut Client {
-        &mut self.client
-    }
-
     fn text<'a>(&self, statement: &'a str) -> Cow<'a, str> {
         if statement.contains("{schema}") {
             statement.replace("{schema}", &self.connection.quoted_schema()).into()

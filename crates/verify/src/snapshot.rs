@@ -52,7 +52,7 @@ pub(super) struct Row {
 pub(super) async fn take(settings: &Settings) -> Result<Snapshot, DatabaseError> {
     let mut session = settings.database.connect("retail verify").await?.with_statement_timeout(READ_TIMEOUT);
     let transaction = session.transaction(TransactionMode::Snapshot).await?;
-    let (_, identity) = provision::check_rules(&transaction, &settings.pipeline).await?;
+    let identity = provision::check_rules(&transaction, &settings.pipeline).await?;
     read(&transaction, identity.topic_id).await
 }
 

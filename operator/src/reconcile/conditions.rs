@@ -209,6 +209,7 @@ fn failed_topic(error: &KafkaError) -> ConditionDraft {
         ErrorKind::MissingTopic => Reason::KafkaUnreachable,
         // Kafka returns only the last of these.
         ErrorKind::Busy
+        | ErrorKind::Locked
         | ErrorKind::MissingDatabase
         | ErrorKind::MissingSchema
         | ErrorKind::Changed
@@ -237,6 +238,7 @@ fn failed_schema(error: &DatabaseError) -> ConditionDraft {
     let reason = match error.kind {
         ErrorKind::Unreachable => Reason::DatabaseUnreachable,
         ErrorKind::Busy => Reason::DatabaseBusy,
+        ErrorKind::Locked => Reason::SchemaLocked,
         ErrorKind::WrongCredentials => Reason::DatabaseCredentialsRefused,
         ErrorKind::NoTls => Reason::DatabaseTlsFailed,
         ErrorKind::MissingDatabase => Reason::DatabaseMissing,

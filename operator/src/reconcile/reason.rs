@@ -94,6 +94,8 @@ reasons! {
     DatabaseUnreachable: Transient,
     /// Postgres answers but cannot execute the request at the moment.
     DatabaseBusy: Transient,
+    /// Another session holds a lock that a change of the schema needs.
+    SchemaLocked: Transient,
     /// The API server refused a change or did not answer.
     ApplyFailed: Transient,
     /// The operator failed for an unknown reason and retries; its log contains details.

@@ -1,0 +1,242 @@
+//! The views and functions of a schema. Each has its own fingerprint, so that `apply` replaces only those that differ: replacing
+//! a view needs a lock that waits for its readers.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use retail_connection::ErrorKind;
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+
+use crate::error::DatabaseError;
+use crate::migrate::checksum;
+use crate::session::Session;
+
+/// Reads the fingerprints of views and functions, and missing parts of tables.
+pub(crate) const INSPECT: &str = include_str!("../sql/inspect.sql");
+
+/// The recorded fingerprint of each view and function.
+pub(crate) const SELECT_RECORDED: &str =
+    "SELECT coalesce(array_agg(name || ' ' || fingerprint), '{}') FROM {schema}.definitions";
+
+/// Each column and each primary key of all tables.
+const TABLES: &str = include_str!("../sql/tables.txt");
+
+const FUNCTIONS: &[&str] = &[include_str!("../sql/functions.sql")];
+
+const VIEWS: &[&str] = &[include_str!("../sql/views.sql")];
+
+/// The beginning of a definition, which is the first line of its text.
+const BEGIN: &str = "CREATE OR REPLACE ";
+
+static DEFINITIONS: LazyLock<Vec<Definition>> =
+    LazyLock::new(|| FUNCTIONS.iter().chain(VIEWS).flat_map(|file| split(file)).collect());
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Kind {
+    Function,
+    View,
+}
+
+/// A view or function.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Definition {
+    pub(crate) kind: Kind,
+    pub(crate) name: &'static str,
+    /// The statements that create it.
+    pub(crate) sql: &'static str,
+    checksum: String,
+}
+
+impl Definition {
+    /// Its kind and its name.
+    pub(crate) fn label(&self) -> String {
+        match self.kind {
+            Kind::Function => format!("function {}", self.name),
+            Kind::View => format!("view {}", self.name),
+        }
+    }
+}
+
+/// Creates or replaces views and functions, and records their fingerprints: Postgres stores definitions in its own notation. The
+/// transaction has the schema as its search_path.
+pub(crate) async fn make(transaction: &Session, definitions: &[&Definition]) -> Result<(), DatabaseError> {
+    if definitions.is_empty() {
+        return Ok(());
+    }
+    for definition in definitions {
+        transaction.batch(definition.sql).await.map_err(|mut error| {
+            if error.kind == ErrorKind::Other {
+                error.kind = ErrorKind::Changed;
+                error.message += ": drop the conflicting view or function, and apply the schema again to recreate it";
+            }
+            error
+        })?;
+    }
+    let inspected = inspect(transaction).await?;
+    let labels: Vec<String> = definitions.iter().map(|definition| definition.label()).collect();
+    let fingerprints: Vec<String> = definitions.iter().map(|definition| inspected.fingerprint(definition)).collect();
+    let record = "
+        INSERT INTO {schema}.definitions (name, fingerprint) SELECT * FROM unnest($1::text[], $2::text[])
+        ON CONFLICT (name) DO UPDATE SET fingerprint = excluded.fingerprint";
+    transaction.execute(record, &[(&labels, Type::TEXT_ARRAY), (&fingerprints, Type::TEXT_ARRAY)]).await.map(drop)
+}
+
+/// The definitions in a file. Each ends before the comment of the next one.
+fn split(file: &'static str) -> Vec<Definition> {
+    let begins: Vec<usize> =
+        file.match_indices(BEGIN).map(|(at, _)| at).filter(|at| *at == 0 || file.as_bytes()[at - 1] == b'\n').collect();
+    let ends = begins.iter().skip(1).copied().chain([file.len()]);
+    begins.iter().zip(ends).map(|(begin, end)| definition(&file[*begin..end])).collect()
+}
+
+fn definition(text: &'static str) -> Definition {
+    let mut sql = text.trim_end();
+    while let Some((before, line)) = sql.rsplit_once('\n')
+        && line.starts_with("--")
+    {
+        sql = before.trim_end();
+    }
+    let (kind, name) = sql[BEGIN.len()..].split_once(' ').expect("a definition has a kind and a name");
+    let name = name.split(['(', ' ', '\n']).next().expect("splitting yields a first part");
+    let kind = match kind {
+        "FUNCTION" => Kind::Function,
+        "VIEW" => Kind::View,
+        other => unreachable!("the file contains a {other}"),
+    };
+    Definition { kind, name, sql, checksum: checksum(sql) }
+}
+
+/// The answer to [`INSPECT`].
+pub(crate) struct Inspected {
+    /// The fingerprint of each existing view and function, by label.
+    existing: BTreeMap<String, String>,
+}
+
+impl Inspected {
+    /// From a row with the columns of [`INSPECT`]. A missing part of a table is an error: it cannot be restored without losing
+    /// data.
+    pub(crate) fn new(session: &Session, row: &Row) -> Result<Self, DatabaseError> {
+        if let Some(lacks) = row.get::<_, Option<Vec<String>>>("lacks") {
+            let connection = session.connection();
+            let message = format!(
+                "schema \"{}\" in postgres at {} was changed: its tables lack {}; restore them, from a backup if rows are lost, \
+                 or create another pipeline with another database.schema",
+                connection.schema,
+                connection.address(),
+                shortened(&lacks),
+            );
+            return Err(DatabaseError::new(ErrorKind::Changed, message));
+        }
+        let (names, fingerprints): (Vec<String>, Vec<String>) = (row.get("names"), row.get("fingerprints"));
+        Ok(Self { existing: names.into_iter().zip(fingerprints).collect() })
+    }
+
+    /// Whether a view or function exists, in whatever form.
+    pub(crate) fn has(&self, definition: &Definition) -> bool {
+        self.existing.contains_key(&definition.label())
+    }
+
+    /// The fingerprint of a definition: of the text that it was created from, and of its present form.
+    fn fingerprint(&self, definition: &Definition) -> String {
+        let existing = self.existing.get(&definition.label()).map_or("missing", String::as_str);
+        format!("{} {existing}", definition.checksum)
+    }
+
+    /// The definitions that are not as recorded, in the order in which they must be created.
+    pub(crate) fn outdated(&self, recorded: &[String]) -> Vec<&'static Definition> {
+        let is_as_recorded = |definition: &Definition| {
+            self.has(definition)
+                && recorded.contains(&format!("{} {}", definition.label(), self.fingerprint(definition)))
+        };
+        DEFINITIONS.iter().filter(|definition| !is_as_recorded(definition)).collect()
+    }
+}
+
+/// The parameters of [`INSPECT`].
+pub(crate) struct InspectParameters {
+    tables: Vec<&'static str>,
+    functions: Vec<&'static str>,
+    views: Vec<&'static str>,
+}
+
+impl InspectParameters {
+    pub(crate) fn new() -> Self {
+        Self { tables: TABLES.lines().collect(), functions: names(Kind::Function), views: names(Kind::View) }
+    }
+
+    /// In their order, after the name of the schema.
+    pub(crate) fn after<'a>(&'a self, schema: &'a String) -> [Parameter<'a>; 4] {
+        let texts = Type::TEXT_ARRAY;
+        [(schema, Type::TEXT), (&self.tables, texts.clone()), (&self.functions, texts.clone()), (&self.views, texts)]
+    }
+}
+
+type Parameter<'a> = (&'a (dyn tokio_postgres::types::ToSql + Sync), Type);
+
+/// The names of all views or functions.
+pub(crate) fn names(kind: Kind) -> Vec<&'static str> {
+    DEFINITIONS.iter().filter(|definition| definition.kind == kind).map(|definition| definition.name).collect()
+}
+
+/// The names of all tables.
+pub(crate) fn tables() -> Vec<&'static str> {
+    let mut tables: Vec<&str> = TABLES.lines().filter_map(|line| line.split(['.', ' ']).next()).collect();
+    tables.dedup();
+    tables
+}
+
+/// Reads the fingerprints of the existing views and functions.
+pub(crate) async fn inspect(session: &Session) -> Result<Inspected, DatabaseError> {
+    let parameters = InspectParameters::new();
+    let row = session.query_one(INSPECT, &parameters.after(&session.connection().schema)).await?;
+    Inspected::new(session, &row)
+}
+
+/// The views and functions that differ from this program's or were changed.
+pub(crate) async fn outdated(session: &Session) -> Result<(Inspected, Vec<&'static Definition>), DatabaseError> {
+    let inspected = inspect(session).await?;
+    let recorded: Vec<String> = session.query_one(SELECT_RECORDED, &[]).await?.get(0);
+    let outdated = inspected.outdated(&recorded);
+    Ok((inspected, outdated))
+}
+
+fn shortened(lacks: &[String]) -> String {
+    const MOST: usize = 3;
+    match lacks.len().checked_sub(MOST) {
+        Some(more @ 1..) => format!("{} and {more} more", lacks[..MOST].join(", ")),
+        _ => lacks.join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_is_split_before_the_comment_of_the_next_definition() {
+        let file = "-- Head\n\nCREATE OR REPLACE VIEW a AS\nSELECT 1;\nCOMMENT ON VIEW a IS 'x';\n\n-- About b\n-- more\n\
+                    CREATE OR REPLACE FUNCTION b(x int) RETURNS void\nLANGUAGE sql AS ''\n;\n";
+        let definitions = split(file);
+        let seen: Vec<_> = definitions.iter().map(|one| (one.label(), one.sql)).collect();
+        assert_eq!(
+            seen,
+            [
+                ("view a".to_owned(), "CREATE OR REPLACE VIEW a AS\nSELECT 1;\nCOMMENT ON VIEW a IS 'x';"),
+                ("function b".to_owned(), "CREATE OR REPLACE FUNCTION b(x int) RETURNS void\nLANGUAGE sql AS ''\n;"),
+            ]
+        );
+        assert_ne!(definitions[0].checksum, definitions[1].checksum);
+    }
+
+    #[test]
+    fn each_object_is_defined_once() {
+        let mut labels: Vec<String> = DEFINITIONS.iter().map(Definition::label).collect();
+        let all = labels.len();
+        labels.sort();
+        labels.dedup();
+        assert_eq!(labels.len(), all);
+        assert!(names(Kind::View).contains(&"retail") && names(Kind::Function).contains(&"claim"));
+        assert!(tables().contains(&"pipeline"));
+    }
+}

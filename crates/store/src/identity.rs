@@ -1,0 +1,107 @@
+//! The identity of a schema: the pipeline that owns it, the topic and the rules that its rows belong to, and the consumer group.
+
+use std::time::Duration;
+
+use retail_api::Pipeline;
+use retail_connection::ErrorKind;
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+
+use crate::error::DatabaseError;
+use crate::session::Session;
+
+/// The identity of a pipeline, as its schema records it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// Random id of the schema, from its creation.
+    pub id: String,
+    /// Uid of the pipeline that owns the schema.
+    pub uid: String,
+    /// Consumer group of all workers that write to this schema in this database. It is computed from the identity of server,
+    /// database and schema: a copy that was restored elsewhere has another group, and takes no partitions from the original.
+    pub group_id: String,
+    /// Whether the group contains the identity of the server. It does not if this user may not execute pg_control_system().
+    pub group_names_server: bool,
+    /// Id of the topic that the offsets belong to; `None` until a processor has read it.
+    pub topic_id: Option<String>,
+}
+
+impl Identity {
+    /// The text by which functions of the schema recognize the pipeline: its id and the uid of its owner.
+    pub fn token(&self) -> String {
+        format!("{} {}", self.id, self.uid)
+    }
+}
+
+pub(crate) const SELECT_IDENTITY: &str = "
+    SELECT p.id, p.uid, p.topic, p.topic_id, g.group_id, g.names_server,
+           (extract(epoch FROM p.\"window\") * 1000000)::bigint AS \"window\",
+           (extract(epoch FROM p.delay) * 1000000)::bigint AS delay
+    FROM {schema}.pipeline p CROSS JOIN {schema}.consumer_group() g";
+
+const INSERT_IDENTITY: &str = "
+    INSERT INTO {schema}.pipeline (id, uid, group_prefix, topic, \"window\", delay)
+    VALUES (gen_random_uuid()::text, $1, 'retail.' || $2 || '.' || left(gen_random_uuid()::text, 8), $3,
+            $4::bigint * interval '1 microsecond', $5::bigint * interval '1 microsecond')
+    ON CONFLICT DO NOTHING";
+
+/// Records the identity of a new schema. An existing one keeps its identity.
+pub(crate) async fn record(session: &Session, pipeline: &Pipeline) -> Result<(), DatabaseError> {
+    let (window, delay) = (pipeline.rules.window.as_micros(), pipeline.rules.delay.as_micros());
+    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 5] = [
+        (&pipeline.uid, Type::TEXT),
+        (&pipeline.name, Type::TEXT),
+        (&pipeline.topic.name, Type::TEXT),
+        (&window, Type::INT8),
+        (&delay, Type::INT8),
+    ];
+    session.execute(INSERT_IDENTITY, &parameters).await.map(drop)
+}
+
+/// Reads the identity, and checks that the schema has the topic, window and delay of this pipeline.
+pub(crate) async fn read(session: &Session, pipeline: &Pipeline) -> Result<Identity, DatabaseError> {
+    has_rules(session, session.query_opt(SELECT_IDENTITY, &[]).await?.as_ref(), pipeline)
+}
+
+/// Checks a row of [`SELECT_IDENTITY`] against the pipeline.
+pub(crate) fn has_rules(session: &Session, row: Option<&Row>, pipeline: &Pipeline) -> Result<Identity, DatabaseError> {
+    let Some(row) = row else { return Err(DatabaseError::missing_schema(session.connection())) };
+    let topic: String = row.get("topic");
+    if topic != pipeline.topic.name {
+        let what = format!("contains data of topic \"{topic}\", but this pipeline reads \"{}\"", pipeline.topic.name);
+        return Err(foreign(session, &what));
+    }
+    let (window, delay): (i64, i64) = (row.get("window"), row.get("delay"));
+    let rules = [("window", window, pipeline.rules.window), ("watermark.delay", delay, pipeline.rules.delay)];
+    for (name, stored, declared) in rules {
+        if stored != declared.as_micros() {
+            let stored = Duration::from_micros(stored.unsigned_abs());
+            let what = format!("was created with {name} {stored:?}, but this pipeline has {declared:?}");
+            return Err(foreign(session, &what));
+        }
+    }
+    Ok(Identity {
+        id: row.get("id"),
+        uid: row.get("uid"),
+        group_id: row.get("group_id"),
+        group_names_server: row.get("names_server"),
+        topic_id: row.get("topic_id"),
+    })
+}
+
+/// Checks that the pipeline owns the schema.
+pub(crate) fn is_owned(session: &Session, identity: &Identity, pipeline: &Pipeline) -> Result<(), DatabaseError> {
+    if identity.uid == pipeline.uid {
+        return Ok(());
+    }
+    Err(foreign(session, &format!("belongs to pipeline {}, but this is {}", identity.uid, pipeline.uid)))
+}
+
+fn foreign(session: &Session, what: &str) -> DatabaseError {
+    let connection = session.connection();
+    let (schema, address) = (&connection.schema, connection.address());
+    let message = format!(
+        "schema \"{schema}\" in postgres at {address} {what}: choose another database.schema, or drop this schema"
+    );
+    DatabaseError::new(ErrorKind::Foreign, message)
+}
