@@ -25,6 +25,7 @@ mod log_end_poller;
 mod metrics;
 pub mod program;
 mod reader;
+mod standstill;
 pub mod state;
 pub mod supervisor;
 mod table;

@@ -1,21 +1,25 @@
 //! Starts the workers once topic and schema are checked, and starts them again after a failure.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use retail_kafka::{KafkaAdmin, KafkaError, LogOffset, TopicDescription};
 use retail_runtime::Backoff;
 use retail_runtime::args::Settings;
 use retail_runtime::http;
-use retail_store::{Claimed, Store, provision};
+use retail_store::provision::{self, Identity};
+use retail_store::{Claimed, Store};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::args::ProcessorArgs;
 use crate::committer::Print;
 use crate::error::ProcessorError;
-use crate::state::State;
+use crate::log_end_poller::{self, LogEndPoller, LogEnds};
+use crate::standstill::{self, Sample, Standstill};
+use crate::state::{PartitionView, State};
 use crate::worker_pool::{PoolConfig, WorkerPool};
-use crate::{cores, log_end_poller, metrics};
+use crate::{cores, metrics};
 
 /// Pauses before the next start after a failure; they double.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -24,8 +28,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Interval of the check with `--until-caught-up`.
 const CAUGHT_UP_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The component in reported problems.
+/// Interval of the search for partitions that do not move.
+const STANDSTILL_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The components in reported problems.
 const COMPONENT: &str = "processor";
+const PARTITIONS: &str = "partitions";
 
 /// A processor, ready to run.
 pub struct Processor {
@@ -43,7 +51,7 @@ pub struct Processor {
 
 /// The result of the checks before a start.
 struct Prepared {
-    group_id: String,
+    identity: Identity,
     admin: KafkaAdmin,
     topic: TopicDescription,
     store: Store,
@@ -107,7 +115,7 @@ impl Processor {
             prepared = self.prepare() => prepared?,
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
         };
-        let Prepared { group_id, admin, topic, store, targets } = prepared;
+        let Prepared { identity, admin, topic, store, targets } = prepared;
         let options = self.args.options();
         let (topic_gone, topic_is_gone) = oneshot::channel();
         let pipeline = &self.settings.pipeline;
@@ -123,11 +131,11 @@ impl Processor {
             delta_log_from: options.delta_log_from,
             state: Arc::clone(&self.state),
             print: pipeline.print_rows.then(|| Print::clone(&self.print)),
-            group_id,
+            group_id: identity.group_id,
             partitions,
             targets: targets.clone(),
             cores: cores.map_err(ProcessorError::Cores)?,
-            log_ends,
+            log_ends: log_ends.clone(),
             failed,
         });
         for _ in 0..options.workers {
@@ -147,9 +155,10 @@ impl Processor {
             _ = stop.wait_for(|stop| *stop) => Ok(()),
             Some(error) = failures.recv() => Err(error.into()),
             Ok(()) = topic_is_gone => Err(ProcessorError::Worker("the topic was deleted".to_owned())),
-            () = self.caught_up(store, targets) => Ok(()),
+            () = self.observe(store, &log_ends, targets) => Ok(()),
             () = reset_later(backoff) => unreachable!("it does not return"),
         };
+        self.state.clear_problem(PARTITIONS);
         pool.shutdown().await;
         // A worker that failed while it was leaving has not committed its last batch.
         let result = result.and_then(|()| failures.try_recv().map_or(Ok(()), |error| Err(error.into())));
@@ -167,6 +176,13 @@ impl Processor {
         let Settings { pipeline, kafka, database } = &self.settings;
         let session = database.connect("retail-processor").await?;
         let identity = provision::check(&session, pipeline).await?;
+        if !identity.group_names_server {
+            tracing::info!(
+                "the user may not execute pg_control_system() in postgres at {}: a copy of this schema in a database with the same \
+                 id on another server would be in the same consumer group",
+                database.address()
+            );
+        }
         let store = Store::on(session, pipeline);
         let (name, kafka) = (pipeline.topic.name.clone(), kafka.clone());
         let (admin, topic, starts, ends, stable_ends) = tokio::task::spawn_blocking(move || {
@@ -185,12 +201,13 @@ impl Processor {
         store.begin_partitions(&starts).await?;
         check_logs(&pipeline.topic.name, &store.progress().await?, &starts, &ends)?;
         let targets = self.until_caught_up.then(|| stable_ends.into());
-        Ok(Prepared { group_id: identity.group_id, admin, topic, store, targets })
+        Ok(Prepared { identity, admin, topic, store, targets })
     }
 
-    /// Returns once all targets are committed, by this or another processor; never without targets.
-    async fn caught_up(&self, store: Store, targets: Option<Arc<[i64]>>) {
-        let Some(targets) = targets else { return std::future::pending().await };
+    /// Observes the progress of all processors. With targets, returns once all of them are committed; otherwise never.
+    async fn observe(&self, store: Store, log_ends: &LogEndPoller, targets: Option<Arc<[i64]>>) {
+        let options = self.args.options();
+        let mut standstill = Standstill::new(self.settings.pipeline.trigger, options.session_timeout);
         let mut store = Some(store);
         loop {
             let progress = match &store {
@@ -202,16 +219,35 @@ impl Processor {
                 store = Store::open(&self.settings.database, &self.settings.pipeline, "retail-processor").await.ok();
                 continue;
             };
-            let reached = |(partition, target): (usize, &i64)| {
-                let row = progress.iter().find(|row| usize::try_from(row.partition) == Ok(partition));
-                row.map_or(*target == 0, |row| row.start.next_offset >= *target)
-            };
-            if targets.iter().enumerate().all(reached) {
+            if targets.as_ref().is_some_and(|targets| has_reached(&progress, targets)) {
                 return;
             }
-            tokio::time::sleep(CAUGHT_UP_INTERVAL).await;
+            if let Some(log_ends) = log_ends.latest().filter(|log_ends| log_ends.is_fresh()) {
+                let owned = self.state.view().partitions;
+                let samples = progress.iter().filter_map(|row| sample(row, &log_ends, &owned));
+                match standstill::problem(&standstill.observe(Instant::now(), samples)) {
+                    Some(problem) => self.state.report_problem(PARTITIONS, &problem),
+                    None => self.state.resolve_problem(PARTITIONS),
+                }
+            }
+            let pause = if targets.is_some() { CAUGHT_UP_INTERVAL } else { STANDSTILL_INTERVAL };
+            tokio::time::sleep(pause).await;
         }
     }
+}
+
+fn sample(row: &Claimed, log_ends: &LogEnds, owned: &BTreeMap<i32, PartitionView>) -> Option<Sample> {
+    let partition = row.partition;
+    let log_end = log_ends.stable_end(partition)?;
+    Some(Sample { partition, next_offset: row.start.next_offset, log_end, is_ours: owned.contains_key(&partition) })
+}
+
+/// Whether each partition has reached its target.
+fn has_reached(progress: &[Claimed], targets: &[i64]) -> bool {
+    targets.iter().enumerate().all(|(partition, target)| {
+        let row = progress.iter().find(|row| usize::try_from(row.partition) == Ok(partition));
+        row.map_or(*target == 0, |row| row.start.next_offset >= *target)
+    })
 }
 
 /// Resets the delay once the workers have run for as long as the longest one. Does not return.

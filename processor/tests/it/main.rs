@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "this is test code")]
 
 mod chaos;
+mod copies;
 mod crashes;
 mod outages;
 mod processing;
