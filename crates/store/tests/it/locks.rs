@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use retail_connection::{ErrorKind, Removal};
 use retail_store::provision;
-use retail_testbed::{Case, Postgres, eventually};
+use retail_testbed::{Case, Pooler, Postgres, eventually};
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
@@ -178,4 +178,44 @@ async fn drop_session(client: Client, case: &Case, pid: i32) {
     std::mem::drop(client);
     let left = format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}");
     eventually("the session has ended", async || (case.text(&left).await == "0").then_some(())).await;
+}
+
+/// Both pool sizes by turns: a lock or a setting that outlived its transaction would be met by the next change.
+#[tokio::test(flavor = "multi_thread")]
+async fn schema_is_changed_and_dropped_through_a_pooler() {
+    let postgres = Postgres::private();
+    let direct = Case::on("127.0.0.1:1", &postgres.url()).build();
+    let poolers = [Pooler::to(&postgres, 1), Pooler::to(&postgres, 20)];
+    let pooled: Vec<Case> = poolers.iter().map(|pooler| direct.with_database(&pooler.url())).collect();
+    let functions = "
+        SELECT count(*) FILTER (WHERE s = format('search_path=%s, pg_temp', quote_ident(current_schema()))) || ' of ' || count(*)
+        FROM pg_proc p, unnest(p.proconfig) s WHERE pronamespace = to_regnamespace(current_schema()) AND s LIKE 'search_path%'";
+    let mut identity = None;
+    for _ in 0..2 {
+        for case in &pooled {
+            let applied = provision::apply(&case.settings.database, &case.settings.pipeline).await.unwrap();
+            assert_eq!(identity.get_or_insert_with(|| applied.clone()), &applied);
+            let pinned = direct.text(functions).await;
+            let (are, of) = pinned.split_once(" of ").unwrap();
+            assert!(are == of && are != "0", "{pinned}");
+            outdate(&direct, "view retail").await;
+            outdate(&direct, "function claim").await;
+        }
+    }
+    for case in &pooled {
+        let (database, pipeline) = (&case.settings.database, &case.settings.pipeline);
+        // Concurrent ones too: more than the smaller pool has sessions.
+        let (a, b, c) = tokio::join!(
+            provision::apply(database, pipeline),
+            provision::apply(database, pipeline),
+            provision::apply(database, pipeline)
+        );
+        assert!(a.is_ok() && a == b && b == c, "{a:?} {b:?} {c:?}");
+        assert!(provision::is_as_made(&database.connect("test").await.unwrap()).await.unwrap());
+        assert_eq!(provision::drop(database, &pipeline.uid).await, Ok(Removal::Removed));
+    }
+    assert_eq!(
+        direct.try_text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").await.as_deref(),
+        Some("0")
+    );
 }
