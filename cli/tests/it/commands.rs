@@ -2,8 +2,9 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Duration;
 
-use retail_testbed::Case;
+use retail_testbed::{Case, Postgres, Program};
 
 use crate::RETAIL;
 
@@ -204,4 +205,24 @@ fn plan_shows_actions_and_refuses_immutable_changes() {
     let (code, _, error) = plan(&["-f", &immutable, "--from", &old]);
     assert!(code == 2 && error.contains("topic.name cannot be changed: create a new pipeline"), "{error}");
     std::fs::remove_dir_all(directory).unwrap();
+}
+
+#[tokio::test]
+async fn apply_schema_names_the_session_that_it_waits_for() {
+    let case = Case::shared().start().await;
+    let reader = case.client_at(&format!("{}?application_name=tableau", Postgres::shared().url())).await;
+    reader.batch_execute("BEGIN; SELECT count(*) FROM retail").await.unwrap();
+    case.client()
+        .await
+        .batch_execute("UPDATE definitions SET fingerprint = 'old' WHERE name = 'view retail'")
+        .await
+        .unwrap();
+    let mut command = case.command(RETAIL);
+    command.arg("apply-schema");
+    let mut apply = Program::run(command);
+    apply.says("view retail cannot be replaced: session ").await;
+    apply.says(" of user retail (application \"tableau\") has held it for ").await;
+    apply.says(" s; trying again until 30 s have passed").await;
+    reader.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(apply.exit_code(Duration::from_secs(60)).await, 0, "{}", apply.output());
 }
