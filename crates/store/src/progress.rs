@@ -26,19 +26,30 @@ pub struct Progress {
     pub counts: Counts,
     /// Time of the last commit.
     pub last_commit: Option<Timestamp>,
+    /// The failure of the last attempt to close windows; `None` if it succeeded.
+    pub close_failure: Option<CloseFailure>,
+}
+
+/// A failed attempt to close windows or to compact the delta log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CloseFailure {
+    /// The error, as Postgres reported it.
+    pub message: String,
+    /// Its time.
+    pub failed_at: Timestamp,
 }
 
 /// While the watermark holds or is unknown, event time is complete at least up to the closed windows.
 const SELECT: &str = "
     SELECT greatest({schema}.watermark($1::bigint * interval '1 microsecond', $2), nullif(p.closed_until, 'epoch')) AS watermark,
-           nullif(p.closed_until, 'epoch') AS closed_until,
+           nullif(p.closed_until, 'epoch') AS closed_until, p.close_failure, p.close_failed_at,
            coalesce(sum(s.applied), 0)::bigint AS applied, coalesce(sum(s.late), 0)::bigint AS late,
            coalesce(sum(s.invalid), 0)::bigint AS invalid, coalesce(sum(s.future), 0)::bigint AS future,
            coalesce(sum(s.gaps), 0)::bigint AS gaps, max(s.committed_at) AS committed_at,
            array_remove(array_agg(s.partition ORDER BY s.partition), NULL) AS partitions,
            array_remove(array_agg(s.next_offset ORDER BY s.partition), NULL) AS next_offsets
     FROM {schema}.pipeline p LEFT JOIN {schema}.partition_progress s ON true
-    GROUP BY p.closed_until";
+    GROUP BY p.closed_until, p.close_failure, p.close_failed_at";
 
 /// Checks the schema and reads its progress. Returns `None` if the schema is missing, has an older version, or needs its
 /// views and functions recreated.
@@ -74,5 +85,9 @@ async fn read(session: &Session, pipeline: &Pipeline) -> Result<Progress, Databa
             gaps: row.get("gaps"),
         },
         last_commit: time("committed_at"),
+        close_failure: row
+            .get::<_, Option<String>>("close_failure")
+            .zip(time("close_failed_at"))
+            .map(|(message, failed_at)| CloseFailure { message, failed_at }),
     })
 }

@@ -1,22 +1,12 @@
 //! The conditions of a pipeline: one per part, and three that summarize them for kstatus: Ready, Reconciling (becomes ready without
 //! action by a user) and Stalled (requires action by a user). Pure.
 
-use retail_connection::ErrorKind;
-use retail_kafka::KafkaError;
-use retail_store::DatabaseError;
-use serde_json::Value;
-
-use crate::external::credentials::{Credentials, SecretProblem};
 use crate::reconcile::condition_draft::{ConditionDraft, ConditionStatus};
-use crate::reconcile::observed_state::Observation;
+use crate::reconcile::part_conditions;
 use crate::reconcile::pass::Pass;
-use crate::reconcile::plan::ReplicaCount;
 use crate::reconcile::reason::{ConditionType, Reason, ReasonKind};
 use crate::reconcile::validate::{Invalid, Valid};
 use crate::resources::names::Child;
-
-/// Message for a server that the operator did not contact.
-const NO_CREDENTIALS: &str = "not checked, because its credentials are missing or unusable";
 
 /// All conditions, summaries first.
 pub(crate) fn conditions(pass: &Pass<'_>) -> Vec<ConditionDraft> {
@@ -28,17 +18,18 @@ pub(crate) fn conditions(pass: &Pass<'_>) -> Vec<ConditionDraft> {
         return with_summary(deleting(pass), Vec::new());
     }
     let parts = vec![
-        credentials(pass),
-        topic(pass, valid),
-        schema(pass, valid),
-        deployment(pass, valid, ConditionType::ProcessorReady, Child::Processor),
-        producer(pass, valid),
+        part_conditions::credentials(pass),
+        part_conditions::topic(pass, valid),
+        part_conditions::schema(pass, valid),
+        part_conditions::deployment(pass, valid, ConditionType::ProcessorReady, Child::Processor),
+        part_conditions::producer(pass, valid),
+        part_conditions::closing(pass, valid),
     ];
     let refused = Child::ALL.iter().find_map(|child| pass.result.children.get(child)?.as_ref().err());
     let refused =
         refused.map(|refusal| ConditionDraft::by_reason(ConditionType::Ready, refusal.reason, refusal.message.clone()));
     let mut all = with_summary(ready(valid, refused.as_ref(), &parts), parts);
-    all.push(scaling(pass.plan.processors));
+    all.push(part_conditions::scaling(pass.plan.processors));
     all
 }
 
@@ -116,198 +107,4 @@ fn deleting(pass: &Pass<'_>) -> ConditionDraft {
             ConditionDraft::new(ConditionType::Ready, ConditionStatus::False, Reason::Deleting, "the pods are stopping")
         }
     }
-}
-
-fn credentials(pass: &Pass<'_>) -> ConditionDraft {
-    let logins = [&pass.observed.kafka_login, &pass.observed.database_login];
-    let unusable: Vec<(Reason, String)> = logins
-        .into_iter()
-        .filter_map(|login| match login {
-            Credentials::Unusable(unusable) => Some(secret_problem(unusable, &pass.meta.namespace)),
-            Credentials::NotNamed | Credentials::Found { .. } => None,
-        })
-        .collect();
-    let (reason, message) = match unusable.first() {
-        Some((reason, _)) => {
-            let mut messages: Vec<&str> = unusable.iter().map(|(_, message)| message.as_str()).collect();
-            messages.dedup();
-            (*reason, format!("{}; running pods are not changed", messages.join("; ")))
-        }
-        None if logins.iter().all(|login| **login == Credentials::NotNamed) => {
-            (Reason::NoSecretNamed, "the spec names no Secret".to_owned())
-        }
-        None => (Reason::UpToDate, "all Secrets named in the spec are usable".to_owned()),
-    };
-    ConditionDraft::by_reason(ConditionType::CredentialsReady, reason, message)
-}
-
-fn secret_problem(unusable: &SecretProblem, namespace: &str) -> (Reason, String) {
-    match unusable {
-        SecretProblem::Missing { secret } => (
-            Reason::SecretMissing,
-            format!(
-                "Secret {secret} does not exist in namespace {namespace}: create it, or correct its name in the spec"
-            ),
-        ),
-        SecretProblem::Forbidden { secret } => (
-            Reason::SecretForbidden,
-            format!(
-                "the operator lacks permission to read Secret {secret} in namespace {namespace}: `retail-operator rbac` prints the required roles"
-            ),
-        ),
-        SecretProblem::KeyMissing { secret, key } => (
-            Reason::SecretKeyMissing,
-            format!("Secret {secret} has no key {key}: add the key, or correct its name in the spec"),
-        ),
-        SecretProblem::Invalid(why) => (Reason::SecretInvalid, why.clone()),
-    }
-}
-
-fn topic(pass: &Pass<'_>, valid: &Valid) -> ConditionDraft {
-    let condition_type = ConditionType::TopicReady;
-    let declared = &valid.pipeline.topic;
-    if let Some(problem) = &pass.plan.topic_problem {
-        return ConditionDraft::new(condition_type, ConditionStatus::False, Reason::TopicReplaced, problem.clone());
-    }
-    let existing = |partitions: i32| {
-        let differences = &pass.plan.topic_differences;
-        let mut message = format!("topic \"{}\" exists with {partitions} partitions", declared.name);
-        if differences.is_empty() {
-            return ConditionDraft::new(condition_type, ConditionStatus::True, Reason::UpToDate, message);
-        }
-        let differences: Vec<String> = differences.iter().map(ToString::to_string).collect();
-        message += &format!("; not changed: {}", differences.join("; "));
-        ConditionDraft::new(condition_type, ConditionStatus::True, Reason::TopicDiffers, message)
-    };
-    match (&pass.result.topic, &pass.observed.topic) {
-        // Differences were computed from the topic before another client changed it.
-        (Some(Ok(executed)), _) if executed.actions != pass.plan.topic_actions() => ConditionDraft::new(
-            condition_type,
-            ConditionStatus::Unknown,
-            Reason::DependencyNotReady,
-            "another client changed the topic at the same time; the operator checks it again",
-        ),
-        (Some(Ok(executed)), _) => existing(executed.description.partitions),
-        (Some(Err(error)), _) | (None, Observation::Failed(error)) => failed_topic(error),
-        (None, Observation::Observed(Some(seen))) => existing(seen.topic.description.partitions),
-        (None, Observation::NotRequested) => {
-            ConditionDraft::new(condition_type, ConditionStatus::Unknown, Reason::DependencyNotReady, NO_CREDENTIALS)
-        }
-        (None, Observation::Observed(None)) => {
-            ConditionDraft::new(condition_type, ConditionStatus::Unknown, Reason::DependencyNotReady, "not checked yet")
-        }
-    }
-}
-
-fn failed_topic(error: &KafkaError) -> ConditionDraft {
-    let reason = match error.kind {
-        ErrorKind::Unreachable => Reason::KafkaUnreachable,
-        ErrorKind::WrongCredentials => Reason::KafkaCredentialsRefused,
-        ErrorKind::NoTls => Reason::KafkaTlsFailed,
-        ErrorKind::Forbidden => Reason::KafkaForbidden,
-        // The topic was created, and some broker does not know it yet, or it was deleted during the pass.
-        ErrorKind::MissingTopic => Reason::KafkaUnreachable,
-        // Kafka returns only the last of these.
-        ErrorKind::Busy
-        | ErrorKind::Locked
-        | ErrorKind::MissingDatabase
-        | ErrorKind::MissingSchema
-        | ErrorKind::Changed
-        | ErrorKind::Foreign
-        | ErrorKind::Fenced
-        | ErrorKind::Other => Reason::TopicRefused,
-    };
-    ConditionDraft::by_reason(ConditionType::TopicReady, reason, error.message.clone())
-}
-
-fn schema(pass: &Pass<'_>, valid: &Valid) -> ConditionDraft {
-    let condition_type = ConditionType::SchemaReady;
-    match (&pass.result.schema, &pass.observed.schema) {
-        (Some(Ok(())), _) | (None, Observation::Observed(Some(_))) => {
-            let message = format!("schema \"{}\" exists and is up to date", valid.pipeline.schema);
-            ConditionDraft::new(condition_type, ConditionStatus::True, Reason::UpToDate, message)
-        }
-        (Some(Err(error)), _) | (None, Observation::Failed(error)) => failed_schema(error),
-        (None, Observation::NotRequested | Observation::Observed(None)) => {
-            ConditionDraft::new(condition_type, ConditionStatus::Unknown, Reason::DependencyNotReady, NO_CREDENTIALS)
-        }
-    }
-}
-
-fn failed_schema(error: &DatabaseError) -> ConditionDraft {
-    let reason = match error.kind {
-        ErrorKind::Unreachable => Reason::DatabaseUnreachable,
-        ErrorKind::Busy => Reason::DatabaseBusy,
-        ErrorKind::Locked => Reason::SchemaLocked,
-        ErrorKind::WrongCredentials => Reason::DatabaseCredentialsRefused,
-        ErrorKind::NoTls => Reason::DatabaseTlsFailed,
-        ErrorKind::MissingDatabase => Reason::DatabaseMissing,
-        ErrorKind::Forbidden => Reason::DatabaseForbidden,
-        ErrorKind::Foreign => Reason::SchemaForeign,
-        ErrorKind::Changed => Reason::SchemaChanged,
-        ErrorKind::MissingTopic | ErrorKind::MissingSchema | ErrorKind::Fenced | ErrorKind::Other => {
-            Reason::SchemaFailed
-        }
-    };
-    ConditionDraft::by_reason(ConditionType::SchemaReady, reason, error.message.clone())
-}
-
-fn producer(pass: &Pass<'_>, valid: &Valid) -> ConditionDraft {
-    match valid.pipeline.producer {
-        Some(_) => deployment(pass, valid, ConditionType::ProducerReady, Child::Producer),
-        None => ConditionDraft::new(
-            ConditionType::ProducerReady,
-            ConditionStatus::True,
-            Reason::NotDeclared,
-            "the spec declares no producer, or disables it",
-        ),
-    }
-}
-
-fn deployment(pass: &Pass<'_>, valid: &Valid, condition_type: ConditionType, child: Child) -> ConditionDraft {
-    if let Some(Err(refusal)) = pass.result.children.get(&child) {
-        return ConditionDraft::by_reason(condition_type, refusal.reason, refusal.message.clone());
-    }
-    let Some(object) = pass.child(child) else {
-        let why = pass
-            .plan
-            .pending
-            .get(&child)
-            .map_or("waits for topic or schema, which could not be created", String::as_str);
-        return ConditionDraft::new(condition_type, ConditionStatus::False, Reason::DependencyNotReady, why);
-    };
-    let (spec, status) = (&object["spec"], &object["status"]);
-    let number = |value: &Value| value.as_i64().unwrap_or(0);
-    let wanted = number(&spec["replicas"]);
-    let (ready, updated, all) =
-        (number(&status["readyReplicas"]), number(&status["updatedReplicas"]), number(&status["replicas"]));
-    let seen = number(&status["observedGeneration"]) >= number(&object["metadata"]["generation"]);
-    let message = format!("{ready} of {wanted} pods are ready");
-    if seen && ready >= wanted && updated >= wanted && all == wanted {
-        let reason = if valid.suspend { Reason::Suspended } else { Reason::UpToDate };
-        return ConditionDraft::new(condition_type, ConditionStatus::True, reason, message);
-    }
-    let condition = |type_: &str| {
-        let conditions = status["conditions"].as_array()?;
-        conditions.iter().find(|condition| condition["type"] == type_).cloned()
-    };
-    let progressing = condition("Progressing").unwrap_or_default();
-    // Pods that were complete once, or missed their deadline, have a problem of their own.
-    let settled = progressing["reason"] == "NewReplicaSetAvailable" && updated >= wanted && all == wanted;
-    let reason =
-        if seen && (settled || progressing["status"] == "False") { Reason::PodsNotReady } else { Reason::PodsStarting };
-    let failure = condition("ReplicaFailure").and_then(|failure| failure["message"].as_str().map(str::to_owned));
-    let message = failure.map_or_else(|| message.clone(), |failure| format!("{message}: {failure}"));
-    ConditionDraft::new(condition_type, ConditionStatus::False, reason, message)
-}
-
-fn scaling(processors: ReplicaCount) -> ConditionDraft {
-    let ReplicaCount { requested, running, usable } = processors;
-    let condition_type = ConditionType::ScalingLimited;
-    if running < requested && running == usable {
-        let message =
-            format!("{requested} processors are requested and {running} run: the topic has {usable} partitions");
-        return ConditionDraft::new(condition_type, ConditionStatus::True, Reason::FewerPartitions, message);
-    }
-    ConditionDraft::new(condition_type, ConditionStatus::False, Reason::UpToDate, "")
 }

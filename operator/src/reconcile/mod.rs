@@ -14,6 +14,7 @@ pub(crate) mod conditions;
 pub(crate) mod events;
 pub(crate) mod observe;
 pub(crate) mod observed_state;
+pub(crate) mod part_conditions;
 pub(crate) mod pass;
 pub(crate) mod pipeline_meta;
 pub mod plan;

@@ -21,6 +21,8 @@ pub(crate) enum ConditionType {
     ProcessorReady,
     /// The producer pods.
     ProducerReady,
+    /// Whether windows are closed once the watermark has passed them.
+    WindowsClosing,
     /// Whether fewer processors run than requested.
     ScalingLimited,
 }
@@ -96,6 +98,8 @@ reasons! {
     DatabaseBusy: Transient,
     /// Another session holds a lock that a change of the schema needs.
     SchemaLocked: Transient,
+    /// The last attempt to close windows failed.
+    ClosingFailed: Transient,
     /// The API server refused a change or did not answer.
     ApplyFailed: Transient,
     /// The operator failed for an unknown reason and retries; its log contains details.

@@ -1,5 +1,7 @@
 //! Faults of a pipeline or of its dependencies, and their conditions.
 
+use retail_engine::Timestamp;
+use retail_store::progress::CloseFailure;
 use serde_json::json;
 
 use crate::api::{Fault, Key};
@@ -172,6 +174,31 @@ async fn dropped_schema_is_recreated() {
     harness.until_ready("retail").await;
     harness.external.state().schemas.clear();
     harness.eventually("it is back", || harness.external.state().schemas.contains_key("retail")).await;
+    harness.until_ready("retail").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_close_is_reported_until_it_succeeds() {
+    let harness = Harness::start();
+    harness.declare("retail", json!({}));
+    harness.until_ready("retail").await;
+    let failure = CloseFailure {
+        message: "a statement failed in postgres at postgres:5432/retail".to_owned(),
+        failed_at: Timestamp::from_secs(1_800_000_000),
+    };
+    let report = |failure: Option<CloseFailure>| {
+        harness.external.state().schemas.get_mut("retail").unwrap().1.close_failure = failure;
+    };
+    report(Some(failure));
+    harness.until("retail", "WindowsClosing", "False", "ClosingFailed").await;
+    harness.until("retail", "Ready", "False", "ClosingFailed").await;
+    let status = harness.object("retailpipelines", "retail").unwrap()["status"].clone();
+    assert_eq!(
+        status["conditions"][0]["message"],
+        "closing windows failed at 2027-01-15T08:00:00Z, and the processors try again: a statement failed in postgres at \
+         postgres:5432/retail"
+    );
+    report(None);
     harness.until_ready("retail").await;
 }
 

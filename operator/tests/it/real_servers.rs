@@ -64,3 +64,46 @@ async fn pipeline_on_real_servers_becomes_ready_and_deletes_data() {
     assert_eq!(case.try_text("SELECT current_schema() IS NULL").await.as_deref(), Some("true"));
     operator.abort();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn session_that_holds_a_view_is_named_in_the_condition() {
+    let (api, case) = (Api::default(), Case::shared().build());
+    let context = Context {
+        namespaces: BTreeSet::from(["shop".to_owned()]),
+        now: Timestamp::now,
+        ..context(&api, LiveSystems::default())
+    };
+    let operator = tokio::spawn(controller::run(context, std::future::pending()));
+    declare(&api, &case);
+    let ready = |store: &Store| status(store)["conditions"][0]["status"] == "True";
+    tokio::time::timeout(Duration::from_secs(60), api.until("it is ready", ready)).await.unwrap();
+    let reader = case.client_at(&format!("{}?application_name=tableau", Postgres::shared().url())).await;
+    let pid: i32 = reader.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
+    reader.batch_execute("BEGIN; SELECT count(*) FROM retail").await.unwrap();
+    case.client()
+        .await
+        .batch_execute("UPDATE definitions SET fingerprint = 'old' WHERE name = 'view retail'")
+        .await
+        .unwrap();
+    let said = format!(
+        "view retail cannot be replaced: session {pid} of user retail (application \"tableau\") has held it for "
+    );
+    let is_reported = |store: &Store| {
+        let conditions = status(store)["conditions"].clone();
+        conditions.as_array().into_iter().flatten().any(|condition| {
+            condition["type"] == "SchemaReady"
+                && condition["reason"] == "SchemaLocked"
+                && condition["message"].as_str().is_some_and(|message| message.starts_with(&said))
+        })
+    };
+    tokio::time::timeout(Duration::from_secs(180), api.until("it is reported", is_reported)).await.unwrap();
+    reader.batch_execute("ROLLBACK").await.unwrap();
+    tokio::time::timeout(Duration::from_secs(180), api.until("it is ready again", ready)).await.unwrap();
+    operator.abort();
+    let deleted = retail_store::provision::drop(&case.settings.database, &uid(&api.store())).await.unwrap();
+    assert_eq!(deleted, retail_connection::Removal::Removed);
+}
+
+fn uid(store: &Store) -> String {
+    store.get(&pipeline_key("retail")).unwrap()["metadata"]["uid"].as_str().unwrap().to_owned()
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use retail_connection::Removal;
 use retail_engine::{Counts, Timestamp};
-use retail_store::progress::{self, Progress};
+use retail_store::progress::{self, CloseFailure, Progress};
 use retail_store::provision;
 use retail_testbed::Feeder;
 use retail_testbed::{Case, Sent, at};
@@ -34,6 +34,11 @@ async fn progress_contains_watermark_offsets_and_fates() {
     assert_eq!(after.complete_through, Some(Timestamp::from_secs(at(300))));
     assert_eq!(after.next_offsets, BTreeMap::from([(0, 2), (1, 2)]));
     assert_eq!(after.counts, Counts { applied: 3, invalid: 1, ..Counts::default() });
+    assert_eq!(after.close_failure, None);
+    let fail = "UPDATE pipeline SET close_failure = 'disk full', close_failed_at = '2025-01-01T00:00:00Z'";
+    case.client().await.batch_execute(fail).await.unwrap();
+    let failure = CloseFailure { message: "disk full".to_owned(), failed_at: Timestamp::from_secs(at(0)) };
+    assert_eq!(progress(&case).await, Progress { close_failure: Some(failure), ..after });
 }
 
 #[tokio::test]
