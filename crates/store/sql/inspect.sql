@@ -9,7 +9,7 @@ WITH pinned (path) AS MATERIALIZED (
     SELECT c.oid, c.relname
     FROM ours JOIN pg_class c ON c.relnamespace = ours.oid
     WHERE c.relkind = 'r' AND c.relname IN (
-        'pipeline', 'partition_progress', 'partition_rule', 'retail_open', 'delta_log', 'retail_final', 'running',
+        'pipeline', 'partition_progress', 'fate_rules', 'groups', 'group_totals', 'delta_log', 'final_rows', 'closes',
         'dead_letter')
 ), there (line) AS (
     SELECT concat(t.relname, '.', a.attname, ' ', format_type(a.atttypid, a.atttypmod),
@@ -22,11 +22,13 @@ WITH pinned (path) AS MATERIALIZED (
     SELECT pg_get_functiondef(p.oid)
     FROM ours JOIN pg_proc p ON p.pronamespace = ours.oid
     WHERE p.prokind = 'f' AND p.proname IN (
-        'average', 'fence', 'begin_partitions', 'claim', 'is_idle', 'watermark', 'close_windows', 'compact_delta_log')
+        'average', 'expect_identity', 'bind_topic', 'begin_partitions', 'claim', 'intern_groups', 'known_groups',
+        'commit_batch', 'is_idle', 'watermark', 'begin_close', 'close_step', 'compact', 'multiples_of_2_64',
+        'record_close_failure')
     UNION ALL
     SELECT concat(c.relname, ' ', pg_get_viewdef(c.oid))
     FROM ours JOIN pg_class c ON c.relnamespace = ours.oid
-    WHERE c.relkind = 'v' AND c.relname IN ('retail', 'ledger')
+    WHERE c.relkind = 'v' AND c.relname IN ('retail', 'retail_windows', 'retail_totals', 'ledger')
 )
 SELECT md5(string_agg(d.text, E'\n' ORDER BY d.text)) AS definitions,
        (SELECT array_agg(expected.line ORDER BY expected.line)

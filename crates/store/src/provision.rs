@@ -16,7 +16,7 @@ mod migrations {
 }
 
 /// Views and functions. [`apply`] recreates them when they differ from this text.
-const DEFINITIONS: &str = include_str!("../sql/definitions.sql");
+const DEFINITIONS: &str = concat!(include_str!("../sql/views.sql"), include_str!("../sql/functions.sql"));
 
 const INSPECT: &str = include_str!("../sql/inspect.sql");
 
@@ -139,7 +139,7 @@ fn shortened(lacks: &[String]) -> String {
 const LOCK: &str = "SELECT pg_advisory_lock(hashtextextended('retail-pipeline ' || $1, 0))";
 
 const INSERT_IDENTITY: &str = "
-    INSERT INTO {schema}.pipeline (uid, group_id, topic, \"window\", delay)
+    INSERT INTO {schema}.pipeline (uid, group_prefix, topic, \"window\", delay)
     VALUES ($1, 'retail.' || $2 || '.' || left(gen_random_uuid()::text, 8), $3,
             $4::bigint * interval '1 microsecond', $5::bigint * interval '1 microsecond')
     ON CONFLICT DO NOTHING";
@@ -200,7 +200,7 @@ fn has_rules(
             return Err(foreign(connection, &what));
         }
     }
-    Ok((row.get("uid"), Identity { group_id: row.get("group_id"), topic_id: row.get("topic_id") }))
+    Ok((row.get("uid"), Identity { group_id: row.get("group_prefix"), topic_id: row.get("topic_id") }))
 }
 
 fn is_owned(connection: &DatabaseConnection, uid: &str, pipeline: &Pipeline) -> Result<(), DatabaseError> {
@@ -260,7 +260,7 @@ fn foreign(connection: &DatabaseConnection, what: &str) -> DatabaseError {
 const SELECT_VERSION: &str = "SELECT coalesce(max(version), 0)::bigint FROM {schema}.schema_history";
 
 const SELECT_IDENTITY: &str = "
-    SELECT uid, group_id, topic, topic_id,
+    SELECT uid, group_prefix, topic, topic_id,
            (extract(epoch FROM \"window\") * 1000000)::bigint AS \"window\",
            (extract(epoch FROM delay) * 1000000)::bigint AS delay
     FROM {schema}.pipeline";
