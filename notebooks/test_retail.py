@@ -198,8 +198,8 @@ def test_plots_are_drawn(notebook, cell_id):
 
 def test_one_changed_cent_fails_the_notebook(pipelines, notebook):
     change = """
-        UPDATE retail_final SET total_amount = total_amount + {}
-        WHERE window_start = (SELECT min(window_start) FROM retail_final) AND category = 'Makeup' AND payment_method = 'COD'
+        UPDATE final_rows SET amount = amount + {}
+        WHERE window_start = (SELECT min(window_start) FROM final_rows) AND d1 = 'Makeup' AND d2 = 'COD'
     """
     with pipelines.patient.connect() as connection:
         assert connection.execute(change.format("0.01")).rowcount == 1
@@ -230,7 +230,7 @@ def test_event_below_the_floor_of_an_idle_partition_is_late(tmp_path):
         send(0, 1_735_689_600)
         with pipelines.only.running("retail-processor"):
             # Partitions 1 to 3 are ten hours ahead and receive records, so that only partition 0 is idle and gets a floor.
-            wait_for("max(floor) > 'epoch'", lambda: [send(partition, 1_735_725_600) for partition in (1, 2, 3)])
+            wait_for("max(lateness_floor) > 'epoch'", lambda: [send(partition, 1_735_725_600) for partition in (1, 2, 3)])
             # Without the floor, this event would be in time.
             send(0, 1_735_689_660)
             wait_for("sum(late) = 1")

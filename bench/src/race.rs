@@ -244,7 +244,7 @@ struct FirstRow(JoinHandle<Result<f64>>);
 
 fn wait_for_first_row(session: Client, is_processor: bool) -> FirstRow {
     let query = if is_processor {
-        "SELECT EXISTS (SELECT FROM retail_open) OR EXISTS (SELECT FROM delta_log) OR EXISTS (SELECT FROM retail_final)"
+        "SELECT EXISTS (SELECT FROM delta_log) OR EXISTS (SELECT FROM final_rows)"
     } else {
         "SELECT EXISTS (SELECT FROM result)"
     };

@@ -5,7 +5,6 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use clap::Args;
-use retail_store::DELTA_LOG_FROM;
 
 /// Kafka's own default is 45 seconds; shorter, so that the partitions of a killed worker move soon.
 const SESSION_TIMEOUT: &str = "10s";
@@ -28,10 +27,6 @@ pub struct ProcessorArgs {
     /// Consumer session timeout, within the limits of the brokers
     #[arg(long, value_name = "DURATION", default_value = SESSION_TIMEOUT, env = "RETAIL_SESSION_TIMEOUT", value_parser = retail_api::duration::read)]
     session_timeout: Duration,
-
-    /// Number of changed groups of a window from which they are appended to the delta log; for tests
-    #[arg(long, value_name = "GROUPS", default_value_t = DELTA_LOG_FROM, env = "RETAIL_DELTA_LOG_FROM", hide = true)]
-    delta_log_from: usize,
 }
 
 /// The flags with their defaults filled in.
@@ -45,17 +40,15 @@ pub(crate) struct Options {
     pub(crate) http: Option<SocketAddr>,
     /// The consumers' session timeout.
     pub(crate) session_timeout: Duration,
-    /// Number of changed groups of a window from which they are appended to the delta log.
-    pub(crate) delta_log_from: usize,
 }
 
 impl ProcessorArgs {
     /// Fills in the defaults.
     pub(crate) fn options(&self) -> Options {
-        let Self { workers, pin, http, session_timeout, delta_log_from } = *self;
+        let Self { workers, pin, http, session_timeout } = *self;
         // Takes cgroup limits into account: a pod limited to one core on a machine of 64 starts one worker.
         let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let workers = workers.map_or_else(cores, NonZeroUsize::get);
-        Options { workers, pin, http, session_timeout, delta_log_from }
+        Options { workers, pin, http, session_timeout }
     }
 }

@@ -3,29 +3,25 @@
 //! A commit without a reply is sent again only after the store has reported that it was not committed. A fenced batch is never
 //! sent again: its records were judged by an outdated epoch or lateness floor.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use retail_connection::ErrorKind;
-use retail_engine::{Counts, Timestamp};
+use retail_engine::Timestamp;
 use retail_runtime::Backoff;
 use retail_runtime::args::Settings;
-use retail_store::{Claimed, Closed, Commit, DatabaseError, Outcome, RowKey, Store};
+use retail_store::{Claimed, Commit, DatabaseError, Outcome, Store};
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use crate::closing::Closing;
 use crate::log_end_poller::LogEndPoller;
 use crate::state::State;
-use crate::table;
 
 /// The first pause before the connection is opened again; it doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
-/// Pause before windows are closed again after another worker held the lock. Closing takes milliseconds.
-const CLOSE_AGAIN: Duration = Duration::from_millis(100);
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// A worker's request. A worker has at most one request at a time.
 #[derive(Debug)]
@@ -66,11 +62,8 @@ pub(crate) struct Committer {
     pub(crate) state: Arc<State>,
     /// Prints the rows of each trigger; `None` without `printRows`.
     pub(crate) print: Option<Print>,
-    /// Number of changed groups of a window from which they are appended to the delta log.
-    pub(crate) delta_log_from: usize,
     pub(crate) store: Option<Store>,
-    /// Whether there may be windows to close that no other worker closes.
-    pub(crate) close_due: bool,
+    pub(crate) closing: Closing,
 }
 
 impl Committer {
@@ -84,7 +77,7 @@ impl Committer {
         loop {
             let request = tokio::select! {
                 request = requests.recv() => request,
-                () = tokio::time::sleep(CLOSE_AGAIN), if self.close_due => {
+                () = tokio::time::sleep(self.closing.pause), if self.closing.due => {
                     self.close_again().await;
                     continue;
                 }
@@ -94,7 +87,7 @@ impl Committer {
             let reply = match request {
                 Request::Claim(partitions) => {
                     // The previous owner may have ended between its last commit and the close after it.
-                    self.close_due = true;
+                    self.closing.due = true;
                     self.claim(&partitions).await.map(Reply::Claimed)
                 }
                 Request::Progress => self.progress().await.map(Reply::Progress),
@@ -115,10 +108,10 @@ impl Committer {
                 self.after_commit(&commit).await;
             }
         }
-        if let (true, Some(store)) = (self.close_due, &self.store)
+        if let (true, Some(store)) = (self.closing.due, &mut self.store)
             && let Err(error) = store.close_windows(true).await
         {
-            tracing::debug!(%error, "closing windows at the end failed; the next owner closes them");
+            tracing::warn!("closing windows at the end failed, and the next owner closes them: {error}");
         }
     }
 
@@ -196,79 +189,20 @@ impl Committer {
         Ok(Reply::Committed(progress.iter().map(|row| (row.partition, row.start.floor)).collect()))
     }
 
-    /// The work after a commit: closing windows, compacting the delta log, printing the rows.
-    async fn after_commit(&mut self, commit: &Commit) {
-        self.close_due = true;
-        if let Err(error) = self.close_compact_and_print(commit).await {
+    /// After an error of the connection, the session is not used again.
+    pub(crate) fn drop_session_after(&mut self, error: &DatabaseError) {
+        if error.kind.may_pass() {
             self.store = None;
-            tracing::debug!(%error, "the work after a commit failed; closing windows is repeated");
         }
-    }
-
-    /// Closes windows, on a new connection if the last one was lost.
-    async fn close_again(&mut self) {
-        let result = match self.store().await {
-            Ok(_) => self.close().await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = result {
-            self.store = None;
-            // The next commit meets a permanent error too, and reports it.
-            self.close_due = error.kind.may_pass();
-            tracing::debug!(%error, "closing windows failed");
-        }
-    }
-
-    /// Closes the windows that the watermark has passed. While another worker holds the lock, closing stays due: that worker may
-    /// not see this worker's commit, and on a topic without new records no later commit would close the window.
-    async fn close(&mut self) -> Result<Option<Closed>, DatabaseError> {
-        let Some(store) = &self.store else { return Ok(None) };
-        let closed = store.close_windows(false).await?;
-        if let Some(closed) = &closed {
-            self.state.closed(closed);
-            self.close_due = false;
-        }
-        Ok(closed)
-    }
-
-    async fn close_compact_and_print(&mut self, commit: &Commit) -> Result<(), DatabaseError> {
-        let closed = self.close().await?;
-        let Some(store) = &self.store else { return Ok(()) };
-        // The next commit that appends to the delta log continues the compaction.
-        if store.appends(commit) {
-            let merged = store.compact_delta_log().await?;
-            tracing::debug!(merged, "the delta log was compacted");
-        }
-        let Some(print) = &self.print else { return Ok(()) };
-        let keys: BTreeSet<RowKey> = commit
-            .batch
-            .rows
-            .iter()
-            .map(|row| RowKey {
-                window_start: row.window_start,
-                category: Arc::clone(&row.category),
-                payment_method: Arc::clone(&row.payment_method),
-            })
-            .collect();
-        if keys.is_empty() {
-            return Ok(());
-        }
-        // The newest windows change most.
-        let more = keys.len().saturating_sub(table::MAX_ROWS);
-        let newest: Vec<RowKey> = keys.into_iter().skip(more).collect();
-        let rows = store.rows(&newest).await?;
-        print(&format!("\n{}{}", heading(commit, closed.as_ref()), table::table(&rows, more)));
-        Ok(())
     }
 
     /// Opens a session.
     pub(crate) async fn open(&self) -> Result<Store, DatabaseError> {
-        let store = Store::open(&self.settings.database, &self.settings.pipeline, &self.owner).await?;
-        Ok(store.with_delta_log_from(self.delta_log_from))
+        Store::open(&self.settings.database, &self.settings.pipeline, &self.owner).await
     }
 
     /// The session; reopened if it was lost.
-    async fn store(&mut self) -> Result<&Store, DatabaseError> {
+    pub(crate) async fn store(&mut self) -> Result<&mut Store, DatabaseError> {
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         while self.store.as_ref().is_none_or(Store::is_closed) {
             match self.open().await {
@@ -280,7 +214,7 @@ impl Committer {
                 Err(error) => return Err(error),
             }
         }
-        Ok(self.store.as_ref().expect("it was opened above"))
+        Ok(self.store.as_mut().expect("it was opened above"))
     }
 
     /// The result of a request; `None`, after a pause, if it is to be repeated on a new connection.
@@ -299,21 +233,4 @@ impl Committer {
             Err(error) => Err(error),
         }
     }
-}
-
-/// The line above the rows of a trigger.
-fn heading(commit: &Commit, closed: Option<&Closed>) -> String {
-    let mut counts = Counts::default();
-    commit.batch.partitions.iter().for_each(|progress| counts += progress.counts);
-    let Counts { applied, late, invalid, future, gaps: _ } = counts;
-    let mut line = format!("{} rows changed by {applied} events", commit.batch.rows.len());
-    for (count, fate) in [(late, "late"), (invalid, "invalid"), (future, "future")] {
-        if count > 0 {
-            line += &format!(", {count} {fate}");
-        }
-    }
-    if let Some(watermark) = closed.and_then(|closed| closed.watermark) {
-        line += &format!("; watermark {watermark}");
-    }
-    line + "\n"
 }

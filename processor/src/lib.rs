@@ -14,6 +14,7 @@
 
 pub mod args;
 mod assignment;
+mod closing;
 mod commit_schedule;
 mod commit_seconds;
 mod committer;

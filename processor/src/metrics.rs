@@ -32,6 +32,7 @@ impl Collector for Metrics {
             rejected,
             lateness,
             commits,
+            closes,
             partitions,
             watermark,
             closed_until: _,
@@ -51,6 +52,8 @@ impl Collector for Metrics {
         counters(reasons, "reason", rejected)?;
         let results = metric(encoder, "retail_commits", "Commits, by result", MetricType::Counter)?;
         counters(results, "result", commits)?;
+        let closing = metric(encoder, "retail_closes", "Attempts to close windows, by result", MetricType::Counter)?;
+        counters(closing, "result", closes)?;
 
         let lags = partitions.iter().filter_map(|(partition, view)| Some((*partition, view.lag()?)));
         let mut lag = metric(
@@ -144,13 +147,17 @@ mod tests {
             closed_until: Timestamp::from_secs(900),
             closed_rows: 1,
             open_windows: 2,
+            failing: false,
         });
+        state.close_failed();
         let text = render(&state);
         for line in [
             "retail_records_total{fate=\"applied\"} 7",
             "retail_records_total{fate=\"future\"} 0",
             "retail_rejected_total{reason=\"late\"} 1",
             "retail_commits_total{result=\"committed\"} 1",
+            "retail_closes_total{result=\"ok\"} 1",
+            "retail_closes_total{result=\"failed\"} 1",
             "retail_consumer_lag_records{partition=\"3\"} 5",
             "retail_watermark_timestamp_seconds 1000.0",
             "retail_event_lateness_seconds_bucket{le=\"5.0\"} 0",

@@ -31,6 +31,8 @@ pub struct View {
     pub lateness: Lateness,
     /// Commits by result: committed, fenced, failed.
     pub commits: BTreeMap<&'static str, u64>,
+    /// Attempts to close windows by result: ok, failed.
+    pub closes: BTreeMap<&'static str, u64>,
     /// The partitions that this process owns.
     pub partitions: BTreeMap<i32, PartitionView>,
     /// The pipeline's watermark; `None` before the first one.
@@ -147,6 +149,11 @@ impl State {
         view.watermark = closed.watermark.or(view.watermark);
         view.closed_until = Some(closed.closed_until);
         view.open_windows = closed.open_windows;
+        *view.closes.entry("ok").or_default() += 1;
+    }
+
+    pub(crate) fn close_failed(&self) {
+        *self.lock().closes.entry("failed").or_default() += 1;
     }
 
     fn lock(&self) -> MutexGuard<'_, View> {

@@ -128,7 +128,6 @@ impl Processor {
         let mut pool = WorkerPool::new(PoolConfig {
             settings: self.settings.clone(),
             session_timeout: options.session_timeout,
-            delta_log_from: options.delta_log_from,
             state: Arc::clone(&self.state),
             print: pipeline.print_rows.then(|| Print::clone(&self.print)),
             group_id: identity.group_id,
@@ -163,7 +162,7 @@ impl Processor {
         // A worker that failed while it was leaving has not committed its last batch.
         let result = result.and_then(|()| failures.try_recv().map_or(Ok(()), |error| Err(error.into())));
         if result.is_ok() && self.until_caught_up {
-            let store = Store::open(&self.settings.database, pipeline, "retail-processor").await?;
+            let mut store = Store::open(&self.settings.database, pipeline, "retail-processor").await?;
             if let Some(closed) = store.close_windows(true).await? {
                 self.state.closed(&closed);
             }
@@ -183,7 +182,7 @@ impl Processor {
                 database.address()
             );
         }
-        let store = Store::on(session, pipeline);
+        let store = Store::on(session, pipeline).await?;
         let (name, kafka) = (pipeline.topic.name.clone(), kafka.clone());
         let (admin, topic, starts, ends, stable_ends) = tokio::task::spawn_blocking(move || {
             let admin = KafkaAdmin::new(&kafka)?;

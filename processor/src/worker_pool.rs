@@ -10,6 +10,7 @@ use retail_store::DatabaseError;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::closing::Closing;
 use crate::committer::{Committer, Print};
 use crate::consumer;
 use crate::log_end_poller::LogEndPoller;
@@ -23,8 +24,6 @@ const COMMITTER_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct PoolConfig {
     pub(crate) settings: Settings,
     pub(crate) session_timeout: Duration,
-    /// Number of changed groups of a window from which they are appended to the delta log.
-    pub(crate) delta_log_from: usize,
     pub(crate) state: Arc<State>,
     /// Prints the rows of each trigger; `None` without `printRows`.
     pub(crate) print: Option<Print>,
@@ -69,9 +68,8 @@ impl WorkerPool {
             log_ends: config.log_ends.clone(),
             state: Arc::clone(&config.state),
             print: config.print.clone(),
-            delta_log_from: config.delta_log_from,
             store: None,
-            close_due: false,
+            closing: Closing::default(),
         };
         committer.store = Some(committer.open().await?);
         let membership = consumer::Membership {

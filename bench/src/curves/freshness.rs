@@ -109,7 +109,7 @@ async fn send(setup: &Setup, topic: &str, time: Duration, probes: &mpsc::Unbound
 async fn watch(session: Client, mut sent: mpsc::UnboundedReceiver<Probe>) -> Result<Vec<f64>> {
     let query = session
         .prepare(
-            "SELECT payment_method FROM retail_open
+            "SELECT payment_method FROM retail
              WHERE window_start = ANY ($1) AND category = $2 AND payment_method = ANY ($3)",
         )
         .await?;

@@ -48,7 +48,7 @@ async fn start(setup: &Setup, case: &Case) -> Result<(f64, f64)> {
     let session = case.session().await?;
     let mut processor = Processor::start(setup, case, &["--workers", "1"])?;
     let assigned = processor.assigned().await?;
-    let first = "SELECT extract(epoch FROM min(updated_at))::float8 FROM retail_open";
+    let first = "SELECT extract(epoch FROM min(written_at))::float8 FROM delta_log";
     let mut at = None;
     let committed = async || {
         at = session.query_one(first, &[]).await?.get::<_, Option<f64>>(0);

@@ -51,7 +51,7 @@ async fn verify_with_difference_exits_1() {
     assert_eq!(verify(&[]).0, 0, "nothing processed is nothing wrong");
     case.client()
         .await
-        .batch_execute("INSERT INTO partition_progress (partition, start_offset, next_offset, floor, max_future) VALUES (0, 0, 0, 'epoch', '1h')")
+        .batch_execute("INSERT INTO partition_progress (partition, start_offset, next_offset, lateness_floor, max_future) VALUES (0, 0, 0, 'epoch', '1h')")
         .await
         .unwrap();
     case.topic.purchases(0, &[("A", "1", 0)]);

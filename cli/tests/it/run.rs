@@ -15,7 +15,7 @@ async fn run_creates_everything_and_drains_on_signal() {
     let mut run = Program::start(RETAIL, &case, &["run"]);
     run.says("window  ").await;
     eventually("five windows are closed", async || {
-        let closed = case.try_text("SELECT count(DISTINCT window_start) >= 5 FROM retail_final").await;
+        let closed = case.try_text("SELECT count(DISTINCT window_start) >= 5 FROM final_rows").await;
         (closed.as_deref() == Some("true")).then_some(())
     })
     .await;

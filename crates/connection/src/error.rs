@@ -27,6 +27,8 @@ pub enum ErrorKind {
     Foreign,
     /// Another worker owns a partition of the batch, or a floor was raised: the batch must not be committed.
     Fenced,
+    /// Another server answers than the one that assigned the ids of groups. A retry can succeed.
+    ServerReplaced,
     /// Any other error.
     Other,
 }
@@ -34,6 +36,6 @@ pub enum ErrorKind {
 impl ErrorKind {
     /// Whether a retry without any change can succeed.
     pub const fn may_pass(self) -> bool {
-        matches!(self, Self::Unreachable | Self::Busy | Self::Locked)
+        matches!(self, Self::Unreachable | Self::Busy | Self::Locked | Self::ServerReplaced)
     }
 }

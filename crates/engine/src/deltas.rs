@@ -34,7 +34,7 @@ impl Sums {
         self.events += 1;
         self.price += Money::from_millionths(event.price.into());
         self.quantity += event.quantity;
-        self.amount += Money::from_millionths(i128::from(event.price) * i128::from(event.quantity));
+        self.amount += event.amount();
     }
 }
 

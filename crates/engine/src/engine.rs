@@ -6,14 +6,15 @@ use crate::decode::{Decoder, FindQuotes, SimdTask};
 use crate::deltas::{Deltas, Row};
 use crate::fate::{Counts, Fate};
 use crate::lateness::Lateness;
+use crate::money::Money;
 use crate::rules::{Rules, observed_time};
 use crate::time::{Span, Timestamp};
 
 /// Maximum length of the payload of a dead letter, in bytes; longer values are truncated.
 const MAX_DEAD_LETTER_PAYLOAD: usize = 64 * 1024;
 
-/// Approximate memory of a dead letter in bytes, without its payload.
-const DEAD_LETTER_BYTES: usize = 128;
+/// Approximate memory of a dead letter in bytes, without its texts.
+const DEAD_LETTER_BYTES: usize = 256;
 
 /// One Kafka record.
 #[derive(Clone, Copy, Debug)]
@@ -74,8 +75,25 @@ pub struct DeadLetter {
     pub event_time: Option<Timestamp>,
     /// Timestamp of the record.
     pub record_time: Option<Timestamp>,
+    /// The purchase, if the record contains a valid one.
+    pub purchase: Option<Purchase>,
+    /// For a late event: the time from the end of its window to the bound that closed it.
+    pub missed_by: Option<Span>,
     /// The value, truncated to 64 KiB; `None` for a tombstone.
     pub payload: Option<Box<[u8]>>,
+}
+
+/// The contents of a purchase that was not applied.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Purchase {
+    /// Grouping key.
+    pub category: Box<str>,
+    /// Grouping key.
+    pub payment_method: Box<str>,
+    /// Number of pieces.
+    pub quantity: i64,
+    /// Quantity × price.
+    pub amount: Money,
 }
 
 /// The results since the last [`Engine::take_batch`]: one transaction of the store.
@@ -299,16 +317,37 @@ impl PartitionInput<'_> {
         (Fate::Applied, Some(time))
     }
 
+    /// Decodes the record once more: for applied events, keeping its contents until here would cost time.
     #[cold]
     fn keep(&mut self, record: &Record<'_>, fate: Fate, event_time: Option<Timestamp>) {
         let payload = record.value.map(|value| &value[..value.len().min(MAX_DEAD_LETTER_PAYLOAD)]);
-        *self.dead_letter_bytes += DEAD_LETTER_BYTES + payload.map_or(0, <[u8]>::len);
+        let purchase = match event_time {
+            Some(_) => self.decoder.decode(record.value).ok().map(|event| Purchase {
+                category: event.category.into(),
+                payment_method: event.payment_method.into(),
+                quantity: event.quantity,
+                amount: event.amount(),
+            }),
+            None => None,
+        };
+        let missed_by = match (fate, event_time) {
+            (Fate::Late, Some(time)) => {
+                let window_end = time.floor(self.rules.window).plus(self.rules.window);
+                // A late event is older than this bound, so that it has not moved it.
+                Some(self.rules.closed_until(self.state.max_observed, self.state.floor).since(window_end))
+            }
+            _ => None,
+        };
+        let keys = purchase.as_ref().map_or(0, |purchase| purchase.category.len() + purchase.payment_method.len());
+        *self.dead_letter_bytes += DEAD_LETTER_BYTES + keys + payload.map_or(0, <[u8]>::len);
         self.dead_letters.push(DeadLetter {
             partition: self.partition,
             offset: record.offset,
             reason: fate.reason(),
             event_time,
             record_time: record.timestamp,
+            purchase,
+            missed_by,
             payload: payload.map(Box::from),
         });
     }

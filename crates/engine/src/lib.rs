@@ -28,7 +28,7 @@ mod watermark;
 
 pub use decode::{Decoder, Event, Reason};
 pub use deltas::{Row, Sums};
-pub use engine::{Batch, DeadLetter, Engine, PartitionInput, Progress, Record, Start};
+pub use engine::{Batch, DeadLetter, Engine, PartitionInput, Progress, Purchase, Record, Start};
 pub use fate::{Counts, Fate};
 pub use lateness::{BOUNDS_SECONDS, Lateness};
 pub use money::Money;

@@ -30,6 +30,11 @@ impl Rules {
     pub(crate) fn is_late(&self, window_end: Timestamp, max_observed: Option<Timestamp>, floor: Timestamp) -> bool {
         window_end <= floor || max_observed.is_some_and(|max_observed| window_end <= max_observed.minus(self.delay))
     }
+
+    /// The time up to which windows are closed for a partition: [`Self::is_late`] is true for windows that end until then.
+    pub(crate) fn closed_until(&self, max_observed: Option<Timestamp>, floor: Timestamp) -> Timestamp {
+        max_observed.map_or(floor, |max_observed| floor.max(max_observed.minus(self.delay)))
+    }
 }
 
 /// The time that an event contributes to the watermark: the event time, limited by the timestamp of the record. Therefore a

@@ -34,6 +34,10 @@ pub struct OracleRow {
     pub category: String,
     /// Grouping key.
     pub payment_method: String,
+    /// Number of events.
+    pub events: i64,
+    /// Sum of prices.
+    pub price_sum: BigDecimal,
     /// Average price, rounded half away from zero to six decimals, as Postgres rounds.
     pub avg_price: BigDecimal,
     /// Sum of quantities.
@@ -42,6 +46,30 @@ pub struct OracleRow {
     pub total_amount: BigDecimal,
     /// Sum of `total_amount` over this and all earlier windows of the group.
     pub running_total: BigDecimal,
+}
+
+/// The dead letter that the oracle expects for a record that was not applied.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OracleDeadLetter {
+    /// `late`, `future`, or why the record is not a purchase.
+    pub reason: &'static str,
+    /// The contents of a purchase; `None` for another record.
+    pub purchase: Option<OraclePurchase>,
+    /// For a late event: the time from the end of its window to the bound that closed it.
+    pub missed_by: Option<Duration>,
+}
+
+/// The contents of a purchase that was not applied.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OraclePurchase {
+    /// Grouping key.
+    pub category: String,
+    /// Grouping key.
+    pub payment_method: String,
+    /// Number of pieces.
+    pub quantity: i64,
+    /// Quantity × price.
+    pub amount: BigDecimal,
 }
 
 /// The counts of one partition.
@@ -69,7 +97,7 @@ pub struct Oracle {
     delay: Duration,
     ledgers: BTreeMap<i32, OracleLedger>,
     groups: BTreeMap<(DateTime<Utc>, String, String), Group>,
-    dead_letters: BTreeMap<(i32, i64), String>,
+    dead_letters: BTreeMap<(i32, i64), OracleDeadLetter>,
 }
 
 #[derive(Clone, Default, Debug)]
@@ -116,33 +144,36 @@ impl Oracle {
         self.skip_to(partition, record.offset);
         let ledger = self.ledgers.entry(partition).or_default();
         ledger.next_offset += 1;
-        let fate = match purchase(record.value) {
+        let letter = match purchase(record.value) {
             Err(reason) => {
                 ledger.invalid += 1;
-                reason
+                OracleDeadLetter { reason, purchase: None, missed_by: None }
             }
             Ok(purchase) => {
                 let record_time = record.timestamp_millis.and_then(|millis| Utc.timestamp_millis_opt(millis).single());
                 let latest = record_time.and_then(|record_time| record_time.checked_add_signed(max_future));
+                let amount = &purchase.price * BigDecimal::from(purchase.quantity);
                 if latest.is_some_and(|latest| purchase.time > latest) {
                     ledger.future += 1;
-                    "future"
+                    OracleDeadLetter { reason: "future", purchase: Some(purchase.not_applied(amount)), missed_by: None }
                 } else {
                     let micros = self.window.num_microseconds().expect("a window is shorter than a day");
                     let start = purchase.time.timestamp_micros() / micros * micros;
                     let start = DateTime::from_timestamp_micros(start).expect("within the years of event time");
                     let end = start + self.window;
-                    let closed = ledger.max_observed.is_some_and(|max| end <= max - self.delay);
+                    let closed = ledger.max_observed.map(|max| max - self.delay);
+                    let closed = closed.map_or(floor, |closed| closed.max(floor));
                     let observed = record_time.map_or(purchase.time, |record_time| purchase.time.min(record_time));
                     ledger.max_observed = ledger.max_observed.max(Some(observed));
-                    if closed || end <= floor {
+                    if end <= closed {
                         ledger.late += 1;
-                        "late"
+                        let missed_by = Some(closed - end);
+                        OracleDeadLetter { reason: "late", purchase: Some(purchase.not_applied(amount)), missed_by }
                     } else {
                         ledger.applied += 1;
                         let group = self.groups.entry((start, purchase.category, purchase.payment_method)).or_default();
                         group.events += 1;
-                        group.amount += &purchase.price * BigDecimal::from(purchase.quantity);
+                        group.amount += amount;
                         group.price += purchase.price;
                         group.quantity += purchase.quantity;
                         return "applied";
@@ -150,7 +181,8 @@ impl Oracle {
                 }
             }
         };
-        self.dead_letters.insert((partition, record.offset), fate.to_owned());
+        let fate = letter.reason;
+        self.dead_letters.insert((partition, record.offset), letter);
         fate
     }
 
@@ -167,6 +199,8 @@ impl Oracle {
                     window_end: *start + self.window,
                     category: category.clone(),
                     payment_method: payment_method.clone(),
+                    events: group.events,
+                    price_sum: group.price.clone(),
                     avg_price: average(&group.price, group.events),
                     total_quantity: group.quantity.clone(),
                     total_amount: group.amount.clone(),
@@ -181,16 +215,16 @@ impl Oracle {
         &self.ledgers
     }
 
-    /// The reasons of the records that were not applied, by partition and offset.
-    pub const fn dead_letters(&self) -> &BTreeMap<(i32, i64), String> {
+    /// The records that were not applied, by partition and offset.
+    pub const fn dead_letters(&self) -> &BTreeMap<(i32, i64), OracleDeadLetter> {
         &self.dead_letters
     }
 }
 
-/// `sum / count`, rounded once, half away from zero, to six decimals.
+/// `sum / count`, rounded half away from zero to six decimals. BigDecimal divides to 100 digits, so that the first rounding
+/// makes no tie.
 fn average(sum: &BigDecimal, count: i64) -> BigDecimal {
-    let (millionths, _) = (sum * BigDecimal::from(1_000_000)).with_scale(0).into_bigint_and_exponent();
-    BigDecimal::new((millionths * 2 + count) / (count * 2), 6)
+    (sum / BigDecimal::from(count)).with_scale_round(6, RoundingMode::HalfUp)
 }
 
 struct Purchase {
@@ -199,6 +233,13 @@ struct Purchase {
     quantity: i64,
     price: BigDecimal,
     time: DateTime<Utc>,
+}
+
+impl Purchase {
+    fn not_applied(self, amount: BigDecimal) -> OraclePurchase {
+        let Self { category, payment_method, quantity, .. } = self;
+        OraclePurchase { category, payment_method, quantity, amount }
+    }
 }
 
 const KNOWN: [&str; 10] = [
@@ -323,5 +364,25 @@ impl<'de> Deserialize<'de> for Object {
             }
         }
         deserializer.deserialize_map(Fields)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn averages_are_rounded_half_away_from_zero() {
+        for (sum, count, expected) in [
+            ("1", 3, "0.333333"),
+            ("2", 3, "0.666667"),
+            ("-1", 1, "-1.000000"),
+            ("0.000001", 2, "0.000001"),
+            ("-0.000001", 2, "-0.000001"),
+            ("-0.000001", 3, "0.000000"),
+            ("-5", 3, "-1.666667"),
+        ] {
+            assert_eq!(average(&sum.parse().unwrap(), count).to_plain_string(), expected, "{sum} / {count}");
+        }
     }
 }

@@ -1,33 +1,114 @@
--- Views of a pipeline's schema. They contain no data: `apply` recreates each one that differs from this file, after an upgrade
--- or a manual change. Replacing a view needs a lock that waits for its readers. To change the type or the order of its
--- columns, a migration must drop it first.
+-- Views of a pipeline's schema, and the function that they need. They contain no data: `apply` recreates them when they
+-- differ from this file, after an upgrade or a manual change. To change the columns that they return, a migration must drop
+-- them first.
+
+-- sum / count, rounded half away from zero to six decimals. It divides whole numbers, because numeric division would round
+-- before round() does.
+CREATE OR REPLACE FUNCTION average(price_sum numeric, events bigint) RETURNS numeric
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN div(2000000 * price_sum + sign(price_sum) * events::numeric, 2 * events::numeric) * 0.000001;
 
 -- The result for users: the final rows of closed windows, and the present rows of open windows.
+--
+-- Its form decides what a query reads:
+-- * Both halves are ordered by window_start, so that ORDER BY window_start DESC LIMIT n stops early. The order of the open
+--   half is that of its outer table; a join above it would lose the order, and the planner would sort all rows.
+-- * The open half computes one bucket of one window at a time. ORDER BY a column of the outer table costs nothing, and keeps
+--   the planner from merging this level with the one above; conditions on window and dimensions still reach its tables.
+-- * Dimensions and totals are joined by LEFT JOIN: a query that does not need them does not read them.
+-- * The sub-selects of the outermost list are computed after sorting and LIMIT, for returned rows only.
 CREATE OR REPLACE VIEW retail AS
-SELECT window_start, window_end, category, payment_method, avg_price, total_quantity, total_amount, running_total,
-       closed_at AS "timestamp", true AS final
-FROM retail_final
-UNION ALL
-SELECT o.window_start, o.window_start + p."window", o.category, o.payment_method,
-       average(o.price_sum, o.events), o.quantity, o.amount,
-       coalesce(r.total, 0) + sum(o.amount) OVER (PARTITION BY o.category, o.payment_method ORDER BY o.window_start),
-       o.updated_at, false
+SELECT u.window_start,
+       u.window_start + (SELECT "window" FROM pipeline) AS window_end,
+       u.d1 AS category,
+       u.d2 AS payment_method,
+       (SELECT average(CASE WHEN u.final THEN u.price_sum
+                            ELSE u.price_sum * 0.000001 + coalesce(u.price_sum_high * 18446744073709.551616, 0) END, u.events)
+       ) AS avg_price,
+       u.quantity AS total_quantity,
+       u.amount AS total_amount,
+       CASE WHEN u.final THEN u.running_total ELSE (
+           -- The amounts of the group in closed windows, in earlier open windows, and in this window.
+           SELECT u.amount + (coalesce(u.total, 0) + coalesce(sum(e.amount), 0)) * 0.000001
+                  + coalesce(u.total_high * 18446744073709.551616, 0) + coalesce(sum(e.amount_high) * 18446744073709.551616, 0)
+           FROM (
+               SELECT l.amounts[CASE WHEN l.dense THEN (u.group_id & 63) + 1 ELSE array_position(l.groups, u.group_id) END]
+                          AS amount,
+                      CASE WHEN l.amounts_high IS NOT NULL THEN l.amounts_high[
+                          CASE WHEN l.dense THEN (u.group_id & 63) + 1 ELSE array_position(l.groups, u.group_id) END] END
+                          AS amount_high
+               FROM delta_log l WHERE l.bucket = u.group_id >> 6 AND l.window_start < u.window_start
+           ) e
+       ) END AS running_total,
+       u.changed_at AS "timestamp",
+       u.final,
+       u.events
 FROM (
-    SELECT window_start, category, payment_method, sum(events)::bigint AS events, sum(price_sum) AS price_sum,
-           sum(quantity)::bigint AS quantity, sum(amount) AS amount, max(updated_at) AS updated_at
+    SELECT f.window_start, f.d1, f.d2, f.events, f.price_sum, f.quantity, f.amount, f.running_total,
+           f.closed_at AS changed_at, true AS final, NULL::integer AS group_id, NULL::numeric AS price_sum_high,
+           NULL::bigint AS total, NULL::bigint AS total_high
+    FROM final_rows f
+    UNION ALL
+    (SELECT k.window_start, s.d1, s.d2, s.events, s.price_sum, s.quantity, s.amount, NULL, s.changed_at, false, s.group_id,
+            s.price_sum_high, s.total, s.total_high
+     FROM (SELECT DISTINCT window_start, bucket FROM delta_log ORDER BY window_start DESC, bucket DESC) k
+     CROSS JOIN LATERAL (
+         SELECT a.group_id, g.d1, g.d2, a.events::bigint AS events, a.price_sum, a.price_sum_high,
+                a.quantity::bigint AS quantity,
+                a.amount * 0.000001 + coalesce(a.amount_high * 18446744073709.551616, 0) AS amount,
+                t.totals[(a.group_id & 63) + 1] AS total, t.totals_high[(a.group_id & 63) + 1] AS total_high, a.changed_at
+         FROM (
+             SELECT d.group_id, sum(d.events) AS events, sum(d.price_sum) AS price_sum, sum(d.quantity) AS quantity,
+                    sum(d.amount) AS amount, sum(d.price_sum_high) AS price_sum_high, sum(d.amount_high) AS amount_high,
+                    max(d.written_at) AS changed_at
+             FROM (
+                 SELECT unnest(l.groups) AS group_id, unnest(l.events) AS events, unnest(l.price_sums) AS price_sum,
+                        unnest(l.quantities) AS quantity, unnest(l.amounts) AS amount,
+                        unnest(l.price_sums_high) AS price_sum_high, unnest(l.amounts_high) AS amount_high, l.written_at
+                 FROM delta_log l WHERE l.window_start = k.window_start AND l.bucket = k.bucket
+             ) d
+             GROUP BY d.group_id
+             -- Without the zeros of a dense row.
+             HAVING max(d.events) > 0
+         ) a
+         LEFT JOIN groups g ON g.id = a.group_id AND g.bucket = k.bucket
+         LEFT JOIN group_totals t ON t.bucket = k.bucket
+         ORDER BY k.window_start
+     ) s
+     ORDER BY k.window_start DESC)
+) u;
+
+-- All groups together, by window.
+CREATE OR REPLACE VIEW retail_windows AS
+SELECT u.window_start, u.window_start + (SELECT "window" FROM pipeline) AS window_end,
+       average(u.price_sum, u.events) AS avg_price, u.quantity AS total_quantity, u.amount AS total_amount,
+       u.changed_at AS "timestamp", u.final, u.events
+FROM (
+    SELECT f.window_start, sum(f.events)::bigint AS events, sum(f.price_sum) AS price_sum, sum(f.quantity)::bigint AS quantity,
+           sum(f.amount) AS amount, max(f.closed_at) AS changed_at, true AS final
+    FROM final_rows f GROUP BY f.window_start
+    UNION ALL
+    SELECT d.window_start, sum(d.events)::bigint,
+           sum(d.price_sum) * 0.000001 + coalesce(sum(d.price_sum_high) * 18446744073709.551616, 0), sum(d.quantity)::bigint,
+           sum(d.amount) * 0.000001 + coalesce(sum(d.amount_high) * 18446744073709.551616, 0), max(d.written_at), false
     FROM (
-        SELECT window_start, category, payment_method, events, price_sum, quantity, amount, updated_at FROM retail_open
-        UNION ALL
-        SELECT l.window_start, d.category, d.payment_method, d.events, d.price_sum, d.quantity, d.amount,
-               coalesce(d.updated_at, l.written_at)
-        FROM delta_log l, unnest(
-            l.categories, l.payment_methods, l.events, l.price_sums, l.quantities, l.amounts, l.updated_ats
-        ) AS d (category, payment_method, events, price_sum, quantity, amount, updated_at)
-    ) sums
-    GROUP BY window_start, category, payment_method
-) o
-CROSS JOIN pipeline p
-LEFT JOIN running r USING (category, payment_method);
+        SELECT l.window_start, unnest(l.events) AS events, unnest(l.price_sums) AS price_sum,
+               unnest(l.quantities) AS quantity, unnest(l.amounts) AS amount, unnest(l.price_sums_high) AS price_sum_high,
+               unnest(l.amounts_high) AS amount_high, l.written_at
+        FROM delta_log l
+    ) d
+    GROUP BY d.window_start
+) u;
+
+-- The sums of the amounts of all closed windows, by group.
+CREATE OR REPLACE VIEW retail_totals AS
+SELECT g.d1 AS category, g.d2 AS payment_method,
+       t.total * 0.000001 + coalesce(t.total_high * 18446744073709.551616, 0) AS total_amount
+FROM (
+    SELECT (b.bucket << 6) + generate_series(0, 63) AS group_id, unnest(b.totals) AS total, unnest(b.totals_high) AS total_high
+    FROM group_totals b
+) t
+JOIN groups g ON g.id = t.group_id;
 
 -- Proves that every offset has exactly one fate.
 CREATE OR REPLACE VIEW ledger AS

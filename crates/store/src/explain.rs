@@ -9,8 +9,10 @@ use crate::connection::DatabaseConnection;
 use crate::error::DatabaseError;
 use crate::handshake;
 
-/// The SQLSTATE raised by `fence`: a partition of the batch has another owner, or its floor was raised.
+/// The SQLSTATEs that functions.sql raises.
 const FENCED: &str = "RP001";
+const FOREIGN: &str = "RP002";
+const SERVER_REPLACED: &str = "RP003";
 
 impl DatabaseError {
     /// Explains the error of a connection or a statement.
@@ -42,6 +44,12 @@ impl DatabaseError {
         let state = db.code();
         let (kind, message) = if state.code() == FENCED {
             (ErrorKind::Fenced, said.to_owned())
+        } else if state.code() == FOREIGN {
+            let message =
+                format!("schema \"{schema}\" in postgres at {address} was replaced: {said}; restart this program");
+            (ErrorKind::Foreign, message)
+        } else if state.code() == SERVER_REPLACED {
+            (ErrorKind::ServerReplaced, format!("postgres at {address}: {said}"))
         } else if [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION].contains(state) {
             (ErrorKind::WrongCredentials, credentials(connection, &format!("refused user \"{user}\": {said}")))
         } else if *state == SqlState::INVALID_CATALOG_NAME {

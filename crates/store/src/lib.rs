@@ -2,16 +2,19 @@
 //!
 //! Long statements are files in `crates/store/sql`; short ones are in the functions that execute them.
 
+mod close;
 mod connection;
 mod definitions;
-mod deltas;
 mod error;
 mod explain;
+mod groups;
 mod handshake;
 mod identity;
+mod letters;
 mod lock;
 mod migrate;
 mod money;
+mod packs;
 pub mod progress;
 pub mod provision;
 mod session;
@@ -19,9 +22,10 @@ mod store;
 mod time;
 mod tls;
 
+pub use close::{CloseStep, Closed};
 pub use connection::DatabaseConnection;
 pub use error::DatabaseError;
 pub use session::{Parameters, Rows, Session, Transaction, TransactionMode};
-pub use store::{Claimed, Closed, Commit, DELTA_LOG_FROM, Idle, Outcome, RetailRow, RowKey, Store};
+pub use store::{Claimed, Commit, Idle, Outcome, RetailRow, RowKey, Store};
 pub use tokio_postgres::Row;
 pub use tokio_postgres::types::{ToSql, Type};

@@ -5,30 +5,37 @@ use std::time::{Duration, Instant};
 
 use retail_api::Pipeline;
 use retail_api::resource::WhenIdle;
+use retail_connection::ErrorKind;
 use retail_engine::{Batch, Start, Timestamp};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use crate::connection::DatabaseConnection;
-use crate::deltas;
 use crate::error::DatabaseError;
-use crate::session::Session;
+use crate::groups::Groups;
+use crate::letters::Letters;
+use crate::packs::{Appended, Packs};
+use crate::session::{Parameters, Session};
 use crate::time::SqlTime;
 
-const COMMIT: &str = include_str!("../sql/commit.sql");
+/// The first parameter is the identity, the last ones are the columns of packs and dead letters.
+const COMMIT: &str = "
+    SELECT * FROM {schema}.commit_batch(
+        $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25,
+        $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38)";
 
-const CLOSE: &str = "SELECT * FROM {schema}.close_windows($1::bigint * interval '1 microsecond', $2, $3)";
-
-/// Windows with at least this many changed groups are appended to the delta log in packed rows; the deltas of smaller ones
-/// are added to rows one by one. Measured: docs/explanation/commit-cost.md.
-pub const DELTA_LOG_FROM: usize = 1000;
+/// Number of attempts of a commit while the server behind the session is being replaced.
+const COMMIT_ATTEMPTS: usize = 3;
 
 /// A session with the store.
 pub struct Store {
-    session: Session,
-    delta_log_from: usize,
-    when_idle: WhenIdle,
-    idle_timeout: Duration,
+    pub(crate) session: Session,
+    /// Names the pipeline in every statement that changes the store: "<id of the schema> <uid of the pipeline>".
+    pub(crate) identity: String,
+    groups: Groups,
+    pub(crate) appended: Appended,
+    pub(crate) when_idle: WhenIdle,
+    pub(crate) idle_timeout: Duration,
     max_future: Duration,
 }
 
@@ -87,19 +94,6 @@ pub enum Outcome {
     Fenced,
 }
 
-/// The result of closing windows.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Closed {
-    /// The watermark of the pipeline; `None` before the first one.
-    pub watermark: Option<Timestamp>,
-    /// Windows that end at or before this time are closed.
-    pub closed_until: Timestamp,
-    /// Number of rows that this call closed.
-    pub closed_rows: i64,
-    /// Number of open windows with rows.
-    pub open_windows: i64,
-}
-
 /// A row of `retail`. Decimals are texts, as Postgres prints them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RetailRow {
@@ -143,29 +137,22 @@ impl Store {
         pipeline: &Pipeline,
         application: &str,
     ) -> Result<Self, DatabaseError> {
-        Ok(Self::on(connection.connect(application).await?, pipeline))
+        Self::on(connection.connect(application).await?, pipeline).await
     }
 
     /// The store in a session of its schema, which must exist.
-    pub fn on(session: Session, pipeline: &Pipeline) -> Self {
-        Self {
+    pub async fn on(session: Session, pipeline: &Pipeline) -> Result<Self, DatabaseError> {
+        let id = session.query_opt("SELECT id FROM {schema}.pipeline", &[]).await?;
+        let id: String = id.ok_or_else(|| DatabaseError::missing_schema(session.connection()))?.get(0);
+        Ok(Self {
             session,
-            delta_log_from: DELTA_LOG_FROM,
+            identity: format!("{id} {}", pipeline.uid),
+            groups: Groups::default(),
+            appended: Appended::default(),
             when_idle: pipeline.when_idle,
             idle_timeout: pipeline.idle_timeout,
             max_future: pipeline.rules.max_future.into(),
-        }
-    }
-
-    /// Replaces [`DELTA_LOG_FROM`] for this session. The rows of `retail` do not depend on it.
-    #[must_use]
-    pub fn with_delta_log_from(self, groups: usize) -> Self {
-        Self { delta_log_from: groups, ..self }
-    }
-
-    /// Whether a commit appends to the delta log, so that [`Store::compact_delta_log`] may become useful.
-    pub fn appends(&self, commit: &Commit) -> bool {
-        deltas::appends(&commit.batch.rows, self.delta_log_from)
+        })
     }
 
     /// Whether the session has ended.
@@ -180,48 +167,91 @@ impl Store {
 
     /// Records the id of the topic at the first call. Returns the recorded id.
     pub async fn bind_topic(&self, topic_id: &str) -> Result<String, DatabaseError> {
-        let bind = "UPDATE {schema}.pipeline SET topic_id = coalesce(topic_id, $1) RETURNING topic_id";
-        let row = self.session.query_one(bind, &[(&topic_id, Type::TEXT)]).await?;
+        let bind = "SELECT {schema}.bind_topic($1, $2)";
+        let row = self.session.query_one(bind, &[(&self.identity, Type::TEXT), (&topic_id, Type::TEXT)]).await?;
         Ok(row.get(0))
     }
 
     /// Records the start offset of each partition at the first start. Later calls change nothing.
     pub async fn begin_partitions(&self, start_offsets: &[i64]) -> Result<(), DatabaseError> {
         let partitions: Vec<i32> = (0..start_offsets.len() as i32).collect();
-        let begin = "SELECT {schema}.begin_partitions($1, $2, $3::bigint * interval '1 microsecond')";
-        let max_future = micros(self.max_future);
-        self.session
-            .execute(
-                begin,
-                &[(&partitions, Type::INT4_ARRAY), (&start_offsets, Type::INT8_ARRAY), (&max_future, Type::INT8)],
-            )
-            .await?;
+        let begin = "SELECT {schema}.begin_partitions($1, $2, $3, $4::bigint * interval '1 microsecond')";
+        let parameters: &Parameters<'_> = &[
+            (&self.identity, Type::TEXT),
+            (&partitions, Type::INT4_ARRAY),
+            (&start_offsets, Type::INT8_ARRAY),
+            (&micros(self.max_future), Type::INT8),
+        ];
+        self.session.execute(begin, parameters).await?;
         Ok(())
     }
 
     /// Makes `owner` the owner of partitions. Commits of their former owner are fenced from now on.
     pub async fn claim(&self, partitions: &[i32], owner: &str) -> Result<Vec<Claimed>, DatabaseError> {
-        let claim = "SELECT * FROM {schema}.claim($1, $2, $3::bigint * interval '1 microsecond')";
-        let max_future = micros(self.max_future);
-        let rows = self
-            .session
-            .query(claim, &[(&partitions, Type::INT4_ARRAY), (&owner, Type::TEXT), (&max_future, Type::INT8)])
-            .await?;
+        let claim = "SELECT * FROM {schema}.claim($1, $2, $3, $4::bigint * interval '1 microsecond')";
+        let parameters: &Parameters<'_> = &[
+            (&self.identity, Type::TEXT),
+            (&partitions, Type::INT4_ARRAY),
+            (&owner, Type::TEXT),
+            (&micros(self.max_future), Type::INT8),
+        ];
+        let rows = self.session.query(claim, parameters).await?;
         Ok(rows.iter().map(claimed).collect())
     }
 
     /// The state of all partitions, of any owner.
     pub async fn progress(&self) -> Result<Vec<Claimed>, DatabaseError> {
-        let select = "SELECT partition, epoch, next_offset, max_observed_time, floor FROM {schema}.partition_progress ORDER BY 1";
+        let select = "
+            SELECT partition, epoch, next_offset, max_observed_time, lateness_floor FROM {schema}.partition_progress ORDER BY 1";
         let rows = self.session.query(select, &[]).await?;
         Ok(rows.iter().map(claimed).collect())
     }
 
     /// Commits a batch atomically, and returns the present floors of its partitions.
     ///
-    /// After any error except [`ErrorKind::Fenced`](retail_connection::ErrorKind::Fenced), it is unknown whether the batch
-    /// was committed: call [`Store::outcome`].
-    pub async fn commit(&self, commit: &Commit) -> Result<Vec<(i32, Timestamp)>, DatabaseError> {
+    /// After any error except [`ErrorKind::Fenced`], it is unknown whether the batch was committed: call [`Store::outcome`].
+    pub async fn commit(&mut self, commit: &Commit) -> Result<Vec<(i32, Timestamp)>, DatabaseError> {
+        self.groups.limit();
+        let mut attempts = 1;
+        loop {
+            self.learn_groups(&commit.batch.rows).await?;
+            let packs = Packs::new(&commit.batch.rows, &self.groups);
+            match self.commit_packs(commit, &packs).await {
+                Ok(floors) => {
+                    self.appended.count(&packs);
+                    return Ok(floors);
+                }
+                // Nothing was committed.
+                Err(error) if error.kind == ErrorKind::ServerReplaced && attempts < COMMIT_ATTEMPTS => {
+                    self.groups.forget();
+                    attempts += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Learns the ids of the groups of rows; those that are new are inserted. A transaction of its own: see
+    /// `intern_groups` in functions.sql.
+    async fn learn_groups(&mut self, rows: &[retail_engine::Row]) -> Result<(), DatabaseError> {
+        // A replaced server makes known ids unknown again, so that a second round is possible.
+        for _ in 0..COMMIT_ATTEMPTS {
+            let missing = self.groups.missing(rows);
+            if missing.is_empty() {
+                return Ok(());
+            }
+            let (d1s, d2s): (Vec<&str>, Vec<&str>) = missing.iter().map(|(d1, d2)| (&**d1, &**d2)).unzip();
+            let parameters: &Parameters<'_> =
+                &[(&self.identity, Type::TEXT), (&d1s, Type::TEXT_ARRAY), (&d2s, Type::TEXT_ARRAY)];
+            let row = self.session.query_one("SELECT * FROM {schema}.intern_groups($1, $2, $3)", parameters).await?;
+            let (ids, server_started): (Vec<i32>, SqlTime) = (row.get("ids"), row.get("server_started"));
+            self.groups.learn(missing, &ids, server_started);
+        }
+        let message = "postgres was replaced several times during one commit".to_owned();
+        Err(DatabaseError::new(ErrorKind::ServerReplaced, message))
+    }
+
+    async fn commit_packs(&self, commit: &Commit, packs: &Packs) -> Result<Vec<(i32, Timestamp)>, DatabaseError> {
         let progress: Vec<_> = commit.partitions().collect();
         let partitions: Vec<i32> = progress.iter().map(|p| p.partition).collect();
         // No row has epoch -1, so that the fence refuses a partition that was never claimed.
@@ -232,15 +262,14 @@ impl Store {
         let each = |value: fn(&retail_engine::Progress) -> i64| progress.iter().map(|p| value(p)).collect::<Vec<i64>>();
         let max_observed: Vec<Option<SqlTime>> = progress.iter().map(|p| p.max_observed.map(SqlTime)).collect();
         let floors: Vec<SqlTime> = progress.iter().map(|p| SqlTime(p.floor)).collect();
-        let (added, log) = deltas::split(&commit.batch.rows, self.delta_log_from);
-        let letters = &commit.batch.dead_letters;
-        // Workers with different partitions write different rows. A database has fewer than 64 concurrent writers.
-        let slot = partitions.iter().min().copied().unwrap_or_default() % 64;
-        let row = self
+        let letters = Letters::new(&commit.batch.dead_letters);
+        let rows = self
             .session
-            .query_one(
+            .query(
                 COMMIT,
                 &[
+                    (&self.identity, Type::TEXT),
+                    (&self.groups.server_started(), Type::TIMESTAMPTZ),
                     (&partitions, Type::INT4_ARRAY),
                     (&epochs, Type::INT8_ARRAY),
                     (&each(|p| p.from), Type::INT8_ARRAY),
@@ -254,69 +283,38 @@ impl Store {
                     (&each(|p| p.counts.gaps), Type::INT8_ARRAY),
                     (&ago(|idle| idle.since), Type::INT8_ARRAY),
                     (&ago(|idle| idle.until), Type::INT8_ARRAY),
-                    (&added.windows, Type::TIMESTAMPTZ_ARRAY),
-                    (&added.categories, Type::TEXT_ARRAY),
-                    (&added.payment_methods, Type::TEXT_ARRAY),
-                    (&added.events, Type::INT8_ARRAY),
-                    (&added.price_sums, Type::NUMERIC_ARRAY),
-                    (&added.quantities, Type::INT8_ARRAY),
-                    (&added.amounts, Type::NUMERIC_ARRAY),
-                    (&slot, Type::INT4),
-                    (&log.windows, Type::TIMESTAMPTZ_ARRAY),
-                    (&log.starts, Type::INT4_ARRAY),
-                    (&log.stops, Type::INT4_ARRAY),
-                    (&log.deltas.categories, Type::TEXT_ARRAY),
-                    (&log.deltas.payment_methods, Type::TEXT_ARRAY),
-                    (&log.deltas.events, Type::INT8_ARRAY),
-                    (&log.deltas.price_sums, Type::NUMERIC_ARRAY),
-                    (&log.deltas.quantities, Type::INT8_ARRAY),
-                    (&log.deltas.amounts, Type::NUMERIC_ARRAY),
-                    (&letters.iter().map(|letter| letter.partition).collect::<Vec<_>>(), Type::INT4_ARRAY),
-                    (&letters.iter().map(|letter| letter.offset).collect::<Vec<_>>(), Type::INT8_ARRAY),
-                    (&letters.iter().map(|letter| letter.reason).collect::<Vec<_>>(), Type::TEXT_ARRAY),
-                    (
-                        &letters.iter().map(|letter| letter.event_time.map(SqlTime)).collect::<Vec<_>>(),
-                        Type::TIMESTAMPTZ_ARRAY,
-                    ),
-                    (
-                        &letters.iter().map(|letter| letter.record_time.map(SqlTime)).collect::<Vec<_>>(),
-                        Type::TIMESTAMPTZ_ARRAY,
-                    ),
-                    (&letters.iter().map(|letter| letter.payload.as_deref()).collect::<Vec<_>>(), Type::BYTEA_ARRAY),
+                    (&packs.windows, Type::TIMESTAMPTZ_ARRAY),
+                    (&packs.buckets, Type::INT4_ARRAY),
+                    (&packs.dense, Type::BOOL_ARRAY),
+                    (&packs.firsts, Type::INT4_ARRAY),
+                    (&packs.lasts, Type::INT4_ARRAY),
+                    (&packs.groups, Type::INT4_ARRAY),
+                    (&packs.events, Type::INT8_ARRAY),
+                    (&packs.price_sums, Type::INT8_ARRAY),
+                    (&packs.quantities, Type::INT8_ARRAY),
+                    (&packs.amounts, Type::INT8_ARRAY),
+                    (&packs.price_sums_high(), Type::INT8_ARRAY),
+                    (&packs.amounts_high(), Type::INT8_ARRAY),
+                    (&letters.partitions, Type::INT4_ARRAY),
+                    (&letters.offsets, Type::INT8_ARRAY),
+                    (&letters.reasons, Type::TEXT_ARRAY),
+                    (&letters.event_times, Type::TIMESTAMPTZ_ARRAY),
+                    (&letters.record_times, Type::TIMESTAMPTZ_ARRAY),
+                    (&letters.categories, Type::TEXT_ARRAY),
+                    (&letters.payment_methods, Type::TEXT_ARRAY),
+                    (&letters.quantities, Type::INT8_ARRAY),
+                    (&letters.amounts, Type::NUMERIC_ARRAY),
+                    (&letters.missed_by, Type::INT8_ARRAY),
+                    (&letters.payloads, Type::BYTEA_ARRAY),
                 ],
             )
             .await?;
-        let partitions: Option<Vec<i32>> = row.get(1);
-        let floors: Option<Vec<SqlTime>> = row.get(2);
-        let floors = floors.unwrap_or_default().into_iter().map(|floor| floor.0);
-        Ok(partitions.unwrap_or_default().into_iter().zip(floors).collect())
+        Ok(rows.iter().map(|row| (row.get("partition"), row.get::<_, SqlTime>("lateness_floor").0)).collect())
     }
 
     /// The outcome of a commit whose answer was lost.
     pub async fn outcome(&self, commit: &Commit) -> Result<Outcome, DatabaseError> {
         Ok(outcome(commit, &self.progress().await?))
-    }
-
-    /// Closes the windows that the watermark has passed. Without `wait`, returns `None` while another worker closes or compacts.
-    pub async fn close_windows(&self, wait: bool) -> Result<Option<Closed>, DatabaseError> {
-        let follow_clock = self.when_idle == WhenIdle::FollowClock;
-        let idle_timeout = micros(self.idle_timeout);
-        let row = self
-            .session
-            .query_opt(CLOSE, &[(&idle_timeout, Type::INT8), (&follow_clock, Type::BOOL), (&wait, Type::BOOL)])
-            .await?;
-        Ok(row.map(|row| Closed {
-            watermark: row.get::<_, Option<SqlTime>>("watermark").map(|time| time.0),
-            closed_until: row.get::<_, SqlTime>("closed_until").0,
-            closed_rows: row.get("closed_rows"),
-            open_windows: row.get("open_windows"),
-        }))
-    }
-
-    /// Merges a bounded number of repeated deltas of the delta log, and returns the number of merged deltas. The rows of
-    /// `retail` do not change. Returns 0 while another worker compacts or closes windows.
-    pub async fn compact_delta_log(&self) -> Result<i64, DatabaseError> {
-        Ok(self.session.query_one("SELECT {schema}.compact_delta_log()", &[]).await?.get(0))
     }
 
     /// The present rows of `retail` with these keys.
@@ -375,7 +373,7 @@ fn claimed(row: &Row) -> Claimed {
         start: Start {
             next_offset: row.get("next_offset"),
             max_observed: row.get::<_, Option<SqlTime>>("max_observed_time").map(|time| time.0),
-            floor: row.get::<_, SqlTime>("floor").0,
+            floor: row.get::<_, SqlTime>("lateness_floor").0,
         },
     }
 }
@@ -395,7 +393,7 @@ pub(crate) fn retail_row(row: &Row) -> RetailRow {
     }
 }
 
-fn micros(duration: Duration) -> i64 {
+pub(crate) fn micros(duration: Duration) -> i64 {
     retail_engine::Span::from(duration).as_micros()
 }
 

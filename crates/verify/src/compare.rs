@@ -4,10 +4,10 @@ use std::cmp::Ordering;
 use std::fmt::Display;
 
 use bigdecimal::num_bigint::BigInt;
-use retail_oracle::{Oracle, OracleRow};
+use retail_oracle::{Oracle, OracleDeadLetter, OracleRow};
 
 use super::Report;
-use super::snapshot::{Row, Snapshot};
+use super::snapshot::{DeadLetter, Row, Snapshot};
 
 pub(super) fn compare(snapshot: &Snapshot, oracle: &Oracle) -> Report {
     let mut differences = Differences::default();
@@ -64,7 +64,7 @@ fn compare_ledger(snapshot: &Snapshot, oracle: &Oracle, differences: &mut Differ
         // A window closes only when no partition can contain events for it: by its observed times, or by its floor.
         let delay = oracle.delay();
         let shown = expected.max_observed.map(|time| time - delay);
-        if shown.max(Some(partition.floor)) < Some(snapshot.closed_until) {
+        if shown.max(Some(partition.floor)) < Some(snapshot.closing_until) {
             differences
                 .add(|| format!("{place}: windows were closed that could still receive events from this partition"));
         }
@@ -98,20 +98,50 @@ fn compare_row(snapshot: &Snapshot, is: &Row, expected: &OracleRow, differences:
     differences.check(&place, "total_quantity", &BigInt::from(is.total_quantity), &expected.total_quantity);
     differences.check(&place, "total_amount", &is.total_amount, &expected.total_amount);
     differences.check(&place, "running_total", &is.running_total, &expected.running_total);
-    differences.check(&place, "final", &is.is_final, &(expected.window_end <= snapshot.closed_until));
+    differences.check(&place, "events", &is.events, &expected.events);
+    if let Some(price_sum) = &is.price_sum {
+        differences.check(&place, "price_sum", price_sum, &expected.price_sum);
+    }
+    // While a window is being closed, some of its rows are final.
+    let is_closing = snapshot.closed_until < expected.window_end && expected.window_end <= snapshot.closing_until;
+    if !is_closing {
+        differences.check(&place, "final", &is.is_final, &(expected.window_end <= snapshot.closed_until));
+    }
 }
 
 /// Users may delete dead letters: those in the table are compared with the oracle, the missing ones are counted.
 fn compare_dead_letters(snapshot: &Snapshot, oracle: &Oracle, differences: &mut Differences) -> usize {
     let expected = oracle.dead_letters();
-    for (partition, offset, reason) in &snapshot.dead_letters {
-        let place = format!("dead_letter, partition {partition}, offset {offset}");
-        match expected.get(&(*partition, *offset)) {
-            Some(should_be) => differences.check(&place, "reason", reason, should_be),
+    for letter in &snapshot.dead_letters {
+        let place = format!("dead_letter, partition {}, offset {}", letter.partition, letter.offset);
+        match expected.get(&(letter.partition, letter.offset)) {
+            Some(should_be) => compare_dead_letter(&place, letter, should_be, differences),
             None => differences.add(|| format!("{place}: unexpected dead letter")),
         }
     }
     expected.len().saturating_sub(snapshot.dead_letters.len())
+}
+
+fn compare_dead_letter(place: &str, is: &DeadLetter, expected: &OracleDeadLetter, differences: &mut Differences) {
+    fn text(value: Option<&impl Display>) -> String {
+        value.map_or_else(|| "null".to_owned(), ToString::to_string)
+    }
+    let purchase = expected.purchase.as_ref();
+    let texts = [
+        ("category", text(is.category.as_ref()), text(purchase.map(|p| &p.category))),
+        ("payment_method", text(is.payment_method.as_ref()), text(purchase.map(|p| &p.payment_method))),
+        ("quantity", text(is.quantity.as_ref()), text(purchase.map(|p| &p.quantity))),
+        ("missed_by", text(is.missed_by.as_ref()), text(expected.missed_by.as_ref())),
+    ];
+    differences.check(place, "reason", &is.reason, &expected.reason.to_owned());
+    for (what, is, should_be) in texts {
+        differences.check(place, what, &is, &should_be);
+    }
+    // Numbers with different scales are equal.
+    let amount = purchase.map(|p| &p.amount);
+    if is.amount.as_ref() != amount {
+        differences.add(|| format!("{place}: amount is {}, expected {}", text(is.amount.as_ref()), text(amount)));
+    }
 }
 
 type Key<'a> = (chrono::DateTime<chrono::Utc>, &'a str, &'a str);

@@ -11,11 +11,14 @@ const READ_TIMEOUT: std::time::Duration = std::time::Duration::from_mins(10);
 /// The contents of the store, as one transaction sees them.
 pub(super) struct Snapshot {
     pub(super) topic_id: Option<String>,
+    /// Windows that end at or before this time are closed.
     pub(super) closed_until: DateTime<Utc>,
+    /// Windows that end at or before this time receive no more events, and some of their rows may be closed.
+    pub(super) closing_until: DateTime<Utc>,
     pub(super) partitions: Vec<Partition>,
     pub(super) rows: Vec<Row>,
-    /// Partition, offset, reason; in order.
-    pub(super) dead_letters: Vec<(i32, i64, String)>,
+    /// In order of partition and offset.
+    pub(super) dead_letters: Vec<DeadLetter>,
 }
 
 pub(super) struct Partition {
@@ -37,6 +40,17 @@ pub(super) struct Rule {
     pub(super) max_future: Duration,
 }
 
+pub(super) struct DeadLetter {
+    pub(super) partition: i32,
+    pub(super) offset: i64,
+    pub(super) reason: String,
+    pub(super) category: Option<String>,
+    pub(super) payment_method: Option<String>,
+    pub(super) quantity: Option<i64>,
+    pub(super) amount: Option<BigDecimal>,
+    pub(super) missed_by: Option<Duration>,
+}
+
 pub(super) struct Row {
     pub(super) window_start: DateTime<Utc>,
     pub(super) window_end: DateTime<Utc>,
@@ -47,6 +61,9 @@ pub(super) struct Row {
     pub(super) total_amount: BigDecimal,
     pub(super) running_total: BigDecimal,
     pub(super) is_final: bool,
+    pub(super) events: i64,
+    /// Of a final row.
+    pub(super) price_sum: Option<BigDecimal>,
 }
 
 pub(super) async fn take(settings: &Settings) -> Result<Snapshot, DatabaseError> {
@@ -57,19 +74,19 @@ pub(super) async fn take(settings: &Settings) -> Result<Snapshot, DatabaseError>
 }
 
 async fn read(session: &Session, topic_id: Option<String>) -> Result<Snapshot, DatabaseError> {
-    let closed_until = session.query_one("SELECT closed_until FROM {schema}.pipeline", &[]).await?.get(0);
+    let closed = session.query_one("SELECT closed_until, closing_until FROM {schema}.pipeline", &[]).await?;
     let partitions = "
-        SELECT partition, start_offset, next_offset, max_observed_time, floor,
+        SELECT partition, start_offset, next_offset, max_observed_time, lateness_floor,
                ARRAY[l.applied, l.late, l.invalid, l.future, l.gaps] AS counts, l.balanced
         FROM {schema}.partition_progress JOIN {schema}.ledger l USING (partition) ORDER BY partition";
     let mut partitions: Vec<Partition> = session.query(partitions, &[]).await?.iter().map(partition).collect();
     let rules = "
-        SELECT partition, \"offset\", floor, (extract(epoch FROM max_future) * 1000000)::bigint AS max_future
-        FROM {schema}.partition_rule ORDER BY partition, \"offset\"";
+        SELECT partition, \"offset\", lateness_floor, (extract(epoch FROM max_future) * 1000000)::bigint AS max_future
+        FROM {schema}.fate_rules ORDER BY partition, \"offset\"";
     for row in session.query(rules, &[]).await? {
         let rule = Rule {
             offset: row.get("offset"),
-            floor: row.get("floor"),
+            floor: row.get("lateness_floor"),
             max_future: Duration::microseconds(row.get("max_future")),
         };
         if let Some(partition) = partitions.iter_mut().find(|p| p.partition == row.get::<_, i32>("partition")) {
@@ -77,13 +94,20 @@ async fn read(session: &Session, topic_id: Option<String>) -> Result<Snapshot, D
         }
     }
     let rows = "
-        SELECT window_start, window_end, category, payment_method, avg_price::text, total_quantity, total_amount::text,
-               running_total::text, final
-        FROM {schema}.retail ORDER BY window_start, category COLLATE \"C\", payment_method COLLATE \"C\"";
+        SELECT r.window_start, r.window_end, r.category, r.payment_method, r.avg_price::text, r.total_quantity,
+               r.total_amount::text, r.running_total::text, r.final, r.events, f.price_sum::text
+        FROM {schema}.retail r
+        LEFT JOIN {schema}.final_rows f
+            ON f.window_start = r.window_start AND f.d1 = r.category AND f.d2 = r.payment_method
+        ORDER BY r.window_start, r.category COLLATE \"C\", r.payment_method COLLATE \"C\"";
     let rows = collect(session, rows, retail_row).await?;
-    let dead_letters = "SELECT partition, \"offset\", reason FROM {schema}.dead_letter ORDER BY partition, \"offset\"";
-    let dead_letters = collect(session, dead_letters, |row| (row.get(0), row.get(1), row.get(2))).await?;
-    Ok(Snapshot { topic_id, closed_until, partitions, rows, dead_letters })
+    let dead_letters = "
+        SELECT partition, \"offset\", reason, d1, d2, quantity, amount::text,
+               (extract(epoch FROM missed_by) * 1000000)::bigint AS missed_by
+        FROM {schema}.dead_letter ORDER BY partition, \"offset\"";
+    let dead_letters = collect(session, dead_letters, dead_letter).await?;
+    let (closed_until, closing_until) = (closed.get("closed_until"), closed.get("closing_until"));
+    Ok(Snapshot { topic_id, closed_until, closing_until, partitions, rows, dead_letters })
 }
 
 /// Converts each row as it arrives.
@@ -107,7 +131,7 @@ fn partition(row: &retail_store::Row) -> Partition {
         start_offset: row.get("start_offset"),
         next_offset: row.get("next_offset"),
         max_observed: row.get("max_observed_time"),
-        floor: row.get("floor"),
+        floor: row.get("lateness_floor"),
         counts: counts.try_into().expect("the query makes an array of five"),
         balanced: row.get("balanced"),
         rules: Vec::new(),
@@ -126,5 +150,21 @@ fn retail_row(row: &retail_store::Row) -> Row {
         total_amount: decimal("total_amount"),
         running_total: decimal("running_total"),
         is_final: row.get("final"),
+        events: row.get("events"),
+        price_sum: row.get::<_, Option<&str>>("price_sum").map(|sum| sum.parse().expect("NUMERIC prints a decimal")),
+    }
+}
+
+fn dead_letter(row: &retail_store::Row) -> DeadLetter {
+    let amount: Option<&str> = row.get("amount");
+    DeadLetter {
+        partition: row.get("partition"),
+        offset: row.get("offset"),
+        reason: row.get("reason"),
+        category: row.get("d1"),
+        payment_method: row.get("d2"),
+        quantity: row.get("quantity"),
+        amount: amount.map(|amount| amount.parse().expect("NUMERIC prints a decimal")),
+        missed_by: row.get::<_, Option<i64>>("missed_by").map(Duration::microseconds),
     }
 }

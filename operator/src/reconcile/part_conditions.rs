@@ -110,6 +110,7 @@ fn failed_topic(error: &KafkaError) -> ConditionDraft {
         // Kafka returns only the last of these.
         ErrorKind::Busy
         | ErrorKind::Locked
+        | ErrorKind::ServerReplaced
         | ErrorKind::MissingDatabase
         | ErrorKind::MissingSchema
         | ErrorKind::Changed
@@ -137,7 +138,7 @@ pub(crate) fn schema(pass: &Pass<'_>, valid: &Valid) -> ConditionDraft {
 fn failed_schema(error: &DatabaseError) -> ConditionDraft {
     let reason = match error.kind {
         ErrorKind::Unreachable => Reason::DatabaseUnreachable,
-        ErrorKind::Busy => Reason::DatabaseBusy,
+        ErrorKind::Busy | ErrorKind::ServerReplaced => Reason::DatabaseBusy,
         ErrorKind::Locked => Reason::SchemaLocked,
         ErrorKind::WrongCredentials => Reason::DatabaseCredentialsRefused,
         ErrorKind::NoTls => Reason::DatabaseTlsFailed,

@@ -75,10 +75,9 @@ struct Chaos {
 }
 
 impl Chaos {
-    /// Starts a processor that adds to rows, appends to the delta log, or both.
+    /// Starts a processor.
     fn start_processor(&mut self) {
-        let delta_log_from = ["1", "5", "1000"][self.random.next_u64() as usize % 3];
-        let arguments = ["--workers", "1", "--session-timeout", SESSION_TIMEOUT, "--delta-log-from", delta_log_from];
+        let arguments = ["--workers", "1", "--session-timeout", SESSION_TIMEOUT];
         self.processors.push(start(&self.case, &arguments));
     }
 
@@ -183,7 +182,7 @@ async fn million_purchases_stay_exact_under_random_faults() {
     assert_eq!(report.offsets, offsets);
     let fates = "SELECT min(least(applied, late, invalid, future)) > 0 AND sum(consumed) = sum(applied + late + invalid + future + gaps) FROM ledger";
     assert_eq!(case.text(fates).await, "true", "every fate happened in every partition");
-    assert_eq!(case.text("SELECT count(DISTINCT window_start) > 20 FROM retail_final").await, "true");
+    assert_eq!(case.text("SELECT count(DISTINCT window_start) > 20 FROM final_rows").await, "true");
     let history = "
         SELECT count(*) FROM (
             SELECT running_total <> sum(total_amount) OVER (PARTITION BY category, payment_method ORDER BY window_start) AS wrong

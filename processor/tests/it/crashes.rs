@@ -14,16 +14,10 @@ struct ProxiedProcessor {
 
 impl ProxiedProcessor {
     async fn start() -> Self {
-        Self::start_with("1000").await
-    }
-
-    /// With a threshold for the delta log.
-    async fn start_with(delta_log_from: &str) -> Self {
         let case = Case::shared().partitions(1).start().await;
         let proxy = Proxy::to(&Postgres::shared().address());
         let through = case.with_database(&proxy.url(&Postgres::shared().url()));
-        let arguments =
-            ["--workers", "1", "--session-timeout", "6s", "--http", "127.0.0.1:0", "--delta-log-from", delta_log_from];
+        let arguments = ["--workers", "1", "--session-timeout", "6s", "--http", "127.0.0.1:0"];
         let processor = start(&through, &arguments);
         case.topic.purchases(0, &[("A", "1", 0)]);
         until_consumed(&case, 1).await;
@@ -93,27 +87,25 @@ async fn windows_of_killed_worker_are_closed_by_next_owner() {
     proxied.proxy.holds_a_commit().await;
     proxied.processor.kill();
     proxied.proxy.cut();
-    assert_eq!(proxied.case.text("SELECT count(*) FROM retail_final").await, "0");
+    assert_eq!(proxied.case.text("SELECT count(*) FROM final_rows").await, "0");
     let _next_owner = start(&proxied.case, &["--workers", "1"]);
-    until(&proxied.case, "the window is closed", "SELECT count(*) = 1 FROM retail_final").await;
+    until(&proxied.case, "the window is closed", "SELECT count(*) = 1 FROM final_rows").await;
     proxied.case.assert_exact().await;
 }
 
 #[tokio::test]
 async fn commit_with_lost_reply_is_not_sent_twice() {
-    for delta_log_from in ["1000", "1"] {
-        let proxied = ProxiedProcessor::start_with(delta_log_from).await;
-        proxied.hold(Moment::AfterTheCommit).await;
-        proxied.proxy.cut();
-        // The offsets have moved, so a second commit would have been fenced.
-        proxied.assert_continues_and_counts_once().await;
-    }
+    let proxied = ProxiedProcessor::start().await;
+    proxied.hold(Moment::AfterTheCommit).await;
+    proxied.proxy.cut();
+    // The offsets have moved, so a second commit would have been fenced.
+    proxied.assert_continues_and_counts_once().await;
 }
 
 #[tokio::test]
 async fn commit_that_never_arrived_is_sent_again() {
-    for (moment, delta_log_from) in [(Moment::BeforeTheCommit, "1000"), (Moment::HalfOfTheCommit, "1")] {
-        let proxied = ProxiedProcessor::start_with(delta_log_from).await;
+    for moment in [Moment::BeforeTheCommit, Moment::HalfOfTheCommit] {
+        let proxied = ProxiedProcessor::start().await;
         proxied.hold(moment).await;
         proxied.proxy.cut();
         until_consumed(&proxied.case, 3).await;

@@ -106,10 +106,10 @@ async fn revoked_permission_is_reported_and_processing_resumes() {
     let processor = start(&case, &PROBES);
     case.topic.purchases(0, &[("A", "1", 0)]);
     until_consumed(&case, 1).await;
-    superuser.batch_execute("ALTER TABLE retail_open OWNER TO postgres").await.unwrap();
+    superuser.batch_execute("ALTER TABLE delta_log OWNER TO postgres").await.unwrap();
     case.topic.purchases(0, &[("A", "1", 1)]);
     until_ready(&processor, 503, &format!("user \"{role}\" lacks a permission")).await;
-    superuser.batch_execute(&format!("ALTER TABLE retail_open OWNER TO {role}")).await.unwrap();
+    superuser.batch_execute(&format!("ALTER TABLE delta_log OWNER TO {role}")).await.unwrap();
     until_consumed(&case, 2).await;
     case.assert_exact().await;
 }

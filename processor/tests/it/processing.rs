@@ -35,16 +35,15 @@ async fn running_total_equals_window_function_over_history() {
 #[tokio::test]
 async fn delta_log_is_exact_and_stays_bounded() {
     let case = Case::shared().partitions(4).start().await;
-    let _processor = start(&case, &["--workers", "2", "--delta-log-from", "2"]);
+    let _processor = start(&case, &["--workers", "2"]);
     for seed in 1..6 {
         produce(&case, 10_000, seed).await;
         until_consumed(&case, seed as i64 * 10_000).await;
     }
     case.assert_exact().await;
     let log = "
-        SELECT count(*) > 0 AND bool_or(updated_ats IS NOT NULL)
-            AND sum(deltas) < 6 * (SELECT count(*) FROM retail WHERE NOT final) FROM delta_log";
-    until(&case, "the delta log was used and compacted", log).await;
+        SELECT count(*) > 0 AND sum(cardinality(groups)) < 10 * (SELECT count(*) FROM retail WHERE NOT final) FROM delta_log";
+    until(&case, "the delta log was compacted", log).await;
 }
 
 #[tokio::test]
@@ -65,7 +64,7 @@ async fn values_are_exact_to_the_last_decimal() {
 #[tokio::test]
 async fn two_processors_share_partitions() {
     let case = Case::shared().partitions(4).start().await;
-    let processors = [start(&case, &["--workers", "1"]), start(&case, &["--workers", "1", "--delta-log-from", "1"])];
+    let processors = [start(&case, &["--workers", "1"]), start(&case, &["--workers", "1"])];
     until(&case, "both have partitions", "SELECT count(DISTINCT owner) = 2 AND count(*) = 4 FROM partition_progress")
         .await;
     produce(&case, 20_000, 1).await;
@@ -100,7 +99,7 @@ async fn idle_partition_holds_no_window_and_later_events_are_late() {
     let case = Case::shared().spec("watermark: {idleTimeout: 1s}").start().await;
     let _processor = start(&case, &[]);
     case.topic.purchases(0, &[("A", "1", 0), ("A", "1", 4000)]);
-    until(&case, "the window is closed", "SELECT count(*) = 1 FROM retail_final").await;
+    until(&case, "the window is closed", "SELECT count(*) = 1 FROM final_rows").await;
     case.topic.purchases(1, &[("B", "1", 10), ("B", "1", 3900)]);
     until_consumed(&case, 4).await;
     assert_eq!(case.ledger().await[1], "2 = 1 applied + 1 late + 0 invalid + 0 future + 0 gaps");
@@ -117,7 +116,7 @@ async fn partition_with_lag_holds_windows_open() {
     until_consumed(&case, 4).await;
     assert_eq!(case.retail().await[..2], ["0 300 A 1 1 1 open", "0 300 B 1 1 1 open"]);
     case.topic.purchases(1, &[("B", "1", 4000)]);
-    until(&case, "the window is closed", "SELECT count(*) = 2 FROM retail_final").await;
+    until(&case, "the window is closed", "SELECT count(*) = 2 FROM final_rows").await;
     case.assert_exact().await;
 }
 
@@ -132,7 +131,7 @@ async fn windows_skipped_by_locked_close_are_closed_later() {
     case.topic.purchases(0, &[("A", "1", 4000)]);
     until_consumed(&case, 2).await;
     other.batch_execute("ROLLBACK").await.unwrap();
-    until(&case, "the window is closed", "SELECT count(*) = 1 FROM retail_final").await;
+    until(&case, "the window is closed", "SELECT count(*) = 1 FROM final_rows").await;
     case.assert_exact().await;
 }
 
@@ -159,7 +158,7 @@ async fn all_partitions_idle_follow_clock_moves_watermark() {
     let case = Case::shared().spec("watermark: {idleTimeout: 1s, whenIdle: FollowClock}").start().await;
     let _processor = start(&case, &[]);
     case.topic.purchases(0, &[("A", "1", 0)]);
-    until(&case, "the window is closed", "SELECT count(*) = 1 FROM retail_final").await;
+    until(&case, "the window is closed", "SELECT count(*) = 1 FROM final_rows").await;
     case.topic.purchases(0, &[("A", "1", 1)]);
     until_consumed(&case, 2).await;
     assert_eq!(case.ledger().await[0], "2 = 1 applied + 1 late + 0 invalid + 0 future + 0 gaps");

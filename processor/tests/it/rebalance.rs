@@ -48,7 +48,7 @@ async fn partitions_added_while_running_reopen_no_window() {
     let case = Case::shared().partitions(1).start().await;
     let _processor = start(&case, &["--workers", "1"]);
     case.topic.purchases(0, &[("A", "1", 0), ("A", "1", 4000)]);
-    until(&case, "a window is closed", "SELECT count(*) = 1 FROM retail_final").await;
+    until(&case, "a window is closed", "SELECT count(*) = 1 FROM final_rows").await;
     case.topic.grow(2).await;
     // One record for the closed window, one for an open window.
     case.topic.purchases(1, &[("B", "1", 10), ("B", "2", 3900)]);

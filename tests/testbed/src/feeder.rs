@@ -28,12 +28,6 @@ impl Feeder {
         Self { store, engine: Engine::new(pipeline.rules, true), epochs: BTreeMap::new(), name }
     }
 
-    /// Sets the number of changed groups in a window from which deltas go to the delta log.
-    pub fn appending_from(mut self, groups: usize) -> Self {
-        self.store = self.store.with_delta_log_from(groups);
-        self
-    }
-
     /// Claims partitions, and continues at their offsets in the database.
     pub async fn claim(&mut self, partitions: &[i32]) {
         for claimed in self.store.claim(partitions, self.name).await.unwrap() {
@@ -91,7 +85,7 @@ impl Feeder {
     }
 
     /// Closes the windows behind the watermark.
-    pub async fn close(&self) -> Closed {
+    pub async fn close(&mut self) -> Closed {
         self.store.close_windows(true).await.unwrap().unwrap()
     }
 }

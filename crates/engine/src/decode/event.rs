@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::number;
+use crate::money::Money;
 use crate::time::Timestamp;
 
 /// Maximum length of a category or payment method, in bytes after JSON unescaping.
@@ -24,6 +25,13 @@ pub struct Event<'a> {
     pub price: i64,
     /// Event time, years 1970..=9999.
     pub timestamp: Timestamp,
+}
+
+impl Event<'_> {
+    /// Quantity × price.
+    pub fn amount(&self) -> Money {
+        Money::from_millionths(i128::from(self.price) * i128::from(self.quantity))
+    }
 }
 
 /// Why a record is not a purchase. Checked in the order of the variants.

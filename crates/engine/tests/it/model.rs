@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use retail_engine::{Batch, Counts, Mark, Money, Span, Start, Sums, Timestamp, watermark};
+use retail_engine::{Batch, Counts, DeadLetter, Mark, Money, Span, Start, Sums, Timestamp, watermark};
 
 type Key = (Timestamp, Arc<str>, Arc<str>);
 
@@ -53,7 +53,7 @@ pub(crate) struct Store {
     open: BTreeMap<Key, Sums>,
     closed: BTreeMap<Key, (Sums, Money)>,
     running: BTreeMap<(Arc<str>, Arc<str>), Money>,
-    pub(crate) dead_letters: BTreeMap<(i32, i64), &'static str>,
+    pub(crate) dead_letters: BTreeMap<(i32, i64), DeadLetter>,
 }
 
 /// The store refused a batch: another worker owns a partition, or a floor was raised.
@@ -111,7 +111,7 @@ impl Store {
             sums.amount += row.sums.amount;
         }
         for letter in &batch.dead_letters {
-            let before = self.dead_letters.insert((letter.partition, letter.offset), letter.reason);
+            let before = self.dead_letters.insert((letter.partition, letter.offset), letter.clone());
             assert_eq!(before, None, "a dead letter came twice");
         }
         Ok(())

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Duration};
 use proptest::prelude::*;
 use proptest::sample::Index;
-use retail_engine::{Batch, Engine, Record, Rules, Span, Timestamp};
-use retail_oracle::{Oracle, OracleRecord};
+use retail_engine::{Batch, DeadLetter, Engine, Record, Rules, Span, Timestamp};
+use retail_oracle::{Oracle, OracleDeadLetter, OracleRecord};
 
 use crate::cases;
 use crate::model::{Fenced, Store};
@@ -223,6 +223,22 @@ fn oracle(logs: &[Log], store: &Store) -> Oracle {
     oracle
 }
 
+/// A dead letter of the engine, as text.
+fn letter(letter: &DeadLetter) -> String {
+    let purchase =
+        letter.purchase.as_ref().map(|p| format!("{} {} {} {}", p.category, p.payment_method, p.quantity, p.amount));
+    let missed_by = letter.missed_by.map(Span::as_micros);
+    format!("{} {} {} {purchase:?} {missed_by:?}", letter.partition, letter.offset, letter.reason)
+}
+
+/// A dead letter of the oracle, as text.
+fn oracle_letter((partition, offset): (i32, i64), letter: &OracleDeadLetter) -> String {
+    let purchase =
+        letter.purchase.as_ref().map(|p| format!("{} {} {} {:.6}", p.category, p.payment_method, p.quantity, p.amount));
+    let missed_by = letter.missed_by.map(|time| time.num_microseconds().unwrap());
+    format!("{partition} {offset} {} {purchase:?} {missed_by:?}", letter.reason)
+}
+
 proptest! {
     #![proptest_config(cases(2_000))]
 
@@ -245,8 +261,10 @@ proptest! {
             .collect();
         prop_assert_eq!(store.rows(), expected);
 
-        let letters: Vec<_> = store.dead_letters.iter().map(|(at, reason)| (*at, (*reason).to_owned())).collect();
-        prop_assert_eq!(letters, oracle.dead_letters().clone().into_iter().collect::<Vec<_>>());
+        let letters: Vec<String> = store.dead_letters.values().map(letter).collect();
+        let expected: Vec<String> =
+            oracle.dead_letters().iter().map(|(at, letter)| oracle_letter(*at, letter)).collect();
+        prop_assert_eq!(letters, expected);
 
         for (partition, stored) in store.partitions.iter().enumerate() {
             let ledger = &oracle.ledgers()[&(partition as i32)];

@@ -42,7 +42,10 @@ async fn idle_partition_is_passed_and_its_events_are_late() {
     feeder.purchases(0, "1", &[10, 4000]);
     assert_eq!(feeder.commit(&[1]).await.unwrap().len(), 2);
     assert_eq!(feeder.close().await.closed_until, Timestamp::from_secs(at(300)));
-    assert_eq!(case.text("SELECT floor FROM partition_progress WHERE partition = 1").await, "2025-01-01 00:05:00+00");
+    assert_eq!(
+        case.text("SELECT lateness_floor FROM partition_progress WHERE partition = 1").await,
+        "2025-01-01 00:05:00+00"
+    );
     // The next confirmation returns the floor, by which later events are judged.
     for (partition, floor) in feeder.commit(&[1]).await.unwrap() {
         feeder.engine.raise_floor(partition, floor);
@@ -50,7 +53,7 @@ async fn idle_partition_is_passed_and_its_events_are_late() {
     feeder.purchases(1, "1", &[299, 300]);
     feeder.commit(&[]).await.unwrap();
     assert_eq!(case.ledger().await[1], "2 = 1 applied + 1 late + 0 invalid + 0 future + 0 gaps");
-    assert_eq!(case.text("SELECT array_agg((\"offset\", extract(epoch FROM floor)::bigint - 1735689600)) FROM partition_rule WHERE partition = 1").await, r#"{"(0,300)"}"#);
+    assert_eq!(case.text("SELECT array_agg((\"offset\", extract(epoch FROM lateness_floor)::bigint - 1735689600)) FROM fate_rules WHERE partition = 1").await, r#"{"(0,300)"}"#);
 }
 
 #[tokio::test]
@@ -84,7 +87,7 @@ async fn idle_floor_race_commit_first_cancels_the_closing() {
     feeder.store.session().batch("BEGIN").await.unwrap();
     feeder.commit(&[]).await.unwrap();
 
-    let closer = Feeder::new(&case, "closer").await;
+    let mut closer = Feeder::new(&case, "closer").await;
     let closing = tokio::spawn(async move { closer.close().await });
     retail_testbed::eventually("the closing waits for the commit", async || {
         let waiting =
@@ -121,7 +124,7 @@ async fn concurrent_closing_closes_once() {
     feeder.commit(&[]).await.unwrap();
     let mut closings = Vec::new();
     for _ in 0..8 {
-        let closer = Feeder::new(&case, "closer").await;
+        let mut closer = Feeder::new(&case, "closer").await;
         closings.push(tokio::spawn(async move { closer.store.close_windows(false).await.unwrap() }));
     }
     let mut rows = 0;
@@ -129,7 +132,7 @@ async fn concurrent_closing_closes_once() {
         rows += closing.await.unwrap().map_or(0, |closed| closed.closed_rows);
     }
     assert_eq!(rows, 37);
-    assert_eq!(case.text("SELECT count(*) FROM retail_final").await, "37");
+    assert_eq!(case.text("SELECT count(*) FROM final_rows").await, "37");
 }
 
 #[tokio::test]
@@ -178,7 +181,7 @@ async fn clock_jump_does_not_make_partitions_idle() {
         feeder.claim(&[0, 1]).await;
         feeder.purchases(0, "1", &[10, 4000]);
         feeder.commit(&[1]).await.unwrap();
-        let jumped = format!("UPDATE partition_progress SET idle_confirmed = idle_confirmed {jump}");
+        let jumped = format!("UPDATE partition_progress SET idle_until = idle_until {jump}");
         case.client().await.batch_execute(&jumped).await.unwrap();
         assert_eq!(feeder.close().await.watermark, None, "{jump}");
         feeder.commit(&[1]).await.unwrap();
@@ -197,7 +200,7 @@ async fn stale_proof_of_idleness_closes_no_window() {
     let commit = feeder.take_commit_proven(&[1], Idle { since: ago(200), until: ago(100) });
     feeder.store.commit(&commit).await.unwrap();
     assert_eq!(feeder.close().await.watermark, None);
-    assert_eq!(case.text("SELECT floor = 'epoch' FROM partition_progress WHERE partition = 1").await, "true");
+    assert_eq!(case.text("SELECT lateness_floor = 'epoch' FROM partition_progress WHERE partition = 1").await, "true");
 }
 
 /// The rule exists in SQL and in Rust: both must agree on any state.
@@ -218,7 +221,7 @@ async fn sql_watermark_equals_the_engines() {
         let mut marks = Vec::new();
         for (partition, (max_observed, confirmed)) in state.iter().enumerate() {
             let insert = "
-                INSERT INTO partition_progress (partition, start_offset, next_offset, floor, max_future, max_observed_time, idle_confirmed)
+                INSERT INTO partition_progress (partition, start_offset, next_offset, lateness_floor, max_future, max_observed_time, idle_until)
                 VALUES ($1, 0, 0, 'epoch', '1h', to_timestamp($2::bigint), clock_timestamp() + $3::bigint * interval '1 second')";
             client.execute(insert, &[&(partition as i32), &max_observed.map(at), confirmed]).await.unwrap();
             // The timeout is a minute; confirmations close to it would depend on the speed of the test.

@@ -82,14 +82,8 @@ async fn concurrent_first_starts_begin_once() {
 
 #[tokio::test]
 async fn extreme_values_are_exact() {
-    for delta_log_from in [usize::MAX, 1] {
-        extreme_values_are_exact_in(delta_log_from).await;
-    }
-}
-
-async fn extreme_values_are_exact_in(delta_log_from: usize) {
     let case = Case::shared().start().await;
-    let mut feeder = Feeder::new(&case, "a").await.appending_from(delta_log_from);
+    let mut feeder = Feeder::new(&case, "a").await;
     feeder.claim(&[0]).await;
     let value = |category: &str, quantity: i64, price: &str| {
         let time = at(0);
@@ -139,7 +133,7 @@ async fn earliest_and_latest_event_times_are_kept() {
     }
     feeder.commit(&[]).await.unwrap();
     assert_eq!(
-        case.text("SELECT array_agg(window_end ORDER BY 1) FROM retail").await,
+        case.text("SELECT array_agg(window_end ORDER BY window_end) FROM retail").await,
         r#"{"1970-01-01 00:05:00+00","10000-01-01 00:00:00+00"}"#
     );
 }

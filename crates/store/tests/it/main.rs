@@ -3,7 +3,6 @@
 
 mod close;
 mod commit;
-mod cost;
 mod delta_log;
 mod identity;
 mod locks;

@@ -97,7 +97,7 @@ async fn store_leaves_no_state_in_its_session() {
     feeder.purchases(1, "1", &[4000]);
     feeder.commit(&[]).await.unwrap();
     assert_eq!(feeder.close().await.closed_rows, 1);
-    feeder.store.compact_delta_log().await.unwrap();
+    feeder.store.compact().await.unwrap();
     assert_eq!(feeder.store.progress().await.unwrap().len(), 2);
     assert_eq!(feeder.store.session().query_one(state, &[]).await.unwrap().get::<_, String>(0), fresh);
 }

@@ -60,7 +60,7 @@ impl Store {
         Claimed { partition, epoch: row.epoch, start }
     }
 
-    /// All parts or none, as `commit.sql` does: compared are epoch, offset and, of a partition with records, the floor.
+    /// All parts or none, as `commit_batch` does: compared are epoch, offset and, of a partition with records, the floor.
     pub(super) fn commit(&mut self, parts: &[Part]) -> Option<Vec<(i32, i64)>> {
         let fits = |part: &Part| {
             let row = self.row(part.partition);

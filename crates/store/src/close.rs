@@ -1,0 +1,111 @@
+//! Closing of windows, and compaction of the delta log.
+
+use retail_api::resource::WhenIdle;
+use retail_engine::Timestamp;
+use tokio_postgres::types::Type;
+
+use crate::error::DatabaseError;
+use crate::session::Parameters;
+use crate::store::{Store, micros};
+use crate::time::SqlTime;
+
+/// The result of closing windows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Closed {
+    /// The watermark of the pipeline; `None` before the first one.
+    pub watermark: Option<Timestamp>,
+    /// Windows that end at or before this time are closed.
+    pub closed_until: Timestamp,
+    /// Number of rows that this call closed.
+    pub closed_rows: i64,
+    /// Number of open windows with rows.
+    pub open_windows: i64,
+    /// Whether the store says that the last attempt of a worker failed: see [`Store::record_close_failure`].
+    pub failing: bool,
+}
+
+/// The state of closing after one step.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CloseStep {
+    /// Windows that end at or before this time are closed.
+    pub closed_until: Timestamp,
+    /// Windows that end at or before this time are to be closed.
+    pub closing_until: Timestamp,
+    /// Number of rows that this step closed.
+    pub closed_rows: i64,
+}
+
+impl Store {
+    /// Closes the windows that the watermark has passed: decides which, and then moves their rows in steps, each a
+    /// transaction of at most a few seconds. After a crash between two steps, the next call of any worker continues.
+    ///
+    /// Without `wait`, returns `None` while another worker closes or compacts.
+    pub async fn close_windows(&mut self, wait: bool) -> Result<Option<Closed>, DatabaseError> {
+        let Some(mut closed) = self.begin_close(wait).await? else { return Ok(None) };
+        loop {
+            let Some(step) = self.close_step(wait).await? else { return Ok(None) };
+            closed.closed_rows += step.closed_rows;
+            closed.closed_until = step.closed_until;
+            if step.closed_until >= step.closing_until {
+                self.appended.closed(step.closed_until);
+                return Ok(Some(closed));
+            }
+        }
+    }
+
+    /// Decides which windows close. Their rows are closed by [`Self::close_step`].
+    pub async fn begin_close(&self, wait: bool) -> Result<Option<Closed>, DatabaseError> {
+        let begin = "SELECT * FROM {schema}.begin_close($1, $2::bigint * interval '1 microsecond', $3, $4)";
+        let follow_clock = self.when_idle == WhenIdle::FollowClock;
+        let parameters: &Parameters<'_> = &[
+            (&self.identity, Type::TEXT),
+            (&micros(self.idle_timeout), Type::INT8),
+            (&follow_clock, Type::BOOL),
+            (&wait, Type::BOOL),
+        ];
+        let row = self.session.query_opt(begin, parameters).await?;
+        Ok(row.map(|row| Closed {
+            watermark: row.get::<_, Option<SqlTime>>("watermark").map(|time| time.0),
+            closed_until: row.get::<_, SqlTime>("closed_until").0,
+            closed_rows: 0,
+            open_windows: row.get("open_windows"),
+            failing: row.get("failing"),
+        }))
+    }
+
+    /// Closes about 50,000 rows of the windows that are to be closed. Returns `None` while another worker closes or compacts;
+    /// with `wait`, it waits for that worker.
+    pub async fn close_step(&self, wait: bool) -> Result<Option<CloseStep>, DatabaseError> {
+        let step = "SELECT * FROM {schema}.close_step($1, $2)";
+        let row = self.session.query_opt(step, &[(&self.identity, Type::TEXT), (&wait, Type::BOOL)]).await?;
+        Ok(row.map(|row| CloseStep {
+            closed_until: row.get::<_, SqlTime>("closed_until").0,
+            closing_until: row.get::<_, SqlTime>("closing_until").0,
+            closed_rows: row.get("closed_rows"),
+        }))
+    }
+
+    /// Merges rows of the delta log to which this session has appended repeatedly, and returns the number of merged deltas. The
+    /// rows of `retail` do not change. Does nothing while another worker compacts or closes windows: a later call does.
+    pub async fn compact(&mut self) -> Result<i64, DatabaseError> {
+        let due = self.appended.due();
+        if due.is_empty() {
+            return Ok(0);
+        }
+        let (windows, buckets): (Vec<SqlTime>, Vec<i32>) =
+            due.iter().map(|(window, bucket)| (SqlTime(*window), *bucket)).unzip();
+        let compact = "SELECT * FROM {schema}.compact($1, $2, $3)";
+        let parameters: &Parameters<'_> =
+            &[(&self.identity, Type::TEXT), (&windows, Type::TIMESTAMPTZ_ARRAY), (&buckets, Type::INT4_ARRAY)];
+        let Some(row) = self.session.query_opt(compact, parameters).await? else { return Ok(0) };
+        self.appended.compacted(&due);
+        Ok(row.get("merged"))
+    }
+
+    /// Stores that closing or compacting failed, or with `None` that it succeeded. The operator reports it.
+    pub async fn record_close_failure(&self, failure: Option<&str>) -> Result<(), DatabaseError> {
+        let record = "SELECT {schema}.record_close_failure($1, $2)";
+        self.session.execute(record, &[(&self.identity, Type::TEXT), (&failure, Type::TEXT)]).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,246 @@
+//! Packs: the sums of a batch as rows of the delta log, one for each window and bucket of groups.
+
+use std::collections::BTreeMap;
+
+use retail_engine::{Money, Row, Sums, Timestamp};
+
+use crate::groups::Groups;
+use crate::time::SqlTime;
+
+/// The bits of a group's id that are its position in its bucket: a bucket has 64 groups.
+const POSITION_BITS: u32 = 6;
+
+/// Number of commits of this session to a window and bucket after which compaction looks at it.
+const COMMITS_TO_COMPACT: u32 = 4;
+
+/// Maximum number of windows and buckets in one compaction, so that it takes less than a second.
+const COMPACTED_AT_ONCE: usize = 1000;
+
+/// The rows of the delta log that a commit appends. The sums of all packs are in the same arrays; `firsts` and `lasts` are the
+/// indexes of a pack's slice, counted from 1 and inclusive, as in Postgres.
+#[derive(Default, Debug)]
+pub(super) struct Packs {
+    pub(super) windows: Vec<SqlTime>,
+    pub(super) buckets: Vec<i32>,
+    pub(super) dense: Vec<bool>,
+    pub(super) firsts: Vec<i32>,
+    pub(super) lasts: Vec<i32>,
+    pub(super) groups: Vec<i32>,
+    pub(super) events: Vec<i64>,
+    pub(super) price_sums: Vec<i64>,
+    pub(super) quantities: Vec<i64>,
+    pub(super) amounts: Vec<i64>,
+    price_sums_high: Vec<i64>,
+    amounts_high: Vec<i64>,
+}
+
+impl Packs {
+    /// The packs of a batch, whose rows are sorted by window. All groups must be known.
+    pub(super) fn new(rows: &[Row], groups: &Groups) -> Self {
+        let mut packs = Self::default();
+        for window in rows.chunk_by(|a, b| a.window_start == b.window_start) {
+            let mut sums: Vec<(i32, &Sums)> = window.iter().map(|row| (groups.id(row), &row.sums)).collect();
+            sums.sort_unstable_by_key(|(id, _)| *id);
+            for bucket in sums.chunk_by(|(a, _), (b, _)| bucket(*a) == bucket(*b)) {
+                packs.append(window[0].window_start, bucket);
+            }
+        }
+        packs
+    }
+
+    /// Appends one pack. It is dense if that adds less zeros than it has groups.
+    fn append(&mut self, window_start: Timestamp, sums: &[(i32, &Sums)]) {
+        let (Some((first, _)), Some((last, _))) = (sums.first(), sums.last()) else { return };
+        let (bucket, length) = (bucket(*first), position(*last) + 1);
+        let dense = length < 2 * sums.len();
+        self.windows.push(SqlTime(window_start));
+        self.buckets.push(bucket);
+        self.dense.push(dense);
+        self.firsts.push(self.groups.len() as i32 + 1);
+        for (id, sums) in sums {
+            if dense {
+                self.fill(bucket, position(*id));
+            }
+            self.push(*id, sums);
+        }
+        self.lasts.push(self.groups.len() as i32);
+    }
+
+    /// Appends zeros up to a position of the last pack.
+    fn fill(&mut self, bucket: i32, position: usize) {
+        let first = self.firsts.last().map_or(0, |first| *first as usize - 1);
+        for absent in self.groups.len() - first..position {
+            self.push((bucket << POSITION_BITS) + absent as i32, &Sums::default());
+        }
+    }
+
+    fn push(&mut self, id: i32, sums: &Sums) {
+        self.groups.push(id);
+        self.events.push(sums.events);
+        self.quantities.push(sums.quantity);
+        let ((price, price_high), (amount, amount_high)) = (split(sums.price), split(sums.amount));
+        self.price_sums.push(price);
+        self.price_sums_high.push(price_high);
+        self.amounts.push(amount);
+        self.amounts_high.push(amount_high);
+    }
+
+    /// Multiples of 2^64 to add to `price_sums`; `None` if each is 0.
+    pub(super) fn price_sums_high(&self) -> Option<&[i64]> {
+        unless_zero(&self.price_sums_high)
+    }
+
+    /// Multiples of 2^64 to add to `amounts`; `None` if each is 0.
+    pub(super) fn amounts_high(&self) -> Option<&[i64]> {
+        unless_zero(&self.amounts_high)
+    }
+}
+
+fn bucket(id: i32) -> i32 {
+    id >> POSITION_BITS
+}
+
+fn position(id: i32) -> usize {
+    (id & ((1 << POSITION_BITS) - 1)) as usize
+}
+
+/// Millionths as `low + high × 2^64`, with high 0 for all that fits. It is exact for all but the 2^63 largest amounts of an
+/// `i128`, which more events than fit into a batch would have.
+fn split(money: Money) -> (i64, i64) {
+    let millionths = money.as_millionths();
+    let low = millionths as i64;
+    let high = (millionths >> 64) as i64 + i64::from(low < 0);
+    (low, high)
+}
+
+fn unless_zero(values: &[i64]) -> Option<&[i64]> {
+    values.iter().any(|value| *value != 0).then_some(values)
+}
+
+/// How often this session has committed to each window and bucket since the last compaction.
+#[derive(Default, Debug)]
+pub(super) struct Appended(BTreeMap<(Timestamp, i32), u32>);
+
+impl Appended {
+    /// Counts the packs of a commit.
+    pub(super) fn count(&mut self, packs: &Packs) {
+        for (window, bucket) in packs.windows.iter().zip(&packs.buckets) {
+            *self.0.entry((window.0, *bucket)).or_default() += 1;
+        }
+    }
+
+    /// Forgets closed windows.
+    pub(super) fn closed(&mut self, closed_until: Timestamp) {
+        self.0 = self.0.split_off(&(closed_until, 0));
+    }
+
+    /// The windows and buckets to look at next; at most as many as fit into one compaction.
+    pub(super) fn due(&self) -> Vec<(Timestamp, i32)> {
+        let due = self.0.iter().filter(|(_, commits)| **commits >= COMMITS_TO_COMPACT);
+        due.map(|(key, _)| *key).take(COMPACTED_AT_ONCE).collect()
+    }
+
+    /// Forgets windows and buckets that were looked at.
+    pub(super) fn compacted(&mut self, keys: &[(Timestamp, i32)]) {
+        for key in keys {
+            self.0.remove(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A group whose category is its id, and packs of such groups, given by window.
+    fn packs(windows: &[&[i32]]) -> Packs {
+        let mut groups = Groups::default();
+        let mut rows = Vec::new();
+        for (window, ids) in windows.iter().enumerate() {
+            for id in *ids {
+                let sums = Sums { events: i64::from(*id) + 1, ..Sums::default() };
+                let window_start = Timestamp::from_secs(window as i64);
+                rows.push(Row {
+                    window_start,
+                    category: format!("{id:05}").into(),
+                    payment_method: "COD".into(),
+                    sums,
+                });
+            }
+        }
+        let missing = groups.missing(&rows);
+        let ids: Vec<i32> = missing.iter().map(|(category, _)| category.parse().unwrap()).collect();
+        groups.learn(missing, &ids, SqlTime(Timestamp::EPOCH));
+        Packs::new(&rows, &groups)
+    }
+
+    /// Each pack: window, bucket, whether it is dense, and its groups with their events.
+    fn shown(packs: &Packs) -> Vec<String> {
+        (0..packs.windows.len())
+            .map(|at| {
+                let slice = packs.firsts[at] as usize - 1..packs.lasts[at] as usize;
+                let sums: Vec<String> = slice.map(|n| format!("{}:{}", packs.groups[n], packs.events[n])).collect();
+                let window = packs.windows[at].0.as_micros() / 1_000_000;
+                let form = if packs.dense[at] { "dense" } else { "sparse" };
+                format!("{window} {} {form} {}", packs.buckets[at], sums.join(" "))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn rows_are_packed_by_window_and_bucket() {
+        assert_eq!(shown(&packs(&[])), Vec::<String>::new());
+        assert_eq!(
+            shown(&packs(&[&[0, 1, 2], &[1, 63, 64, 65, 128]])),
+            ["0 0 dense 0:1 1:2 2:3", "1 0 sparse 1:2 63:64", "1 1 dense 64:65 65:66", "1 2 dense 128:129"]
+        );
+    }
+
+    #[test]
+    fn dense_pack_has_zeros_for_absent_groups() {
+        assert_eq!(shown(&packs(&[&[65, 66, 68]])), ["0 1 dense 64:0 65:66 66:67 67:0 68:69"]);
+        assert_eq!(shown(&packs(&[&[65, 68]])), ["0 1 sparse 65:66 68:69"]);
+    }
+
+    #[test]
+    fn window_and_bucket_is_due_after_four_commits() {
+        let (often, once) = (packs(&[&[0], &[0, 64]]), packs(&[&[], &[64]]));
+        let mut appended = Appended::default();
+        for _ in 0..3 {
+            appended.count(&often);
+        }
+        assert_eq!(appended.due(), []);
+        appended.count(&once);
+        let key = (Timestamp::from_secs(1), 1);
+        assert_eq!(appended.due(), [key]);
+        appended.compacted(&[key]);
+        assert_eq!(appended.due(), []);
+        appended.count(&often);
+        assert_eq!(appended.due(), [(Timestamp::EPOCH, 0), (Timestamp::from_secs(1), 0)]);
+        appended.closed(Timestamp::from_secs(1));
+        assert_eq!(appended.due(), [(Timestamp::from_secs(1), 0)]);
+    }
+
+    fn assert_exact(millionths: i128) {
+        let (low, high) = split(Money::from_millionths(millionths));
+        assert_eq!(i128::from(high) * (1 << 64) + i128::from(low), millionths);
+        assert_eq!(high == 0, i64::try_from(millionths).is_ok(), "{millionths}");
+    }
+
+    #[test]
+    fn extreme_amounts_are_split_exactly() {
+        let edge = i128::from(i64::MAX);
+        for millionths in [0, 1, -1, edge, edge + 1, -edge - 1, -edge - 2, i128::MAX - (1 << 63), i128::MIN] {
+            assert_exact(millionths);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_amount_is_split_exactly(amount: i128, digits in 1..38_u32) {
+            assert_exact(amount / 10_i128.pow(digits));
+        }
+    }
+}
