@@ -95,11 +95,8 @@ impl Store {
         let (windows, buckets): (Vec<SqlTime>, Vec<i32>) =
             due.iter().map(|(window, bucket)| (SqlTime(*window), *bucket)).unzip();
         let compact = "SELECT * FROM {schema}.compact($1, $2, $3)";
-        let parameters: &Parameters<'_> = &[
-            (&self.identity, Type::TEXT),
-            (&windows, Type::TIMESTAMPTZ_ARRAY),
-            (&buckets, Type::INT4_ARRAY),
-        ];
+        let parameters: &Parameters<'_> =
+            &[(&self.identity, Type::TEXT), (&windows, Type::TIMESTAMPTZ_ARRAY), (&buckets, Type::INT4_ARRAY)];
         let Some(row) = self.session.query_opt(compact, parameters).await? else { return Ok(0) };
         self.appended.compacted(&due);
         Ok(row.get("merged"))

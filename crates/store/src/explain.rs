@@ -45,7 +45,8 @@ impl DatabaseError {
         let (kind, message) = if state.code() == FENCED {
             (ErrorKind::Fenced, said.to_owned())
         } else if state.code() == FOREIGN {
-            let message = format!("schema \"{schema}\" in postgres at {address} was replaced: {said}; restart this program");
+            let message =
+                format!("schema \"{schema}\" in postgres at {address} was replaced: {said}; restart this program");
             (ErrorKind::Foreign, message)
         } else if state.code() == SERVER_REPLACED {
             (ErrorKind::ServerReplaced, format!("postgres at {address}: {said}"))

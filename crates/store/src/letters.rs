@@ -26,10 +26,7 @@ impl<'a> Letters<'a> {
         fn column<'a, T>(letters: &'a [DeadLetter], value: impl Fn(&'a DeadLetter) -> T) -> Vec<T> {
             letters.iter().map(value).collect()
         }
-        fn of_purchase<'a, T>(
-            letters: &'a [DeadLetter],
-            value: impl Fn(&'a Purchase) -> T,
-        ) -> Vec<Option<T>> {
+        fn of_purchase<'a, T>(letters: &'a [DeadLetter], value: impl Fn(&'a Purchase) -> T) -> Vec<Option<T>> {
             letters.iter().map(|letter| letter.purchase.as_ref().map(&value)).collect()
         }
         Self {

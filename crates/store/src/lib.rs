@@ -18,10 +18,10 @@ mod store;
 mod time;
 mod tls;
 
+pub use close::{CloseStep, Closed};
 pub use connection::DatabaseConnection;
 pub use error::DatabaseError;
 pub use session::{Parameters, Rows, Session, Transaction, TransactionMode};
-pub use close::{CloseStep, Closed};
 pub use store::{Claimed, Commit, Idle, Outcome, RetailRow, RowKey, Store};
 pub use tokio_postgres::Row;
 pub use tokio_postgres::types::{ToSql, Type};

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use retail_api::Pipeline;
 use retail_api::resource::WhenIdle;
-use retail_engine::{Batch, Start, Timestamp};
 use retail_connection::ErrorKind;
+use retail_engine::{Batch, Start, Timestamp};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
@@ -23,7 +23,6 @@ const COMMIT: &str = "
     SELECT * FROM {schema}.commit_batch(
         $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25,
         $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38)";
-
 
 /// Number of attempts of a commit while the server behind the session is being replaced.
 const COMMIT_ATTEMPTS: usize = 3;

@@ -209,6 +209,7 @@ fn failed_topic(error: &KafkaError) -> ConditionDraft {
         ErrorKind::MissingTopic => Reason::KafkaUnreachable,
         // Kafka returns only the last of these.
         ErrorKind::Busy
+        | ErrorKind::ServerReplaced
         | ErrorKind::MissingDatabase
         | ErrorKind::MissingSchema
         | ErrorKind::Changed
@@ -236,7 +237,7 @@ fn schema(pass: &Pass<'_>, valid: &Valid) -> ConditionDraft {
 fn failed_schema(error: &DatabaseError) -> ConditionDraft {
     let reason = match error.kind {
         ErrorKind::Unreachable => Reason::DatabaseUnreachable,
-        ErrorKind::Busy => Reason::DatabaseBusy,
+        ErrorKind::Busy | ErrorKind::ServerReplaced => Reason::DatabaseBusy,
         ErrorKind::WrongCredentials => Reason::DatabaseCredentialsRefused,
         ErrorKind::NoTls => Reason::DatabaseTlsFailed,
         ErrorKind::MissingDatabase => Reason::DatabaseMissing,

@@ -225,18 +225,16 @@ fn oracle(logs: &[Log], store: &Store) -> Oracle {
 
 /// A dead letter of the engine, as text.
 fn letter(letter: &DeadLetter) -> String {
-    let purchase = letter.purchase.as_ref().map(|p| {
-        format!("{} {} {} {}", p.category, p.payment_method, p.quantity, p.amount)
-    });
+    let purchase =
+        letter.purchase.as_ref().map(|p| format!("{} {} {} {}", p.category, p.payment_method, p.quantity, p.amount));
     let missed_by = letter.missed_by.map(Span::as_micros);
     format!("{} {} {} {purchase:?} {missed_by:?}", letter.partition, letter.offset, letter.reason)
 }
 
 /// A dead letter of the oracle, as text.
 fn oracle_letter((partition, offset): (i32, i64), letter: &OracleDeadLetter) -> String {
-    let purchase = letter.purchase.as_ref().map(|p| {
-        format!("{} {} {} {:.6}", p.category, p.payment_method, p.quantity, p.amount)
-    });
+    let purchase =
+        letter.purchase.as_ref().map(|p| format!("{} {} {} {:.6}", p.category, p.payment_method, p.quantity, p.amount));
     let missed_by = letter.missed_by.map(|time| time.num_microseconds().unwrap());
     format!("{partition} {offset} {} {purchase:?} {missed_by:?}", letter.reason)
 }

@@ -42,7 +42,10 @@ async fn idle_partition_is_passed_and_its_events_are_late() {
     feeder.purchases(0, "1", &[10, 4000]);
     assert_eq!(feeder.commit(&[1]).await.unwrap().len(), 2);
     assert_eq!(feeder.close().await.closed_until, Timestamp::from_secs(at(300)));
-    assert_eq!(case.text("SELECT lateness_floor FROM partition_progress WHERE partition = 1").await, "2025-01-01 00:05:00+00");
+    assert_eq!(
+        case.text("SELECT lateness_floor FROM partition_progress WHERE partition = 1").await,
+        "2025-01-01 00:05:00+00"
+    );
     // The next confirmation returns the floor, by which later events are judged.
     for (partition, floor) in feeder.commit(&[1]).await.unwrap() {
         feeder.engine.raise_floor(partition, floor);

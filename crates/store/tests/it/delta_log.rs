@@ -148,7 +148,7 @@ async fn concurrent_appends_do_not_wait() {
     a.claim(&[0]).await;
     b.claim(&[1]).await;
     // The groups are new only once.
-    a.groups(0, 0..30, "0", 4000);
+    a.groups(0, 0..30, "0", 1000);
     a.commit(&[]).await.unwrap();
     for round in 0..5 {
         a.groups(0, 0..20, "1", round);
@@ -232,7 +232,10 @@ async fn compaction_does_not_change_the_rows() {
     feeder.groups(0, 0..1, "1", 4000);
     feeder.commit(&[]).await.unwrap();
     assert_eq!(feeder.close().await.closed_rows, 10);
-    assert_eq!(case.text("SELECT sum(quantity) FROM final_rows").await, (10 + 9 + 8 + 7 + 6 + 5 + 4 + 3 + 31).to_string());
+    assert_eq!(
+        case.text("SELECT sum(quantity) FROM final_rows").await,
+        (10 + 9 + 8 + 7 + 6 + 5 + 4 + 3 + 31).to_string()
+    );
 }
 
 #[tokio::test]
