@@ -37,7 +37,7 @@ impl CommitSchedule {
     }
 
     /// The idle partitions were confirmed, or no partition was idle.
-    pub(crate) fn idle_confirmed(&mut self, now: Instant) {
+    pub(crate) fn idle_until(&mut self, now: Instant) {
         self.last_confirmation = Some(now);
     }
 
@@ -87,7 +87,7 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut schedule = CommitSchedule::new(TRIGGER, IDLE);
         assert!(schedule.is_confirmation_due(at(0)));
-        schedule.idle_confirmed(at(0));
+        schedule.idle_until(at(0));
         assert!(!schedule.is_confirmation_due(at(19)));
         assert!(schedule.is_confirmation_due(at(20)));
     }

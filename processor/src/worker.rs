@@ -299,14 +299,14 @@ impl Worker {
         let batch = self.reader.take_batch();
         self.schedule.batch_taken(now);
         if !idle.is_empty() {
-            self.schedule.idle_confirmed(now);
+            self.schedule.idle_until(now);
         }
         self.request_commit(batch, idle);
     }
 
     /// Confirms the idle partitions without waiting for the trigger.
     fn confirm_idle(&mut self, now: Instant) {
-        self.schedule.idle_confirmed(now);
+        self.schedule.idle_until(now);
         let idle = self.reader.committed_idle(self.settings.pipeline.idle_timeout);
         if idle.is_empty() {
             self.assignment.nothing_to_confirm();

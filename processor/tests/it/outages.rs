@@ -278,7 +278,7 @@ async fn clock_jump_of_years_changes_no_fate() {
     let jumping = Program::run(command);
     produce(&case, 20_000, 3).await;
     until_consumed(&case, 20_000).await;
-    until(&case, "idleness is confirmed", "SELECT bool_and(idle_confirmed IS NOT NULL) FROM partition_progress").await;
+    until(&case, "idleness is confirmed", "SELECT bool_and(idle_until IS NOT NULL) FROM partition_progress").await;
     let (_, metrics) = http(&jumping, "/metrics").await;
     assert!(metrics.contains("retail_last_commit_timestamp_seconds "));
     case.assert_exact().await;

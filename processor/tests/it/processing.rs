@@ -140,15 +140,11 @@ async fn all_partitions_idle_hold_keeps_watermark() {
     let case = Case::shared().spec("watermark: {idleTimeout: 1s, whenIdle: Hold}").start().await;
     let _processor = start(&case, &[]);
     case.topic.purchases(0, &[("A", "1", 0)]);
-    until(
-        &case,
-        "both are idle",
-        "SELECT count(*) = 2 AND bool_and(idle_confirmed IS NOT NULL) FROM partition_progress",
-    )
-    .await;
+    until(&case, "both are idle", "SELECT count(*) = 2 AND bool_and(idle_until IS NOT NULL) FROM partition_progress")
+        .await;
     // After the second confirmation, the effects of the first are complete.
-    let confirmed = case.text("SELECT max(idle_confirmed) FROM partition_progress").await;
-    let again = format!("SELECT min(idle_confirmed) > '{confirmed}' FROM partition_progress");
+    let confirmed = case.text("SELECT max(idle_until) FROM partition_progress").await;
+    let again = format!("SELECT min(idle_until) > '{confirmed}' FROM partition_progress");
     until(&case, "both are idle still", &again).await;
     assert_eq!(case.retail().await, ["0 300 A 1 1 1 open"]);
 }

@@ -148,7 +148,7 @@ async fn concurrent_appends_do_not_wait() {
     a.claim(&[0]).await;
     b.claim(&[1]).await;
     // The groups are new only once.
-    a.groups(0, 0..30, "0", 4000);
+    a.groups(0, 0..30, "0", 1000);
     a.commit(&[]).await.unwrap();
     for round in 0..5 {
         a.groups(0, 0..20, "1", round);

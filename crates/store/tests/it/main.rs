@@ -1,12 +1,15 @@
 //! The schema, claims, commits and the closing of windows on a real Postgres.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod amounts;
 mod close;
 mod commit;
 mod delta_log;
+mod groups;
 mod identity;
 mod locks;
 mod progress;
 mod schema;
 mod session;
+mod steps;
 mod tls;

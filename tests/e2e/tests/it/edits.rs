@@ -115,7 +115,7 @@ async fn changed_view_and_function_are_restored_rows_are_exact() {
     // With this function every partition would be idle.
     let drift = format!(
         "DROP VIEW \"{schema}\".retail CASCADE;
-         CREATE OR REPLACE FUNCTION \"{schema}\".is_idle(idle_confirmed timestamptz, idle_timeout interval) RETURNS boolean
+         CREATE OR REPLACE FUNCTION \"{schema}\".is_idle(idle_until timestamptz, idle_timeout interval) RETURNS boolean
          LANGUAGE sql AS 'SELECT true'"
     );
     database.batch_execute(&drift).await.expect("it can be changed");
