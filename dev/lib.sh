@@ -119,6 +119,32 @@ wait_for() {
 # Runs a server in its own session, which a Ctrl-C at the terminal does not reach. Call it with &.
 detached() { if have setsid; then exec setsid "$@"; else exec "$@"; fi; }
 
+# Database servers refuse to run as root. Root starts them as the user postgres, or as an unprivileged one if that is missing.
+AS_SERVER=()
+if [ "$(id -u)" = 0 ]; then
+  SERVER_USER=postgres
+  id postgres >/dev/null 2>&1 || SERVER_USER=nobody
+  AS_SERVER=(runuser -u "$SERVER_USER" --)
+fi
+
+# as_server COMMAND...: runs a command as the user of database servers, in a directory that this user can enter.
+as_server() { (cd / && exec ${AS_SERVER[@]+"${AS_SERVER[@]}"} "$@"); }
+
+# Creates the directory of a database server, and sets DATA: DIR/data, or a link to it if the server's user cannot enter DIR.
+data_directory() {
+  DATA=$DIR/data
+  if ! as_server test -x "$DIR"; then
+    DATA=/var/tmp/retail-pipeline-data-$(name_of "$DIR")
+    ln -sfn "$DATA" "$DIR/data"
+  fi
+  mkdir -p "$DATA"
+  chmod 700 "$DATA"
+  own "$DATA"
+}
+
+# own FILE: makes the user of database servers the owner.
+own() { if [ "$(id -u)" = 0 ]; then chown "$SERVER_USER" "$1"; fi; }
+
 not() { ! "$@"; }
 
 # programs [PROFILE]: the directory of the built programs, of the profile debug unless another is given.

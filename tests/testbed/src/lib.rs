@@ -1,26 +1,30 @@
 //! Test support: real Kafka and Postgres servers, programs, certificates and fault injection.
 //!
-//! `dev/kafka` and `dev/postgres` start the servers. Shared servers are under `.dev/test`: the first test that uses one starts
-//! it, and `make down` stops it. Each test has its own topic and schema ([`Case`]), so that tests do not affect each other. A
-//! test that stops or damages servers uses private ones.
+//! `dev/kafka` and `dev/postgres` start the servers. Shared servers are under `.dev/test`: the first test that
+//! uses one starts it, and `make down` stops it. Each test has its own topic and schema ([`Case`]), so that tests do not affect
+//! each other. A test that stops or damages servers uses private ones.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "this is test code")]
 
 mod authority;
 mod case;
+mod disk;
 mod feeder;
 mod process;
 mod proxy;
 mod records;
 mod secure;
 mod servers;
+mod standby;
 mod wait;
 
 pub use authority::{Authority, Issued};
 pub use case::{Case, CaseBuilder};
+pub use disk::SmallDisk;
 pub use feeder::Feeder;
 pub use process::{Program, jumping_clock};
 pub use proxy::{Moment, Proxy};
 pub use records::{Sent, Topic, at, purchase};
 pub use secure::{Certificates, SecureKafka, SecurePostgres};
-pub use servers::{Kafka, Postgres, SmallDisk};
+pub use servers::{Kafka, Postgres};
+pub use standby::Standby;
 pub use wait::{eventually, within};

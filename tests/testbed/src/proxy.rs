@@ -4,7 +4,7 @@
 //! response. All other messages pass unchanged.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -48,6 +48,7 @@ struct Orders {
 pub struct Proxy {
     address: String,
     orders: Arc<watch::Sender<Orders>>,
+    server: Arc<Mutex<String>>,
     _end: oneshot::Sender<()>,
 }
 
@@ -59,7 +60,8 @@ impl Proxy {
         listener.set_nonblocking(true).unwrap();
         let orders = Arc::new(watch::Sender::new(Orders { order: Order::Pass, generation: 0 }));
         let (end, ended) = oneshot::channel();
-        let serve = serve(listener, server.to_owned(), Arc::clone(&orders));
+        let server = Arc::new(Mutex::new(server.to_owned()));
+        let serve = serve(listener, Arc::clone(&server), Arc::clone(&orders));
         // A separate thread, because tests block theirs.
         std::thread::spawn(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -70,7 +72,7 @@ impl Proxy {
                 }
             });
         });
-        Self { address, orders, _end: end }
+        Self { address, orders, server, _end: end }
     }
 
     /// Returns the URL of a database with the address of the proxy.
@@ -97,17 +99,24 @@ impl Proxy {
         self.orders.send_modify(|orders| orders.order = Order::Release);
     }
 
+    /// Ends all connections. New connections go to the server at this host:port, as after a failover.
+    pub fn point_to(&self, server: &str) {
+        server.clone_into(&mut self.server.lock().unwrap());
+        self.cut();
+    }
+
     /// Ends all connections. New connections work.
     pub fn cut(&self) {
         self.orders.send_modify(|orders| *orders = Orders { order: Order::Pass, generation: orders.generation + 1 });
     }
 }
 
-async fn serve(listener: std::net::TcpListener, server: String, orders: Arc<watch::Sender<Orders>>) {
+async fn serve(listener: std::net::TcpListener, server: Arc<Mutex<String>>, orders: Arc<watch::Sender<Orders>>) {
     let listener = TcpListener::from_std(listener).unwrap();
     loop {
         let (client, _) = listener.accept().await.unwrap();
-        tokio::spawn(connect(client, server.clone(), Arc::clone(&orders)));
+        let server = server.lock().unwrap().clone();
+        tokio::spawn(connect(client, server, Arc::clone(&orders)));
     }
 }
 

@@ -1,7 +1,8 @@
 //! Kafka and Postgres servers, started by the scripts in `dev/`.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use crate::process::{signal, unique};
@@ -18,10 +19,11 @@ pub struct Postgres {
     server: Server,
 }
 
+/// A server that a script in `dev/` starts and stops.
 #[derive(Debug)]
-struct Server {
+pub(crate) struct Server {
     script: &'static str,
-    directory: PathBuf,
+    pub(crate) directory: PathBuf,
     address: OnceLock<String>,
     private: bool,
 }
@@ -101,6 +103,18 @@ impl Postgres {
         Self { server: Server::start("dev/postgres", &unique("postgres"), true) }
     }
 
+    /// Starts a hot standby of a private server, at its own address.
+    pub(crate) fn standby_of(primary: &Self) -> Self {
+        assert!(primary.server.private, "a standby makes its primary keep logs");
+        let directory = primary.server.directory.as_path();
+        Self { server: Server::start_by(("standby", &[directory]), "dev/postgres", &unique("postgres"), true) }
+    }
+
+    /// Ends the recovery of a standby.
+    pub(crate) fn promote(&self) {
+        self.server.run("promote");
+    }
+
     /// Returns the URL of the database `retail`, with the log-in of its owner, an ordinary user.
     pub fn url(&self) -> String {
         self.server.address()
@@ -109,6 +123,34 @@ impl Postgres {
     /// Returns the URL of the database `retail`, with the log-in of the superuser.
     pub fn superuser_url(&self) -> String {
         self.url().replace("retail:retail@", "postgres:postgres@")
+    }
+
+    /// Returns the URL of another database, with the log-in of the user `retail`.
+    pub fn url_of(&self, database: &str) -> String {
+        format!("{}/{database}", self.url().rsplit_once('/').unwrap().0)
+    }
+
+    /// Creates a database of the user `retail`. Returns its URL.
+    pub async fn create_database(&self, name: &str) -> String {
+        let (client, connection) = tokio_postgres::connect(&self.superuser_url(), tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client.batch_execute(&format!("CREATE DATABASE \"{name}\" OWNER retail")).await.unwrap();
+        self.url_of(name)
+    }
+
+    /// Returns the output of pg_dump for the database `retail`. Arguments select parts, such as `--schema=NAME`.
+    pub fn dump(&self, arguments: &[&str]) -> Vec<u8> {
+        self.server.client("pg_dump", arguments, &[])
+    }
+
+    /// Runs the statements of a dump in a database, with psql.
+    ///
+    /// # Panics
+    ///
+    /// If a statement fails.
+    pub fn restore(&self, database: &str, dump: &[u8]) {
+        let arguments = ["-X", "--quiet", "--dbname", database, "--set", "ON_ERROR_STOP=1"];
+        self.server.client("psql", &arguments, dump);
     }
 
     /// Returns the id of the system user that runs the server.
@@ -140,31 +182,61 @@ impl Postgres {
 }
 
 impl Server {
-    fn start(script: &'static str, name: &str, private: bool) -> Self {
+    pub(crate) fn start(script: &'static str, name: &str, private: bool) -> Self {
+        Self::start_by(("up", &[]), script, name, private)
+    }
+
+    /// Starts a server for the first time by another command than `up`.
+    fn start_by(command: (&str, &[&Path]), script: &'static str, name: &str, private: bool) -> Self {
         let server = Self { script, directory: directory().join(name), address: OnceLock::new(), private };
-        server.address.set(server.run("up")).unwrap();
+        server.address.set(server.run_with(command.0, command.1)).unwrap();
         server
     }
 
-    fn run(&self, command: &str) -> String {
-        let mut process = Command::new(root().join(self.script));
-        process.arg(command).arg(&self.directory).env("KAFKA_QUICK", "1").env("KAFKA_HEAP", "384m");
+    /// Runs a command of the script for this server. Returns its output.
+    pub(crate) fn run(&self, command: &str) -> String {
+        self.run_with(command, &[])
+    }
+
+    fn run_with(&self, command: &str, arguments: &[&Path]) -> String {
+        let mut process = self.script(command);
+        process.args(arguments).env("KAFKA_QUICK", "1").env("KAFKA_HEAP", "384m");
         // The preferred ports are reserved for `make kafka`. A restarted server reads its port from its directory.
         if !self.directory.join("port").exists() {
             let port = free_port().to_string();
-            process.env("KAFKA_PORT", &port).env("POSTGRES_PORT", &port);
+            process.env("KAFKA_PORT", &port).env("POSTGRES_PORT", &port).env("PGBOUNCER_PORT", &port);
         }
         let output = process.output().unwrap();
-        let (said, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "{} {command} failed: {error}", self.script);
-        said.trim().to_owned()
+        assert!(output.status.success(), "{} {command} failed: {}", self.script, text(&output.stderr));
+        text(&output.stdout).trim().to_owned()
     }
 
-    fn address(&self) -> String {
+    /// Runs a client program of the server with this input. Returns its output.
+    fn client(&self, program: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {
+        let mut process = self.script(program);
+        process.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = process.spawn().unwrap();
+        let mut stdin = process.stdin.take().unwrap();
+        let output = std::thread::scope(|scope| {
+            // A program that fails does not read to the end.
+            scope.spawn(move || stdin.write_all(input));
+            process.wait_with_output().unwrap()
+        });
+        assert!(output.status.success(), "{program} failed: {}", text(&output.stderr));
+        output.stdout
+    }
+
+    fn script(&self, command: &str) -> Command {
+        let mut process = Command::new(root().join(self.script));
+        process.arg(command).arg(&self.directory);
+        process
+    }
+
+    pub(crate) fn address(&self) -> String {
         self.address.get().unwrap().clone()
     }
 
-    fn kill(&self, pid_file: &str) {
+    pub(crate) fn kill(&self, pid_file: &str) {
         let pid = std::fs::read_to_string(self.directory.join(pid_file)).unwrap();
         signal(pid.lines().next().unwrap().trim().parse().unwrap(), "KILL");
     }
@@ -179,47 +251,8 @@ impl Drop for Server {
     }
 }
 
-/// A file system of a few MiB, for tests with a full disk. Dropping the value unmounts it.
-#[derive(Debug)]
-pub struct SmallDisk {
-    directory: PathBuf,
-}
-
-impl SmallDisk {
-    /// Mounts a file system owned by this user id. Returns `None` without the right to mount.
-    pub fn mount(mib: u32, user: u32) -> Option<Self> {
-        let directory = std::env::temp_dir().join(unique("disk"));
-        std::fs::create_dir(&directory).unwrap();
-        let options = format!("size={mib}m,mode=0700,uid={user}");
-        let done = |program: &str, arguments: &[&str]| {
-            Command::new(program).args(arguments).arg(&directory).status().is_ok_and(|status| status.success())
-        };
-        done("mount", &["-t", "tmpfs", "-o", &options, "tmpfs"]).then_some(Self { directory })
-    }
-
-    /// Returns the mount point.
-    pub fn directory(&self) -> &Path {
-        &self.directory
-    }
-
-    /// Fills the disk completely.
-    pub fn fill(&self) {
-        let mut ballast = std::fs::File::create(self.directory.join("ballast")).unwrap();
-        while std::io::Write::write_all(&mut ballast, &[1; 4096]).is_ok() {}
-    }
-
-    /// Frees the space again.
-    pub fn make_room(&self) {
-        std::fs::remove_file(self.directory.join("ballast")).unwrap();
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // A lazy unmount: processes with open files keep the file system until they close them.
-        let _unmounted = Command::new("umount").arg("-l").arg(&self.directory).status();
-        let _removed = std::fs::remove_dir(&self.directory);
-    }
+fn text(output: &[u8]) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(output)
 }
 
 /// Returns a free port.

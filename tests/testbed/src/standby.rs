@@ -1,0 +1,50 @@
+//! Hot standbys of Postgres.
+
+use tokio_postgres::{Client, NoTls};
+
+use crate::servers::Postgres;
+use crate::wait::eventually;
+
+/// A read-only copy of a server that follows it by streaming replication, as an operator for Postgres keeps for a failover.
+/// Dropping the value stops it and deletes its data.
+#[derive(Debug)]
+pub struct Standby {
+    postgres: Postgres,
+}
+
+impl Standby {
+    /// Copies a private server, and starts the copy.
+    pub fn of(primary: &Postgres) -> Self {
+        Self { postgres: Postgres::standby_of(primary) }
+    }
+
+    /// Returns the server, to read from it.
+    pub const fn server(&self) -> &Postgres {
+        &self.postgres
+    }
+
+    /// Waits until the standby shows everything that the primary has committed so far.
+    pub async fn catches_up_with(&self, primary: &Postgres) {
+        let (primary, standby) = (superuser(primary).await, superuser(&self.postgres).await);
+        let end: String = value(&primary, "SELECT pg_current_wal_lsn()::text").await;
+        let replayed = format!("SELECT pg_last_wal_replay_lsn() >= '{end}'");
+        eventually("the standby replays the log", async || value::<bool>(&standby, &replayed).await.then_some(()))
+            .await;
+    }
+
+    /// Ends the replication. From now on the server accepts writes.
+    pub fn promote(self) -> Postgres {
+        self.postgres.promote();
+        self.postgres
+    }
+}
+
+async fn superuser(server: &Postgres) -> Client {
+    let (client, connection) = tokio_postgres::connect(&server.superuser_url(), NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+async fn value<T: for<'a> tokio_postgres::types::FromSql<'a>>(client: &Client, sql: &str) -> T {
+    client.query_one(sql, &[]).await.unwrap().get(0)
+}
