@@ -24,6 +24,7 @@ mvn                   maven                                                  mav
 nft                   nftables                                               nftables                                          -
 openssl               openssl                                                openssl                                           openssl@3
 openssl-headers       libssl-dev                                             openssl-devel                                     openssl@3
+pgbouncer             pgbouncer                                              pgbouncer                                         pgbouncer
 pkg-config            pkg-config                                             pkgconf-pkg-config                                pkgconf
 postgres-server       postgresql                                             postgresql-server                                 postgresql@17
 ps                    procps                                                 procps-ng                                         -
@@ -76,6 +77,8 @@ has() {
       have "$program" && version=$(java_version "$program") && [ "${version:-0}" -ge 17 ]
       ;;
     openssl-headers) openssl_headers ;;
+    # Debian has it in a directory that is not on an ordinary user's PATH.
+    pgbouncer) have pgbouncer || [ -x /usr/sbin/pgbouncer ] ;;
     postgres-server) [ -n "$(postgres_directory)" ] ;;
     # Debian's python3 has the module venv without ensurepip, which venv needs.
     python3-venv) python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null ;;
@@ -139,6 +142,16 @@ no_debian_cluster() {
   echo 'create_main_cluster = false' | as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
 }
 
+# Debian's package would start a service on the pooler's usual port. Only its program is needed. Sets NO_SERVICES to the file
+# that forbids starting services, if it did not exist.
+no_debian_service() {
+  NO_SERVICES=
+  [ ! -e /usr/sbin/policy-rc.d ] || return 0
+  NO_SERVICES=/usr/sbin/policy-rc.d
+  printf '#!/bin/sh\nexit 101\n' | as_root tee "$NO_SERVICES" >/dev/null
+  as_root chmod 755 "$NO_SERVICES"
+}
+
 # install_command MANAGER PACKAGE...: sets INSTALL, as you would type it.
 install_command() {
   case $1 in
@@ -150,12 +163,16 @@ install_command() {
 
 # Runs INSTALL of MANAGER.
 run_install() {
+  local code=0
   case $1 in
     apt-get)
       case " ${INSTALL[*]} " in *" postgresql "*) no_debian_cluster ;; esac
       # Java's package fails in minimal images, which lack this directory.
       as_root mkdir -p /usr/share/man/man1
-      as_root env DEBIAN_FRONTEND=noninteractive "${INSTALL[@]}" -q -o DPkg::Lock::Timeout=300
+      case " ${INSTALL[*]} " in *" pgbouncer "*) no_debian_service ;; *) NO_SERVICES= ;; esac
+      as_root env DEBIAN_FRONTEND=noninteractive "${INSTALL[@]}" -q -o DPkg::Lock::Timeout=300 || code=$?
+      [ -z "$NO_SERVICES" ] || as_root rm "$NO_SERVICES"
+      return "$code"
       ;;
     dnf) as_root "${INSTALL[@]}" ;;
     brew) "${INSTALL[@]}" ;;

@@ -1,6 +1,6 @@
 //! Test support: real Kafka and Postgres servers, programs, certificates and fault injection.
 //!
-//! `dev/kafka` and `dev/postgres` start the servers. Shared servers are under `.dev/test`: the first test that
+//! `dev/kafka`, `dev/postgres` and `dev/pgbouncer` start the servers. Shared servers are under `.dev/test`: the first test that
 //! uses one starts it, and `make down` stops it. Each test has its own topic and schema ([`Case`]), so that tests do not affect
 //! each other. A test that stops or damages servers uses private ones.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "this is test code")]
@@ -9,6 +9,7 @@ mod authority;
 mod case;
 mod disk;
 mod feeder;
+mod pooler;
 mod process;
 mod proxy;
 mod records;
@@ -21,6 +22,7 @@ pub use authority::{Authority, Issued};
 pub use case::{Case, CaseBuilder};
 pub use disk::SmallDisk;
 pub use feeder::Feeder;
+pub use pooler::Pooler;
 pub use process::{Program, jumping_clock};
 pub use proxy::{Moment, Proxy};
 pub use records::{Sent, Topic, at, purchase};
