@@ -5,6 +5,7 @@ mod close;
 mod commit;
 mod cost;
 mod delta_log;
+mod pooler;
 mod progress;
 mod schema;
 mod session;
