@@ -3,7 +3,9 @@
 
 mod chaos;
 mod crashes;
+mod failover;
 mod outages;
+mod poolers;
 mod processing;
 mod programs;
 mod rebalance;
