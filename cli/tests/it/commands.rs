@@ -1,10 +1,11 @@
 //! The commands that end by themselves: effects, output and exit codes.
 
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use retail_testbed::{Case, Postgres, Program};
+use retail_testbed::{Case, Kafka, Pooler, Postgres, Program};
 
 use crate::RETAIL;
 
@@ -42,6 +43,27 @@ async fn topic_and_schema_are_created_once_and_grown() {
     assert_eq!(said("apply-schema"), schema);
     assert_eq!(said("apply-schema"), schema);
     assert_eq!(case.text("SELECT count(*) FROM ledger").await, "0");
+}
+
+/// The commands of docs/how-to/use-a-pooler.md, with a database whose only way in is the pooler.
+#[tokio::test]
+async fn commands_through_a_pooler_succeed() {
+    let postgres = Postgres::private();
+    let pooler = Pooler::to(&postgres, 1);
+    let case = Case::on(&Kafka::shared().address(), &pooler.url()).partitions(1).build();
+    case.apply_topic().await;
+    case.topic.purchases(0, &[("A", "1", 0), ("A", "2", 1)]);
+    for (program, arguments) in [
+        ("retail", &["apply-schema"][..]),
+        ("retail-processor", &["--until-caught-up", "--workers", "1"]),
+        ("retail", &["apply-schema"]),
+        ("retail", &["verify"]),
+    ] {
+        let (code, said, error) = ended(&case.command(RETAIL).arg0(program).args(arguments).output().unwrap());
+        assert_eq!(code, 0, "{program} {arguments:?}: {said}{error}");
+    }
+    let direct = case.with_database(&postgres.url());
+    assert_eq!(direct.retail().await, ["0 300 A 2 3 3 open"]);
 }
 
 #[tokio::test]

@@ -4,7 +4,9 @@
 mod chaos;
 mod copies;
 mod crashes;
+mod failover;
 mod outages;
+mod poolers;
 mod processing;
 mod programs;
 mod rebalance;

@@ -8,7 +8,8 @@ use crate::servers::{Postgres, Server, directory};
 /// A `PgBouncer` in transaction mode: after each transaction, the next one of any client may run in the same session of the
 /// server. Dropping the value stops it.
 ///
-/// All settings except those below have their defaults. The users are those of the server, with the same passwords.
+/// Its settings are those of docs/how-to/use-a-pooler.md. The users are those of the server, with the same passwords. TLS is off on
+/// both sides.
 #[derive(Debug)]
 pub struct Pooler {
     server: Server,
@@ -48,23 +49,23 @@ impl Pooler {
     }
 }
 
-/// TLS is off on both sides. `*` stands for every database of the server.
+/// The guide whose configuration is tested.
+const GUIDE: &str = include_str!("../../../docs/how-to/use-a-pooler.md");
+
+/// Returns the configuration of the guide with the addresses, files and pool size of a test.
 fn settings(server: &str, pool_size: u32) -> String {
     let (host, port) = server.split_once(':').unwrap();
-    format!(
-        "[databases]
-* = host={host} port={port}
-
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = @PORT@
-unix_socket_dir =
-pidfile = @DIR@/pid
-auth_type = scram-sha-256
-auth_file = @DIR@/userlist.txt
-pool_mode = transaction
-default_pool_size = {pool_size}
-max_client_conn = 1000
-"
-    )
+    let documented = GUIDE.split("```ini\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let settings = [
+        ("host=postgres port=5432", &*format!("host={host} port={port}")),
+        ("listen_addr = *", "listen_addr = 127.0.0.1"),
+        ("listen_port = 6432", "listen_port = @PORT@"),
+        ("/etc/pgbouncer/userlist.txt", "@DIR@/userlist.txt"),
+        ("default_pool_size = 20", &*format!("default_pool_size = {pool_size}")),
+    ];
+    let settings = settings.into_iter().fold(documented.to_owned(), |text, (from, to)| {
+        assert!(text.contains(from), "the guide has no setting {from}");
+        text.replace(from, to)
+    });
+    settings + "unix_socket_dir =\npidfile = @DIR@/pid\n"
 }

@@ -8,6 +8,7 @@ mod delta_log;
 mod groups;
 mod identity;
 mod locks;
+mod pooler;
 mod progress;
 mod schema;
 mod session;

@@ -1,0 +1,109 @@
+//! The store through PgBouncer in transaction mode, where statements of several pipelines share sessions of the server.
+
+use std::time::Duration;
+
+use retail_store::provision;
+use retail_testbed::{Case, Feeder, Pooler, Postgres};
+
+/// Longer than any step, and shorter than the deadlines of a connection together.
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// Both pipelines, seen directly and through the pooler.
+struct Pair {
+    direct: [Case; 2],
+    pooled: [Case; 2],
+    _pooler: Pooler,
+}
+
+impl Pair {
+    fn build(postgres: &Postgres, pool_size: u32) -> Self {
+        let pooler = Pooler::to(postgres, pool_size);
+        let direct = [0, 1].map(|_| Case::on("127.0.0.1:1", &postgres.url()).partitions(1).build());
+        let pooled = direct.each_ref().map(|case| case.with_database(&pooler.url()));
+        Self { direct, pooled, _pooler: pooler }
+    }
+
+    /// Applies both schemas at the same time.
+    async fn apply(&self) {
+        let apply =
+            async |case: &Case| provision::apply(&case.settings.database, &case.settings.pipeline).await.unwrap();
+        let both = async { tokio::join!(apply(&self.pooled[0]), apply(&self.pooled[1])) };
+        tokio::time::timeout(LIMIT, both).await.expect("the schemas are applied in time");
+    }
+}
+
+/// The tables of a pipeline, and the search path of its functions.
+const OBJECTS: &str = "
+    SELECT concat_ws('; ',
+        (SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class
+         WHERE relnamespace = to_regnamespace(current_schema()) AND relkind IN ('r', 'v')),
+        (SELECT string_agg(DISTINCT replace(setting, quote_ident(current_schema()), 'ours'), ' ')
+         FROM pg_proc, unnest(proconfig) AS setting
+         WHERE pronamespace = to_regnamespace(current_schema()) AND setting LIKE 'search_path=%'))";
+
+async fn schemas_are_complete(pool_size: u32) {
+    let postgres = Postgres::private();
+    let pair = Pair::build(&postgres, pool_size);
+    // Repeated, because a session-level lock or setting would stay in the pool.
+    for _ in 0..3 {
+        pair.apply().await;
+    }
+    let alone = Case::on("127.0.0.1:1", &postgres.url()).build();
+    alone.apply_schema().await;
+    let expected = alone.text(OBJECTS).await;
+    assert!(expected.contains("partition_progress") && expected.contains("search_path=ours"), "{expected}");
+    for case in &pair.direct {
+        assert_eq!(case.text(OBJECTS).await, expected);
+    }
+    assert_eq!(alone.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").await, "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn schemas_applied_through_a_pool_of_one_are_complete() {
+    schemas_are_complete(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn schemas_applied_through_a_pool_of_twenty_are_complete() {
+    schemas_are_complete(20).await;
+}
+
+/// Two pipelines commit in turns and at the same time; each batch must reach the schema of its pipeline.
+async fn commits_reach_their_schemas(pool_size: u32) {
+    let postgres = Postgres::private();
+    let pair = Pair::build(&postgres, pool_size);
+    for case in &pair.direct {
+        case.apply_schema().await;
+    }
+    let mut feeders = Vec::new();
+    for case in &pair.pooled {
+        let mut feeder = Feeder::new(case, "pooled").await;
+        feeder.claim(&[0]).await;
+        feeders.push(feeder);
+    }
+    let tasks = feeders.into_iter().zip([200, 300]).map(|(mut feeder, commits)| {
+        tokio::spawn(async move {
+            for second in 0..commits {
+                feeder.purchases(0, "1", &[second]);
+                feeder.commit(&[]).await.unwrap();
+            }
+        })
+    });
+    for task in tasks {
+        tokio::time::timeout(LIMIT, task).await.expect("the commits end in time").unwrap();
+    }
+    for (case, commits) in pair.direct.iter().zip([200, 300]) {
+        let stored = "SELECT concat_ws(' ', consumed, applied, (SELECT sum(total_quantity) FROM retail)) FROM ledger";
+        assert_eq!(case.text(stored).await, format!("{commits} {commits} {commits}"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_through_a_pool_of_one_reach_their_schemas() {
+    commits_reach_their_schemas(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_through_a_pool_of_twenty_reach_their_schemas() {
+    commits_reach_their_schemas(20).await;
+}
