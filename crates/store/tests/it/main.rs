@@ -4,8 +4,10 @@
 mod amounts;
 mod close;
 mod commit;
+mod cost;
 mod delta_log;
 mod groups;
+mod plans;
 mod progress;
 mod schema;
 mod session;
