@@ -18,6 +18,10 @@ const LOCK_TIMEOUT: &str = "100ms";
 /// Longest wait for the locks of all tables and views together.
 const LOCK_ALL_TIMEOUT: &str = "150ms";
 
+/// Longest wait for a running maintenance command. It keeps no reader and no worker waiting, and is longer than the second after
+/// which the server cancels an autovacuum that others wait for.
+const MAINTENANCE_TIMEOUT: &str = "3s";
+
 /// Pause after a refused lock, in which readers proceed.
 const PAUSE: Duration = Duration::from_millis(400);
 
@@ -90,9 +94,13 @@ pub(crate) async fn lock_all(transaction: &Session) -> Result<(), DatabaseError>
     let schema = &transaction.connection().schema;
     let row = transaction.query_one(RELATIONS, &[(schema, Type::TEXT), (&relations(), Type::TEXT_ARRAY)]).await?;
     let Some(relations) = row.get::<_, Option<String>>(0) else { return Ok(()) };
-    // The timeout of a statement covers all of its locks, that of a lock each of them.
+    // The first lock only excludes maintenance, such as an autovacuum. For the second one, the timeout of the statement covers all
+    // tables, and that of a lock each of them.
     let lock = format!(
-        "SET LOCAL statement_timeout = '{LOCK_ALL_TIMEOUT}';
+        "SET LOCAL lock_timeout = '{MAINTENANCE_TIMEOUT}';
+         LOCK TABLE {relations} IN SHARE UPDATE EXCLUSIVE MODE;
+         SET LOCAL lock_timeout = '{LOCK_TIMEOUT}';
+         SET LOCAL statement_timeout = '{LOCK_ALL_TIMEOUT}';
          LOCK TABLE {relations} IN ACCESS EXCLUSIVE MODE;
          SET LOCAL statement_timeout = '55s'"
     );

@@ -100,7 +100,8 @@ async fn session_that_holds_a_view_is_named_in_the_condition() {
     reader.batch_execute("ROLLBACK").await.unwrap();
     tokio::time::timeout(Duration::from_secs(180), api.until("it is ready again", ready)).await.unwrap();
     operator.abort();
-    let deleted = retail_store::provision::drop(&case.settings.database, &uid(&api.store())).await.unwrap();
+    let uid = uid(&api.store());
+    let deleted = retail_store::provision::drop(&case.settings.database, &uid).await.unwrap();
     assert_eq!(deleted, retail_connection::Removal::Removed);
 }
 

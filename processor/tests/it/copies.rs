@@ -74,4 +74,12 @@ async fn promoted_copy_makes_the_processors_of_both_unready() {
     until_consumed(&production, sent).await;
     until_ready(&processor, 200, "ready").await;
     production.assert_exact().await;
+
+    // The statement of docs/how-to/back-up-and-restore.md, for a copy that stays.
+    let separate = "UPDATE pipeline SET id = gen_random_uuid()::text, group_prefix = group_prefix || '-' || left(gen_random_uuid()::text, 8)";
+    copy.client().await.batch_execute(separate).await.unwrap();
+    assert_ne!(group(&copy).await, group(&production).await);
+    let _copy = start(&copy, &PROBES);
+    until_consumed(&copy, sent).await;
+    copy.assert_exact().await;
 }

@@ -180,6 +180,27 @@ async fn drop_session(client: Client, case: &Case, pid: i32) {
     eventually("the session has ended", async || (case.text(&left).await == "0").then_some(())).await;
 }
 
+#[tokio::test]
+async fn autovacuum_does_not_keep_a_schema() {
+    let postgres = Postgres::private();
+    let case = Case::on("127.0.0.1:1", &postgres.url()).build();
+    case.apply_schema().await;
+    let superuser = case.client_at(&postgres.superuser_url()).await;
+    for setting in
+        ["autovacuum_naptime = '1s'", "autovacuum_vacuum_cost_delay = '100ms'", "autovacuum_vacuum_cost_limit = 1"]
+    {
+        superuser.batch_execute(&format!("ALTER SYSTEM SET {setting}")).await.unwrap();
+    }
+    let reload = "SELECT pg_reload_conf();
+        INSERT INTO dead_letter (partition, \"offset\", reason, payload) SELECT 0, n, 'empty', repeat('x', 500)::bytea FROM generate_series(1, 20000) n;
+        DELETE FROM dead_letter";
+    superuser.batch_execute(reload).await.unwrap();
+    let running = "SELECT 1 FROM pg_stat_progress_vacuum WHERE relid = 'dead_letter'::regclass";
+    let runs = async || (!superuser.query(running, &[]).await.unwrap().is_empty()).then_some(());
+    eventually("an autovacuum runs", runs).await;
+    assert_eq!(provision::drop(&case.settings.database, &case.settings.pipeline.uid).await, Ok(Removal::Removed));
+}
+
 /// Both pool sizes by turns: a lock or a setting that outlived its transaction would be met by the next change.
 #[tokio::test(flavor = "multi_thread")]
 async fn schema_is_changed_and_dropped_through_a_pooler() {
