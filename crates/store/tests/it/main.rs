@@ -2,15 +2,19 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod amounts;
+mod cancel;
 mod close;
 mod commit;
 mod delta_log;
 mod groups;
+mod hostile;
 mod identity;
 mod locks;
+mod log_in;
 mod pooler;
 mod progress;
 mod schema;
 mod session;
+mod silence;
 mod steps;
 mod tls;
