@@ -37,7 +37,7 @@ pub(crate) fn verify(args: VerifyArgs) -> ExitCode {
     };
     let bar = bar();
     let shown = bar.clone();
-    let result = process::runtime().block_on(verification::verify(&settings, move |read, total| {
+    let result = process::run(verification::verify(&settings, move |read, total| {
         shown.set_length(total.unsigned_abs());
         shown.set_position(read.unsigned_abs());
     }));

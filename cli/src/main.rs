@@ -75,7 +75,7 @@ fn retail() -> ExitCode {
 fn with_settings(args: PipelineArgs, act: impl AsyncFnOnce(&Settings) -> ExitCode) -> ExitCode {
     process::log_to_stderr();
     match args.load() {
-        Ok(settings) => process::runtime().block_on(act(&settings)),
+        Ok(settings) => process::run(act(&settings)),
         Err(error) => process::misused(&error),
     }
 }

@@ -58,7 +58,7 @@ pub(crate) fn run(args: RunArgs) -> ExitCode {
         stop.send_replace(true);
     });
     let pipeline = Run { settings, processor: args.processor, plan, screen };
-    match process::runtime().block_on(pipeline.run(stopped)) {
+    match process::run(pipeline.run(stopped)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => process::failed(&error),
     }

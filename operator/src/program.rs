@@ -52,11 +52,7 @@ fn operate(args: RunArgs) -> ExitCode {
     process::on_first_signal(move || {
         stop.send_replace(true);
     });
-    let runtime = process::runtime();
-    let result = runtime.block_on(run(args, stopped));
-    // A request to Kafka blocks its thread for up to ten seconds; its answer is no longer needed.
-    runtime.shutdown_background();
-    match result {
+    match process::run(run(args, stopped)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => process::failed(&error),
     }

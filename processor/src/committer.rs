@@ -169,7 +169,8 @@ impl Committer {
                 }
                 Err(error) if error.kind == ErrorKind::Fenced => return Ok(self.fenced()),
                 Err(error) => {
-                    uncertain = true;
+                    // A cancelled commit has no effect.
+                    uncertain |= error.kind != ErrorKind::Stopped;
                     self.state.not_committed("failed");
                     self.retried::<()>(Err(error)).await?;
                 }

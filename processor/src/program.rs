@@ -47,7 +47,7 @@ pub fn main() -> ExitCode {
         state: Arc::default(),
         print: Arc::new(process::print_text),
     };
-    match process::runtime().block_on(program.run(stopped)) {
+    match process::run(program.run(stopped)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => process::failed(&error),
     }

@@ -31,6 +31,9 @@ const CAUGHT_UP_INTERVAL: Duration = Duration::from_millis(100);
 /// Interval of the search for partitions that do not move.
 const STANDSTILL_INTERVAL: Duration = Duration::from_secs(5);
 
+/// With `--until-caught-up`, the processor fails once Postgres has not answered for this time. A restart of Postgres is shorter.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// The components in reported problems.
 const COMPONENT: &str = "processor";
 const PARTITIONS: &str = "partitions";
@@ -154,7 +157,7 @@ impl Processor {
             _ = stop.wait_for(|stop| *stop) => Ok(()),
             Some(error) = failures.recv() => Err(error.into()),
             Ok(()) = topic_is_gone => Err(ProcessorError::Worker("the topic was deleted".to_owned())),
-            () = self.observe(store, &log_ends, targets) => Ok(()),
+            result = self.observe(store, &log_ends, targets) => result,
             () = reset_later(backoff) => unreachable!("it does not return"),
         };
         self.state.clear_problem(PARTITIONS);
@@ -203,23 +206,38 @@ impl Processor {
         Ok(Prepared { identity, admin, topic, store, targets })
     }
 
-    /// Observes the progress of all processors. With targets, returns once all of them are committed; otherwise never.
-    async fn observe(&self, store: Store, log_ends: &LogEndPoller, targets: Option<Arc<[i64]>>) {
+    /// Observes the progress of all processors. With targets, returns once all of them are committed, or once Postgres has not
+    /// answered for [`PATIENCE`]; otherwise never.
+    async fn observe(
+        &self,
+        store: Store,
+        log_ends: &LogEndPoller,
+        targets: Option<Arc<[i64]>>,
+    ) -> Result<(), ProcessorError> {
         let options = self.args.options();
         let mut standstill = Standstill::new(self.settings.pipeline.trigger, options.session_timeout);
         let mut store = Some(store);
+        let mut last_answer = Instant::now();
         loop {
             let progress = match &store {
-                Some(store) => store.progress().await.ok(),
-                None => None,
+                Some(store) => store.progress().await,
+                None => match Store::open(&self.settings.database, &self.settings.pipeline, "retail-processor").await {
+                    Ok(opened) => store.insert(opened).progress().await,
+                    Err(error) => Err(error),
+                },
             };
-            let Some(progress) = progress else {
-                tokio::time::sleep(FIRST_PAUSE).await;
-                store = Store::open(&self.settings.database, &self.settings.pipeline, "retail-processor").await.ok();
-                continue;
+            let progress = match progress {
+                Ok(progress) => progress,
+                Err(error) if targets.is_some() && last_answer.elapsed() >= PATIENCE => return Err(error.into()),
+                Err(_) => {
+                    store = None;
+                    tokio::time::sleep(FIRST_PAUSE).await;
+                    continue;
+                }
             };
+            last_answer = Instant::now();
             if targets.as_ref().is_some_and(|targets| has_reached(&progress, targets)) {
-                return;
+                return Ok(());
             }
             if let Some(log_ends) = log_ends.latest().filter(|log_ends| log_ends.is_fresh()) {
                 let owned = self.state.view().partitions;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use retail_testbed::{Case, Kafka, Pooler, Postgres, Program};
+use retail_testbed::{Case, Kafka, Pooler, Postgres, Program, Silence, SilentProxy};
 
 use crate::RETAIL;
 
@@ -88,6 +88,30 @@ async fn verify_with_difference_exits_1() {
         (code, &report["equal"], &report["difference"]),
         (1, &false.into(), &"ledger, partition 0: late is 1, expected 0".into())
     );
+}
+
+/// Far more than a command takes with a silent server: 10 s to connect, or the same again for a statement.
+const LIMIT: Duration = Duration::from_secs(120);
+
+#[tokio::test]
+async fn commands_end_with_1_when_postgres_is_silent() {
+    let address = Postgres::shared().address();
+    let ends = async |command: &str, silence: Silence| {
+        let case = Case::shared().partitions(1).start().await;
+        let proxy = SilentProxy::start(&address, silence).await;
+        if silence == Silence::Never {
+            proxy.silence();
+        }
+        let through = case.with_database(&proxy.url(&Postgres::shared().url()));
+        let mut program = Program::start(RETAIL, &through, &[command]);
+        assert_eq!(program.exit_code(LIMIT).await, 1, "{command}, {silence:?}");
+        let output = program.output();
+        assert!(output.contains("did not answer in time"), "{command}, {silence:?}: {output}");
+    };
+    // In the start-up, and in a statement.
+    let silences = [Silence::Never, Silence::AfterServer(1000), Silence::AfterClient(1500)];
+    let [never, server, client] = silences;
+    tokio::join!(ends("verify", never), ends("verify", server), ends("verify", client), ends("apply-schema", never),);
 }
 
 #[test]

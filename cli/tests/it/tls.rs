@@ -86,3 +86,57 @@ async fn file_runs_with_client_certificates() {
     ];
     everything(&file, &variables).await;
 }
+
+/// Environment variables.
+type Variables<'a> = &'a [(&'a str, &'a str)];
+
+/// Exit code and output of `retail apply-schema` without database.tls in the file.
+fn apply_schema(variables: Variables<'_>) -> (i32, String) {
+    let file = file("sslmode", "bootstrapServers: \"127.0.0.1:1\"", "secret: {name: a}");
+    let mut command = Command::new(RETAIL);
+    command.env_clear().env("RETAIL_PIPELINE", file).env("PGUSER", "retail").env("PGPASSWORD", "retail");
+    let output = command.envs(variables.iter().copied()).arg("apply-schema").output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code().unwrap(), String::from_utf8(text).unwrap())
+}
+
+#[test]
+fn settings_of_libpq_are_obeyed_or_refused() {
+    let ca = Certificates::shared().path("ca.crt");
+    let ca = ("PGSSLROOTCERT", ca.as_str());
+    let port = SecurePostgres::shared().port();
+    let url = |options: &str| format!("postgres://retail:retail@localhost:{port}/retail?{options}");
+    let obeyed: [Variables<'_>; 5] = [
+        &[("PGSSLMODE", "require")],
+        &[("PGSSLMODE", "prefer")],
+        &[("PGSSLMODE", "verify-full"), ca],
+        &[("RETAIL_DATABASE_URL", &url("sslmode=verify-ca&channel_binding=require")), ca],
+        &[
+            ("PGSSLMODE", "disable"),
+            ("RETAIL_DATABASE_URL", &url("sslmode=require")),
+            ("PGREQUIREAUTH", "scram-sha-256"),
+        ],
+    ];
+    for variables in obeyed {
+        let (code, text) = apply_schema(variables);
+        assert_eq!(code, 0, "{variables:?}: {text}");
+    }
+    let tail = format!("postgres://retail:pass@tail@localhost:{port}/retail");
+    let refused: [(Variables<'_>, i32, &str); 10] = [
+        (&[], 1, "requires TLS"),
+        (&[("PGSSLMODE", "disable")], 1, "requires TLS"),
+        (&[("PGSSLMODE", "verify-full")], 1, "is not trusted"),
+        (&[("PGSSLMODE", "verify-ca")], 2, "PGSSLMODE requires a certificate authority"),
+        (&[("PGSSLMODE", "allow")], 2, "PGSSLMODE: sslmode=allow is not supported"),
+        (&[ca], 2, "is set, but the connection does not use TLS"),
+        (&[("PGSSLMODE", "require"), ("PGREQUIREAUTH", "md5")], 1, "which require_auth does not allow"),
+        (&[("PGCHANNELBINDING", "always")], 2, "PGCHANNELBINDING: channel_binding is not"),
+        (&[("PGSSLCRL", "/crl.pem")], 2, "PGSSLCRL is set, but not supported"),
+        (&[("RETAIL_DATABASE_URL", &tail)], 2, "is not percent-encoded"),
+    ];
+    for (variables, expected, said) in refused {
+        let (code, text) = apply_schema(variables);
+        assert!(code == expected && text.contains(said), "{variables:?}: {code}, {text}");
+        assert!(!text.contains("tail@"), "{variables:?}: {text}");
+    }
+}

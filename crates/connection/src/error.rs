@@ -9,6 +9,8 @@ pub enum ErrorKind {
     Busy,
     /// Another session holds a lock that the request needs. A retry can succeed.
     Locked,
+    /// The server cancelled a statement: none of its changes remain. A retry can succeed.
+    Stopped,
     /// The server refused the user name, the password or the client certificate.
     WrongCredentials,
     /// The TLS handshake failed: the certificate is not trusted, or one of the two sides does not use TLS.
@@ -36,6 +38,6 @@ pub enum ErrorKind {
 impl ErrorKind {
     /// Whether a retry without any change can succeed.
     pub const fn may_pass(self) -> bool {
-        matches!(self, Self::Unreachable | Self::Busy | Self::Locked | Self::ServerReplaced)
+        matches!(self, Self::Unreachable | Self::Busy | Self::Locked | Self::Stopped | Self::ServerReplaced)
     }
 }

@@ -68,15 +68,33 @@ struct DatabaseArgs {
     #[arg(long, env = "PGPASSWORD", hide = true, hide_env_values = true)]
     pgpassword: Option<Hidden>,
 
-    /// Certificate authority of the server (PEM) for database.tls [default: the authorities of the system]
+    #[arg(long, env = "PGSSLMODE", hide = true)]
+    pgsslmode: Option<String>,
+
+    #[arg(long, env = "PGCHANNELBINDING", hide = true)]
+    pgchannelbinding: Option<String>,
+
+    #[arg(long, env = "PGREQUIREAUTH", hide = true)]
+    pgrequireauth: Option<String>,
+
+    #[arg(long, env = "PGSSLCRL", hide = true)]
+    pgsslcrl: Option<String>,
+
+    #[arg(long, env = "PGSSLCRLDIR", hide = true)]
+    pgsslcrldir: Option<String>,
+
+    #[arg(long, env = "PGREQUIREPEER", hide = true)]
+    pgrequirepeer: Option<String>,
+
+    /// Certificate authority of the server (PEM) for TLS [default: the authorities of the system]
     #[arg(long, value_name = "FILE", env = "PGSSLROOTCERT")]
     database_ca: Option<PathBuf>,
 
-    /// Client certificate (PEM) for database.tls
+    /// Client certificate (PEM) for TLS with Postgres
     #[arg(long, value_name = "FILE", env = "PGSSLCERT")]
     database_certificate: Option<PathBuf>,
 
-    /// Private key (PEM) of the client certificate for database.tls
+    /// Private key (PEM) of the client certificate for TLS with Postgres
     #[arg(long, value_name = "FILE", env = "PGSSLKEY")]
     database_key: Option<PathBuf>,
 }
@@ -119,6 +137,9 @@ pub enum SettingsError {
     /// Credentials that the pipeline declares are missing or unusable.
     #[error(transparent)]
     Login(#[from] LoginError),
+    /// A variable of libpq that makes connections more secure, and is not supported.
+    #[error("{0} is set, but not supported: unset it")]
+    Unsupported(&'static str),
     /// A certificate or key cannot be read.
     #[error("cannot read {0}: {1}")]
     File(String, #[source] std::io::Error),
@@ -173,21 +194,29 @@ impl KafkaArgs {
 impl DatabaseArgs {
     /// As with libpq, the default user name is that of the operating system.
     fn connection(self, pipeline: &Pipeline) -> Result<DatabaseConnection, SettingsError> {
-        let mut login = DatabaseLogin {
+        let unsupported =
+            [("PGSSLCRL", self.pgsslcrl), ("PGSSLCRLDIR", self.pgsslcrldir), ("PGREQUIREPEER", self.pgrequirepeer)];
+        if let Some((name, _)) =
+            unsupported.iter().find(|(_, value)| value.as_ref().is_some_and(|value| !value.is_empty()))
+        {
+            return Err(SettingsError::Unsupported(name));
+        }
+        // As with libpq, this value selects the authorities of the system.
+        let ca = self.database_ca.filter(|file| file.as_os_str() != "system");
+        let login = DatabaseLogin {
             url: self.database_url.map(|Hidden(text)| text),
             user: self.pguser,
             password: self.pgpassword.map(|Hidden(text)| text),
-            ..DatabaseLogin::default()
+            ca: read(ca.as_deref(), "PGSSLROOTCERT")?,
+            certificate: read(self.database_certificate.as_deref(), "PGSSLCERT")?,
+            key: read(self.database_key.as_deref(), "PGSSLKEY")?,
+            ssl_mode: self.pgsslmode,
+            channel_binding: self.pgchannelbinding,
+            require_auth: self.pgrequireauth,
         };
-        if let Some(tls) = &pipeline.database.tls {
-            // As with libpq, this value selects the authorities of the system.
-            let ca = self.database_ca.filter(|file| file.as_os_str() != "system");
-            login.ca = read(ca.as_deref(), "PGSSLROOTCERT")?;
-            login.certificate = read(self.database_certificate.as_deref(), "PGSSLCERT")?;
-            login.key = read(self.database_key.as_deref(), "PGSSLKEY")?;
-            if tls.ca_secret.is_some() && login.ca.is_none() {
-                system_roots("database.tls.caSecret", "PGSSLROOTCERT");
-            }
+        let declares_ca = pipeline.database.tls.as_ref().is_some_and(|tls| tls.ca_secret.is_some());
+        if declares_ca && login.ca.is_none() {
+            system_roots("database.tls.caSecret", "PGSSLROOTCERT");
         }
         Ok(login.connection(pipeline)?)
     }

@@ -3,10 +3,10 @@
 //! Credentials that are missing are an error: a connection is never less secure than declared.
 
 use retail_api::Pipeline;
-use retail_api::resource::{DatabaseSecret, DatabaseTls, Kafka, KafkaTls};
+use retail_api::resource::{DatabaseSecret, Kafka, KafkaTls, TlsMode};
 use retail_connection::{CertificateError, Certificates, Pem};
 use retail_kafka::{KafkaConnection, SaslLogin, Security};
-use retail_store::DatabaseConnection;
+use retail_store::{DatabaseConnection, DatabaseUrl, SslMode, UrlError};
 
 /// Keys of a client certificate and its private key in a Secret for Kafka: Strimzi's names, and the usual ones.
 pub const KAFKA_CLIENT_KEYS: [(&str, &str); 2] = [("user.crt", "user.key"), ("tls.crt", "tls.key")];
@@ -26,11 +26,25 @@ pub fn login_keys(secret: &DatabaseSecret) -> (&str, &str) {
 #[derive(Debug, thiserror::Error)]
 pub enum LoginError {
     /// The database URL cannot be parsed.
+    #[error("the database URL must have the form postgres://user:password@host:port/database: {0}")]
+    DatabaseUrl(UrlError),
+    /// An environment variable of libpq has an invalid value.
+    #[error("{0}: {1}")]
+    Variable(&'static str, UrlError),
+    /// The connection would be less secure than declared.
+    #[error("{0} contradicts database.tls: remove one of them")]
+    NoTls(&'static str),
+    /// The authority is to be verified, and none is given.
+    #[error("{0} requires a certificate authority: set database.tls.caSecret or PGSSLROOTCERT, or use verify-full")]
+    NoAuthority(&'static str),
+    /// A certificate is given, and the connection does not use TLS.
     #[error(
-        "the database URL must have the form postgres://user:password@host:port/database: {0}; the settings of TLS belong \
-         in database.tls"
+        "{0} is set, but the connection does not use TLS: set database.tls, or sslmode=verify-full in the database URL"
     )]
-    DatabaseUrl(tokio_postgres::Error),
+    Unused(String),
+    /// TLS is not possible over a Unix socket.
+    #[error("a Unix socket has no TLS: remove database.tls and sslmode, or use a host name")]
+    UnixSocket,
     /// A certificate or key is unusable.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
@@ -103,7 +117,7 @@ fn jaas_username(jaas: &str) -> Option<String> {
     }
 }
 
-/// Credentials for Postgres. Certificates are not used if the pipeline does not declare TLS.
+/// Credentials for Postgres.
 #[derive(Clone, Default)]
 pub struct DatabaseLogin {
     /// A connection URI. Its parts take precedence over the pipeline, and over user and password.
@@ -118,41 +132,128 @@ pub struct DatabaseLogin {
     pub certificate: Option<Pem>,
     /// Its private key.
     pub key: Option<Pem>,
+    /// PGSSLMODE. The URL takes precedence over this and the following variables.
+    pub ssl_mode: Option<String>,
+    /// PGCHANNELBINDING.
+    pub channel_binding: Option<String>,
+    /// PGREQUIREAUTH.
+    pub require_auth: Option<String>,
 }
 
 impl DatabaseLogin {
     /// The connection to the pipeline's database. The error does not repeat the URI.
     pub fn connection(self, pipeline: &Pipeline) -> Result<DatabaseConnection, LoginError> {
-        let Self { url, user, password, ca, certificate, key } = self;
-        let mut config: tokio_postgres::Config = match url {
+        let Self { url, user, password, ca, certificate, key, ssl_mode, channel_binding, require_auth } = self;
+        let mut url: DatabaseUrl = match url {
             Some(url) => url.parse().map_err(LoginError::DatabaseUrl)?,
-            None => tokio_postgres::Config::new(),
+            None => DatabaseUrl::default(),
         };
         let database = &pipeline.database;
-        if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-            config.host(&database.host).port(database.port as u16);
+        url.set_default_host(&database.host, database.port as u16);
+        url.database.get_or_insert_with(|| database.name.clone());
+        url.user = url.user.or(user);
+        url.password = url.password.or(password);
+        let in_url = url.ssl_mode.is_some();
+        url.ssl_mode = from_variable("PGSSLMODE", url.ssl_mode, ssl_mode, str::parse)?;
+        url.require_auth = from_variable("PGREQUIREAUTH", url.require_auth, require_auth, str::parse)?;
+        url.channel_binding =
+            from_variable("PGCHANNELBINDING", url.channel_binding, channel_binding, retail_store::channel_binding)?;
+        let (mode, is_local) = (url.ssl_mode, url.is_unix_socket());
+        let tls = database.tls.as_ref();
+        let setting = if in_url { "sslmode in the database URL" } else { "PGSSLMODE" };
+        let verified = tls_mode(tls.map(|tls| tls.mode), mode, ca.is_some(), setting)?;
+        let connection = DatabaseConnection::new(url, &pipeline.schema);
+        let Some(verified) = verified else {
+            let unused = [ca, certificate, key].into_iter().flatten().next();
+            return match unused {
+                Some(unused) if mode.is_none() => Err(LoginError::Unused(unused.origin)),
+                _ => Ok(connection),
+            };
+        };
+        if is_local {
+            return Err(LoginError::UnixSocket);
         }
-        if config.get_dbname().is_none() {
-            config.dbname(&database.name);
-        }
-        if let (None, Some(user)) = (config.get_user(), user) {
-            config.user(user);
-        }
-        if let (None, Some(password)) = (config.get_password(), password) {
-            config.password(password);
-        }
-        let connection = DatabaseConnection::new(config, &pipeline.schema);
-        let Some(DatabaseTls { mode, ca_secret: _, client_secret }) = &database.tls else { return Ok(connection) };
-        if client_secret.is_some() && certificate.is_none() && key.is_none() {
+        let wants_certificate = tls.is_some_and(|tls| tls.client_secret.is_some());
+        if wants_certificate && certificate.is_none() && key.is_none() {
             return Err(LoginError::NoClientCertificate("database.tls.clientSecret", "PGSSLCERT", "PGSSLKEY"));
         }
-        Ok(connection.with_tls(*mode, &Certificates::new(ca, certificate, key)?)?)
+        Ok(connection.with_tls(verified, &Certificates::new(ca, certificate, key)?)?)
+    }
+}
+
+/// The value of the URL, or else of the environment variable `name`.
+fn from_variable<T>(
+    name: &'static str,
+    in_url: Option<T>,
+    variable: Option<String>,
+    parse: impl FnOnce(&str) -> Result<T, UrlError>,
+) -> Result<Option<T>, LoginError> {
+    let variable = variable.filter(|value| !value.is_empty());
+    match (in_url, variable) {
+        (Some(value), _) => Ok(Some(value)),
+        (None, Some(value)) => parse(&value).map(Some).map_err(|error| LoginError::Variable(name, error)),
+        (None, None) => Ok(None),
+    }
+}
+
+/// The stricter one of the declared mode and `sslmode`. `None` leaves the connection as the URL says: without TLS, or with
+/// optional TLS.
+fn tls_mode(
+    declared: Option<TlsMode>,
+    ssl_mode: Option<SslMode>,
+    has_authority: bool,
+    setting: &'static str,
+) -> Result<Option<TlsMode>, LoginError> {
+    match (declared, ssl_mode) {
+        (Some(_), Some(SslMode::Disable)) => Err(LoginError::NoTls(setting)),
+        (None, None | Some(SslMode::Disable | SslMode::Prefer)) => Ok(None),
+        (_, Some(SslMode::VerifyFull)) | (Some(TlsMode::VerifyFull), _) => Ok(Some(TlsMode::VerifyFull)),
+        // Mode require verifies the authority if one is given.
+        (_, Some(SslMode::VerifyCa)) if !has_authority => Err(LoginError::NoAuthority(setting)),
+        (Some(TlsMode::Require), _) | (None, Some(SslMode::Require | SslMode::VerifyCa)) => Ok(Some(TlsMode::Require)),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn stricter_of_declared_and_requested_tls_is_used() {
+        use SslMode::{Disable, Prefer, Require as Encrypt, VerifyCa, VerifyFull as Full};
+        use TlsMode::{Require, VerifyFull};
+        let mode = |declared, ssl_mode, has_authority| {
+            tls_mode(declared, ssl_mode, has_authority, "PGSSLMODE").map_err(|error| error.to_string())
+        };
+        for has_authority in [false, true] {
+            for (declared, ssl_mode, expected) in [
+                (None, None, None),
+                (None, Some(Disable), None),
+                (None, Some(Prefer), None),
+                (None, Some(Encrypt), Some(Require)),
+                (None, Some(Full), Some(VerifyFull)),
+                (Some(Require), None, Some(Require)),
+                (Some(Require), Some(Prefer), Some(Require)),
+                (Some(Require), Some(Encrypt), Some(Require)),
+                (Some(Require), Some(Full), Some(VerifyFull)),
+                (Some(VerifyFull), None, Some(VerifyFull)),
+                (Some(VerifyFull), Some(Prefer), Some(VerifyFull)),
+                (Some(VerifyFull), Some(Encrypt), Some(VerifyFull)),
+                (Some(VerifyFull), Some(VerifyCa), Some(VerifyFull)),
+            ] {
+                assert_eq!(mode(declared, ssl_mode, has_authority), Ok(expected), "{declared:?} {ssl_mode:?}");
+            }
+        }
+        for declared in [Require, VerifyFull] {
+            let refused = mode(Some(declared), Some(Disable), true).unwrap_err();
+            assert_eq!(refused, "PGSSLMODE contradicts database.tls: remove one of them");
+        }
+        for declared in [None, Some(Require)] {
+            assert_eq!(mode(declared, Some(VerifyCa), true), Ok(Some(Require)));
+            let refused = mode(declared, Some(VerifyCa), false).unwrap_err();
+            assert!(refused.starts_with("PGSSLMODE requires a certificate authority"), "{refused}");
+        }
+    }
 
     #[test]
     fn jaas_configuration_contains_the_user_name() {

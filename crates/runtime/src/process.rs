@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -66,13 +67,20 @@ pub fn print_text(text: &str) {
     let _closed = std::io::stdout().write_all(text.as_bytes());
 }
 
-/// The asynchronous runtime of a program. One thread is enough: blocking work runs on its own threads.
-pub fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread()
+/// Time after the end of a program for threads that still block, such as one that resolves a host name.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Runs a program to its end. One asynchronous thread is enough: blocking work runs on its own threads. A blocking call that
+/// does not return does not keep the program from ending.
+pub fn run<T>(program: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()
-        .expect("a runtime needs a thread and a file descriptor")
+        .expect("a runtime needs a thread and a file descriptor");
+    let result = runtime.block_on(program);
+    runtime.shutdown_timeout(END_TIMEOUT);
+    result
 }
 
 /// Calls `stop` on a separate thread at the first SIGINT or SIGTERM. The second signal ends the process at once.
@@ -87,4 +95,23 @@ pub fn on_first_signal(stop: impl FnOnce() + Send + 'static) {
             std::process::exit(INTERRUPTED);
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, channel};
+
+    use super::*;
+
+    #[test]
+    fn blocked_thread_does_not_keep_the_program_running() {
+        let (_never, blocked): (_, Receiver<()>) = channel();
+        let (end, ended) = channel();
+        std::thread::spawn(move || {
+            let blocks = async { drop(tokio::task::spawn_blocking(move || blocked.recv())) };
+            run(blocks);
+            end.send(()).expect("the test waits");
+        });
+        ended.recv_timeout(END_TIMEOUT * 20).expect("the program ends");
+    }
 }

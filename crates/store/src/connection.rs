@@ -1,48 +1,75 @@
-//! The settings of a connection: address, credentials, TLS and schema.
-
-use std::time::Duration;
+//! The settings of a connection: address, credentials, TLS, deadlines and schema.
 
 use retail_api::resource::TlsMode;
 use retail_connection::{CertificateError, Certificates};
 use tokio_postgres::Config;
-use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::config::{ChannelBinding, SslMode as Negotiated, SslNegotiation};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use crate::deadlines::Deadlines;
+use crate::guard::Link;
+use crate::log_in::LogIns;
 use crate::tls;
+use crate::url::{DEFAULT_PORT, DatabaseUrl, SslMode};
 
-/// Timeout of a connection attempt.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Default of the maximum size of a response: a processor reads the progress of its partitions and the rows that it prints.
+const MAX_ANSWER: u64 = 64 << 20;
 
-/// A connection counts as lost after this time without an answer of the peer.
-const NETWORK_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// Address of Postgres, credentials, TLS, and the schema of the pipeline.
+/// Address of Postgres, credentials, TLS, deadlines, and the schema of the pipeline.
 #[derive(Clone)]
 pub struct DatabaseConnection {
-    pub(crate) config: Config,
-    tls: Option<Tls>,
+    pub(crate) url: DatabaseUrl,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) deadlines: Deadlines,
+    /// Maximum number of bytes of the response to one request.
+    pub(crate) max_answer: u64,
     /// The pipeline's schema.
     pub schema: String,
 }
 
 /// The TLS settings of a connection.
 #[derive(Clone)]
-struct Tls {
+pub(crate) struct Tls {
+    /// Whether the connection continues without TLS if the server does not support it.
+    pub(crate) is_optional: bool,
     mode: TlsMode,
     certificates: Certificates,
-    connector: MakeRustlsConnect,
+    pub(crate) connector: MakeRustlsConnect,
 }
 
 impl Tls {
     fn new(mode: TlsMode, certificates: &Certificates) -> Result<Self, CertificateError> {
-        Ok(Self { mode, certificates: certificates.clone(), connector: tls::connector(mode, certificates)? })
+        let connector = tls::connector(mode, certificates)?;
+        Ok(Self { is_optional: false, mode, certificates: certificates.clone(), connector })
+    }
+
+    /// The TLS of a URL, with the authorities of the system.
+    fn of_url(url: &DatabaseUrl) -> Option<Self> {
+        let mode = match url.ssl_mode {
+            None | Some(SslMode::Disable) => return None,
+            Some(SslMode::Prefer | SslMode::Require) => TlsMode::Require,
+            Some(SslMode::VerifyCa | SslMode::VerifyFull) => TlsMode::VerifyFull,
+        };
+        let certificates = Certificates::default();
+        // On a system without authorities, every certificate is refused.
+        let connector = tls::connector(mode, &certificates).unwrap_or_else(|_| tls::refusing_connector());
+        Some(Self { is_optional: url.ssl_mode == Some(SslMode::Prefer), mode, certificates, connector })
+    }
+
+    /// The protection that this connection gives a password.
+    pub(crate) fn link(&self) -> Link {
+        if self.mode == TlsMode::VerifyFull || self.certificates.ca().is_some() {
+            Link::Verified
+        } else {
+            Link::Unverified
+        }
     }
 }
 
 impl PartialEq for Tls {
     /// Compares the settings: connectors cannot be compared.
     fn eq(&self, other: &Self) -> bool {
-        (self.mode, &self.certificates) == (other.mode, &other.certificates)
+        (self.is_optional, self.mode, &self.certificates) == (other.is_optional, other.mode, &other.certificates)
     }
 }
 
@@ -54,50 +81,48 @@ impl std::fmt::Debug for DatabaseConnection {
 }
 
 impl DatabaseConnection {
-    /// A connection to `schema` with `config`. It is encrypted only if `sslmode` is `require`.
-    pub fn new(mut config: Config, schema: &str) -> Self {
-        config
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_user_timeout(NETWORK_TIMEOUT)
-            .keepalives_idle(NETWORK_TIMEOUT)
-            .keepalives_interval(Duration::from_secs(5))
-            .keepalives_retries(3);
-        let tls = (config.get_ssl_mode() == SslMode::Require).then(|| {
-            Tls::new(TlsMode::Require, &Certificates::default()).expect("without certificates, nothing can be missing")
-        });
-        if tls.is_none() {
-            config.ssl_mode(SslMode::Disable);
-        }
-        Self { config, tls, schema: schema.to_owned() }
+    /// A connection to `schema`, with the TLS that the URL requests and the certificate authorities of the system.
+    pub fn new(url: DatabaseUrl, schema: &str) -> Self {
+        let tls = Tls::of_url(&url);
+        let deadlines = Deadlines::default();
+        Self { url, tls, deadlines, max_answer: MAX_ANSWER, schema: schema.to_owned() }
     }
 
     /// The connection with TLS, verified as `mode` says.
     pub fn with_tls(mut self, mode: TlsMode, certificates: &Certificates) -> Result<Self, CertificateError> {
         self.tls = Some(Tls::new(mode, certificates)?);
-        self.config.ssl_mode(SslMode::Require);
         Ok(self)
+    }
+
+    /// The connection with other deadlines.
+    #[must_use]
+    pub const fn with_deadlines(mut self, deadlines: Deadlines) -> Self {
+        self.deadlines = deadlines;
+        self
+    }
+
+    /// The connection with another maximum size of a response, in bytes. Streamed rows count too: `u64::MAX` for unlimited
+    /// results.
+    #[must_use]
+    pub const fn with_max_answer(mut self, bytes: u64) -> Self {
+        self.max_answer = bytes;
+        self
     }
 
     /// `host:port/database`, for messages.
     pub fn address(&self) -> String {
-        let hosts = self.config.get_hosts().iter().map(|host| match host {
-            Host::Tcp(name) => name.clone(),
-            #[cfg(unix)]
-            Host::Unix(path) => path.display().to_string(),
-        });
-        let ports = self.config.get_ports().iter().copied().chain(std::iter::repeat(5432));
-        let addresses: Vec<String> = hosts.zip(ports).map(|(host, port)| format!("{host}:{port}")).collect();
+        let addresses: Vec<String> = self.servers().map(|server| format!("{}:{}", server.name, server.port)).collect();
         format!("{}/{}", addresses.join(","), self.database())
     }
 
     /// Name of the database.
     pub fn database(&self) -> &str {
-        self.config.get_dbname().or(self.config.get_user()).unwrap_or_default()
+        self.url.database.as_deref().unwrap_or(self.user())
     }
 
     /// Name of the user; empty if none is set.
     pub fn user(&self) -> &str {
-        self.config.get_user().unwrap_or_default()
+        self.url.user.as_deref().unwrap_or_default()
     }
 
     /// The quoted name of the schema.
@@ -105,16 +130,62 @@ impl DatabaseConnection {
         quoted(&self.schema)
     }
 
-    /// The connector for TLS; `None` for a connection without.
-    pub(crate) fn connector(&self) -> Option<MakeRustlsConnect> {
-        self.tls.as_ref().map(|tls| tls.connector.clone())
-    }
-
     /// Whether a session of `other` can be used for this connection: same server, database, user, password and TLS. The
     /// schema may differ.
     pub fn has_session_of(&self, other: &Self) -> bool {
-        self.config == other.config && self.tls == other.tls
+        (&self.url, &self.tls, self.deadlines, self.max_answer)
+            == (&other.url, &other.tls, other.deadlines, other.max_answer)
     }
+
+    /// The servers in the order of the URL. Without a host, the one of this machine.
+    pub(crate) fn servers(&self) -> impl ExactSizeIterator<Item = Server> {
+        let DatabaseUrl { hosts, host_addresses, ports, .. } = &self.url;
+        (0..hosts.len().max(host_addresses.len()).max(1)).map(move |number| {
+            let address = host_addresses.get(number).map(ToString::to_string);
+            let name = hosts.get(number).filter(|name| !name.is_empty()).cloned();
+            let name = name.or_else(|| address.clone()).unwrap_or_else(|| "localhost".to_owned());
+            let port = ports.get(number).or(ports.first()).copied().unwrap_or(DEFAULT_PORT);
+            Server { address: address.unwrap_or_else(|| name.clone()), name, port }
+        })
+    }
+
+    /// The allowed methods of log-in.
+    pub(crate) fn log_ins(&self) -> LogIns {
+        self.url.require_auth.unwrap_or(LogIns::ANY)
+    }
+
+    /// The start-up and the log-in, for tokio-postgres. The connection exists already, with TLS if there is one.
+    pub(crate) fn start_up(&self, application: &str) -> Config {
+        let mut config = Config::new();
+        config
+            .ssl_mode(Negotiated::Require)
+            .ssl_negotiation(SslNegotiation::Direct)
+            .channel_binding(self.url.channel_binding.unwrap_or(ChannelBinding::Prefer))
+            .application_name(self.url.application_name.as_deref().unwrap_or(application));
+        if let Some(user) = &self.url.user {
+            config.user(user);
+        }
+        if let Some(password) = &self.url.password {
+            config.password(password);
+        }
+        if let Some(database) = &self.url.database {
+            config.dbname(database);
+        }
+        if let Some(options) = &self.url.options {
+            config.options(options);
+        }
+        config
+    }
+}
+
+/// A server of a connection.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Server {
+    /// The name in messages and in the certificate; the directory of a Unix socket.
+    pub(crate) name: String,
+    /// The host name or address to connect to.
+    pub(crate) address: String,
+    pub(crate) port: u16,
 }
 
 /// A quoted identifier; any text is valid.

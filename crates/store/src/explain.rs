@@ -6,7 +6,8 @@ use retail_connection::ErrorKind;
 use tokio_postgres::error::SqlState;
 
 use crate::connection::DatabaseConnection;
-use crate::error::DatabaseError;
+use crate::error::{DatabaseError, said};
+use crate::guard::Refusal;
 use crate::handshake;
 
 /// The SQLSTATEs that functions.sql raises.
@@ -18,32 +19,16 @@ impl DatabaseError {
     /// Explains the error of a connection or a statement.
     pub(crate) fn explain(connection: &DatabaseConnection, error: &tokio_postgres::Error) -> Self {
         let address = connection.address();
-        let Some(db) = error.as_db_error() else {
-            if let Some(explained) = handshake::explain(connection, error) {
-                return explained;
-            }
-            // The message of tokio-postgres ("error connecting to server") contains less than its cause.
-            let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-            return if error.source().is_some_and(|source| source.is::<std::io::Error>()) || error.is_closed() {
-                let message = format!(
-                    "cannot reach postgres at {address}: check that it is running, and host and port ({reason})"
-                );
-                Self::new(ErrorKind::Unreachable, message)
-            } else if reason.contains("password") {
-                Self::new(ErrorKind::WrongCredentials, credentials(connection, "requires a password"))
-            } else {
-                Self::new(ErrorKind::Other, format!("the connection to postgres at {address} failed: {reason}"))
-            };
-        };
+        let Some(db) = error.as_db_error() else { return Self::explain_connection(connection, error) };
         if let Some(explained) = handshake::explain_refusal(connection, db) {
             return explained;
         }
-        let said = db.message();
+        let said = &said(db.message());
         let user = connection.user();
         let schema = &connection.schema;
         let state = db.code();
         let (kind, message) = if state.code() == FENCED {
-            (ErrorKind::Fenced, said.to_owned())
+            (ErrorKind::Fenced, said.clone())
         } else if state.code() == FOREIGN {
             let message =
                 format!("schema \"{schema}\" in postgres at {address} was replaced: {said}; restart this program");
@@ -75,8 +60,31 @@ impl DatabaseError {
             (ErrorKind::Busy, format!("postgres at {address} is out of disk, memory or connections: {said}"))
         } else if *state == SqlState::LOCK_NOT_AVAILABLE {
             (ErrorKind::Locked, format!("another session holds a lock in postgres at {address}: {said}"))
+        } else if said.contains("statement pooling mode") {
+            let message = format!(
+                "the pooler at {address} pools statements, and the pipeline needs transactions: use pool_mode transaction or \
+                 session ({said})"
+            );
+            (ErrorKind::Other, message)
+        } else if said.contains("unsupported startup parameter") {
+            let message = format!(
+                "the pooler at {address} refuses an option of the database URL: remove it, or add it to ignore_startup_parameters \
+                 of the pooler ({said})"
+            );
+            (ErrorKind::Other, message)
+        } else if state.code().starts_with("08") {
+            (ErrorKind::Busy, format!("postgres or the pooler at {address} ended the connection: {said}"))
         } else if *state == SqlState::QUERY_CANCELED {
-            (ErrorKind::Busy, format!("postgres at {address} stopped a statement: {said}"))
+            (
+                ErrorKind::Stopped,
+                format!("a statement took too long in postgres at {address} and was cancelled: {said}"),
+            )
+        } else if *state == SqlState::READ_ONLY_SQL_TRANSACTION {
+            let message = format!(
+                "postgres at {address} only reads: connect to the primary, or set target_session_attrs=read-write in a URL with \
+                 several hosts ({said})"
+            );
+            (ErrorKind::Busy, message)
         } else if state.code().starts_with("57P") || state.code().starts_with("40") || state.code().starts_with("53") {
             (ErrorKind::Busy, format!("postgres at {address} cannot serve the request now: {said}"))
         } else {
@@ -84,6 +92,47 @@ impl DatabaseError {
         };
         Self::new(kind, message)
     }
+
+    /// Explains an error that is not a response of the server.
+    fn explain_connection(connection: &DatabaseConnection, error: &tokio_postgres::Error) -> Self {
+        let address = connection.address();
+        if let Some(refusal) = refusal(error) {
+            let kind = match refusal {
+                Refusal::ClearText(_) => ErrorKind::NoTls,
+                Refusal::LogIn(_) => ErrorKind::WrongCredentials,
+                Refusal::Length { .. } | Refusal::Answer(_) | Refusal::Settings => ErrorKind::Other,
+            };
+            return Self::new(kind, format!("postgres at {address} {refusal}"));
+        }
+        if let Some(explained) = handshake::explain_source(connection, error) {
+            return explained;
+        }
+        if let Some(io) = error.source().and_then(|source| source.downcast_ref::<std::io::Error>()) {
+            return Self::unreachable(connection, io);
+        }
+        if error.is_closed() {
+            return Self::unreachable(connection, &std::io::ErrorKind::ConnectionReset.into());
+        }
+        // The message of tokio-postgres ("authentication error") contains less than its cause.
+        let reason = said(&error.source().map_or_else(|| error.to_string(), ToString::to_string));
+        if reason.contains("password missing") {
+            return Self::new(ErrorKind::WrongCredentials, credentials(connection, "requires a password"));
+        }
+        if reason.contains("channel binding") {
+            let message = format!(
+                "the log-in to postgres at {address} did not use channel binding, which channel_binding=require demands: use TLS \
+                 and scram-sha-256 without a pooler that ends TLS ({reason})"
+            );
+            return Self::new(ErrorKind::WrongCredentials, message);
+        }
+        Self::new(ErrorKind::Other, format!("the connection to postgres at {address} failed: {reason}"))
+    }
+}
+
+/// The refusal of the guard among the causes of an error.
+fn refusal(error: &tokio_postgres::Error) -> Option<&Refusal> {
+    let io = error.source()?.downcast_ref::<std::io::Error>()?;
+    io.get_ref()?.downcast_ref::<Refusal>()
 }
 
 fn credentials(connection: &DatabaseConnection, what: &str) -> String {

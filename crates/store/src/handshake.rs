@@ -9,14 +9,22 @@ use tokio_postgres::error::{DbError, SqlState};
 use crate::connection::DatabaseConnection;
 use crate::error::DatabaseError;
 
-/// Explains an error of the connection, if it is about TLS.
-pub(super) fn explain(connection: &DatabaseConnection, error: &tokio_postgres::Error) -> Option<DatabaseError> {
-    let source = error.source()?;
-    if source.to_string() == "server does not support TLS" {
-        let what = "does not use TLS: set ssl = on in its configuration, or remove database.tls";
-        return Some(no_tls(connection, what));
+/// Explains the error of a TLS handshake.
+pub(super) fn explain(connection: &DatabaseConnection, error: &std::io::Error) -> DatabaseError {
+    match rustls_error(error) {
+        Some(error) => explain_handshake(connection, error),
+        None => DatabaseError::unreachable(connection, error),
     }
-    rustls_error(source).map(|error| explain_handshake(connection, error))
+}
+
+/// Explains an error after the handshake, if it is about TLS: a server refuses a client certificate after it.
+pub(super) fn explain_source(connection: &DatabaseConnection, error: &tokio_postgres::Error) -> Option<DatabaseError> {
+    error.source().and_then(rustls_error).map(|error| explain_handshake(connection, error))
+}
+
+/// The server does not support TLS.
+pub(super) fn unsupported(connection: &DatabaseConnection) -> DatabaseError {
+    no_tls(connection, "does not use TLS: set ssl = on in its configuration, or remove database.tls")
 }
 
 /// Errors of rustls are wrapped in I/O errors.
@@ -79,7 +87,7 @@ pub(super) fn explain_refusal(connection: &DatabaseConnection, refusal: &DbError
     }
     // The second text is that of servers before version 14.
     let unencrypted = said.contains("no encryption") || said.contains("SSL off");
-    (connection.connector().is_none() && unencrypted)
+    (connection.tls.is_none() && unencrypted)
         .then(|| no_tls(connection, &format!("requires TLS: set database.tls in the pipeline ({said})")))
 }
 

@@ -2,30 +2,40 @@
 //!
 //! Long statements are files in `crates/store/sql`; short ones are in the functions that execute them.
 
+mod cancel;
 mod close;
+mod connect;
 mod connection;
+mod deadlines;
 mod definitions;
 mod error;
 mod explain;
 mod groups;
+mod guard;
 mod handshake;
 mod identity;
 mod letters;
 mod lock;
+mod log_in;
 mod migrate;
 mod money;
 mod packs;
 pub mod progress;
 pub mod provision;
 mod session;
+mod socket;
 mod store;
 mod time;
 mod tls;
+mod url;
 
 pub use close::{CloseStep, Closed};
 pub use connection::DatabaseConnection;
+pub use deadlines::Deadlines;
 pub use error::DatabaseError;
+pub use log_in::LogIns;
 pub use session::{Parameters, Rows, Session, Transaction, TransactionMode};
 pub use store::{Claimed, Commit, Idle, Outcome, RetailRow, RowKey, Store};
 pub use tokio_postgres::Row;
 pub use tokio_postgres::types::{ToSql, Type};
+pub use url::{DatabaseUrl, SslMode, UrlError, channel_binding};

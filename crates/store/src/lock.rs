@@ -105,7 +105,7 @@ pub(crate) async fn lock_all(transaction: &Session) -> Result<(), DatabaseError>
          SET LOCAL statement_timeout = '55s'"
     );
     transaction.batch(&lock).await.map_err(|error| {
-        let kind = if error.kind == ErrorKind::Busy { ErrorKind::Locked } else { error.kind };
+        let kind = if error.kind == ErrorKind::Stopped { ErrorKind::Locked } else { error.kind };
         DatabaseError { kind, ..error }
     })
 }

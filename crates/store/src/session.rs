@@ -8,36 +8,44 @@ use std::borrow::Cow;
 use std::future::Future;
 use std::ops::Deref;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
-use tokio_postgres::tls::MakeTlsConnect;
+use tokio::time::{Instant, timeout};
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Config, NoTls, Row, RowStream, Socket};
+use tokio_postgres::{Client, Row, RowStream};
 
+use crate::cancel;
+use crate::connect::Peer;
 use crate::connection::DatabaseConnection;
 use crate::error::DatabaseError;
+use crate::guard::Seen;
 
-/// Deadline of a connection attempt: TCP, TLS, start-up and log-in.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Deadline of a statement. A commit of the largest batch takes seconds on a slow disk; a stopped server never answers.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time until the task of a lost connection has reported the cause.
+const CAUSE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The parameters of a statement, with their types in Postgres.
 pub type Parameters<'a> = [(&'a (dyn ToSql + Sync), Type)];
 
 /// A session with Postgres, for the statements of one pipeline. Dropping it closes the connection.
 ///
-/// Each statement has a deadline, and its errors are explained.
+/// Each statement has a deadline, and its errors are explained. After the deadline, the server is asked to cancel the statement.
 pub struct Session {
-    client: Client,
-    connection: DatabaseConnection,
+    pub(crate) client: Client,
+    pub(crate) connection: DatabaseConnection,
+    pub(crate) peer: Peer,
+    pub(crate) seen: Arc<Seen>,
+    /// Whether the session talks to a server without a pooler in between.
+    pub(crate) is_direct: bool,
     statement_timeout: Duration,
     task: AbortHandle,
+    /// The cause of the end of the connection.
+    ended: watch::Receiver<Option<DatabaseError>>,
 }
 
 impl Drop for Session {
@@ -47,43 +55,18 @@ impl Drop for Session {
     }
 }
 
-impl DatabaseConnection {
-    /// Opens a session. `application` is its name in pg_stat_activity.
-    pub async fn connect(&self, application: &str) -> Result<Session, DatabaseError> {
-        let mut config = self.config.clone();
-        config.application_name(application);
-        let opened = timeout(CONNECT_TIMEOUT, async {
-            match self.connector() {
-                None => open(&config, NoTls).await,
-                Some(connector) => open(&config, connector).await,
-            }
-        });
-        match opened.await {
-            Ok(Ok((client, task))) => {
-                Ok(Session { client, connection: self.clone(), statement_timeout: STATEMENT_TIMEOUT, task })
-            }
-            Ok(Err(error)) => Err(DatabaseError::explain(self, &error)),
-            Err(_) => Err(DatabaseError::timed_out(self)),
-        }
+impl Session {
+    pub(crate) fn new(
+        client: Client,
+        connection: DatabaseConnection,
+        peer: Peer,
+        seen: Arc<Seen>,
+        task: AbortHandle,
+        ended: watch::Receiver<Option<DatabaseError>>,
+    ) -> Self {
+        let statement_timeout = connection.deadlines.statement;
+        Self { client, connection, peer, seen, is_direct: false, statement_timeout, task, ended }
     }
-}
-
-/// Connects, and spawns a task for the traffic of the connection.
-async fn open<T>(config: &Config, tls: T) -> Result<(Client, AbortHandle), tokio_postgres::Error>
-where
-    T: MakeTlsConnect<Socket> + Send,
-    T::Stream: Send + 'static,
-    T::TlsConnect: Send,
-    <T::TlsConnect as tokio_postgres::tls::TlsConnect<Socket>>::Future: Send,
-{
-    let (client, connection) = config.connect(tls).await?;
-    let task = tokio::spawn(async move {
-        // The user of the client receives the same error, and reports it.
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "connection to postgres ended");
-        }
-    });
-    Ok((client, task.abort_handle()))
 }
 
 impl Session {
@@ -104,6 +87,11 @@ impl Session {
     /// The settings of the connection, with the schema of the statements.
     pub const fn connection(&self) -> &DatabaseConnection {
         &self.connection
+    }
+
+    /// Whether a connection pooler, such as PgBouncer, stands between this session and Postgres.
+    pub const fn behind_pooler(&self) -> bool {
+        !self.is_direct
     }
 
     /// Whether the connection has ended.
@@ -148,9 +136,20 @@ impl Session {
     /// Begins a transaction.
     pub async fn transaction(&mut self, mode: TransactionMode) -> Result<Transaction<'_>, DatabaseError> {
         // Rolls back also if this call is cancelled.
+        let limit = self.server_timeout();
         let transaction = Transaction { session: self, is_open: true };
-        transaction.batch(mode.begin()).await?;
+        transaction.batch(&format!("{}{limit}", mode.begin())).await?;
         Ok(transaction)
+    }
+
+    /// The statement that limits the statements of a transaction. Behind a pooler, statements cannot be cancelled, so that the
+    /// server must give up earlier than this process.
+    fn server_timeout(&self) -> String {
+        if self.is_direct {
+            return String::new();
+        }
+        let limit = self.statement_timeout.as_millis() * 9 / 10;
+        format!("; SET LOCAL statement_timeout = {limit}")
     }
 
     fn text<'a>(&self, statement: &'a str) -> Cow<'a, str> {
@@ -161,14 +160,96 @@ impl Session {
         }
     }
 
+    /// Waits for an answer until the deadline. Then the server is asked to cancel the statement, and its answer tells whether
+    /// it was cancelled or executed. Without an answer, the session ends.
     async fn within<T>(
         &self,
         answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, DatabaseError> {
-        match timeout(self.statement_timeout, answer).await {
-            Ok(answer) => answer.map_err(|error| DatabaseError::explain(&self.connection, &error)),
-            Err(_) => Err(DatabaseError::timed_out(&self.connection)),
+        let mut answer = pin!(answer);
+        let mut answered = self.patiently(answer.as_mut()).await;
+        if answered.is_none() {
+            // Both: the request must not reach the server after the answer, where it would cancel the next statement.
+            let both = async {
+                tokio::join!(cancel::cancel(self), async { answered = Some(answer.await) });
+            };
+            if timeout(self.connection.deadlines.cancel, both).await.is_err() {
+                self.task.abort();
+            }
         }
+        match answered {
+            Some(Ok(answer)) => Ok(answer),
+            Some(Err(error)) => Err(self.explain(&error).await),
+            None => Err(DatabaseError::timed_out(&self.connection)),
+        }
+    }
+
+    /// Waits for an answer until the deadline, or until the server does not execute the statement any more.
+    async fn patiently<T>(&self, mut answer: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+        let deadline = Instant::now() + self.statement_timeout;
+        loop {
+            let traffic = self.seen.bytes.load(Ordering::Relaxed);
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            if let Ok(answer) = timeout(self.connection.deadlines.silence.min(left), answer.as_mut()).await {
+                return Some(answer);
+            }
+            if self.seen.bytes.load(Ordering::Relaxed) != traffic || Instant::now() >= deadline {
+                continue;
+            }
+            tokio::select! {
+                biased;
+                answer = answer.as_mut() => return Some(answer),
+                executes = self.executes() => if !executes { return None },
+            }
+        }
+    }
+
+    /// Asks over another connection whether the server executes a statement of this session. Behind a pooler, the process of
+    /// the session is unknown, and every answer counts.
+    async fn executes(&self) -> bool {
+        const EXECUTES: &str = "
+            SELECT count(*) > 0 FROM pg_stat_activity
+            WHERE pid = $1 AND state = 'active' AND wait_event IS DISTINCT FROM 'ClientWrite'";
+        let other = match self.connection.connect_again(&self.peer).await {
+            Ok(other) => other,
+            // The server answers.
+            Err(error) => return !matches!(error.kind, retail_connection::ErrorKind::Unreachable),
+        };
+        if self.behind_pooler() {
+            return true;
+        }
+        let process = self.seen.process_id().unwrap_or_default();
+        let parameters: &Parameters<'_> = &[(&process, Type::INT4)];
+        let answer = other.client.query_typed_one(EXECUTES, parameters);
+        timeout(self.connection.deadlines.connect, answer).await.is_ok_and(|row| row.is_ok_and(|row| row.get(0)))
+    }
+
+    /// Waits for an answer without a deadline, and explains its error.
+    pub(crate) async fn ask<T>(
+        &self,
+        answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, DatabaseError> {
+        match answer.await {
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(self.explain(&error).await),
+        }
+    }
+
+    /// Explains an error. If the connection was lost, its task has the cause.
+    async fn explain(&self, error: &tokio_postgres::Error) -> DatabaseError {
+        if error.is_closed() {
+            let mut ended = self.ended.clone();
+            let cause = timeout(CAUSE_TIMEOUT, ended.wait_for(Option::is_some)).await;
+            if let Ok(Ok(cause)) = cause
+                && let Some(cause) = &*cause
+            {
+                return cause.clone();
+            }
+        }
+        DatabaseError::explain(&self.connection, error)
     }
 }
 

@@ -37,6 +37,17 @@ pub(super) fn connector(mode: TlsMode, certificates: &Certificates) -> Result<Ma
     Ok(MakeRustlsConnect::new(config))
 }
 
+/// A connector that trusts no certificate.
+pub(super) fn refusing_connector() -> MakeRustlsConnect {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("ring has the ciphers of TLS 1.2 and 1.3")
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    MakeRustlsConnect::new(config)
+}
+
 fn chain(
     certificates: &Certificates,
     provider: &Arc<CryptoProvider>,

@@ -67,7 +67,8 @@ pub(super) struct Row {
 }
 
 pub(super) async fn take(settings: &Settings) -> Result<Snapshot, DatabaseError> {
-    let mut session = settings.database.connect("retail verify").await?.with_statement_timeout(READ_TIMEOUT);
+    let database = settings.database.clone().with_max_answer(u64::MAX);
+    let mut session = database.connect("retail verify").await?.with_statement_timeout(READ_TIMEOUT);
     let transaction = session.transaction(TransactionMode::Snapshot).await?;
     let identity = provision::check_rules(&transaction, &settings.pipeline).await?;
     read(&transaction, identity.topic_id).await

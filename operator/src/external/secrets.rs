@@ -106,6 +106,9 @@ pub(crate) async fn read(
     Ok(secrets)
 }
 
+/// Maximum size of a response of Postgres. The operator serves all tenants, and reads progress and catalogs.
+const MAX_ANSWER: u64 = 8 << 20;
+
 fn names(pipeline: &Pipeline) -> BTreeSet<&str> {
     let Kafka { bootstrap_servers: _, tls, sasl } = &pipeline.kafka;
     let sasl = sasl.iter().map(|sasl| &sasl.secret.name);
@@ -140,7 +143,8 @@ impl FetchedSecrets {
     pub(crate) fn database(&self, pipeline: &Pipeline) -> (Credentials, Option<DatabaseConnection>) {
         self.connection(|reader| {
             let login = reader.database(&pipeline.database)?;
-            login.connection(pipeline).map_err(|error| SecretProblem::Invalid(error.to_string()))
+            let connection = login.connection(pipeline).map_err(|error| SecretProblem::Invalid(error.to_string()))?;
+            Ok(connection.with_max_answer(MAX_ANSWER))
         })
     }
 

@@ -111,6 +111,7 @@ fn failed_topic(error: &KafkaError) -> ConditionDraft {
         ErrorKind::Busy
         | ErrorKind::Locked
         | ErrorKind::ServerReplaced
+        | ErrorKind::Stopped
         | ErrorKind::MissingDatabase
         | ErrorKind::MissingSchema
         | ErrorKind::Changed
@@ -138,7 +139,7 @@ pub(crate) fn schema(pass: &Pass<'_>, valid: &Valid) -> ConditionDraft {
 fn failed_schema(error: &DatabaseError) -> ConditionDraft {
     let reason = match error.kind {
         ErrorKind::Unreachable => Reason::DatabaseUnreachable,
-        ErrorKind::Busy | ErrorKind::ServerReplaced => Reason::DatabaseBusy,
+        ErrorKind::Busy | ErrorKind::Stopped | ErrorKind::ServerReplaced => Reason::DatabaseBusy,
         ErrorKind::Locked => Reason::SchemaLocked,
         ErrorKind::WrongCredentials => Reason::DatabaseCredentialsRefused,
         ErrorKind::NoTls => Reason::DatabaseTlsFailed,

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use retail_testbed::{Case, Kafka, Postgres, Program, Sent, SmallDisk, eventually, jumping_clock};
+use retail_testbed::{
+    Case, Kafka, Postgres, Program, Sent, Silence, SilentProxy, SmallDisk, eventually, jumping_clock,
+};
 use tokio_postgres::Client;
 
 use crate::programs::{LIMIT, PROCESSOR, catch_up, http, produce, start, until, until_consumed, until_ready};
@@ -55,6 +57,46 @@ async fn postgres_outage_keeps_records_memory_and_membership() {
     let memory = processor.peak_memory_mib();
     assert!(memory < 340, "{memory} MiB while {} MB of garbage came", sent / 1000);
     case.assert_exact().await;
+}
+
+/// A server that accepts connections and does not answer.
+#[tokio::test]
+async fn silent_postgres_is_reported_and_processing_resumes() {
+    let case = Case::shared().start().await;
+    let proxy = SilentProxy::start(&Postgres::shared().address(), Silence::Never).await;
+    let through = case.with_database(&proxy.url(&Postgres::shared().url()));
+    let processor = start(&through, &[&["--workers", "1"], &PROBES[..]].concat());
+    case.topic.purchases(0, &[("A", "1", 0)]);
+    until_consumed(&case, 1).await;
+    until_ready(&processor, 200, "ready").await;
+    proxy.silence();
+    case.topic.purchases(0, &[("A", "1", 1)]);
+    until_ready(&processor, 503, "did not answer in time").await;
+    let output = processor.output();
+    assert!(output.lines().any(|line| line.contains("WARN") && line.contains("did not answer in time")), "{output}");
+    assert_eq!(http(&processor, "/livez").await.0, 200);
+    proxy.resume();
+    until_consumed(&case, 2).await;
+    until_ready(&processor, 200, "ready").await;
+    case.assert_exact().await;
+}
+
+#[tokio::test]
+async fn until_caught_up_ends_when_postgres_falls_silent() {
+    let case = Case::shared().start().await;
+    let proxy = SilentProxy::start(&Postgres::shared().address(), Silence::Never).await;
+    let through = case.with_database(&proxy.url(&Postgres::shared().url()));
+    // The commit waits for this lock, so that the processor cannot catch up.
+    let holder = case.client().await;
+    holder.batch_execute("BEGIN; LOCK TABLE dead_letter").await.unwrap();
+    case.topic.send(&garbage(1));
+    let mut processor = start(&through, &["--until-caught-up"]);
+    let waits = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND relation = 'dead_letter'::regclass";
+    until(&case, "the commit waits", waits).await;
+    proxy.silence();
+    assert_eq!(processor.exit_code(LIMIT).await, 1);
+    let output = processor.output();
+    assert!(output.contains("did not answer in time"), "{output}");
 }
 
 #[tokio::test]

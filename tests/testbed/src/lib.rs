@@ -15,6 +15,7 @@ mod proxy;
 mod records;
 mod secure;
 mod servers;
+mod silence;
 mod standby;
 mod wait;
 
@@ -28,5 +29,6 @@ pub use proxy::{Moment, Proxy};
 pub use records::{Sent, Topic, at, purchase};
 pub use secure::{Certificates, SecureKafka, SecurePostgres};
 pub use servers::{Kafka, Postgres};
+pub use silence::{Silence, SilentProxy};
 pub use standby::Standby;
 pub use wait::{eventually, within};

@@ -138,6 +138,9 @@ listener.name.misnamed.ssl.keystore.location={certificates}/misnamed.pem
 
 /// A server that requires TLS. Its certificate is valid for localhost, not for 127.0.0.1. The user `retail` logs in with a
 /// password. The user `certified` has the same rights, and needs the password `certified` and a client certificate.
+///
+/// The users `clear`, `hashed`, `scrambled` and `trusted` can also log in without TLS: with their name as the password in clear
+/// text, with MD5, with SCRAM, and without a password.
 #[derive(Debug)]
 pub struct SecurePostgres {
     postgres: Postgres,
@@ -148,7 +151,7 @@ impl SecurePostgres {
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<SecurePostgres> = OnceLock::new();
         SHARED.get_or_init(|| {
-            let conf = directory().join("postgres-tls/conf");
+            let conf = directory().join("postgres-secure/conf");
             fs::create_dir_all(&conf).unwrap();
             let certificates = Certificates::shared();
             for (from, to) in [("localhost.crt", "server.crt"), ("localhost.key", "server.key"), ("ca.crt", "ca.crt")] {
@@ -157,10 +160,14 @@ impl SecurePostgres {
             let settings = "ssl = on\nssl_ca_file = 'ca.crt'\n";
             fs::write(conf.join("extra.conf"), settings).unwrap();
             let rules = "hostssl all certified 127.0.0.1/32 scram-sha-256 clientcert=verify-full\n\
+                         host all clear 127.0.0.1/32 password\n\
+                         host all hashed 127.0.0.1/32 md5\n\
+                         host all scrambled 127.0.0.1/32 scram-sha-256\n\
+                         host all trusted 127.0.0.1/32 trust\n\
                          hostssl all all 127.0.0.1/32 scram-sha-256\n";
             fs::write(conf.join("pg_hba.conf"), rules).unwrap();
             fs::write(conf.join("roles.sql"), ROLES).unwrap();
-            Self { postgres: Postgres::named("postgres-tls") }
+            Self { postgres: Postgres::named("postgres-secure") }
         })
     }
 
@@ -176,4 +183,12 @@ impl SecurePostgres {
 }
 
 /// Statements that run once, when the database is created.
-const ROLES: &str = "CREATE ROLE certified LOGIN PASSWORD 'certified'; GRANT CREATE ON DATABASE retail TO certified;\n";
+const ROLES: &str = "
+    CREATE ROLE certified LOGIN PASSWORD 'certified';
+    GRANT CREATE ON DATABASE retail TO certified;
+    CREATE ROLE clear LOGIN PASSWORD 'clear';
+    CREATE ROLE scrambled LOGIN PASSWORD 'scrambled';
+    CREATE ROLE trusted LOGIN;
+    SET password_encryption = 'md5';
+    CREATE ROLE hashed LOGIN PASSWORD 'hashed';
+";

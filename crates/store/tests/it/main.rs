@@ -2,17 +2,21 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod amounts;
+mod cancel;
 mod close;
 mod commit;
 mod cost;
 mod delta_log;
 mod groups;
+mod hostile;
 mod identity;
 mod locks;
+mod log_in;
 mod plans;
 mod pooler;
 mod progress;
 mod schema;
 mod session;
+mod silence;
 mod steps;
 mod tls;

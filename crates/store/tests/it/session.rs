@@ -8,6 +8,8 @@ use retail_testbed::{Case, Feeder, Postgres};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::hostile;
+
 /// Longer than any step takes on a busy machine. Only a failing test waits for so long.
 const LONG: Duration = Duration::from_secs(60);
 
@@ -124,16 +126,16 @@ async fn time_zone_of_the_user_does_not_change_rows() {
     assert_eq!(case.retail().await, rows);
 }
 
-/// A server that answers the log-in, and then reads without an answer.
+/// A server that answers the log-in and the first query, and then reads without an answer.
 async fn silent_server() -> (DatabaseConnection, tokio::task::JoinHandle<TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("postgres://retail@{}/retail", listener.local_addr().unwrap());
     let server = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
-        let length = stream.read_u32().await.unwrap() as usize;
-        stream.read_exact(&mut vec![0; length - 4]).await.unwrap();
-        // AuthenticationOk and ReadyForQuery.
-        stream.write_all(b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I").await.unwrap();
+        hostile::request(&mut stream).await;
+        stream.write_all(&hostile::greeting()).await.unwrap();
+        hostile::request(&mut stream).await;
+        stream.write_all(&hostile::first_answer()).await.unwrap();
         stream
     });
     (DatabaseConnection::new(url.parse().unwrap(), "public"), server)
