@@ -64,7 +64,7 @@ impl Target {
     async fn conversation(&self, connection: &DatabaseConnection, partition: i32) -> Result<(), (&str, DatabaseError)> {
         let pipeline = &self.case.settings.pipeline;
         let opened = Store::open(connection, pipeline, self.application).await;
-        let store = opened.map_err(|error| ("connecting", error))?;
+        let mut store = opened.map_err(|error| ("connecting", error))?;
         store.claim(&[partition], "silence").await.map_err(|error| ("claim", error))?;
         store.commit(&Commit::default()).await.map_err(|error| ("commit", error))?;
         let progress = store.progress().await.map_err(|error| ("query", error))?;
