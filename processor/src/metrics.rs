@@ -145,6 +145,7 @@ mod tests {
         state.closed(&Closed {
             watermark: Some(Timestamp::from_secs(1000)),
             closed_until: Timestamp::from_secs(900),
+            closing_until: Timestamp::from_secs(900),
             closed_rows: 1,
             open_windows: 2,
             failing: false,

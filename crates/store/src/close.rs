@@ -16,6 +16,8 @@ pub struct Closed {
     pub watermark: Option<Timestamp>,
     /// Windows that end at or before this time are closed.
     pub closed_until: Timestamp,
+    /// Windows that end at or before this time are to be closed, and receive no more events.
+    pub closing_until: Timestamp,
     /// Number of rows that this call closed.
     pub closed_rows: i64,
     /// Number of open windows with rows.
@@ -42,15 +44,14 @@ impl Store {
     /// Without `wait`, returns `None` while another worker closes or compacts.
     pub async fn close_windows(&mut self, wait: bool) -> Result<Option<Closed>, DatabaseError> {
         let Some(mut closed) = self.begin_close(wait).await? else { return Ok(None) };
-        loop {
+        while closed.closed_until < closed.closing_until {
             let Some(step) = self.close_step(wait).await? else { return Ok(None) };
             closed.closed_rows += step.closed_rows;
             closed.closed_until = step.closed_until;
-            if step.closed_until >= step.closing_until {
-                self.appended.closed(step.closed_until);
-                return Ok(Some(closed));
-            }
+            closed.closing_until = step.closing_until;
         }
+        self.appended.closed(closed.closed_until);
+        Ok(Some(closed))
     }
 
     /// Decides which windows close. Their rows are closed by [`Self::close_step`].
@@ -67,6 +68,7 @@ impl Store {
         Ok(row.map(|row| Closed {
             watermark: row.get::<_, Option<SqlTime>>("watermark").map(|time| time.0),
             closed_until: row.get::<_, SqlTime>("closed_until").0,
+            closing_until: row.get::<_, SqlTime>("closing_until").0,
             closed_rows: 0,
             open_windows: row.get("open_windows"),
             failing: row.get("failing"),

@@ -288,3 +288,37 @@ async fn clock_jump_of_years_changes_no_fate() {
     catch_up(&other).await;
     assert_eq!(case.ledger().await, other.ledger().await);
 }
+
+#[tokio::test]
+async fn failing_close_is_reported_and_processing_continues() {
+    let (case, role, superuser) = own_role(&Case::shared().partitions(1).build()).await;
+    // Inserting final rows takes longer than the role may need for a statement.
+    let slow = format!(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(60); RETURN NULL; END';
+         CREATE TRIGGER slow BEFORE INSERT ON final_rows EXECUTE FUNCTION slow();
+         ALTER ROLE {role} SET statement_timeout = '1s'"
+    );
+    superuser.batch_execute(&slow).await.unwrap();
+    let processor = start(&case, &[&["--workers", "1"], &PROBES[..]].concat());
+    case.topic.purchases(0, &[("A", "1", 0), ("A", "1", 4000)]);
+    until_consumed(&case, 2).await;
+    until_ready(&processor, 503, "closing windows fails: a statement failed").await;
+    let stored = "SELECT close_failure LIKE '%statement timeout%' AND close_failed_at IS NOT NULL FROM pipeline";
+    until(&case, "the failure is stored", stored).await;
+    let failed =
+        async || http(&processor, "/metrics").await.1.contains("retail_closes_total{result=\"failed\"}").then_some(());
+    eventually("the failure is counted", failed).await;
+    assert!(processor.output().contains("WARN") && processor.output().contains("closing windows fails"));
+    // Records are still committed.
+    case.topic.purchases(0, &[("A", "1", 4001)]);
+    until_consumed(&case, 3).await;
+    assert_eq!(case.text("SELECT count(*) FROM final_rows").await, "0");
+
+    superuser.batch_execute("DROP TRIGGER slow ON final_rows").await.unwrap();
+    until(&case, "the window is closed", "SELECT count(*) = 1 FROM final_rows").await;
+    until(&case, "the success is stored", "SELECT close_failure IS NULL AND close_failed_at IS NULL FROM pipeline")
+        .await;
+    until_ready(&processor, 200, "ready").await;
+    assert!(http(&processor, "/metrics").await.1.contains("retail_closes_total{result=\"ok\"}"));
+    case.assert_exact().await;
+}

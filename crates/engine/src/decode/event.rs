@@ -29,6 +29,7 @@ pub struct Event<'a> {
 
 impl Event<'_> {
     /// Quantity × price.
+    #[inline]
     pub fn amount(&self) -> Money {
         Money::from_millionths(i128::from(self.price) * i128::from(self.quantity))
     }

@@ -137,3 +137,34 @@ async fn earliest_and_latest_event_times_are_kept() {
         r#"{"1970-01-01 00:05:00+00","10000-01-01 00:00:00+00"}"#
     );
 }
+
+#[tokio::test]
+async fn dead_letters_contain_what_was_missed() {
+    let case = Case::shared().partitions(1).start().await;
+    let mut feeder = Feeder::new(&case, "a").await;
+    feeder.claim(&[0]).await;
+    let sent = |timestamp: i64, value: Vec<u8>| Sent { partition: 0, timestamp, value: Some(value) };
+    feeder.feed(&[
+        sent(4000, retail_testbed::purchase("A", "1", 4000)),
+        sent(4000, retail_testbed::purchase("B", "2.5", 299)),
+        sent(4000, retail_testbed::purchase("C", "3", 100_000)),
+        sent(4000, b"{}".to_vec()),
+    ]);
+    feeder.commit(&[]).await.unwrap();
+    let letters = "
+        SELECT concat_ws(' ', \"offset\", reason, d1, d2, quantity, amount, missed_by, num_nulls(d1, d2, quantity, amount, missed_by))
+        FROM dead_letter ORDER BY \"offset\"";
+    let letters: Vec<String> = case.query(letters).await.iter().map(|row| row.get(0)).collect();
+    // The window of the late event ended at 300, and windows up to 400 are closed.
+    assert_eq!(letters, ["1 late B COD 1 2.500000 00:01:40 0", "2 future C COD 1 3.000000 1", "3 missing_field 5"]);
+}
+
+#[tokio::test]
+async fn other_isolation_levels_are_refused() {
+    let case = Case::shared().start().await;
+    let feeder = Feeder::new(&case, "a").await;
+    let session = feeder.store.session();
+    session.batch("BEGIN ISOLATION LEVEL REPEATABLE READ").await.unwrap();
+    let error = feeder.store.claim(&[0], "a").await.unwrap_err();
+    assert!(error.message.contains("set default_transaction_isolation of the role to \"read committed\""), "{error}");
+}

@@ -4,10 +4,12 @@
 mod amounts;
 mod close;
 mod commit;
+mod cost;
 mod delta_log;
 mod groups;
 mod identity;
 mod locks;
+mod plans;
 mod pooler;
 mod progress;
 mod schema;
