@@ -77,6 +77,18 @@ FROM (
      ) s
      ORDER BY k.window_start DESC)
 ) u;
+COMMENT ON VIEW retail IS 'The result: one row for each window and group. The rows of open windows are computed by the query: select and filter by ranges of window_start, and by the dimensions; a condition on an expression such as date_trunc(''day'', window_start) reads everything';
+COMMENT ON COLUMN retail.window_start IS 'Start of the window';
+COMMENT ON COLUMN retail.window_end IS 'End of the window, which belongs to the next one';
+COMMENT ON COLUMN retail.category IS 'Category of the products';
+COMMENT ON COLUMN retail.payment_method IS 'Payment method';
+COMMENT ON COLUMN retail.avg_price IS 'Average price of the events, rounded to six decimals';
+COMMENT ON COLUMN retail.total_quantity IS 'Sum of the quantities';
+COMMENT ON COLUMN retail.total_amount IS 'Sum of quantity × price';
+COMMENT ON COLUMN retail.running_total IS 'Sum of total_amount over this and all earlier windows of the group. For a row of an open window, its cost grows with the number of open windows: leave it out where it is not needed';
+COMMENT ON COLUMN retail."timestamp" IS 'Time of the last change. For a row of an open window, it can be that of another group, with which compaction has stored it';
+COMMENT ON COLUMN retail.final IS 'Whether the window is closed: the row never changes again';
+COMMENT ON COLUMN retail.events IS 'Number of events';
 
 -- All groups together, by window.
 CREATE OR REPLACE VIEW retail_windows AS
@@ -99,6 +111,15 @@ FROM (
     ) d
     GROUP BY d.window_start
 ) u;
+COMMENT ON VIEW retail_windows IS 'All groups together: one row for each window. Select a range of window_start: other queries read all closed windows';
+COMMENT ON COLUMN retail_windows.window_start IS 'Start of the window';
+COMMENT ON COLUMN retail_windows.window_end IS 'End of the window, which belongs to the next one';
+COMMENT ON COLUMN retail_windows.avg_price IS 'Average price of the events, rounded to six decimals';
+COMMENT ON COLUMN retail_windows.total_quantity IS 'Sum of the quantities';
+COMMENT ON COLUMN retail_windows.total_amount IS 'Sum of quantity × price';
+COMMENT ON COLUMN retail_windows."timestamp" IS 'Time of the last change';
+COMMENT ON COLUMN retail_windows.final IS 'Whether the window is closed. While it is being closed, it has a row of each kind';
+COMMENT ON COLUMN retail_windows.events IS 'Number of events';
 
 -- The sums of the amounts of all closed windows, by group.
 CREATE OR REPLACE VIEW retail_totals AS
@@ -109,38 +130,16 @@ FROM (
     FROM group_totals b
 ) t
 JOIN groups g ON g.id = t.group_id;
+COMMENT ON VIEW retail_totals IS 'One row for each group: its total over all closed windows';
+COMMENT ON COLUMN retail_totals.category IS 'Category of the products';
+COMMENT ON COLUMN retail_totals.payment_method IS 'Payment method';
+COMMENT ON COLUMN retail_totals.total_amount IS 'Sum of total_amount over all closed windows';
 
 -- Proves that every offset has exactly one fate.
 CREATE OR REPLACE VIEW ledger AS
 SELECT partition, next_offset - start_offset AS consumed, applied, late, invalid, future, gaps,
        next_offset - start_offset = applied + late + invalid + future + gaps AS balanced
 FROM partition_progress;
-
-COMMENT ON VIEW retail IS 'The result: one row for each window and group. The rows of open windows are computed by the query: select and filter by ranges of window_start, and by the dimensions; a condition on an expression such as date_trunc(''day'', window_start) reads everything';
-COMMENT ON COLUMN retail.window_start IS 'Start of the window';
-COMMENT ON COLUMN retail.window_end IS 'End of the window, which belongs to the next one';
-COMMENT ON COLUMN retail.category IS 'Category of the products';
-COMMENT ON COLUMN retail.payment_method IS 'Payment method';
-COMMENT ON COLUMN retail.avg_price IS 'Average price of the events, rounded to six decimals';
-COMMENT ON COLUMN retail.total_quantity IS 'Sum of the quantities';
-COMMENT ON COLUMN retail.total_amount IS 'Sum of quantity × price';
-COMMENT ON COLUMN retail.running_total IS 'Sum of total_amount over this and all earlier windows of the group. For a row of an open window, its cost grows with the number of open windows: leave it out where it is not needed';
-COMMENT ON COLUMN retail."timestamp" IS 'Time of the last change. For a row of an open window, it can be that of another group, with which compaction has stored it';
-COMMENT ON COLUMN retail.final IS 'Whether the window is closed: the row never changes again';
-COMMENT ON COLUMN retail.events IS 'Number of events';
-COMMENT ON VIEW retail_windows IS 'All groups together: one row for each window. Select a range of window_start: other queries read all closed windows';
-COMMENT ON COLUMN retail_windows.window_start IS 'Start of the window';
-COMMENT ON COLUMN retail_windows.window_end IS 'End of the window, which belongs to the next one';
-COMMENT ON COLUMN retail_windows.avg_price IS 'Average price of the events, rounded to six decimals';
-COMMENT ON COLUMN retail_windows.total_quantity IS 'Sum of the quantities';
-COMMENT ON COLUMN retail_windows.total_amount IS 'Sum of quantity × price';
-COMMENT ON COLUMN retail_windows."timestamp" IS 'Time of the last change';
-COMMENT ON COLUMN retail_windows.final IS 'Whether the window is closed. While it is being closed, it has a row of each kind';
-COMMENT ON COLUMN retail_windows.events IS 'Number of events';
-COMMENT ON VIEW retail_totals IS 'One row for each group: its total over all closed windows';
-COMMENT ON COLUMN retail_totals.category IS 'Category of the products';
-COMMENT ON COLUMN retail_totals.payment_method IS 'Payment method';
-COMMENT ON COLUMN retail_totals.total_amount IS 'Sum of total_amount over all closed windows';
 COMMENT ON VIEW ledger IS 'One row for each partition: it proves that every offset has exactly one fate';
 COMMENT ON COLUMN ledger.partition IS 'Number of the partition';
 COMMENT ON COLUMN ledger.consumed IS 'Number of offsets since the first one';

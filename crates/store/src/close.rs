@@ -75,7 +75,7 @@ impl Store {
         }))
     }
 
-    /// Closes about 50,000 rows of the windows that are to be closed. Returns `None` while another worker closes or compacts;
+    /// Closes about 25,000 rows of the windows that are to be closed. Returns `None` while another worker closes or compacts;
     /// with `wait`, it waits for that worker.
     pub async fn close_step(&self, wait: bool) -> Result<Option<CloseStep>, DatabaseError> {
         let step = "SELECT * FROM {schema}.close_step($1, $2)";

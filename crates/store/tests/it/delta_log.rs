@@ -14,7 +14,7 @@ async fn deltas(case: &Case) -> i64 {
     case.text("SELECT coalesce(sum(cardinality(groups)), 0) FROM delta_log").await.parse().unwrap()
 }
 
-/// Compacts every window and bucket that is due, whatever was appended by which session. Returns the number of merged deltas.
+/// Compacts every window and bucket that is due, for all sessions that appended to them. Returns the number of merged deltas.
 async fn compact_all(case: &Case) -> i64 {
     let compact = "
         SELECT merged FROM (SELECT array_agg(window_start) AS windows, array_agg(bucket) AS buckets FROM (

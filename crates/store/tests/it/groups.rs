@@ -1,4 +1,4 @@
-//! Groups get one id each, whoever inserts them, and a replaced server cannot give a commit wrong ids.
+//! Groups get one id each, also from concurrent sessions, and a replaced server cannot give a commit wrong ids.
 
 use retail_connection::ErrorKind;
 use retail_testbed::{Case, Feeder};

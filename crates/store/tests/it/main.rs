@@ -11,7 +11,6 @@ mod groups;
 mod hostile;
 mod identity;
 mod locks;
-mod log_in;
 mod plans;
 mod pooler;
 mod progress;

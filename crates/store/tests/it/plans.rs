@@ -1,4 +1,4 @@
-//! Queries of `retail` read what they ask for: EXPLAIN shows no node with many more rows.
+//! Queries of `retail` read little more than their result: EXPLAIN shows no node with many more rows.
 
 use retail_engine::Timestamp;
 use retail_testbed::{Case, at};
