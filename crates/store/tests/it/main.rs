@@ -11,6 +11,7 @@ mod groups;
 mod hostile;
 mod identity;
 mod locks;
+mod log_in;
 mod plans;
 mod pooler;
 mod progress;
