@@ -15,13 +15,12 @@ use retail_runtime::args::Settings;
 use retail_store::{Claimed, Commit, DatabaseError, Outcome, Store};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::closing::Closing;
+use crate::closing::{Closing, LONGEST_PAUSE};
 use crate::log_end_poller::LogEndPoller;
 use crate::state::State;
 
-/// The first pause before the connection is opened again; it doubles up to the longest.
+/// The first pause before the connection is opened again; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// A worker's request. A worker has at most one request at a time.
 #[derive(Debug)]

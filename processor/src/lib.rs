@@ -12,6 +12,7 @@
 //! the next. `assignment` decides which partitions a worker owns and its next step; `commit_schedule`, `idle`, `watchdog`
 //! and `table` decide the rest. These modules have neither client nor clock.
 
+mod after_commit;
 pub mod args;
 mod assignment;
 mod closing;

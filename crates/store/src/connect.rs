@@ -14,7 +14,7 @@ use crate::guard::{Guard, HandshakeDone, Link, Rules, Seen};
 use crate::handshake;
 use crate::log_in::Method;
 use crate::session::Session;
-use crate::socket::{self, Address, Stream};
+use crate::socket::{self, Address, Peer, Stream};
 
 /// The first query of a session: whether the answering process is the one that the start-up announced, and whether it only
 /// reads.
@@ -22,13 +22,6 @@ const FIRST: &str = "SELECT pg_backend_pid() = $1, current_setting('transaction_
 
 /// Only without a pooler, which would give the session to other clients.
 const CHECK_CLIENT: &str = "SET client_connection_check_interval = '2s'";
-
-/// The address of a server and its name in certificates, for another connection to the same server.
-#[derive(Clone, Debug)]
-pub(crate) struct Peer {
-    pub(crate) address: Address,
-    pub(crate) name: String,
-}
 
 impl DatabaseConnection {
     /// Opens a session. `application` is its name in pg_stat_activity. Several servers are tried in their order.

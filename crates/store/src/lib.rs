@@ -28,6 +28,7 @@ mod store;
 mod time;
 mod tls;
 mod url;
+mod url_error;
 
 pub use close::{CloseStep, Closed};
 pub use connection::DatabaseConnection;
@@ -38,4 +39,5 @@ pub use session::{Parameters, Rows, Session, Transaction, TransactionMode};
 pub use store::{Claimed, Commit, Idle, Outcome, RetailRow, RowKey, Store};
 pub use tokio_postgres::Row;
 pub use tokio_postgres::types::{ToSql, Type};
-pub use url::{DatabaseUrl, SslMode, UrlError, channel_binding};
+pub use url::{DatabaseUrl, SslMode, channel_binding};
+pub use url_error::UrlError;

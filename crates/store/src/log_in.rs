@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use crate::url::UrlError;
+use crate::url_error::UrlError;
 
 /// A method of log-in, as `require_auth` of libpq names it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -21,10 +21,10 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row, RowStream};
 
 use crate::cancel;
-use crate::connect::Peer;
 use crate::connection::DatabaseConnection;
 use crate::error::DatabaseError;
 use crate::guard::Seen;
+use crate::socket::Peer;
 
 /// Time until the task of a lost connection has reported the cause.
 const CAUSE_TIMEOUT: Duration = Duration::from_millis(100);
@@ -171,7 +171,12 @@ impl Session {
         if answered.is_none() {
             // Both: the request must not reach the server after the answer, where it would cancel the next statement.
             let both = async {
-                tokio::join!(cancel::cancel(self), async { answered = Some(answer.await) });
+                let cancelled = async {
+                    if !self.behind_pooler() {
+                        cancel::cancel(&self.connection, &self.peer, &self.seen).await;
+                    }
+                };
+                tokio::join!(cancelled, async { answered = Some(answer.await) });
             };
             if timeout(self.connection.deadlines.cancel, both).await.is_err() {
                 self.task.abort();

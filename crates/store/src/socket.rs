@@ -25,6 +25,13 @@ pub(crate) enum Address {
     Unix(PathBuf),
 }
 
+/// The address of a server and its name in certificates, for another connection to the same server.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(crate) address: Address,
+    pub(crate) name: String,
+}
+
 /// A connection, with or without TLS.
 pub(crate) trait Stream: TlsStream + Send + Unpin {}
 

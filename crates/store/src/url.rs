@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio_postgres::config::ChannelBinding;
 
 use crate::log_in::LogIns;
+use crate::url_error::UrlError;
 
 /// The parts of a database URL. Missing parts are empty.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -48,17 +49,6 @@ pub enum SslMode {
     VerifyCa,
     /// TLS, and the certificate has a trusted authority and the name of the host.
     VerifyFull,
-}
-
-/// An invalid database URL or setting of libpq. The text contains nothing of the URL except names of options.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct UrlError(pub(crate) String);
-
-impl UrlError {
-    fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
 }
 
 const ENCODING: &str =
