@@ -13,7 +13,7 @@ use crate::race::{self, Workload};
 use crate::results::{Dated, Race, Results, Setting};
 use crate::setup::Setup;
 use crate::systems::{Allocator, Kind, System};
-use crate::{machine, plot, report};
+use crate::{machine, plot, report, sql};
 
 /// A part of the measurements.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -32,6 +32,8 @@ pub(crate) enum Part {
     StartUp,
     /// Time from kill -9 to the next commits
     Recovery,
+    /// Reading, committing and closing with millions of rows
+    Sql,
 }
 
 /// Size of the second topic of the part `workers`, relative to the first. The difference between both topics excludes the start and
@@ -48,6 +50,15 @@ pub(crate) struct RunArgs {
     /// URL of the database, with the log-in of its owner
     #[arg(long, env = "RETAIL_DATABASE_URL")]
     database_url: String,
+
+    /// URL of the database for the part `sql`, which has a server of its own
+    #[arg(long, env = "BENCH_SQL_DATABASE_URL")]
+    sql_database_url: Option<String>,
+
+    /// Groups of each of the 10,000 closed windows in the part `sql`; an open window has fifty times as many [default: 1000; 100
+    /// with --quick]
+    #[arg(long, env = "BENCH_SQL_GROUPS", value_parser = clap::value_parser!(u32).range(10..=1000))]
+    sql_groups: Option<u32>,
 
     /// The checkout
     #[arg(long, default_value = ".")]
@@ -115,6 +126,8 @@ struct Plan {
     systems: Vec<System>,
     absent: Vec<String>,
     parts: Vec<Part>,
+    sql_database_url: Option<String>,
+    sql_groups: u32,
     versions: Vec<(String, String)>,
     file: PathBuf,
     command: String,
@@ -125,6 +138,8 @@ impl Plan {
         let RunArgs {
             bootstrap_servers,
             database_url,
+            sql_database_url,
+            sql_groups,
             root,
             quick,
             events,
@@ -169,6 +184,8 @@ impl Plan {
             systems,
             absent,
             parts,
+            sql_database_url,
+            sql_groups: sql_groups.unwrap_or(if quick { 100 } else { 1000 }),
             versions,
         })
     }
@@ -285,6 +302,11 @@ async fn measure(plan: &Plan, part: Part, results: &mut Results) -> Result<()> {
         Part::Freshness => results.freshness = Some(plan.dated(load, freshness::run(setup).await?)),
         Part::StartUp => results.start_up = Some(plan.dated(load, start_up::run(setup).await?)),
         Part::Recovery => results.recovery = Some(plan.dated(load, recovery::run(setup).await?)),
+        Part::Sql => {
+            let database_url = plan.sql_database_url.clone().context("the part sql needs --sql-database-url")?;
+            let setup = Setup { database_url, ..setup.clone() };
+            results.sql = Some(plan.dated(load, sql::run(&setup, plan.sql_groups).await?));
+        }
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 //!
 //! [`contract`] is the interface between the harness and a measured system. [`race`] runs the systems in turns, [`measure`]
 //! returns CPU and memory of a run, [`mod@reference`] checks the rows, and [`comparison`] computes ratios between systems.
-//! [`curves`] measures the processor alone, under other loads. `limit` and `naive` are systems inside this program.
+//! [`curves`] measures the processor alone, under other loads, and [`mod@sql`] the store alone, with millions of rows. `limit` and `naive` are systems inside this program.
 #![expect(clippy::print_stdout, reason = "the results of the subcommands")]
 
 mod comparison;
@@ -22,6 +22,7 @@ mod report;
 mod results;
 mod running;
 mod setup;
+mod sql;
 mod statistics;
 mod systems;
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::curves::{freshness, groups, rates, recovery, start_up};
 use crate::race::Run;
 use crate::setup::Loaded;
+use crate::sql;
 
 /// The latest results of each part. Parts can come from different runs.
 #[derive(Clone, Default, Debug, Serialize, Deserialize)]
@@ -21,6 +22,7 @@ pub(crate) struct Results {
     pub(crate) freshness: Option<Dated<Vec<freshness::Row>>>,
     pub(crate) start_up: Option<Dated<start_up::Figures>>,
     pub(crate) recovery: Option<Dated<Vec<recovery::Row>>>,
+    pub(crate) sql: Option<Dated<sql::Figures>>,
 }
 
 /// Figures, and the circumstances of their measurement.

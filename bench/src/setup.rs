@@ -34,7 +34,7 @@ pub(crate) struct Setup {
 }
 
 /// A pipeline with its own schema, for one run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Case {
     pub(crate) settings: Settings,
     /// Its pipeline.yaml.
@@ -46,6 +46,7 @@ pub(crate) struct Case {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape<'a> {
     pub(crate) trigger: &'a str,
+    pub(crate) window: &'a str,
     pub(crate) delay: &'a str,
     /// Purchases per second of event time, for a producer that sends at full speed.
     pub(crate) events_per_second: u64,
@@ -53,7 +54,7 @@ pub(crate) struct Shape<'a> {
 
 impl Default for Shape<'_> {
     fn default() -> Self {
-        Self { trigger: "5s", delay: "1h", events_per_second: 100 }
+        Self { trigger: "5s", window: "5m", delay: "1h", events_per_second: 100 }
     }
 }
 
@@ -67,7 +68,7 @@ pub(crate) fn unique(prefix: &str) -> String {
 impl Setup {
     /// Writes the pipeline.yaml for a topic and a schema, without creating them.
     pub(crate) fn case(&self, topic: &str, schema: &str, shape: Shape<'_>) -> Result<Case> {
-        let Shape { trigger, delay, events_per_second } = shape;
+        let Shape { trigger, window, delay, events_per_second } = shape;
         let servers = &self.kafka.bootstrap_servers;
         let schema = schema.replace('-', "_");
         let yaml = format!(
@@ -76,7 +77,7 @@ impl Setup {
              topic: {{name: {topic}, partitions: {PARTITIONS}, config: {{retention.ms: \"-1\"}}}}\n  \
              database: {{host: 127.0.0.1, name: retail, schema: {schema}}}\n  \
              producer: {{eventsPerSecond: {events_per_second}}}\n  \
-             watermark: {{delay: {delay}}}\n  window: 5m\n  trigger: {trigger}\n  printRows: false\n"
+             watermark: {{delay: {delay}}}\n  window: {window}\n  trigger: {trigger}\n  printRows: false\n"
         );
         let file = self.directory.join("scratch").join(&schema).with_extension("yaml");
         std::fs::write(&file, &yaml)?;

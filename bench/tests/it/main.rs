@@ -5,3 +5,4 @@
 mod allocating;
 mod measuring;
 mod racing;
+mod sql;
