@@ -19,10 +19,15 @@ pub struct Pooler {
 impl Pooler {
     /// Starts a pooler with at most `pool_size` sessions for each user and database of a server.
     pub fn to(postgres: &Postgres, pool_size: u32) -> Self {
+        Self::with_mode(postgres, pool_size, "transaction")
+    }
+
+    /// Starts a pooler with another `pool_mode`.
+    pub fn with_mode(postgres: &Postgres, pool_size: u32, mode: &str) -> Self {
         let name = unique("pgbouncer");
         let conf = directory().join(&name).join("conf");
         fs::create_dir_all(&conf).unwrap();
-        fs::write(conf.join("pgbouncer.ini"), settings(&postgres.address(), pool_size)).unwrap();
+        fs::write(conf.join("pgbouncer.ini"), settings(&postgres.address(), pool_size, mode)).unwrap();
         fs::write(conf.join("userlist.txt"), "\"retail\" \"retail\"\n\"postgres\" \"postgres\"\n").unwrap();
         Self { server: Server::start("dev/pgbouncer", &name, true), database_url: postgres.url() }
     }
@@ -53,7 +58,7 @@ impl Pooler {
 const GUIDE: &str = include_str!("../../../docs/how-to/use-a-pooler.md");
 
 /// Returns the configuration of the guide with the addresses, files and pool size of a test.
-fn settings(server: &str, pool_size: u32) -> String {
+fn settings(server: &str, pool_size: u32, mode: &str) -> String {
     let (host, port) = server.split_once(':').unwrap();
     let documented = GUIDE.split("```ini\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     let settings = [
@@ -61,6 +66,7 @@ fn settings(server: &str, pool_size: u32) -> String {
         ("listen_addr = *", "listen_addr = 127.0.0.1"),
         ("listen_port = 6432", "listen_port = @PORT@"),
         ("/etc/pgbouncer/userlist.txt", "@DIR@/userlist.txt"),
+        ("pool_mode = transaction", &*format!("pool_mode = {mode}")),
         ("default_pool_size = 20", &*format!("default_pool_size = {pool_size}")),
     ];
     let settings = settings.into_iter().fold(documented.to_owned(), |text, (from, to)| {

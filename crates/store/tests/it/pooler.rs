@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use retail_store::provision;
+use retail_connection::ErrorKind;
+use retail_store::{DatabaseConnection, Deadlines, TransactionMode, provision};
 use retail_testbed::{Case, Feeder, Pooler, Postgres};
 
 /// Longer than any step, and shorter than the deadlines of a connection together.
@@ -106,4 +107,41 @@ async fn commits_through_a_pool_of_one_reach_their_schemas() {
 #[tokio::test(flavor = "multi_thread")]
 async fn commits_through_a_pool_of_twenty_reach_their_schemas() {
     commits_reach_their_schemas(20).await;
+}
+
+fn connection(url: &str) -> DatabaseConnection {
+    DatabaseConnection::new(url.parse().unwrap(), "public")
+}
+
+#[tokio::test]
+async fn pooler_is_detected() {
+    let pooler = Pooler::to(Postgres::shared(), 2);
+    assert!(!connection(&Postgres::shared().url()).connect("test").await.unwrap().behind_pooler());
+    assert!(connection(&pooler.url()).connect("test").await.unwrap().behind_pooler());
+}
+
+/// A request to cancel could end the pooler, or a statement of another client.
+#[tokio::test]
+async fn statement_through_a_pooler_is_ended_by_the_server() {
+    let pooler = Pooler::to(Postgres::shared(), 2);
+    let deadlines = Deadlines { statement: Duration::from_millis(500), cancel: LIMIT, ..Deadlines::default() };
+    let mut session = connection(&pooler.url()).with_deadlines(deadlines).connect("test").await.unwrap();
+    let transaction = session.transaction(TransactionMode::ReadWrite).await.unwrap();
+    let error = transaction.query("SELECT pg_sleep(3600)", &[]).await.unwrap_err();
+    assert!(error.kind == ErrorKind::Stopped && error.message.contains("statement timeout"), "{error}");
+    transaction.rollback().await.unwrap();
+    // The limit belongs to the transaction, not to the session of the pool.
+    let limit: String = session.query_one("SHOW statement_timeout", &[]).await.unwrap().get(0);
+    assert_eq!(limit, "0");
+}
+
+#[tokio::test]
+async fn unsupported_pooler_settings_are_explained() {
+    let pooler = Pooler::with_mode(Postgres::shared(), 2, "statement");
+    let mut session = connection(&pooler.url()).connect("test").await.unwrap();
+    let error = session.transaction(TransactionMode::ReadWrite).await.map(drop).unwrap_err();
+    assert!(error.message.contains("use pool_mode transaction or session"), "{error}");
+    let options = format!("{}?options=-c%20geqo%3Doff", pooler.url());
+    let error = connection(&options).connect("test").await.map(drop).unwrap_err();
+    assert!(error.message.contains("refuses an option of the database URL"), "{error}");
 }
