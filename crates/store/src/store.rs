@@ -30,7 +30,7 @@ const COMMIT_ATTEMPTS: usize = 3;
 /// A session with the store.
 pub struct Store {
     pub(crate) session: Session,
-    /// Names the pipeline in every statement that changes the store: "<id of the schema> <uid of the pipeline>".
+    /// Names the pipeline in every statement that changes the store: id of the schema, space, uid of the pipeline.
     pub(crate) identity: String,
     groups: Groups,
     pub(crate) appended: Appended,

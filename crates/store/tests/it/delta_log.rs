@@ -23,8 +23,20 @@ async fn compact_all(case: &Case) -> i64 {
     case.text(compact).await.parse().unwrap()
 }
 
+/// The view that reads all open rows at once contains the open rows of `retail`.
+pub(crate) async fn assert_open_rows_agree(case: &Case) {
+    let difference = "
+        SELECT count(*) FROM (
+            (SELECT * FROM retail WHERE NOT final EXCEPT ALL SELECT * FROM retail_open_all)
+            UNION ALL
+            (SELECT * FROM retail_open_all EXCEPT ALL SELECT * FROM retail WHERE NOT final)
+        ) d";
+    assert_eq!(case.text(difference).await, "0");
+}
+
 /// All rows of `retail`, without their timestamps.
 async fn rows(case: &Case) -> Vec<String> {
+    assert_open_rows_agree(case).await;
     let rows = "
         SELECT concat_ws(' ', window_start, window_end, category, payment_method, avg_price, total_quantity, total_amount,
                          running_total, final, events)

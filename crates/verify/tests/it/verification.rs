@@ -38,6 +38,26 @@ async fn processed_records_verify() {
     assert_eq!((report.partitions, report.offsets, report.rows, report.dead_letters), (2, 8, 4, 4));
 }
 
+/// Their running totals are read from another view.
+#[tokio::test]
+async fn hundreds_of_open_windows_verify() {
+    let case = Case::shared().partitions(1).spec("watermark: {delay: 24h}").start().await;
+    let mut feeder = Feeder::new(&case, "a").await;
+    feeder.claim(&[0]).await;
+    let sent = |seconds: i64| Sent { partition: 0, timestamp: seconds, value: Some(purchase("A", "1", seconds)) };
+    let records: Vec<Sent> = (0..300).map(|window| sent(window * 300)).collect();
+    case.topic.send(&records);
+    feeder.feed(&records);
+    feeder.commit(&[]).await.unwrap();
+    assert!(feeder.close().await.closed_rows > 0);
+    let report = case.assert_exact().await;
+    assert_eq!(report.rows, 300);
+    let change = "UPDATE group_totals SET totals[1] = totals[1] + 1000000";
+    case.client().await.batch_execute(change).await.unwrap();
+    let difference = case.verify().await.difference.unwrap();
+    assert!(difference.contains("running_total is 13.000000, expected 12.000000"), "{difference}");
+}
+
 #[tokio::test]
 async fn manual_changes_are_reported_by_name() {
     let case = consumed().await;
