@@ -101,7 +101,8 @@ async fn statement_of_a_dropped_session_ends() {
 #[tokio::test]
 async fn working_server_is_waited_for_in_spite_of_its_silence() {
     let silence = Duration::from_millis(50);
-    let patient = Deadlines { silence, statement: LONG, ..Deadlines::default() };
+    let cancel = Duration::from_millis(1);
+    let patient = Deadlines { silence, statement: LONG, cancel, ..Deadlines::default() };
     let connection =
         DatabaseConnection::new(Postgres::shared().url().parse().unwrap(), "public").with_deadlines(patient);
     let session = connection.connect("patient").await.unwrap();

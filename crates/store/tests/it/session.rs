@@ -154,11 +154,13 @@ async fn statement_without_an_answer_ends_at_its_deadline() {
 #[tokio::test]
 async fn dropped_session_closes_its_connection() {
     let (connection, server) = silent_server().await;
-    let session = connection.connect("test").await.unwrap().with_statement_timeout(Duration::from_millis(10));
+    let session = connection.connect("test").await.unwrap();
     let mut stream = server.await.unwrap();
-    session.query("SELECT 1", &[]).await.unwrap_err();
+    let query = session.query("SELECT 1", &[]);
+    tokio::select! {
+        _ = query => panic!("the server does not answer"),
+        () = hostile::request(&mut stream) => {}
+    }
     drop(session);
-    let mut sent = Vec::new();
-    tokio::time::timeout(LONG, stream.read_to_end(&mut sent)).await.unwrap().unwrap();
-    assert!(sent.windows(8).any(|part| part == b"SELECT 1"), "{sent:?}");
+    tokio::time::timeout(LONG, stream.read_to_end(&mut Vec::new())).await.unwrap().unwrap();
 }
