@@ -50,7 +50,8 @@ async fn observations_of_all_pipelines_share_one_connection() {
     let (postgres, kafka) = (Postgres::private(), Kafka::private());
     let case = async |partitions| Case::on(&kafka.address(), &postgres.url()).partitions(partitions).start().await;
     let (one, other) = (case(2).await, case(3).await);
-    other.client().await.batch_execute("UPDATE pipeline SET closed_until = '2025-01-01Z'").await.unwrap();
+    let close = "UPDATE pipeline SET closed_until = '2025-01-01Z', closing_until = '2025-01-01Z'";
+    other.client().await.batch_execute(close).await.unwrap();
     let servers = LiveSystems::default();
     assert_eq!(topic(&servers, &one).await.unwrap().unwrap().log_ends.len(), 2);
     assert_eq!(schema(&servers, &one).await.unwrap().unwrap().complete_through, None);
