@@ -134,9 +134,8 @@ async fn commit_that_arrives_late_counts_once() {
     let superuser = case.client_at(&Postgres::shared().superuser_url()).await;
     case.topic.purchases(0, &[("A", "1", 1), ("A", "1", 2)]);
     until_waiting(&case, &superuser, &processor, 1).await;
-    // The server does not notice the lost connection while it waits for the lock. The worker reads the outcome, not committed,
-    // and sends the commit again.
-    proxy.cut();
+    // The worker reads the outcome, not committed, and sends the commit again.
+    proxy.cut_unnoticed_by_the_server();
     until_waiting(&case, &superuser, &processor, 2).await;
     lock.batch_execute("COMMIT").await.unwrap();
     until_consumed(&case, 3).await;

@@ -4,6 +4,8 @@
 //! response. All other messages pass unchanged.
 
 use std::io;
+use std::net::Shutdown;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -41,6 +43,8 @@ struct Orders {
     order: Order,
     /// Incremented by each cut. Connections of earlier generations end.
     generation: u64,
+    /// Whether the last cut left the side of the server open.
+    server_stays: bool,
 }
 
 /// The proxy. Dropping the value ends its connections.
@@ -58,7 +62,7 @@ impl Proxy {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = listener.local_addr().unwrap().to_string();
         listener.set_nonblocking(true).unwrap();
-        let orders = Arc::new(watch::Sender::new(Orders { order: Order::Pass, generation: 0 }));
+        let orders = Arc::new(watch::Sender::new(Orders { order: Order::Pass, generation: 0, server_stays: false }));
         let (end, ended) = oneshot::channel();
         let server = Arc::new(Mutex::new(server.to_owned()));
         let serve = serve(listener, Arc::clone(&server), Arc::clone(&orders));
@@ -107,7 +111,18 @@ impl Proxy {
 
     /// Ends all connections. New connections work.
     pub fn cut(&self) {
-        self.orders.send_modify(|orders| *orders = Orders { order: Order::Pass, generation: orders.generation + 1 });
+        self.cut_sides(false);
+    }
+
+    /// Ends all connections for the program. The server learns nothing of it, as if the network lost all packets.
+    pub fn cut_unnoticed_by_the_server(&self) {
+        self.cut_sides(true);
+    }
+
+    fn cut_sides(&self, server_stays: bool) {
+        self.orders.send_modify(|orders| {
+            *orders = Orders { order: Order::Pass, generation: orders.generation + 1, server_stays };
+        });
     }
 }
 
@@ -125,14 +140,22 @@ async fn connect(client: TcpStream, server: String, orders: Arc<watch::Sender<Or
     let Ok(server) = TcpStream::connect(server).await else { return };
     let mut watched = orders.subscribe();
     let generation = watched.borrow_and_update().generation;
-    let (from_client, to_client) = client.into_split();
+    let client = client.into_std().unwrap();
+    let program = client.try_clone().unwrap();
+    let (from_client, to_client) = TcpStream::from_std(client).unwrap().into_split();
     let (from_server, to_server) = server.into_split();
     let answers = watch::Sender::new(Answers::default());
     let up = Up { orders: Arc::clone(&orders), answers: answers.clone(), commits: false };
-    tokio::select! {
-        _ = up.run(from_client, to_server) => {}
-        _ = down(from_server, to_client, &answers) => {}
-        _ = watched.wait_for(|orders| orders.generation != generation) => {}
+    let (mut up, mut down) = (pin!(up.run(from_client, to_server)), pin!(down(from_server, to_client, &answers)));
+    let server_stays = tokio::select! {
+        _ = &mut up => false,
+        _ = &mut down => false,
+        orders = watched.wait_for(|orders| orders.generation != generation) => orders.is_ok_and(|orders| orders.server_stays),
+    };
+    if server_stays {
+        program.shutdown(Shutdown::Both).unwrap();
+        // The halves of the connection with the server live until the proxy ends.
+        std::future::pending::<()>().await;
     }
 }
 
