@@ -3,7 +3,9 @@
 //! Long statements are files in `crates/store/sql`; short ones are in the functions that execute them.
 
 mod cancel;
+mod claimed;
 mod close;
+mod commit;
 mod connect;
 mod connection;
 mod deadlines;
@@ -22,6 +24,7 @@ mod money;
 mod packs;
 pub mod progress;
 pub mod provision;
+mod rows;
 mod session;
 mod socket;
 mod store;
@@ -30,13 +33,16 @@ mod tls;
 mod url;
 mod url_error;
 
+pub use claimed::Claimed;
 pub use close::{CloseStep, Closed};
+pub use commit::{Commit, Idle, Outcome};
 pub use connection::DatabaseConnection;
 pub use deadlines::Deadlines;
 pub use error::DatabaseError;
 pub use log_in::LogIns;
+pub use rows::{RetailRow, RowKey};
 pub use session::{Parameters, Rows, Session, Transaction, TransactionMode};
-pub use store::{Claimed, Commit, Idle, Outcome, RetailRow, RowKey, Store};
+pub use store::Store;
 pub use tokio_postgres::Row;
 pub use tokio_postgres::types::{ToSql, Type};
 pub use url::{DatabaseUrl, SslMode, channel_binding};

@@ -1,15 +1,15 @@
 //! The store of a pipeline: claims, commits, and the closing of windows. `crates/store/sql` contains the statements.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use retail_api::Pipeline;
 use retail_api::resource::WhenIdle;
 use retail_connection::ErrorKind;
-use retail_engine::{Batch, Start, Timestamp};
-use tokio_postgres::Row;
+use retail_engine::Timestamp;
 use tokio_postgres::types::Type;
 
+use crate::claimed::Claimed;
+use crate::commit::{Commit, Idle, Outcome};
 use crate::connection::DatabaseConnection;
 use crate::error::DatabaseError;
 use crate::groups::Groups;
@@ -37,97 +37,6 @@ pub struct Store {
     pub(crate) when_idle: WhenIdle,
     pub(crate) idle_timeout: Duration,
     max_future: Duration,
-}
-
-/// A partition that this worker owns.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Claimed {
-    /// Number of the partition.
-    pub partition: i32,
-    /// The epoch that commits of this owner must contain.
-    pub epoch: i64,
-    /// The state from which to continue.
-    pub start: Start,
-}
-
-/// A batch, with the epochs and the idleness of its partitions, which only their owner knows.
-#[derive(Clone, Debug, Default)]
-pub struct Commit {
-    /// Sums, dead letters and progress.
-    pub batch: Batch,
-    /// The epochs under which the partitions were claimed.
-    pub epochs: BTreeMap<i32, i64>,
-    /// The idle partitions: their logs end at the end of the batch, and have ended there for at least `idleTimeout`.
-    pub idle: BTreeMap<i32, Idle>,
-}
-
-/// The period in which the log of a partition is proven not to have grown.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Idle {
-    /// Start of the period.
-    pub since: Instant,
-    /// End of the period. The age of the proof counts from here, also while a commit waits or is sent again.
-    pub until: Instant,
-}
-
-impl Commit {
-    /// The partitions that this commit changes: those that moved, and those that are idle.
-    fn partitions(&self) -> impl Iterator<Item = &retail_engine::Progress> {
-        let idle = &self.idle;
-        self.batch.partitions.iter().filter(|progress| progress.moved() || idle.contains_key(&progress.partition))
-    }
-
-    /// Whether the commit changes no partition.
-    pub fn is_empty(&self) -> bool {
-        self.partitions().next().is_none()
-    }
-}
-
-/// The outcome of a commit whose answer was lost.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outcome {
-    /// It was committed.
-    Committed,
-    /// It was not committed, and can be sent again.
-    NotCommitted,
-    /// It was not committed and never can be: another worker owns a partition, or a floor was raised.
-    Fenced,
-}
-
-/// A row of `retail`. Decimals are texts, as Postgres prints them.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct RetailRow {
-    /// Start of the window.
-    pub window_start: Timestamp,
-    /// End of the window.
-    pub window_end: Timestamp,
-    /// Grouping key.
-    pub category: String,
-    /// Grouping key.
-    pub payment_method: String,
-    /// Average price.
-    pub avg_price: String,
-    /// Sum of quantities.
-    pub total_quantity: i64,
-    /// Sum of quantity × price.
-    pub total_amount: String,
-    /// Sum of `total_amount` over this and all earlier windows of the group.
-    pub running_total: String,
-    /// Time of the last change of the row.
-    pub timestamp: Timestamp,
-    /// Whether the window is closed, so that the row never changes again.
-    pub is_final: bool,
-}
-
-/// The key of a row of `retail`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct RowKey {
-    /// Start of the window.
-    pub window_start: Timestamp,
-    /// Grouping key.
-    pub category: std::sync::Arc<str>,
-    /// Grouping key.
-    pub payment_method: std::sync::Arc<str>,
 }
 
 impl Store {
@@ -196,7 +105,7 @@ impl Store {
             (&micros(self.max_future), Type::INT8),
         ];
         let rows = self.session.query(claim, parameters).await?;
-        Ok(rows.iter().map(claimed).collect())
+        Ok(rows.iter().map(Claimed::new).collect())
     }
 
     /// The state of all partitions, of any owner.
@@ -204,7 +113,7 @@ impl Store {
         let select = "
             SELECT partition, epoch, next_offset, max_observed_time, lateness_floor FROM {schema}.partition_progress ORDER BY 1";
         let rows = self.session.query(select, &[]).await?;
-        Ok(rows.iter().map(claimed).collect())
+        Ok(rows.iter().map(Claimed::new).collect())
     }
 
     /// Commits a batch atomically, and returns the present floors of its partitions.
@@ -314,135 +223,10 @@ impl Store {
 
     /// The outcome of a commit whose answer was lost.
     pub async fn outcome(&self, commit: &Commit) -> Result<Outcome, DatabaseError> {
-        Ok(outcome(commit, &self.progress().await?))
-    }
-
-    /// The present rows of `retail` with these keys.
-    pub async fn rows(&self, keys: &[RowKey]) -> Result<Vec<RetailRow>, DatabaseError> {
-        // Without the conditions, the join reads all closed windows; a query per key would unpack the delta log for each key.
-        let select = "
-            SELECT window_start, r.window_end, category, payment_method, r.avg_price::text, r.total_quantity,
-                   r.total_amount::text, r.running_total::text, r.\"timestamp\", r.final
-            FROM {schema}.retail r JOIN unnest($1::timestamptz[], $2::text[], $3::text[]) AS k (window_start, category, payment_method)
-                USING (window_start, category, payment_method)
-            WHERE window_start = ANY ($1) AND category = ANY ($2) AND payment_method = ANY ($3)
-            ORDER BY 1, 3, 4";
-        let starts: Vec<SqlTime> = keys.iter().map(|key| SqlTime(key.window_start)).collect();
-        let categories: Vec<&str> = keys.iter().map(|key| &*key.category).collect();
-        let payment_methods: Vec<&str> = keys.iter().map(|key| &*key.payment_method).collect();
-        let rows = self
-            .session
-            .query(
-                select,
-                &[
-                    (&starts, Type::TIMESTAMPTZ_ARRAY),
-                    (&categories, Type::TEXT_ARRAY),
-                    (&payment_methods, Type::TEXT_ARRAY),
-                ],
-            )
-            .await?;
-        Ok(rows.iter().map(retail_row).collect())
-    }
-}
-
-/// The outcome of a commit, from the present state of its partitions.
-///
-/// Only this worker has its epoch, and it commits one batch after the other: if a partition has our epoch and the offset at
-/// the end of the batch, this commit wrote it.
-fn outcome(commit: &Commit, rows: &[Claimed]) -> Outcome {
-    let row = |partition: i32| rows.iter().find(|row| row.partition == partition);
-    let moved: Vec<_> = commit.batch.partitions.iter().filter(|progress| progress.moved()).collect();
-    let ours = |progress: &retail_engine::Progress, offset: i64| {
-        row(progress.partition).is_some_and(|row| {
-            commit.epochs.get(&progress.partition) == Some(&row.epoch) && row.start.next_offset == offset
-        })
-    };
-    if !moved.is_empty() && moved.iter().all(|progress| ours(progress, progress.to)) {
-        return Outcome::Committed;
-    }
-    let unchanged = |progress: &&retail_engine::Progress| {
-        ours(progress, progress.from) && row(progress.partition).is_some_and(|row| row.start.floor == progress.floor)
-    };
-    if moved.iter().all(unchanged) { Outcome::NotCommitted } else { Outcome::Fenced }
-}
-
-fn claimed(row: &Row) -> Claimed {
-    Claimed {
-        partition: row.get("partition"),
-        epoch: row.get("epoch"),
-        start: Start {
-            next_offset: row.get("next_offset"),
-            max_observed: row.get::<_, Option<SqlTime>>("max_observed_time").map(|time| time.0),
-            floor: row.get::<_, SqlTime>("lateness_floor").0,
-        },
-    }
-}
-
-pub(crate) fn retail_row(row: &Row) -> RetailRow {
-    RetailRow {
-        window_start: row.get::<_, SqlTime>("window_start").0,
-        window_end: row.get::<_, SqlTime>("window_end").0,
-        category: row.get("category"),
-        payment_method: row.get("payment_method"),
-        avg_price: row.get("avg_price"),
-        total_quantity: row.get("total_quantity"),
-        total_amount: row.get("total_amount"),
-        running_total: row.get("running_total"),
-        timestamp: row.get::<_, SqlTime>("timestamp").0,
-        is_final: row.get("final"),
+        Ok(commit.outcome(&self.progress().await?))
     }
 }
 
 pub(crate) fn micros(duration: Duration) -> i64 {
     retail_engine::Span::from(duration).as_micros()
-}
-
-#[cfg(test)]
-mod tests {
-    use retail_engine::Progress;
-
-    use super::*;
-
-    fn progress(partition: i32, from: i64, to: i64) -> Progress {
-        let counts = retail_engine::Counts { applied: to - from, ..Default::default() };
-        Progress { partition, from, to, max_observed: None, floor: Timestamp::EPOCH, counts }
-    }
-
-    fn row(partition: i32, epoch: i64, next_offset: i64, floor: Timestamp) -> Claimed {
-        Claimed { partition, epoch, start: Start { next_offset, max_observed: None, floor } }
-    }
-
-    fn commit() -> Commit {
-        let partitions = vec![progress(0, 10, 20), progress(1, 5, 6), progress(2, 7, 7)];
-        let batch = Batch { partitions, ..Batch::default() };
-        Commit { batch, epochs: BTreeMap::from([(0, 3), (1, 4), (2, 5)]), idle: BTreeMap::new() }
-    }
-
-    #[test]
-    fn commit_is_done_only_if_every_partition_has_it() {
-        let later = Timestamp::from_secs(1);
-        let none = Timestamp::EPOCH;
-        for (rows, expected) in [
-            ([row(0, 3, 20, none), row(1, 4, 6, none)], Outcome::Committed),
-            ([row(0, 3, 20, later), row(1, 4, 6, none)], Outcome::Committed),
-            ([row(0, 3, 10, none), row(1, 4, 5, none)], Outcome::NotCommitted),
-            ([row(0, 3, 10, later), row(1, 4, 5, none)], Outcome::Fenced),
-            ([row(0, 3, 20, none), row(1, 4, 5, none)], Outcome::Fenced),
-            ([row(0, 4, 10, none), row(1, 4, 5, none)], Outcome::Fenced),
-            ([row(0, 4, 20, none), row(1, 4, 6, none)], Outcome::Fenced),
-            ([row(0, 3, 15, none), row(1, 4, 5, none)], Outcome::Fenced),
-        ] {
-            assert_eq!(outcome(&commit(), &rows), expected, "{rows:?}");
-        }
-    }
-
-    #[test]
-    fn commit_that_only_confirms_idleness_can_be_repeated() {
-        let mut commit = commit();
-        commit.batch.partitions = vec![progress(2, 7, 7)];
-        assert!(commit.is_empty());
-        commit.idle.insert(2, Idle { since: Instant::now(), until: Instant::now() });
-        assert!(!commit.is_empty());
-        assert_eq!(outcome(&commit, &[row(2, 9, 7, Timestamp::EPOCH)]), Outcome::NotCommitted);
-    }
 }
