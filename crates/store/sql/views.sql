@@ -1,6 +1,6 @@
--- Views of a pipeline's schema, and the function that they need. They contain no data: `apply` recreates them when they
--- differ from this file, after an upgrade or a manual change. To change the columns that they return, a migration must drop
--- them first.
+-- Views of a pipeline's schema, and the function that they need. They contain no data: `apply` recreates each one that differs
+-- from this file, after an upgrade or a manual change. Replacing a view needs a lock that waits for its readers. To change the
+-- type or the order of its columns, a migration must drop it first.
 
 -- sum / count, rounded half away from zero to six decimals. It divides whole numbers, because numeric division would round
 -- before round() does.
