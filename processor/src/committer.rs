@@ -12,6 +12,7 @@ use retail_connection::ErrorKind;
 use retail_engine::Timestamp;
 use retail_runtime::Backoff;
 use retail_runtime::args::Settings;
+use retail_store::provision::Identity;
 use retail_store::{Claimed, Commit, DatabaseError, Outcome, Store};
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -53,6 +54,8 @@ pub(crate) type Print = Arc<dyn Fn(&str) + Send + Sync>;
 
 pub(crate) struct Committer {
     pub(crate) settings: Settings,
+    /// The schema that was checked at the start: a reconnect must not lead to another one.
+    pub(crate) identity: Identity,
     /// The name in pg_stat_activity and in the column `owner`.
     pub(crate) owner: String,
     /// The component in reported problems.
@@ -198,7 +201,8 @@ impl Committer {
 
     /// Opens a session.
     pub(crate) async fn open(&self) -> Result<Store, DatabaseError> {
-        Store::open(&self.settings.database, &self.settings.pipeline, &self.owner).await
+        let session = self.settings.database.connect(&self.owner).await?;
+        Ok(Store::on(session, &self.settings.pipeline, &self.identity))
     }
 
     /// The session; reopened if it was lost.

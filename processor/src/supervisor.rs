@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use retail_connection::ErrorKind;
 use retail_kafka::{KafkaAdmin, KafkaError, LogOffset, TopicDescription};
 use retail_runtime::Backoff;
 use retail_runtime::args::Settings;
 use retail_runtime::http;
 use retail_store::provision::{self, Identity};
-use retail_store::{Claimed, Store};
+use retail_store::{Claimed, DatabaseError, Store};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::args::ProcessorArgs;
@@ -133,7 +134,7 @@ impl Processor {
             session_timeout: options.session_timeout,
             state: Arc::clone(&self.state),
             print: pipeline.print_rows.then(|| Print::clone(&self.print)),
-            group_id: identity.group_id,
+            identity: identity.clone(),
             partitions,
             targets: targets.clone(),
             cores: cores.map_err(ProcessorError::Cores)?,
@@ -157,7 +158,7 @@ impl Processor {
             _ = stop.wait_for(|stop| *stop) => Ok(()),
             Some(error) = failures.recv() => Err(error.into()),
             Ok(()) = topic_is_gone => Err(ProcessorError::Worker("the topic was deleted".to_owned())),
-            result = self.observe(store, &log_ends, targets) => result,
+            result = self.observe(store, &identity, &log_ends, targets) => result,
             () = reset_later(backoff) => unreachable!("it does not return"),
         };
         self.state.clear_problem(PARTITIONS);
@@ -165,7 +166,7 @@ impl Processor {
         // A worker that failed while it was leaving has not committed its last batch.
         let result = result.and_then(|()| failures.try_recv().map_or(Ok(()), |error| Err(error.into())));
         if result.is_ok() && self.until_caught_up {
-            let mut store = Store::open(&self.settings.database, pipeline, "retail-processor").await?;
+            let mut store = self.open(&identity).await?;
             if let Some(closed) = store.close_windows(true).await? {
                 self.state.closed(&closed);
             }
@@ -185,7 +186,7 @@ impl Processor {
                 database.address()
             );
         }
-        let store = Store::on(session, pipeline).await?;
+        let store = Store::on(session, pipeline, &identity);
         let (name, kafka) = (pipeline.topic.name.clone(), kafka.clone());
         let (admin, topic, starts, ends, stable_ends) = tokio::task::spawn_blocking(move || {
             let admin = KafkaAdmin::new(&kafka)?;
@@ -206,11 +207,18 @@ impl Processor {
         Ok(Prepared { identity, admin, topic, store, targets })
     }
 
+    /// Opens a session with the schema that was checked at the start.
+    async fn open(&self, identity: &Identity) -> Result<Store, DatabaseError> {
+        let Settings { pipeline, kafka: _, database } = &self.settings;
+        Ok(Store::on(database.connect("retail-processor").await?, pipeline, identity))
+    }
+
     /// Observes the progress of all processors. With targets, returns once all of them are committed, or once Postgres has not
     /// answered for [`PATIENCE`]; otherwise never.
     async fn observe(
         &self,
         store: Store,
+        identity: &Identity,
         log_ends: &LogEndPoller,
         targets: Option<Arc<[i64]>>,
     ) -> Result<(), ProcessorError> {
@@ -221,13 +229,15 @@ impl Processor {
         loop {
             let progress = match &store {
                 Some(store) => store.progress().await,
-                None => match Store::open(&self.settings.database, &self.settings.pipeline, "retail-processor").await {
+                None => match self.open(identity).await {
                     Ok(opened) => store.insert(opened).progress().await,
                     Err(error) => Err(error),
                 },
             };
             let progress = match progress {
                 Ok(progress) => progress,
+                // Another schema has the name of ours: the checks of the next start decide.
+                Err(error) if error.kind == ErrorKind::Foreign => return Err(error.into()),
                 Err(error) if targets.is_some() && last_answer.elapsed() >= PATIENCE => return Err(error.into()),
                 Err(_) => {
                     store = None;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use retail_runtime::args::Settings;
 use retail_store::DatabaseError;
+use retail_store::provision::Identity;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -27,7 +28,8 @@ pub(crate) struct PoolConfig {
     pub(crate) state: Arc<State>,
     /// Prints the rows of each trigger; `None` without `printRows`.
     pub(crate) print: Option<Print>,
-    pub(crate) group_id: String,
+    /// The schema that was checked at the start, and its consumer group.
+    pub(crate) identity: Identity,
     /// Number of partitions of the topic.
     pub(crate) partitions: usize,
     /// By partition, the offset at which a commit is due at once; with `--until-caught-up`.
@@ -63,6 +65,7 @@ impl WorkerPool {
         let (replies, received_replies) = std::sync::mpsc::channel();
         let mut committer = Committer {
             settings: config.settings.clone(),
+            identity: config.identity.clone(),
             owner: owner.clone(),
             name: format!("{name}, postgres"),
             log_ends: config.log_ends.clone(),
@@ -73,7 +76,7 @@ impl WorkerPool {
         };
         committer.store = Some(committer.open().await?);
         let membership = consumer::Membership {
-            group_id: &config.group_id,
+            group_id: &config.identity.group_id,
             client_id: &format!("retail-processor/{owner}"),
             session_timeout: config.session_timeout,
         };

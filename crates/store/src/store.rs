@@ -13,8 +13,10 @@ use crate::commit::{Commit, Idle, Outcome};
 use crate::connection::DatabaseConnection;
 use crate::error::DatabaseError;
 use crate::groups::Groups;
+use crate::identity::Identity;
 use crate::letters::Letters;
 use crate::packs::{Appended, Packs};
+use crate::provision;
 use crate::session::{Parameters, Session};
 use crate::time::SqlTime;
 
@@ -30,7 +32,7 @@ const COMMIT_ATTEMPTS: usize = 3;
 /// A session with the store.
 pub struct Store {
     pub(crate) session: Session,
-    /// Names the pipeline in every statement that changes the store: id of the schema, space, uid of the pipeline.
+    /// Names the pipeline in every statement: id of the schema, space, uid of the pipeline.
     pub(crate) identity: String,
     groups: Groups,
     pub(crate) appended: Appended,
@@ -40,28 +42,29 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens a session. `application` is its name in pg_stat_activity.
+    /// Opens a session, and checks that its schema belongs to the pipeline. `application` is its name in pg_stat_activity.
     pub async fn open(
         connection: &DatabaseConnection,
         pipeline: &Pipeline,
         application: &str,
     ) -> Result<Self, DatabaseError> {
-        Self::on(connection.connect(application).await?, pipeline).await
+        let session = connection.connect(application).await?;
+        let identity = provision::check(&session, pipeline).await?;
+        Ok(Self::on(session, pipeline, &identity))
     }
 
-    /// The store in a session of its schema, which must exist.
-    pub async fn on(session: Session, pipeline: &Pipeline) -> Result<Self, DatabaseError> {
-        let id = session.query_opt("SELECT id FROM {schema}.pipeline", &[]).await?;
-        let id: String = id.ok_or_else(|| DatabaseError::missing_schema(session.connection()))?.get(0);
-        Ok(Self {
+    /// The store in a session, with the identity that an earlier check has found: if the session leads to another schema,
+    /// every statement is refused.
+    pub fn on(session: Session, pipeline: &Pipeline, identity: &Identity) -> Self {
+        Self {
             session,
-            identity: format!("{id} {}", pipeline.uid),
+            identity: identity.token(),
             groups: Groups::default(),
             appended: Appended::default(),
             when_idle: pipeline.when_idle,
             idle_timeout: pipeline.idle_timeout,
             max_future: pipeline.rules.max_future.into(),
-        })
+        }
     }
 
     /// Whether the session has ended.
@@ -110,9 +113,8 @@ impl Store {
 
     /// The state of all partitions, of any owner.
     pub async fn progress(&self) -> Result<Vec<Claimed>, DatabaseError> {
-        let select = "
-            SELECT partition, epoch, next_offset, max_observed_time, lateness_floor FROM {schema}.partition_progress ORDER BY 1";
-        let rows = self.session.query(select, &[]).await?;
+        let progress = "SELECT * FROM {schema}.progress($1)";
+        let rows = self.session.query(progress, &[(&self.identity, Type::TEXT)]).await?;
         Ok(rows.iter().map(Claimed::new).collect())
     }
 

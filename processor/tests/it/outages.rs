@@ -331,6 +331,25 @@ async fn clock_jump_of_years_changes_no_fate() {
     assert_eq!(case.ledger().await, other.ledger().await);
 }
 
+/// As after a restore of another schema with the same name and owner. Only the sessions that follow could take it for ours.
+#[tokio::test]
+async fn schema_replaced_between_sessions_is_noticed() {
+    let (case, role, superuser) = own_role(&Case::shared().partitions(1).build()).await;
+    let processor = start(&case, &["--workers", "1"]);
+    case.topic.purchases(0, &[("A", "1", 0)]);
+    until_consumed(&case, 1).await;
+    let replace = format!(
+        "UPDATE pipeline SET id = 'another';
+         SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'"
+    );
+    superuser.batch_execute(&replace).await.unwrap();
+    case.topic.purchases(0, &[("A", "1", 1)]);
+    processor.says("was replaced").await;
+    // The next start checks the schema again, and continues at its offsets.
+    until_consumed(&case, 2).await;
+    case.assert_exact().await;
+}
+
 #[tokio::test]
 async fn failing_close_is_reported_and_processing_continues() {
     let (case, role, superuser) = own_role(&Case::shared().partitions(1).build()).await;

@@ -107,8 +107,10 @@ async fn another_pipelines_schema_is_never_changed() {
             store.close_windows(true).await.unwrap_err().kind,
             store.close_step(true).await.unwrap_err().kind,
             store.record_close_failure(Some("no")).await.unwrap_err().kind,
+            store.progress().await.unwrap_err().kind,
+            store.outcome(&commit).await.unwrap_err().kind,
         ];
-        assert_eq!(kinds, [ErrorKind::Foreign; 7], "{change}");
+        assert_eq!(kinds, [ErrorKind::Foreign; 9], "{change}");
         assert_eq!(case.text(everything).await, state, "{change}");
         let undo = format!("UPDATE pipeline SET id = '{id}', uid = '{uid}'");
         case.client().await.batch_execute(&undo).await.unwrap();
