@@ -2,6 +2,7 @@
 
 use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode};
 use retail_connection::ErrorKind;
+use retail_connection::text::{bounded, foreign};
 
 /// A failed request to Kafka.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -13,6 +14,9 @@ pub struct KafkaError {
     pub message: String,
 }
 
+/// Maximum length of a message in bytes. Conditions and log lines contain it.
+const MAX_MESSAGE: usize = 4 << 10;
+
 impl KafkaError {
     /// Explains an error of librdkafka about a request for `topic` to `servers`. `last_error` is the last error that the
     /// threads of librdkafka reported.
@@ -20,7 +24,7 @@ impl KafkaError {
         use RDKafkaErrorCode as Code;
         let name = topic.unwrap_or("(none)");
         let code = code(error);
-        let said = last_error.unwrap_or_default();
+        let said = &foreign(last_error.unwrap_or_default());
         if let Some(explained) = Self::handshake(servers, said) {
             return explained;
         }
@@ -64,7 +68,7 @@ impl KafkaError {
                 | Code::RequestTimedOut
                 | Code::BrokerNotAvailable,
             ) => {
-                let reason = if said.is_empty() { error.to_string() } else { said.to_owned() };
+                let reason = if said.is_empty() { error.to_string() } else { said.clone() };
                 (
                     ErrorKind::Unreachable,
                     format!(
@@ -77,13 +81,18 @@ impl KafkaError {
                 (ErrorKind::Other, format!("a request{about} to Kafka at {servers} failed: {error}"))
             }
         };
-        Self { kind, message }
+        Self::new(kind, message)
+    }
+
+    /// Texts of servers are in the message: it is one line and has a bounded length.
+    pub(crate) fn new(kind: ErrorKind, message: String) -> Self {
+        Self { kind, message: bounded(message, MAX_MESSAGE) }
     }
 
     /// The topic does not exist.
     pub fn missing_topic(topic: &str) -> Self {
         let message = format!("topic \"{topic}\" does not exist: create it with `retail apply-topic`");
-        Self { kind: ErrorKind::MissingTopic, message }
+        Self::new(ErrorKind::MissingTopic, message)
     }
 
     /// Explains a failed TLS handshake from the messages of librdkafka and OpenSSL: these failures have no error code.
@@ -113,14 +122,14 @@ impl KafkaError {
         } else {
             return None;
         };
-        Some(Self { kind, message: format!("Kafka at {servers} {what} ({said})") })
+        Some(Self::new(kind, format!("Kafka at {servers} {what} ({said})")))
     }
 
     fn wrong_credentials(servers: &str, said: &str) -> Self {
         let message = format!(
             "Kafka at {servers} refused the user name, the password or the SASL mechanism: check kafka.sasl, or RETAIL_KAFKA_USERNAME and RETAIL_KAFKA_PASSWORD ({said})"
         );
-        Self { kind: ErrorKind::WrongCredentials, message }
+        Self::new(ErrorKind::WrongCredentials, message)
     }
 }
 

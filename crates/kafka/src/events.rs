@@ -6,6 +6,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode};
+use retail_connection::text::foreign;
 
 /// Remembers the last error that the threads of librdkafka reported. The result of a request only says that it timed out.
 #[derive(Clone, Default, Debug)]
@@ -47,7 +48,7 @@ impl ClientContext for ClientEvents {
         // A disconnection, for example by a broker that requires TLS, is only logged.
         if facility == "FAIL" {
             let without_thread = message.split_once("]: ").map_or(message, |(_, rest)| rest);
-            self.lock().last_error.get_or_insert_with(|| without_thread.to_owned());
+            self.lock().last_error.get_or_insert_with(|| foreign(without_thread));
         }
     }
 
@@ -57,7 +58,7 @@ impl ClientContext for ClientEvents {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             received.all_brokers_down = true;
         } else {
-            received.last_error = Some(reason.to_owned());
+            received.last_error = Some(foreign(reason));
         }
     }
 }

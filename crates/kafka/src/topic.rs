@@ -8,6 +8,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicRe
 use rdkafka::error::KafkaError as RdKafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use retail_api::resource::Topic;
+use retail_connection::text::foreign;
 use retail_connection::{ErrorKind, Removal};
 
 use crate::admin::{ANSWER_TIMEOUT, KafkaAdmin};
@@ -54,7 +55,7 @@ pub struct Setting {
 
 impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} -> {}", self.name, self.is, self.declared)
+        write!(f, "{}: {} -> {}", self.name, foreign(&self.is), self.declared)
     }
 }
 
@@ -90,7 +91,7 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::KeepsMore(Setting { name, is, declared }) => {
-                write!(f, "{name} is {is}, not {declared} as declared: the change would delete records")
+                write!(f, "{name} is {}, not {declared} as declared: the change would delete records", foreign(is))
             }
             Self::NoSuchSetting { name, declared } => {
                 write!(f, "{name} is declared as {declared}, but is not a topic setting")
@@ -331,8 +332,9 @@ async fn alter(connection: &KafkaConnection, declared: &Topic, settings: Vec<Set
     .await?;
     answer.map_err(|refusal| match refusal.code {
         RDKafkaErrorCode::InvalidConfig | RDKafkaErrorCode::InvalidRequest | RDKafkaErrorCode::PolicyViolation => {
-            let message = format!("Kafka rejected the settings of topic \"{}\": {}", declared.name, refusal.said);
-            KafkaError { kind: ErrorKind::Other, message }
+            let said = foreign(&refusal.said);
+            let message = format!("Kafka rejected the settings of topic \"{}\": {said}", declared.name);
+            KafkaError::new(ErrorKind::Other, message)
         }
         code => explain(connection, &declared.name, &RdKafkaError::AdminOp(code)),
     })
@@ -348,7 +350,7 @@ fn refused(connection: &KafkaConnection, declared: &Topic, code: RDKafkaErrorCod
         code => return explain(connection, &declared.name, &RdKafkaError::AdminOp(code)),
     };
     let message = format!("topic \"{}\" cannot be created as declared: {reason}", declared.name);
-    KafkaError { kind: ErrorKind::Other, message }
+    KafkaError::new(ErrorKind::Other, message)
 }
 
 fn admin(connection: &KafkaConnection, topic: &str) -> Result<AdminClient<ClientEvents>, KafkaError> {

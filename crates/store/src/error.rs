@@ -1,6 +1,7 @@
 //! Errors of Postgres, as one sentence that contains the fix.
 
 use retail_connection::ErrorKind;
+use retail_connection::text::bounded;
 
 use crate::connection::DatabaseConnection;
 
@@ -17,28 +18,10 @@ pub struct DatabaseError {
 /// Maximum length of a message in bytes. Conditions and log lines contain it.
 const MAX_MESSAGE: usize = 4 << 10;
 
-/// Maximum length of a text of a server in bytes.
-const MAX_SAID: usize = 1 << 10;
-
-/// A text of a server, for a message.
-pub(crate) fn said(text: &str) -> String {
-    one_line(text.to_owned(), MAX_SAID)
-}
-
-/// Cuts a text, and replaces its control characters.
-fn one_line(text: String, most: usize) -> String {
-    if text.len() <= most && !text.contains(char::is_control) {
-        return text;
-    }
-    let end = text.floor_char_boundary(most);
-    let line = text[..end].replace(char::is_control, " ");
-    if end < text.len() { line + "…" } else { line }
-}
-
 impl DatabaseError {
     /// Texts of servers are in the message: it is one line and has a bounded length.
     pub(super) fn new(kind: ErrorKind, message: String) -> Self {
-        Self { kind, message: one_line(message, MAX_MESSAGE) }
+        Self { kind, message: bounded(message, MAX_MESSAGE) }
     }
 
     /// No answer arrived in time.

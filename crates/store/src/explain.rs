@@ -3,10 +3,11 @@
 use std::error::Error as _;
 
 use retail_connection::ErrorKind;
+use retail_connection::text::foreign;
 use tokio_postgres::error::SqlState;
 
 use crate::connection::DatabaseConnection;
-use crate::error::{DatabaseError, said};
+use crate::error::DatabaseError;
 use crate::guard::Refusal;
 use crate::handshake;
 
@@ -23,7 +24,7 @@ impl DatabaseError {
         if let Some(explained) = handshake::explain_refusal(connection, db) {
             return explained;
         }
-        let said = &said(db.message());
+        let said = &foreign(db.message());
         let user = connection.user();
         let schema = &connection.schema;
         let state = db.code();
@@ -114,7 +115,7 @@ impl DatabaseError {
             return Self::unreachable(connection, &std::io::ErrorKind::ConnectionReset.into());
         }
         // The message of tokio-postgres ("authentication error") contains less than its cause.
-        let reason = said(&error.source().map_or_else(|| error.to_string(), ToString::to_string));
+        let reason = foreign(&error.source().map_or_else(|| error.to_string(), ToString::to_string));
         if reason.contains("password missing") {
             return Self::new(ErrorKind::WrongCredentials, credentials(connection, "requires a password"));
         }

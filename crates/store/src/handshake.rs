@@ -3,6 +3,7 @@
 use std::error::Error;
 
 use retail_connection::ErrorKind;
+use retail_connection::text::foreign;
 use rustls::{AlertDescription, CertificateError as Refused};
 use tokio_postgres::error::{DbError, SqlState};
 
@@ -78,7 +79,7 @@ fn explain_handshake(connection: &DatabaseConnection, error: &rustls::Error) -> 
 
 /// Explains a refused log-in, if the cause is TLS or a certificate.
 pub(super) fn explain_refusal(connection: &DatabaseConnection, refusal: &DbError) -> Option<DatabaseError> {
-    let said = refusal.message();
+    let said = &foreign(refusal.message());
     if *refusal.code() != SqlState::INVALID_AUTHORIZATION_SPECIFICATION {
         return None;
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use retail_connection::ErrorKind;
+use retail_connection::text::shortened;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
@@ -30,6 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Number of tries from one log line to the next.
 const TRIES_PER_LINE: u32 = 5;
+
+/// Maximum length of the name of a user or an application in bytes. The server has the same limit.
+const MAX_NAME: usize = 64;
 
 /// Begins a transaction that changes the schema, and admits one such transaction at a time.
 ///
@@ -136,12 +140,12 @@ impl std::fmt::Display for Holder {
         let Some(pid) = pid else { return write!(f, "a prepared transaction (see pg_prepared_xacts)") };
         write!(f, "session {pid}")?;
         match user {
-            Some(user) => write!(f, " of user {user}")?,
+            Some(user) => write!(f, " of user {}", shortened(user, MAX_NAME))?,
             None => write!(f, " of the server itself")?,
         }
         match application.as_deref() {
             None | Some("") => Ok(()),
-            Some(application) => write!(f, " (application \"{application}\")"),
+            Some(application) => write!(f, " (application \"{}\")", shortened(application, MAX_NAME)),
         }
     }
 }

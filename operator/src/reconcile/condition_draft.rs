@@ -1,6 +1,11 @@
 //! A condition as a value, before it gets times and generation.
 
+use retail_connection::text::shortened_lines;
+
 use crate::reconcile::reason::{ConditionType, Reason, ReasonKind};
+
+/// Maximum length of a message in bytes.
+const MAX_MESSAGE: usize = 8 << 10;
 
 /// Status of a condition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,7 +49,8 @@ impl ConditionDraft {
         reason: Reason,
         message: impl Into<String>,
     ) -> Self {
-        Self { condition_type, status, reason, message: message.into() }
+        // Texts of servers and Secrets are in the message. A terminal shows it, as part of `kubectl get -o yaml`.
+        Self { condition_type, status, reason, message: shortened_lines(&message.into(), MAX_MESSAGE) }
     }
 
     /// True for a normal reason, false for any other.
