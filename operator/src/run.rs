@@ -96,11 +96,11 @@ pub async fn run(args: RunArgs, stop: watch::Receiver<bool>) -> Result<(), RunEr
         now: Timestamp::now,
     };
     let Some(address) = http else { return lead(elector, context, stop).await };
-    let failed = |error| RunError::Http(address, error);
-    let server = http::serve(address, Arc::new(OperatorProbes { metrics, readiness })).await.map_err(failed)?;
+    let server = http::serve(address, Arc::new(OperatorProbes { metrics, readiness })).await;
+    let server = server.map_err(|error| RunError::Http(address, error))?;
     tokio::select! {
         result = lead(elector, context, stop) => result,
-        result = server => Err(result.map_or_else(failed, |()| RunError::Ended)),
+        never = server => match never {},
     }
 }
 

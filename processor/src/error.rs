@@ -64,7 +64,7 @@ pub enum ProcessorError {
     /// The cores for `--pin` are not available.
     #[error("cannot bind workers to cores, as --pin asks: {0}")]
     Cores(std::io::Error),
-    /// The HTTP server does not start, or has ended.
+    /// The HTTP server does not start.
     #[error("cannot serve at the address of --http: {0}")]
     Http(std::io::Error),
 }

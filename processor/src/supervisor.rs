@@ -87,7 +87,7 @@ impl Processor {
         let server = server.map_err(ProcessorError::Http)?;
         tokio::select! {
             result = self.work(stop) => result,
-            Err(error) = server => Err(ProcessorError::Http(error)),
+            never = server => match never {},
         }
     }
 

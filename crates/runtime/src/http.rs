@@ -2,17 +2,39 @@
 //!
 //! A process is alive as long as it answers: a restart repairs neither Kafka nor Postgres nor the API server. A process is
 //! ready when [`Probes::unready`] returns nothing.
+//!
+//! Clients that open connections and send nothing keep no other client from an answer: the head of a request must arrive within
+//! [`HEAD_TIMEOUT`], and beyond [`MAX_CONNECTIONS`] the oldest connection is closed.
 
+use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use tokio::net::TcpListener;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+/// Time for the head of a request, and for a connection without a request.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Time for an answer, which its client may not read.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Number of open connections. Probes and scrapers need a few.
+pub const MAX_CONNECTIONS: usize = 128;
+
+/// Pause after a connection could not be accepted, for example without a free file descriptor.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// The state of a program for the HTTP server.
 pub trait Probes: Send + Sync + 'static {
@@ -23,11 +45,11 @@ pub trait Probes: Send + Sync + 'static {
     fn metrics(&self) -> String;
 }
 
-/// Binds `address` at once, and returns the server as a future. Dropping the future ends the server.
+/// Binds `address` at once, and returns the server as a future, which does not end. Dropping the future ends the server.
 pub async fn serve<P: Probes>(
     address: SocketAddr,
     probes: Arc<P>,
-) -> std::io::Result<impl Future<Output = std::io::Result<()>>> {
+) -> std::io::Result<impl Future<Output = Infallible>> {
     let listener = TcpListener::bind(address).await?;
     tracing::info!("serving /livez, /readyz and /metrics at http://{}", listener.local_addr()?);
     let router = Router::new()
@@ -35,7 +57,52 @@ pub async fn serve<P: Probes>(
         .route("/readyz", get(ready::<P>))
         .route("/metrics", get(metrics::<P>))
         .with_state(probes);
-    Ok(async move { axum::serve(listener, router).await })
+    Ok(accept(listener, router))
+}
+
+/// The open connections, the oldest first. Dropping them closes them.
+#[derive(Default)]
+struct Connections(VecDeque<JoinHandle<()>>);
+
+impl Connections {
+    fn add(&mut self, connection: JoinHandle<()>) {
+        self.0.retain(|connection| !connection.is_finished());
+        self.0.push_back(connection);
+        if self.0.len() > MAX_CONNECTIONS {
+            self.0.pop_front().inspect(JoinHandle::abort);
+        }
+    }
+}
+
+impl Drop for Connections {
+    fn drop(&mut self) {
+        self.0.iter().for_each(JoinHandle::abort);
+    }
+}
+
+async fn accept(listener: TcpListener, router: Router) -> Infallible {
+    let mut connections = Connections::default();
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => connections.add(tokio::spawn(answer(stream, router.clone()))),
+            Err(error) => {
+                tracing::debug!(%error, "a connection was not accepted");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn answer(stream: TcpStream, router: Router) {
+    // A write that makes no progress within this time ends the connection.
+    let _unsupported = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(ANSWER_TIMEOUT));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    if let Err(error) = connection.await {
+        tracing::debug!(%error, "a connection of the HTTP server failed");
+    }
 }
 
 async fn ready<P: Probes>(State(probes): State<Arc<P>>) -> impl IntoResponse {
@@ -47,4 +114,61 @@ async fn ready<P: Probes>(State(probes): State<Arc<P>>) -> impl IntoResponse {
 
 async fn metrics<P: Probes>(State(probes): State<Arc<P>>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], probes.metrics())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream as Client;
+
+    use super::*;
+
+    struct Ready;
+
+    impl Probes for Ready {
+        fn unready(&self) -> Option<String> {
+            None
+        }
+
+        fn metrics(&self) -> String {
+            String::new()
+        }
+    }
+
+    fn start() -> (tokio::runtime::Runtime, SocketAddr) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let server = runtime.block_on(serve(address, Arc::new(Ready))).unwrap();
+        runtime.spawn(async { match server.await {} });
+        (runtime, address)
+    }
+
+    fn half_request(address: SocketAddr) -> Client {
+        let mut client = Client::connect(address).unwrap();
+        client.write_all(b"GET /livez HTTP/1.1\r\nHost: ").unwrap();
+        client
+    }
+
+    #[test]
+    fn half_requests_keep_no_probe_from_its_answer() {
+        let (_runtime, address) = start();
+        let _half: Vec<Client> = (0..3 * MAX_CONNECTIONS).map(|_| half_request(address)).collect();
+        let mut client = Client::connect(address).unwrap();
+        client.set_read_timeout(Some(HEAD_TIMEOUT / 2)).unwrap();
+        client.write_all(b"GET /livez HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("alive\n"), "{answer}");
+    }
+
+    #[test]
+    fn half_request_is_closed_in_time() {
+        let (_runtime, address) = start();
+        let mut client = half_request(address);
+        client.set_read_timeout(Some(HEAD_TIMEOUT * 12)).unwrap();
+        let mut answer = Vec::new();
+        let ended = client.read_to_end(&mut answer);
+        let still_open = ended.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
+        assert!(!still_open, "the server closes the connection");
+    }
 }
