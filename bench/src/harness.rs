@@ -337,5 +337,5 @@ pub(crate) fn report(args: &ReportArgs) -> Result<()> {
 }
 
 fn print(text: &str) {
-    retail_runtime::process::print_text(text);
+    let _closed = retail_runtime::process::print_text(text);
 }

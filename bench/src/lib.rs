@@ -55,7 +55,7 @@ enum Command {
 /// Runs the subcommand of the command line.
 pub fn main() -> Result<()> {
     let Args { command } = Args::parse();
-    process::log_to_stderr();
+    let _log = process::log_to_stderr();
     let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build();
     match command {
         Command::Run(args) => runtime()?.block_on(harness::run(args)),

@@ -30,7 +30,7 @@ pub(crate) struct ValidateArgs {
 
 pub(crate) fn verify(args: VerifyArgs) -> ExitCode {
     let VerifyArgs { pipeline, json } = args;
-    process::log_to_stderr();
+    let _log = process::log_to_stderr();
     let settings = match pipeline.load() {
         Ok(settings) => settings,
         Err(error) => return process::misused(&error),
@@ -44,12 +44,8 @@ pub(crate) fn verify(args: VerifyArgs) -> ExitCode {
     bar.finish_and_clear();
     match result {
         Ok(report) => {
-            if json {
-                process::print_json(&report);
-            } else {
-                process::print_text(&in_words(&report));
-            }
-            if report.equal { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            let printed = if json { process::print_json(&report) } else { process::print_text(&in_words(&report)) };
+            process::finished(printed, if report.equal { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Err(error) => process::failed(&error),
     }
@@ -94,8 +90,7 @@ pub(crate) fn validate(args: &ValidateArgs) -> ExitCode {
 }
 
 pub(crate) fn crd() -> ExitCode {
-    process::print_text(&definition::yaml());
-    ExitCode::SUCCESS
+    process::finished(process::print_text(&definition::yaml()), ExitCode::SUCCESS)
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! The live view of `retail run`: a few lines that stay in place on a terminal, otherwise a log line every ten seconds.
 
 use std::io::{IsTerminal, Write};
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressStyle};
@@ -83,10 +82,17 @@ impl Write for Stderr {
     }
 }
 
-/// A printer for rows, above the live lines.
-pub(crate) fn printer(screen: &Screen) -> Arc<dyn Fn(&str) + Send + Sync> {
-    let screen = screen.clone();
-    Arc::new(move |text| screen.above(|| retail_runtime::process::print_text(text)))
+/// Standard output, above the live lines.
+pub(crate) struct Stdout(pub(crate) Screen);
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.above(|| std::io::stdout().write(bytes))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stdout().flush()
+    }
 }
 
 /// Rates per second, over the last few seconds.

@@ -60,7 +60,11 @@ fn main() -> ExitCode {
 }
 
 fn retail() -> ExitCode {
-    match Args::parse().command {
+    let Args { command } = match process::parse() {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
+    match command {
         Command::Run(args) => run::run(args),
         Command::ApplyTopic(args) => with_settings(args, provision::apply_topic),
         Command::ApplySchema(args) => with_settings(args, provision::apply_schema),
@@ -73,7 +77,7 @@ fn retail() -> ExitCode {
 
 /// Runs a command on the pipeline.
 fn with_settings(args: PipelineArgs, act: impl AsyncFnOnce(&Settings) -> ExitCode) -> ExitCode {
-    process::log_to_stderr();
+    let _log = process::log_to_stderr();
     match args.load() {
         Ok(settings) => process::run(act(&settings)),
         Err(error) => process::misused(&error),

@@ -41,10 +41,7 @@ enum PlanError {
 
 pub(crate) fn plan(args: &PlanArgs) -> ExitCode {
     match in_words(args) {
-        Ok(plan) => {
-            process::print_text(&plan);
-            ExitCode::SUCCESS
-        }
+        Ok(plan) => process::finished(process::print_text(&plan), ExitCode::SUCCESS),
         Err(error) => process::misused(&error),
     }
 }

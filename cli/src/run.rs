@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
+use retail_connection::text::visible_lines;
 use retail_kafka::KafkaError;
 use retail_processor::args::ProcessorArgs;
 use retail_processor::error::ProcessorError;
@@ -13,11 +14,12 @@ use retail_processor::supervisor::Processor;
 use retail_producer::plan::{Plan, PlanArgs};
 use retail_producer::run::{ProducerError, Sent, Summary, clock, run as produce};
 use retail_runtime::args::{PipelineArgs, Settings};
+use retail_runtime::output::{Output, Stream};
 use retail_runtime::process;
 use retail_store::DatabaseError;
 use tokio::sync::watch;
 
-use crate::live::{Screen, Stderr, printer};
+use crate::live::{Screen, Stderr, Stdout};
 use crate::provision;
 
 #[derive(Args, Debug)]
@@ -42,8 +44,8 @@ enum RunError {
 
 pub(crate) fn run(args: RunArgs) -> ExitCode {
     let screen = Screen::new();
-    let log = screen.clone();
-    process::log_to(move || Stderr(log.clone()));
+    let _log = process::log_to(Stderr(screen.clone()));
+    let (rows, _rows) = Output::start(Stream::Stdout, Stdout(screen.clone()));
     let settings = match args.pipeline.load() {
         Ok(settings) => settings,
         Err(error) => return process::misused(&error),
@@ -57,7 +59,8 @@ pub(crate) fn run(args: RunArgs) -> ExitCode {
     process::on_first_signal(move || {
         stop.send_replace(true);
     });
-    let pipeline = Run { settings, processor: args.processor, plan, screen };
+    let print = Arc::new(move |text: &str| rows.write(visible_lines(text).as_bytes()));
+    let pipeline = Run { settings, processor: args.processor, plan, screen, print };
     match process::run(pipeline.run(stopped)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => process::failed(&error),
@@ -70,13 +73,15 @@ struct Run {
     /// The producer's plan; `None` without a producer.
     plan: Option<Plan>,
     screen: Screen,
+    /// Prints the rows of each trigger.
+    print: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
 impl Run {
     /// Runs until `stop` is set. Then the producer ends first, and the processor after it, once its records are committed.
     async fn run(self, stop: watch::Receiver<bool>) -> Result<(), RunError> {
-        let Self { settings, processor, plan, screen } = self;
-        tracing::info!("{}", provision::ensure_topic(&settings).await?);
+        let Self { settings, processor, plan, screen, print } = self;
+        provision::ensure_topic(&settings).await?.lines().for_each(|line| tracing::info!("{line}"));
         tracing::info!("{}", provision::ensure_schema(&settings).await?);
         let state = Arc::new(State::default());
         let sent = plan.is_some().then(|| Arc::new(Sent::default()));
@@ -85,7 +90,7 @@ impl Run {
             args: processor,
             until_caught_up: false,
             state: Arc::clone(&state),
-            print: printer(&screen),
+            print,
             settings: settings.clone(),
         };
         let sending = async {

@@ -32,21 +32,16 @@ enum Command {
 
 /// Runs the program with the arguments of this process.
 pub fn main() -> ExitCode {
-    match Args::parse().command {
-        Command::Run(args) => operate(args),
-        Command::Crd => {
-            process::print_text(&crd::yaml());
-            ExitCode::SUCCESS
-        }
-        Command::Rbac => {
-            process::print_text(&rbac::yaml());
-            ExitCode::SUCCESS
-        }
+    match process::parse().map(|Args { command }| command) {
+        Ok(Command::Run(args)) => operate(args),
+        Ok(Command::Crd) => process::finished(process::print_text(&crd::yaml()), ExitCode::SUCCESS),
+        Ok(Command::Rbac) => process::finished(process::print_text(&rbac::yaml()), ExitCode::SUCCESS),
+        Err(code) => code,
     }
 }
 
 fn operate(args: RunArgs) -> ExitCode {
-    process::log_to_stderr();
+    let _log = process::log_to_stderr();
     rustls::crypto::ring::default_provider().install_default().expect("main installs the only provider");
     let (stop, stopped) = watch::channel(false);
     process::on_first_signal(move || {

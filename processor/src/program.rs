@@ -4,7 +4,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
+use retail_connection::text::visible_lines;
 use retail_runtime::args::PipelineArgs;
+use retail_runtime::output::{Output, Stream};
 use retail_runtime::process;
 use tokio::sync::watch;
 
@@ -30,8 +32,12 @@ struct Args {
 
 /// Runs the program with the arguments of this process.
 pub fn main() -> ExitCode {
-    let Args { pipeline, processor, until_caught_up } = Args::parse();
-    process::log_to_stderr();
+    let Args { pipeline, processor, until_caught_up } = match process::parse() {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
+    let _log = process::log_to_stderr();
+    let (rows, _rows) = Output::start(Stream::Stdout, std::io::stdout());
     let settings = match pipeline.load() {
         Ok(settings) => settings,
         Err(error) => return process::misused(&error),
@@ -45,7 +51,7 @@ pub fn main() -> ExitCode {
         args: processor,
         until_caught_up,
         state: Arc::default(),
-        print: Arc::new(process::print_text),
+        print: Arc::new(move |text| rows.write(visible_lines(text).as_bytes())),
     };
     match process::run(program.run(stopped)) {
         Ok(()) => ExitCode::SUCCESS,

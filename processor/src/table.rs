@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use retail_connection::text::visible;
 use retail_store::RetailRow;
 
 /// Limit for the rows shown of one trigger: they fit a screen.
@@ -58,8 +59,8 @@ fn cells(row: &RetailRow) -> [String; 8] {
     let clock = |time: &str| time[11..19].strip_suffix(":00").unwrap_or(&time[11..19]).to_owned();
     [
         format!("{} {}–{}{}", &start[..10], clock(&start), clock(&end), if row.is_final { " final" } else { "" }),
-        row.category.clone(),
-        row.payment_method.clone(),
+        visible(&row.category).into_owned(),
+        visible(&row.payment_method).into_owned(),
         money(&row.avg_price),
         row.total_quantity.to_string(),
         money(&row.total_amount),

@@ -29,8 +29,11 @@ struct Args {
 
 /// Runs the program with the arguments of this process.
 pub fn main() -> ExitCode {
-    let Args { pipeline, plan } = Args::parse();
-    process::log_to_stderr();
+    let Args { pipeline, plan } = match process::parse() {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
+    let _log = process::log_to_stderr();
     let (pipeline, kafka) = match pipeline.load_kafka() {
         Ok(loaded) => loaded,
         Err(error) => return process::misused(&error),
@@ -52,8 +55,8 @@ pub fn main() -> ExitCode {
     }
     match result {
         Ok(summary) => {
-            process::print_json(&summary);
-            if summary.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            let code = if summary.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+            process::finished(process::print_json(&summary), code)
         }
         Err(error) => process::failed(&error),
     }

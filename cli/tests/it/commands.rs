@@ -272,3 +272,27 @@ async fn apply_schema_names_the_session_that_it_waits_for() {
     reader.batch_execute("ROLLBACK").await.unwrap();
     assert_eq!(apply.exit_code(Duration::from_secs(60)).await, 0, "{}", apply.output());
 }
+
+/// Standard output is a full disk.
+#[test]
+fn result_that_cannot_be_written_is_a_failure() {
+    let case = Case::shared().build();
+    let file = case.file.to_str().unwrap();
+    for (program, arguments) in [
+        ("retail", &["crd"][..]),
+        ("retail", &["--help"]),
+        ("retail", &["validate", "-f", file]),
+        ("retail", &["plan", "-f", file]),
+        ("retail-operator", &["crd"]),
+        ("retail-operator", &["rbac"]),
+        ("retail-processor", &["--version"]),
+    ] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = Command::new(RETAIL).arg0(program).args(arguments).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{program} {arguments:?}");
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let closed = Command::new(RETAIL).arg0(program).args(arguments).stdout(writer).output().unwrap();
+        assert_eq!(closed.status.code(), Some(0), "{program} {arguments:?}");
+    }
+}

@@ -1,9 +1,10 @@
-//! Shared by all programs: flags and credentials, logs, signals and exit codes, the HTTP server.
+//! Shared by all programs: flags and credentials, logs and output, signals and exit codes, the HTTP server.
 
 pub mod args;
 mod backoff;
 pub mod http;
 pub mod login;
+pub mod output;
 pub mod process;
 
 pub use backoff::Backoff;

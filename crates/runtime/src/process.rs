@@ -1,14 +1,20 @@
 //! Logs, standard output, exit codes and signals of all programs.
 
 use std::fmt::Display;
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::Parser;
+use retail_connection::text::{visible, visible_json, visible_lines};
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format::debug_fn;
+
+use crate::output::{Output, OutputThread, Stream};
 
 /// Exit code for wrong usage or an invalid pipeline.yaml.
 const MISUSED: u8 = 2;
@@ -19,52 +25,102 @@ const INTERRUPTED: i32 = 130;
 /// The filter without RUST_LOG. The two libraries log at `info` what their errors and our own lines already contain.
 const FILTER: &str = "info,tokio_postgres=warn";
 
+/// Time for an error on standard error, which may not be read.
+const ERROR_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Parses the arguments of this process. Otherwise, prints the help, the version, or what is wrong with them, and returns the
+/// exit code.
+pub fn parse<A: Parser>() -> Result<A, ExitCode> {
+    A::try_parse().map_err(|reply| {
+        let printed = forgive(reply.print());
+        if reply.use_stderr() { ExitCode::from(MISUSED) } else { finished(printed, ExitCode::SUCCESS) }
+    })
+}
+
 /// Logs to standard error; RUST_LOG sets the filter, such as `info` or `retail_processor=debug`. Standard output is for results.
-pub fn log_to_stderr() {
-    log_to(std::io::stderr);
+/// The log ends with the returned thread.
+#[must_use]
+pub fn log_to_stderr() -> OutputThread {
+    log_to(std::io::stderr())
 }
 
 /// Logs through a writer, which forwards the lines to standard error.
-pub fn log_to<W: Write>(writer: impl Fn() -> W + Send + Sync + 'static) {
+pub fn log_to(writer: impl Write + Send + 'static) -> OutputThread {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(FILTER));
+    let (output, thread) = Output::start(Stream::Stderr, writer);
+    // One event is one line: a message contains texts of servers.
+    let fields = debug_fn(|writer, field, value| {
+        let text = format!("{value:?}");
+        match field.name() {
+            "message" => writer.write_str(&visible(&text)),
+            name => write!(writer, "{name}={}", visible(&text)),
+        }
+    });
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(writer)
+        .fmt_fields(fields.delimited(" "))
+        .with_writer(move || output.clone())
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
+    thread
 }
 
-/// Prints the result of a command, and returns success.
+/// Prints the result of a command, and returns its exit code.
 pub fn said(text: &str) -> ExitCode {
-    print_text(text);
-    print_text("\n");
-    ExitCode::SUCCESS
+    finished(print_text(&format!("{text}\n")), ExitCode::SUCCESS)
+}
+
+/// The exit code of a command whose result was printed: a result that was not written is a failure.
+pub fn finished(printed: std::io::Result<()>, code: ExitCode) -> ExitCode {
+    match printed {
+        Ok(()) => code,
+        Err(error) => failed(&format_args!("cannot write to standard output: {error}")),
+    }
 }
 
 /// Prints an error of usage, and returns exit code 2.
-#[expect(clippy::print_stderr, reason = "this is where programs speak")]
 pub fn misused(error: &dyn Display) -> ExitCode {
-    eprintln!("{error}");
+    print_error(error);
     ExitCode::from(MISUSED)
 }
 
 /// Prints an error, and returns failure.
-#[expect(clippy::print_stderr, reason = "this is where programs speak")]
 pub fn failed(error: &dyn Display) -> ExitCode {
-    eprintln!("{error}");
+    print_error(error);
     ExitCode::FAILURE
 }
 
-/// Prints a result as one line of JSON. A closed standard output is not an error.
-pub fn print_json(result: &impl Serialize) {
-    let json = serde_json::to_string(result).expect("a result can be written as JSON");
-    let _closed = writeln!(std::io::stdout(), "{json}");
+/// Prints on a thread of its own: standard error may not be read, and the program must end.
+fn print_error(error: &dyn Display) {
+    let text = format!("{}\n", visible_lines(&error.to_string()));
+    let (printed, wait) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let _closed = std::io::stderr().write_all(text.as_bytes());
+        let _late = printed.send(());
+    });
+    let _late = wait.recv_timeout(ERROR_TIMEOUT);
 }
 
-/// Prints text for people. A closed standard output is not an error.
-pub fn print_text(text: &str) {
-    let _closed = std::io::stdout().write_all(text.as_bytes());
+/// Prints a result as one line of JSON.
+pub fn print_json(result: &impl Serialize) -> std::io::Result<()> {
+    let json = serde_json::to_string(result).expect("a result can be written as JSON");
+    print(&format!("{}\n", visible_json(&json)))
+}
+
+/// Prints text for people. A closed pipe is not an error: its reader has read enough.
+pub fn print_text(text: &str) -> std::io::Result<()> {
+    print(&visible_lines(text))
+}
+
+fn print(text: &str) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    // Standard output has a buffer, and loses an error of the last write at the end of the process.
+    forgive(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()))
+}
+
+fn forgive(written: std::io::Result<()>) -> std::io::Result<()> {
+    written.or_else(|error| if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
 }
 
 /// Time after the end of a program for threads that still block, such as one that resolves a host name.

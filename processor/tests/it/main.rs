@@ -6,6 +6,7 @@ mod copies;
 mod crashes;
 mod failover;
 mod outages;
+mod outputs;
 mod poolers;
 mod processing;
 mod programs;
