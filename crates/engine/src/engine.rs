@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::decode::{Decoder, FindQuotes, SimdTask};
+use crate::decode::{Decoder, FindQuotes, Reason, SimdTask};
 use crate::deltas::{Deltas, Row};
 use crate::fate::{Counts, Fate};
 use crate::lateness::Lateness;
@@ -303,12 +303,16 @@ impl PartitionInput<'_> {
             Err(reason) => return (Fate::Invalid(reason), None),
         };
         let time = event.timestamp;
-        if self.rules.is_future(time, record.timestamp) {
-            return (Fate::Future, Some(time));
-        }
         let earlier = self.state.max_observed;
+        let observed = match record.timestamp {
+            Some(record_time) if self.rules.is_future(time, record_time) => return (Fate::Future, Some(time)),
+            Some(record_time) => observed_time(time, record_time),
+            // No record time bounds the event time, so that the event must not move time.
+            None if Some(time) > earlier => return (Fate::Invalid(Reason::NoRecordTime), Some(time)),
+            None => time,
+        };
         self.lateness.observe(earlier.map_or(Span::ZERO, |earlier| earlier.since(time)));
-        self.state.max_observed = earlier.max(Some(observed_time(time, record.timestamp)));
+        self.state.max_observed = earlier.max(Some(observed));
         let window_start = time.floor(self.rules.window);
         if self.rules.is_late(window_start.plus(self.rules.window), earlier, self.state.floor) {
             return (Fate::Late, Some(time));

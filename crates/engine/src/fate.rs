@@ -12,7 +12,7 @@ pub enum Fate {
     Applied,
     /// Its window was closed for its partition.
     Late,
-    /// Not a purchase.
+    /// Not a purchase, or a purchase that cannot be judged without the timestamp of its record.
     Invalid(Reason),
     /// Its event time is too far ahead of the timestamp of its record.
     Future,
@@ -51,7 +51,7 @@ pub struct Counts {
     pub applied: i64,
     /// Events whose window was closed.
     pub late: i64,
-    /// Records that are not purchases.
+    /// Invalid records.
     pub invalid: i64,
     /// Events too far ahead of the timestamp of their record.
     pub future: i64,

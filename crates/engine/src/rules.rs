@@ -18,9 +18,9 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Whether the event time is too far ahead of the timestamp of its record. Never true for a record without a timestamp.
-    pub(crate) fn is_future(&self, event: Timestamp, record: Option<Timestamp>) -> bool {
-        record.is_some_and(|record| event > record.plus(self.max_future))
+    /// Whether the event time is too far ahead of the timestamp of its record.
+    pub(crate) fn is_future(&self, event: Timestamp, record: Timestamp) -> bool {
+        event > record.plus(self.max_future)
     }
 
     /// Whether a window that ends at `window_end` is closed for a partition, so that an event for it is late.
@@ -37,8 +37,8 @@ impl Rules {
     }
 }
 
-/// The time that an event contributes to the watermark: the event time, limited by the timestamp of the record. Therefore a
-/// producer's clock that is ahead cannot move the watermark beyond the time at which the broker received the record.
-pub(crate) fn observed_time(event: Timestamp, record: Option<Timestamp>) -> Timestamp {
-    record.map_or(event, |record| event.min(record))
+/// The time that an event contributes to the watermark: the event time, limited by the timestamp of the record. Where the broker
+/// sets record timestamps, a producer's clock that is ahead cannot move the watermark beyond the time of the append.
+pub(crate) fn observed_time(event: Timestamp, record: Timestamp) -> Timestamp {
+    event.min(record)
 }

@@ -51,7 +51,7 @@ pub struct OracleRow {
 /// The dead letter that the oracle expects for a record that was not applied.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OracleDeadLetter {
-    /// `late`, `future`, or why the record is not a purchase.
+    /// `late`, `future`, or why the record is invalid.
     pub reason: &'static str,
     /// The contents of a purchase; `None` for another record.
     pub purchase: Option<OraclePurchase>,
@@ -79,7 +79,7 @@ pub struct OracleLedger {
     pub applied: i64,
     /// Events whose window was closed.
     pub late: i64,
-    /// Records that are not purchases.
+    /// Invalid records.
     pub invalid: i64,
     /// Events too far ahead of the timestamp of their record.
     pub future: i64,
@@ -150,10 +150,15 @@ impl Oracle {
                 OracleDeadLetter { reason, purchase: None, missed_by: None }
             }
             Ok(purchase) => {
-                let record_time = record.timestamp_millis.and_then(|millis| Utc.timestamp_millis_opt(millis).single());
+                let record_time = record.timestamp_millis.map(record_time);
                 let latest = record_time.and_then(|record_time| record_time.checked_add_signed(max_future));
                 let amount = &purchase.price * BigDecimal::from(purchase.quantity);
-                if latest.is_some_and(|latest| purchase.time > latest) {
+                let is_newest = ledger.max_observed.is_none_or(|max| purchase.time > max);
+                if record_time.is_none() && is_newest {
+                    ledger.invalid += 1;
+                    let purchase = Some(purchase.not_applied(amount));
+                    OracleDeadLetter { reason: "no_record_time", purchase, missed_by: None }
+                } else if latest.is_some_and(|latest| purchase.time > latest) {
                     ledger.future += 1;
                     OracleDeadLetter { reason: "future", purchase: Some(purchase.not_applied(amount)), missed_by: None }
                 } else {
@@ -219,6 +224,11 @@ impl Oracle {
     pub const fn dead_letters(&self) -> &BTreeMap<(i32, i64), OracleDeadLetter> {
         &self.dead_letters
     }
+}
+
+/// The timestamp of a record. Values beyond the calendar of chrono are later than any event.
+fn record_time(millis: i64) -> DateTime<Utc> {
+    Utc.timestamp_millis_opt(millis).single().unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
 /// `sum / count`, rounded half away from zero to six decimals. BigDecimal divides to 100 digits, so that the first rounding

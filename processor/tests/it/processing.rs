@@ -188,6 +188,22 @@ async fn producer_clock_ahead_makes_no_other_event_late() {
 }
 
 #[tokio::test]
+async fn record_without_a_timestamp_moves_no_time() {
+    let case = Case::shared().partitions(1).start().await;
+    let year_2100 = 75 * 365 * 86_400;
+    case.topic.purchases(0, &[("A", "1", 4000)]);
+    case.topic.without_timestamp(0, &purchase("A", "1", year_2100));
+    case.topic.without_timestamp(0, &purchase("A", "1", 400));
+    case.topic.without_timestamp(0, &purchase("A", "1", 299));
+    case.topic.purchases(0, &[("A", "1", 4001)]);
+    catch_up(&case).await;
+    assert_eq!(case.ledger().await, ["5 = 3 applied + 1 late + 1 invalid + 0 future + 0 gaps"]);
+    let letter = "SELECT concat_ws(' ', reason, record_time IS NULL, date_part('year', event_time), amount) FROM dead_letter WHERE \"offset\" = 1";
+    assert_eq!(case.text(letter).await, "no_record_time t 2099 1.000000");
+    case.assert_exact().await;
+}
+
+#[tokio::test]
 async fn signal_commits_before_the_trigger() {
     let case = Case::shared().spec("trigger: 1h").start().await;
     case.topic.purchases(0, &[("A", "1", 0)]);

@@ -13,6 +13,6 @@ mod judge;
 fuzz_target!(|data: &[u8]| {
     let mut judge = judge::Judge::default();
     for value in data.split(|byte| *byte == 0xff) {
-        judge.ask(Some(value), None);
+        judge.ask(Some(value), Some(judge::APPENDED));
     }
 });

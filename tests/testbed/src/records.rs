@@ -76,6 +76,14 @@ impl Topic {
         self.send(&records);
     }
 
+    /// Appends one record without a timestamp.
+    pub fn without_timestamp(&self, partition: i32, value: &[u8]) {
+        let producer: BaseProducer = self.config().create().unwrap();
+        let record = BaseRecord::<(), [u8]>::to(&self.name).partition(partition).timestamp(-1).payload(value);
+        producer.send(record).unwrap();
+        producer.flush(PATIENCE).unwrap();
+    }
+
     /// Appends one record with a key, for compacted topics.
     pub fn keyed(&self, partition: i32, key: &str, value: &[u8]) {
         let producer: BaseProducer = self.config().create().unwrap();

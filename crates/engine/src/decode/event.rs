@@ -35,7 +35,7 @@ impl Event<'_> {
     }
 }
 
-/// Why a record is not a purchase. Checked in the order of the variants.
+/// Why a record is invalid. Checked in the order of the variants; the decoder returns all but the last one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Reason {
     /// The record has no value, or an empty one.
@@ -52,11 +52,14 @@ pub enum Reason {
     BadQuantity,
     /// A grouping key is not a string of 1..=128 bytes, or contains U+0000, which Postgres does not support.
     BadKey,
+    /// The record has no timestamp, and its purchase is newer than all earlier events of the partition: no record time bounds
+    /// the time that it would prove.
+    NoRecordTime,
 }
 
 impl Reason {
     /// All reasons, in the order in which they are checked.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Empty,
         Self::MalformedJson,
         Self::MissingField,
@@ -64,6 +67,7 @@ impl Reason {
         Self::BadPrice,
         Self::BadQuantity,
         Self::BadKey,
+        Self::NoRecordTime,
     ];
 
     /// The name in `dead_letter`, in metrics and in logs.
@@ -76,6 +80,7 @@ impl Reason {
             Self::BadPrice => "bad_price",
             Self::BadQuantity => "bad_quantity",
             Self::BadKey => "bad_key",
+            Self::NoRecordTime => "no_record_time",
         }
     }
 }

@@ -12,6 +12,10 @@ use retail_oracle::{Oracle, OracleRecord};
 use crate::model::Store;
 use crate::payloads::purchase;
 
+/// The timestamp of records in streams whose cases have only event times: later than all events, as in a topic that is
+/// filled from a history.
+const APPENDED: Timestamp = Timestamp::from_millis(crate::judge::APPENDED);
+
 fn span(seconds: f64) -> Span {
     Span::from(Duration::from_secs_f64(seconds))
 }
@@ -34,7 +38,7 @@ impl Stream {
 
     fn send(&mut self, value: &[u8]) -> Fate {
         self.offset += 1;
-        let record = Record { offset: self.offset - 1, timestamp: None, value: Some(value) };
+        let record = Record { offset: self.offset - 1, timestamp: Some(APPENDED), value: Some(value) };
         self.engine.partition(0).unwrap().record(&record).unwrap()
     }
 
@@ -309,7 +313,11 @@ fn x1_money_is_exact_in_any_order() {
         for i in 0..4 {
             let payload = purchase("k", "m", 3, prices[(i + rotation) % 4], "1");
             stream.send(&payload);
-            let record = OracleRecord { offset: i as i64, timestamp_millis: None, value: Some(&payload) };
+            let record = OracleRecord {
+                offset: i as i64,
+                timestamp_millis: Some(crate::judge::APPENDED),
+                value: Some(&payload),
+            };
             oracle.record(0, &record, chrono::DateTime::UNIX_EPOCH, chrono::Duration::hours(1));
         }
         let sums = stream.engine.take_batch().rows[0].sums;
@@ -339,7 +347,7 @@ fn x2_rows_do_not_depend_on_the_number_of_partitions() {
             engine.assign(partition as i32, store.claim(partition).1);
         }
         for (i, event) in events.iter().enumerate() {
-            let record = Record { offset: (i / partitions) as i64, timestamp: None, value: Some(event) };
+            let record = Record { offset: (i / partitions) as i64, timestamp: Some(APPENDED), value: Some(event) };
             engine.partition((i % partitions) as i32).unwrap().record(&record);
         }
         store.commit(&engine.take_batch(), &(0..partitions as i32).map(|partition| (partition, 1)).collect()).unwrap();
@@ -397,4 +405,31 @@ fn event_beyond_max_future_does_not_move_the_watermark() {
     // The producer's clock was an hour ahead, but the record proves only that time has reached 10,000.
     assert_eq!(at(3, "6300"), Fate::Applied);
     assert_eq!(engine.take_batch().partitions[0].max_observed, Some(Timestamp::from_secs(10_000)));
+}
+
+#[test]
+fn event_without_record_time_never_moves_time() {
+    let rules = Rules { window: span(300.0), delay: span(3600.0), max_future: span(3600.0) };
+    let mut engine = Engine::new(rules, true);
+    engine.assign(0, Start { next_offset: 0, max_observed: None, floor: Timestamp::EPOCH });
+    let mut at = |offset, event: &str, record: Option<i64>| {
+        let value = purchase("k", "m", 2, "3", event);
+        let record = Record { offset, timestamp: record.map(Timestamp::from_secs), value: Some(&value) };
+        engine.partition(0).unwrap().record(&record).unwrap()
+    };
+    let no_record_time = Fate::Invalid(Reason::NoRecordTime);
+    assert_eq!(at(0, "1", None), no_record_time, "no event has moved time yet");
+    assert_eq!(at(1, "10000", Some(10_000)), Fate::Applied);
+    // An event of the year 2100 would close all windows until then.
+    assert_eq!(at(2, "4102444800", None), no_record_time);
+    assert_eq!(at(3, "10000.000001", None), no_record_time);
+    assert_eq!(at(4, "10000", None), Fate::Applied);
+    assert_eq!(at(5, "6300", None), Fate::Applied);
+    assert_eq!(at(6, "100", None), Fate::Late);
+    let batch = engine.take_batch();
+    assert_eq!(batch.partitions[0].max_observed, Some(Timestamp::from_secs(10_000)));
+    assert_eq!(batch.lateness.buckets.iter().sum::<u64>(), 4);
+    let letter = &batch.dead_letters[0];
+    assert_eq!((letter.reason, letter.event_time), ("no_record_time", Some(Timestamp::from_secs(1))));
+    assert_eq!(letter.purchase.as_ref().unwrap().amount.to_string(), "6.000000");
 }

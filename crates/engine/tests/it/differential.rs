@@ -4,7 +4,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use crate::judge::Judge;
+use crate::judge::{APPENDED, Judge};
 use crate::{cases, mutations, payloads};
 
 proptest! {
@@ -13,7 +13,7 @@ proptest! {
     #[test]
     fn any_bytes_are_read_as_by_the_oracle(
         values in prop::collection::vec(prop_oneof![payloads::good().prop_map(Some), payloads::hostile()], 1..4),
-        timestamp in prop_oneof![Just(None), Just(Some(payloads::BASE * 1000)), any::<i64>().prop_map(|t| Some(t.max(0)))],
+        timestamp in prop_oneof![Just(None), Just(Some(payloads::BASE * 1000)), Just(Some(APPENDED)), any::<i64>().prop_map(|t| Some(t.max(0)))],
     ) {
         let mut judge = Judge::default();
         for value in values {
@@ -36,7 +36,7 @@ fn mutated_purchases_are_read_as_by_the_oracle() {
         if i % 64 == 0 {
             mutants.change_layout();
         }
-        match judge.ask(Some(mutants.next()), None).starts_with(|first: char| first.is_ascii_digit()) {
+        match judge.ask(Some(mutants.next()), Some(APPENDED)).starts_with(|first: char| first.is_ascii_digit()) {
             true => good += 1,
             false => bad += 1,
         }
@@ -53,7 +53,7 @@ fn fuzzer_corpus_is_read_as_by_the_oracle() {
     for file in std::fs::read_dir(corpus).unwrap() {
         let mut judge = Judge::default();
         for value in std::fs::read(file.unwrap().path()).unwrap().split(|byte| *byte == 0xff) {
-            judge.ask(Some(value), None);
+            judge.ask(Some(value), Some(APPENDED));
         }
         files += 1;
     }

@@ -8,6 +8,9 @@ const WINDOW: u32 = 300;
 const DELAY: u32 = 3600;
 const MAX_FUTURE: u32 = 3600;
 
+/// A record timestamp later than all event times, in milliseconds: such a record is judged by its value alone.
+pub(crate) const APPENDED: i64 = 300_000_000_000_000;
+
 /// An engine that remembers the layout of earlier records, and an oracle.
 pub(crate) struct Judge {
     engine: Engine,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Duration};
 use proptest::prelude::*;
 use proptest::sample::Index;
-use retail_engine::{Batch, DeadLetter, Engine, Record, Rules, Span, Timestamp};
+use retail_engine::{Batch, DeadLetter, Engine, Fate, Record, Rules, Span, Timestamp};
 use retail_oracle::{Oracle, OracleDeadLetter, OracleRecord};
 
 use crate::cases;
@@ -25,6 +25,11 @@ struct Stored {
     gap: i64,
     timestamp_millis: Option<i64>,
     value: Option<Vec<u8>>,
+}
+
+fn as_record(offset: i64, record: &Stored) -> Record<'_> {
+    let timestamp = record.timestamp_millis.map(Timestamp::from_millis);
+    Record { offset, timestamp, value: record.value.as_deref() }
 }
 
 /// The records of one partition with their offsets.
@@ -119,11 +124,7 @@ impl Worker {
         let from = log.partition_point(|(offset, _)| *offset < position).saturating_sub(1);
         let mut feed = self.engine.partition(partition).unwrap();
         for (offset, record) in log[from..].iter().take(records + 1) {
-            feed.record(&Record {
-                offset: *offset,
-                timestamp: record.timestamp_millis.map(Timestamp::from_millis),
-                value: record.value.as_deref(),
-            });
+            feed.record(&as_record(*offset, record));
         }
     }
 
@@ -298,8 +299,24 @@ proptest! {
             let timestamp = Some(Timestamp::from_millis(now));
             let fate = worker.engine.partition(0).unwrap().record(&Record { offset: offset as i64, timestamp, value: Some(&value) });
             if now - event <= i64::from(DELAY) * 1000 {
-                prop_assert_ne!(fate, Some(retail_engine::Fate::Late));
+                prop_assert_ne!(fate, Some(Fate::Late));
             }
+        }
+    }
+
+    /// Records without a timestamp move no time: the other records have the same fates without them.
+    #[test]
+    fn records_without_a_timestamp_change_no_other_fate(log in log()) {
+        let fates = |log: &[(i64, Stored)]| -> BTreeMap<i64, Fate> {
+            let mut worker = Worker::new();
+            worker.claim(&mut Store::new(Span::from_secs(WINDOW), Span::from_secs(DELAY), &[0]), 0);
+            let mut input = worker.engine.partition(0).unwrap();
+            log.iter().map(|(offset, record)| (*offset, input.record(&as_record(*offset, record)).unwrap())).collect()
+        };
+        let timed: Log = log.iter().filter(|(_, record)| record.timestamp_millis.is_some()).cloned().collect();
+        let all = fates(&log);
+        for (offset, fate) in fates(&timed) {
+            prop_assert_eq!(all[&offset], fate, "offset {}", offset);
         }
     }
 }
