@@ -67,6 +67,11 @@ impl Committer {
             self.record_close_failure(None).await;
         }
         self.closing.watermark = closed.watermark;
+        let component = format!("{} clock", self.name);
+        match self.closing.clock_problem(closed.clock_ahead) {
+            Some(problem) => self.state.report_problem(&component, problem),
+            None => self.state.resolve_problem(&component),
+        }
     }
 
     async fn close_failed(&mut self, error: &DatabaseError) {

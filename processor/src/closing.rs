@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use retail_api::duration;
 use retail_engine::Timestamp;
 use retail_runtime::Backoff;
 
@@ -21,10 +22,36 @@ pub(crate) struct Closing {
     pub(crate) backoff: Backoff,
     /// The watermark at the last close.
     pub(crate) watermark: Option<Timestamp>,
+    /// The problem that keeps the watermark from following the clock, as first reported.
+    clock_problem: Option<String>,
+}
+
+impl Closing {
+    /// The problem with the clocks after a close that found this process ahead of Postgres by so many microseconds; `None` if the
+    /// clocks agree. The text stays the same until they do.
+    pub(crate) fn clock_problem(&mut self, ahead_micros: Option<i64>) -> Option<&str> {
+        match ahead_micros {
+            Some(ahead) => Some(self.clock_problem.get_or_insert_with(|| clock_problem(ahead))),
+            None => {
+                self.clock_problem = None;
+                None
+            }
+        }
+    }
+}
+
+fn clock_problem(ahead_micros: i64) -> String {
+    let difference = duration::approximate(Duration::from_secs(ahead_micros.unsigned_abs() / 1_000_000));
+    let direction = if ahead_micros > 0 { "ahead of" } else { "behind" };
+    format!(
+        "all partitions are idle, and windows stay open: the clock of this process is {difference} {direction} the clock of postgres, \
+         and `watermark.whenIdle: FollowClock` closes windows only while both differ by at most 30s: correct the wrong clock"
+    )
 }
 
 impl Default for Closing {
     fn default() -> Self {
-        Self { due: false, pause: CLOSE_AGAIN, backoff: Backoff::new(CLOSE_AGAIN, LONGEST_PAUSE), watermark: None }
+        let backoff = Backoff::new(CLOSE_AGAIN, LONGEST_PAUSE);
+        Self { due: false, pause: CLOSE_AGAIN, backoff, watermark: None, clock_problem: None }
     }
 }

@@ -144,6 +144,8 @@ mod tests {
         state.committed(&Commit { batch, ..Commit::default() }, Duration::from_millis(2));
         state.closed(&Closed {
             watermark: Some(Timestamp::from_secs(1000)),
+            held_by: Some(3),
+            clock_ahead: None,
             closed_until: Timestamp::from_secs(900),
             closing_until: Timestamp::from_secs(900),
             closed_rows: 1,

@@ -1,4 +1,4 @@
-//! Durations as Go and Kubernetes write them: `5m`, `1h30m`, `500ms`.
+//! Durations as Go and Kubernetes write them: `5m`, `1h30m`, `500ms`. Messages also have days: `3d4h`.
 
 use std::time::Duration;
 
@@ -37,6 +37,23 @@ fn sum(text: &str) -> Option<Duration> {
     (!text.is_empty()).then_some(total)
 }
 
+/// A duration for a message: its two largest units, rounded down, such as `3d4h` or `59s`.
+pub fn approximate(duration: Duration) -> String {
+    let mut rest = duration.as_secs();
+    let mut text = String::new();
+    for (unit, seconds) in [("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)] {
+        let is_second = !text.is_empty();
+        if rest >= seconds {
+            text += &format!("{}{unit}", rest / seconds);
+            rest %= seconds;
+        }
+        if is_second {
+            break;
+        }
+    }
+    if text.is_empty() { format!("{}ms", duration.as_millis()) } else { text }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,6 +69,22 @@ mod tests {
             ("1s500ms", 1500),
         ] {
             assert_eq!(parse(text), Duration::from_millis(millis), "{text}");
+        }
+    }
+
+    #[test]
+    fn message_names_the_two_largest_units() {
+        for (millis, text) in [
+            (0, "0ms"),
+            (999, "999ms"),
+            (59_999, "59s"),
+            (3_600_000, "1h"),
+            (3_659_000, "1h"),
+            (5_400_000, "1h30m"),
+            (273_600_000, "3d4h"),
+            (315_360_000_000, "3650d"),
+        ] {
+            assert_eq!(approximate(Duration::from_millis(millis)), text, "{millis}");
         }
     }
 

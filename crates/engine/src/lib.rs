@@ -34,4 +34,4 @@ pub use lateness::{BOUNDS_SECONDS, Lateness};
 pub use money::Money;
 pub use rules::Rules;
 pub use time::{Span, Timestamp};
-pub use watermark::{Mark, watermark};
+pub use watermark::{Clocks, Mark, watermark};

@@ -14,15 +14,35 @@ pub struct Mark {
     pub idle: bool,
 }
 
+/// The largest difference between two clocks that agree.
+const MAX_CLOCK_DIFFERENCE: Span = Span::from_secs(30);
+
+/// The two clocks that `whenIdle: FollowClock` follows. A single wrong clock would close all windows until its time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Clocks {
+    /// The clock of the worker that closes windows.
+    pub worker: Timestamp,
+    /// The clock of the server.
+    pub server: Timestamp,
+}
+
+impl Clocks {
+    /// The earlier of both; `None` if they differ by more than 30 seconds.
+    fn agreed(self) -> Option<Timestamp> {
+        let (earlier, later) = (self.worker.min(self.server), self.worker.max(self.server));
+        (later.since(earlier) <= MAX_CLOCK_DIFFERENCE).then_some(earlier)
+    }
+}
+
 /// The watermark of the pipeline: the minimum of `max_observed - delay` over the partitions that are not idle.
 ///
 /// Returns `None` while a partition that is not idle has no event yet. If all partitions are idle, the result depends on
-/// `idle_clock`: `None` waits for data (`whenIdle: Hold`); `Some(now)` gives `now - delay` (`whenIdle: FollowClock`), which
-/// is correct because an event is appended at most `delay` after its event time.
-pub fn watermark(partitions: &[Mark], delay: Span, idle_clock: Option<Timestamp>) -> Option<Timestamp> {
+/// `clocks`: `None` waits for data (`whenIdle: Hold`); `Some` gives the earlier clock minus `delay` (`whenIdle: FollowClock`),
+/// which is correct because an event is appended at most `delay` after its event time. If the clocks disagree, it waits.
+pub fn watermark(partitions: &[Mark], delay: Span, clocks: Option<Clocks>) -> Option<Timestamp> {
     let mut active = partitions.iter().filter(|mark| !mark.idle).peekable();
     if active.peek().is_none() {
-        return idle_clock.map(|now| now.minus(delay));
+        return clocks.and_then(Clocks::agreed).map(|now| now.minus(delay));
     }
     active.map(|mark| mark.max_observed.map(|max_observed| max_observed.minus(delay))).min().flatten()
 }

@@ -7,13 +7,17 @@ use tokio_postgres::types::Type;
 use crate::error::DatabaseError;
 use crate::session::Parameters;
 use crate::store::{Store, micros};
-use crate::time::SqlTime;
+use crate::time::{SqlTime, clock};
 
 /// The result of closing windows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Closed {
     /// The watermark of the pipeline; `None` before the first one.
     pub watermark: Option<Timestamp>,
+    /// The partition that holds the watermark: of those that are not idle, the one with the earliest observed time.
+    pub held_by: Option<i32>,
+    /// Set if the watermark holds because two clocks disagree: by how many microseconds this process is ahead of the server.
+    pub clock_ahead: Option<i64>,
     /// Windows that end at or before this time are closed.
     pub closed_until: Timestamp,
     /// Windows that end at or before this time are to be closed, and receive no more events.
@@ -37,13 +41,21 @@ pub struct CloseStep {
     pub closed_rows: i64,
 }
 
+/// The clock of a caller, as functions of the schema take it; `None` if the watermark does not follow the clock.
+pub(crate) fn followed(when_idle: WhenIdle, clock: Timestamp) -> Option<SqlTime> {
+    match when_idle {
+        WhenIdle::Hold => None,
+        WhenIdle::FollowClock => Some(SqlTime(clock)),
+    }
+}
+
 impl Store {
     /// Closes the windows that the watermark has passed: decides which, and then moves their rows in steps, each a
     /// transaction of at most a few seconds. After a crash between two steps, the next call of any worker continues.
     ///
     /// Without `wait`, returns `None` while another worker closes or compacts.
     pub async fn close_windows(&mut self, wait: bool) -> Result<Option<Closed>, DatabaseError> {
-        let Some(mut closed) = self.begin_close(wait).await? else { return Ok(None) };
+        let Some(mut closed) = self.begin_close(wait, clock()).await? else { return Ok(None) };
         while closed.closed_until < closed.closing_until {
             let Some(step) = self.close_step(wait).await? else { return Ok(None) };
             closed.closed_rows += step.closed_rows;
@@ -54,19 +66,22 @@ impl Store {
         Ok(Some(closed))
     }
 
-    /// Decides which windows close. Their rows are closed by [`Self::close_step`].
-    pub async fn begin_close(&self, wait: bool) -> Result<Option<Closed>, DatabaseError> {
+    /// Decides which windows close. Their rows are closed by [`Self::close_step`]. `clock` is the clock of this process, which
+    /// `whenIdle: FollowClock` compares with the clock of the server.
+    pub async fn begin_close(&self, wait: bool, clock: Timestamp) -> Result<Option<Closed>, DatabaseError> {
         let begin = "SELECT * FROM {schema}.begin_close($1, $2::bigint * interval '1 microsecond', $3, $4)";
-        let follow_clock = self.when_idle == WhenIdle::FollowClock;
+        let caller_clock = followed(self.when_idle, clock);
         let parameters: &Parameters<'_> = &[
             (&self.identity, Type::TEXT),
             (&micros(self.idle_timeout), Type::INT8),
-            (&follow_clock, Type::BOOL),
+            (&caller_clock, Type::TIMESTAMPTZ),
             (&wait, Type::BOOL),
         ];
         let row = self.session.query_opt(begin, parameters).await?;
         Ok(row.map(|row| Closed {
             watermark: row.get::<_, Option<SqlTime>>("watermark").map(|time| time.0),
+            held_by: row.get("held_by"),
+            clock_ahead: row.get("clock_ahead"),
             closed_until: row.get::<_, SqlTime>("closed_until").0,
             closing_until: row.get::<_, SqlTime>("closing_until").0,
             closed_rows: 0,

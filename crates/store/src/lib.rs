@@ -43,6 +43,7 @@ pub use log_in::LogIns;
 pub use rows::{RetailRow, RowKey};
 pub use session::{Parameters, Rows, Session, Transaction, TransactionMode};
 pub use store::Store;
+pub use time::clock;
 pub use tokio_postgres::Row;
 pub use tokio_postgres::types::{ToSql, Type};
 pub use url::{DatabaseUrl, SslMode, channel_binding};

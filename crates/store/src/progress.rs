@@ -3,21 +3,23 @@
 use std::collections::BTreeMap;
 
 use retail_api::Pipeline;
-use retail_api::resource::WhenIdle;
 use retail_connection::ErrorKind;
 use retail_engine::{Counts, Timestamp};
 use tokio_postgres::types::Type;
 
+use crate::close::followed;
 use crate::error::DatabaseError;
 use crate::provision;
 use crate::session::Session;
-use crate::time::SqlTime;
+use crate::time::{SqlTime, clock};
 
 /// The progress of a pipeline.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Progress {
     /// The watermark; `None` before the first one.
     pub watermark: Option<Timestamp>,
+    /// Set if the watermark holds because two clocks disagree: by how many microseconds this process is ahead of the server.
+    pub clock_ahead: Option<i64>,
     /// Windows that end at or before this time are closed.
     pub complete_through: Option<Timestamp>,
     /// The next offset of each partition.
@@ -41,15 +43,17 @@ pub struct CloseFailure {
 
 /// While the watermark holds or is unknown, event time is complete at least up to the closed windows.
 const SELECT: &str = "
-    SELECT greatest({schema}.watermark($1::bigint * interval '1 microsecond', $2), nullif(p.closed_until, 'epoch')) AS watermark,
+    SELECT greatest(w.watermark, nullif(p.closed_until, 'epoch')) AS watermark, w.clock_ahead,
            nullif(p.closed_until, 'epoch') AS closed_until, p.close_failure, p.close_failed_at,
            coalesce(sum(s.applied), 0)::bigint AS applied, coalesce(sum(s.late), 0)::bigint AS late,
            coalesce(sum(s.invalid), 0)::bigint AS invalid, coalesce(sum(s.future), 0)::bigint AS future,
            coalesce(sum(s.gaps), 0)::bigint AS gaps, max(s.committed_at) AS committed_at,
            array_remove(array_agg(s.partition ORDER BY s.partition), NULL) AS partitions,
            array_remove(array_agg(s.next_offset ORDER BY s.partition), NULL) AS next_offsets
-    FROM {schema}.pipeline p LEFT JOIN {schema}.partition_progress s ON true
-    GROUP BY p.closed_until, p.close_failure, p.close_failed_at";
+    FROM {schema}.pipeline p
+    CROSS JOIN {schema}.watermark($1::bigint * interval '1 microsecond', $2) w
+    LEFT JOIN {schema}.partition_progress s ON true
+    GROUP BY p.closed_until, p.close_failure, p.close_failed_at, w.watermark, w.clock_ahead";
 
 /// Checks the schema and reads its progress. Returns `None` if the schema is missing, has an older version, or needs its
 /// views and functions recreated.
@@ -68,13 +72,14 @@ pub async fn look(session: &Session, pipeline: &Pipeline) -> Result<Option<Progr
 
 async fn read(session: &Session, pipeline: &Pipeline) -> Result<Progress, DatabaseError> {
     let idle_timeout = i64::try_from(pipeline.idle_timeout.as_micros()).unwrap_or(i64::MAX);
-    let follow_clock = pipeline.when_idle == WhenIdle::FollowClock;
-    let row = session.query_one(SELECT, &[(&idle_timeout, Type::INT8), (&follow_clock, Type::BOOL)]).await?;
+    let caller_clock = followed(pipeline.when_idle, clock());
+    let row = session.query_one(SELECT, &[(&idle_timeout, Type::INT8), (&caller_clock, Type::TIMESTAMPTZ)]).await?;
     let time = |name: &str| row.get::<_, Option<SqlTime>>(name).map(|SqlTime(time)| time);
     let partitions: Vec<i32> = row.get("partitions");
     let next_offsets: Vec<i64> = row.get("next_offsets");
     Ok(Progress {
         watermark: time("watermark"),
+        clock_ahead: row.get("clock_ahead"),
         complete_through: time("closed_until"),
         next_offsets: partitions.into_iter().zip(next_offsets).collect(),
         counts: Counts {

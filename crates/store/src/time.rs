@@ -1,5 +1,7 @@
 //! Encodes timestamps: microseconds since 1970 in the engine, since 2000 in Postgres.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use retail_engine::Timestamp;
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, accepts, to_sql_checked};
@@ -10,6 +12,12 @@ const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 /// A `timestamptz`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct SqlTime(pub(super) Timestamp);
+
+/// The clock of this process.
+pub fn clock() -> Timestamp {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::EPOCH.plus(since_1970.into())
+}
 
 type BoxedError = Box<dyn std::error::Error + Sync + Send>;
 

@@ -161,20 +161,30 @@ pub(crate) fn closing(pass: &Pass<'_>, valid: &Valid) -> ConditionDraft {
         let message = "no window is closed while the pipeline is suspended";
         return ConditionDraft::new(condition_type, ConditionStatus::True, Reason::Suspended, message);
     }
-    let failure = match (&pass.observed.schema, &pass.result.schema) {
-        (Observation::Observed(Some(progress)), _) => progress.close_failure.as_ref(),
-        (_, Some(Ok(()))) => None,
+    let (failure, clock_ahead) = match (&pass.observed.schema, &pass.result.schema) {
+        (Observation::Observed(Some(progress)), _) => (progress.close_failure.as_ref(), progress.clock_ahead),
+        (_, Some(Ok(()))) => (None, None),
         (_, Some(Err(_)) | None) => {
             let message = "not known without the progress of the pipeline";
             return ConditionDraft::new(condition_type, ConditionStatus::Unknown, Reason::DependencyNotReady, message);
         }
     };
-    match failure {
-        None => {
+    match (failure, clock_ahead) {
+        (None, Some(ahead)) => {
+            // Without the exact difference, which would change the status at each pass.
+            let direction = if ahead > 0 { "ahead of" } else { "behind" };
+            let message = format!(
+                "all partitions are idle, and windows stay open: the clock of the operator is more than 30s {direction} the clock of \
+                 Postgres, and whenIdle: FollowClock closes windows only while the clocks of Postgres and of a processor differ by at \
+                 most 30s"
+            );
+            ConditionDraft::by_reason(condition_type, Reason::ClocksDiffer, message)
+        }
+        (None, None) => {
             let message = "windows are closed when the watermark has passed them";
             ConditionDraft::new(condition_type, ConditionStatus::True, Reason::UpToDate, message)
         }
-        Some(CloseFailure { message, failed_at }) => {
+        (Some(CloseFailure { message, failed_at }), _) => {
             let message = format!("closing windows failed at {failed_at}, and the processors try again: {message}");
             ConditionDraft::by_reason(condition_type, Reason::ClosingFailed, message)
         }

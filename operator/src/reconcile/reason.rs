@@ -100,6 +100,8 @@ reasons! {
     SchemaLocked: Transient,
     /// The last attempt to close windows failed.
     ClosingFailed: Transient,
+    /// The clock of Postgres differs from another one by more than 30 seconds, and whenIdle is FollowClock: windows stay open.
+    ClocksDiffer: Transient,
     /// The API server refused a change or did not answer.
     ApplyFailed: Transient,
     /// The operator failed for an unknown reason and retries; its log contains details.

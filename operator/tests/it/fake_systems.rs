@@ -107,6 +107,7 @@ pub(crate) fn sample_progress() -> Progress {
         counts: retail_engine::Counts { applied: 300, late: 50, invalid: 9, future: 1, gaps: 0 },
         last_commit: Some(Timestamp::from_secs(1_800_003_600)),
         close_failure: None,
+        clock_ahead: None,
     }
 }
 

@@ -203,6 +203,24 @@ async fn failed_close_is_reported_until_it_succeeds() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn clocks_that_differ_are_reported_until_they_agree() {
+    let harness = Harness::start();
+    harness.declare("retail", json!({}));
+    harness.until_ready("retail").await;
+    let report = |clock_ahead: Option<i64>| {
+        harness.external.state().schemas.get_mut("retail").unwrap().1.clock_ahead = clock_ahead;
+    };
+    report(Some(-45_000_000));
+    harness.until("retail", "WindowsClosing", "False", "ClocksDiffer").await;
+    let writes = harness.api.writes();
+    report(Some(-46_000_000));
+    harness.passes(60).await;
+    assert_eq!(harness.api.writes(), writes, "the exact difference is not part of the message");
+    report(None);
+    harness.until_ready("retail").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn unready_pods_are_reported_without_further_writes() {
     let harness = Harness::start();
     harness.api.change(|store| store.pods_start = false);

@@ -331,6 +331,23 @@ async fn clock_jump_of_years_changes_no_fate() {
     assert_eq!(case.ledger().await, other.ledger().await);
 }
 
+#[tokio::test]
+async fn clock_that_differs_from_postgres_closes_no_window() {
+    let case = Case::shared().spec("watermark: {idleTimeout: 1s, whenIdle: FollowClock}").start().await;
+    let mut command = case.command(PROCESSOR);
+    let ten_years_behind = (-10 * 365 * 86_400).to_string();
+    command.env("LD_PRELOAD", jumping_clock()).env("CLOCK_AHEAD", ten_years_behind).args(PROBES);
+    let behind = Program::run(command);
+    case.topic.purchases(0, &[("A", "1", 0)]);
+    until_consumed(&case, 1).await;
+    until_ready(&behind, 503, "the clock of this process is 3650d behind the clock of postgres").await;
+    assert_eq!(case.retail().await, ["0 300 A 1 1 1 open"]);
+    assert_eq!(behind.output().matches("behind the clock of postgres").count(), 1, "{}", behind.output());
+    drop(behind);
+    let _right = start(&case, &[]);
+    until(&case, "the window is closed", "SELECT count(*) = 1 FROM final_rows").await;
+}
+
 /// As after a restore of another schema with the same name and owner. Only the sessions that follow could take it for ours.
 #[tokio::test]
 async fn schema_replaced_between_sessions_is_noticed() {

@@ -1,4 +1,5 @@
-/* A library to preload. It makes the wall clock of a program jump: every few readings differ by years, in either direction.
+/* A library to preload. It makes the wall clock of a program jump: every few readings differ by years, in either direction. With
+ * the variable CLOCK_AHEAD, every reading is ahead by that number of seconds instead.
  *
  * Timed waits keep their duration, because the clock of the kernel does not jump. */
 #define _GNU_SOURCE
@@ -19,6 +20,8 @@ static const time_t years[] = {0, 3, -2, 20, -30};
 
 static time_t jump(void) {
   static atomic_uint readings;
+  const char *ahead = getenv("CLOCK_AHEAD");
+  if (ahead) return atol(ahead);
   return years[atomic_fetch_add(&readings, 1) / 7 % JUMPS] * YEAR;
 }
 
@@ -50,6 +53,11 @@ time_t time(time_t *now) {
 static struct timespec meant(const struct timespec *until) {
   struct timespec now, nearest = *until;
   REAL(clock_gettime)(CLOCK_REALTIME, &now);
+  const char *ahead = getenv("CLOCK_AHEAD");
+  if (ahead) {
+    nearest.tv_sec -= atol(ahead);
+    return nearest;
+  }
   for (size_t i = 0; i < JUMPS; i++) {
     time_t moment = until->tv_sec - years[i] * YEAR;
     if (labs(moment - now.tv_sec) < labs(nearest.tv_sec - now.tv_sec)) nearest.tv_sec = moment;

@@ -113,7 +113,8 @@ impl Drop for Program {
     }
 }
 
-/// Compiles a library that, when preloaded, makes the wall clock of a program jump by years. Returns its path.
+/// Compiles a library that, when preloaded, makes the wall clock of a program jump by years, or with the variable `CLOCK_AHEAD`
+/// keeps it that many seconds ahead. Returns its path.
 pub fn jumping_clock() -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/jumping_clock.c");
     let library = directory().join(unique("jumping-clock")).with_extension("so");

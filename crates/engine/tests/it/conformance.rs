@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use retail_engine::{Engine, Fate, Mark, Reason, Record, Rules, Span, Start, Timestamp, watermark};
+use retail_engine::{Clocks, Engine, Fate, Mark, Reason, Record, Rules, Span, Start, Timestamp, watermark};
 use retail_oracle::{Oracle, OracleRecord};
 
 use crate::model::Store;
@@ -271,8 +271,12 @@ fn f11_all_idle_watermark_holds_or_follows_the_clock() {
     assert_eq!([inputs.event(0, 10), inputs.event(1, 5), inputs.event(2, 3)], [None, None, Some(3)]);
     // Flink would advance to the maximum, 10, at the last step, although an event of 4 may still be in time.
     assert_eq!([inputs.idle(0), inputs.idle(1), inputs.idle(2)], [None, None, None]);
-    let now = Timestamp::from_secs(7200);
-    assert_eq!(watermark(&inputs.marks, span(3600.0), Some(now)), Some(Timestamp::from_secs(3600)));
+    let follow = |worker, server| {
+        let clocks = Clocks { worker: Timestamp::from_secs(worker), server: Timestamp::from_secs(server) };
+        watermark(&inputs.marks, span(3600.0), Some(clocks)).map(|time| time.as_micros() / 1_000_000)
+    };
+    assert_eq!([follow(7200, 7200), follow(7200, 7230), follow(7230, 7200)], [Some(3600); 3]);
+    assert_eq!([follow(7200, 7231), follow(7231, 7200)], [None; 2], "the clocks disagree");
 }
 
 #[test]

@@ -155,7 +155,7 @@ async fn changed_views_and_functions_are_recreated() {
     for change in [
         "CREATE OR REPLACE VIEW ledger AS SELECT partition, 1::bigint AS consumed, applied, late, invalid, future, gaps, true AS balanced FROM partition_progress",
         "CREATE OR REPLACE FUNCTION expect_identity(expected text) RETURNS void LANGUAGE sql AS ''",
-        "ALTER FUNCTION watermark(interval, boolean) SET search_path TO public",
+        "ALTER FUNCTION watermark(interval, timestamptz) SET search_path TO public",
         // As if another version of the program had created them.
         "UPDATE definitions SET fingerprint = overlay(fingerprint PLACING repeat('0', 16) FROM 1) WHERE name = 'view retail'",
     ] {

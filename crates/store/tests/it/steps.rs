@@ -42,7 +42,7 @@ async fn large_window_closes_in_ranges_of_groups() {
     let later = [0, groups - 1].map(|group| row(1, group)).to_vec();
     store.commit(&commit(epoch, 1, later, 301)).await.unwrap();
     store.commit(&commit(epoch, 2, Vec::new(), 300 + 3600)).await.unwrap();
-    let begun = store.begin_close(true).await.unwrap().unwrap();
+    let begun = store.begin_close(true, retail_store::clock()).await.unwrap().unwrap();
     assert_eq!(begun.closed_until, Timestamp::EPOCH);
     let step = store.close_step(true).await.unwrap().unwrap();
     assert_eq!((step.closed_rows, step.closing_until), (25_024, Timestamp::from_secs(at(300))));
@@ -74,7 +74,7 @@ async fn begun_close_continues_after_a_crash() {
     feeder.claim(&[0]).await;
     feeder.purchases(0, "1", &[10, 310, 4300]);
     feeder.commit(&[]).await.unwrap();
-    assert!(feeder.store.begin_close(true).await.unwrap().is_some());
+    assert!(feeder.store.begin_close(true, retail_store::clock()).await.unwrap().is_some());
     // The step is rolled back, as by a crash of worker or server.
     feeder.store.session().batch("BEGIN").await.unwrap();
     assert_eq!(feeder.store.close_step(true).await.unwrap().unwrap().closed_rows, 2);
@@ -94,7 +94,7 @@ async fn starting_a_processor_waits_for_no_close() {
     feeder.purchases(0, "1", &[10, 4000]);
     feeder.purchases(1, "1", &[10, 4000]);
     feeder.commit(&[]).await.unwrap();
-    feeder.store.begin_close(true).await.unwrap();
+    feeder.store.begin_close(true, retail_store::clock()).await.unwrap();
     feeder.store.session().batch("BEGIN").await.unwrap();
     assert_eq!(feeder.store.close_step(true).await.unwrap().unwrap().closed_rows, 1);
 
@@ -165,7 +165,7 @@ async fn close_is_cheap_beside_a_long_transaction() {
             let identity = "SELECT id || ' ' || uid FROM pipeline";
             let explain = format!(
                 "EXPLAIN (ANALYZE, BUFFERS, TIMING off)
-                 SELECT FROM begin_close(({identity}), '1m', false, true), LATERAL close_step(({identity}), true)"
+                 SELECT FROM begin_close(({identity}), '1m', NULL, true), LATERAL close_step(({identity}), true)"
             );
             let rows = closer.query(&explain, &[]).await.unwrap();
             let lines: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
