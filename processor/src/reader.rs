@@ -60,7 +60,7 @@ impl Reader {
     pub(crate) fn start(&mut self, claimed: &Claimed, now: Instant) {
         let Claimed { partition, epoch: _, start } = *claimed;
         self.engine.assign(partition, start);
-        self.idle.insert(partition, IdleProof::default());
+        self.idle.insert(partition, IdleProof::new(start.next_offset));
         self.watchdogs.insert(partition, Watchdog::new(start.next_offset, now));
     }
 
@@ -100,28 +100,27 @@ impl Reader {
         self.engine.take_batch()
     }
 
-    /// A batch without records that names these partitions at their positions.
+    /// A batch without records that names these partitions at their committed offsets.
     pub(crate) fn empty_batch(&self, partitions: impl IntoIterator<Item = i32>) -> Batch {
         let progress = |partition: i32| {
-            let at = self.engine.position(partition)?;
+            let at = self.engine.start_without_valid(partition)?;
             let (floor, counts) = (Timestamp::EPOCH, Counts::default());
             Some(Progress { partition, from: at, to: at, max_observed: None, floor, counts })
         };
         Batch { partitions: partitions.into_iter().filter_map(progress).collect(), ..Batch::default() }
     }
 
-    /// The partitions that are proven idle at their position.
+    /// The partitions that are proven idle once the current batch is committed.
     pub(crate) fn idle(&self, timeout: Duration) -> BTreeMap<i32, Idle> {
-        let idle = |(&partition, proof): (&i32, &IdleProof)| {
-            Some((partition, proof.idle(self.engine.position(partition)?, timeout)?))
-        };
-        self.idle.iter().filter_map(idle).collect()
+        let owned = self.idle.iter().filter(|(partition, _)| self.engine.position(**partition).is_some());
+        owned.filter_map(|(&partition, proof)| Some((partition, proof.idle(timeout)?))).collect()
     }
 
-    /// The idle partitions without uncommitted offsets.
+    /// The idle partitions without uncommitted valid events. Uncommitted invalid records do not matter: otherwise a partition with
+    /// a stream of them would be idle once per trigger, and two of them never at the same time.
     pub(crate) fn committed_idle(&self, timeout: Duration) -> BTreeMap<i32, Idle> {
         let mut idle = self.idle(timeout);
-        idle.retain(|partition, _| self.engine.is_committed(*partition));
+        idle.retain(|partition, _| self.engine.start_without_valid(*partition).is_some());
         idle
     }
 
@@ -131,6 +130,7 @@ impl Reader {
         for (&partition, queue) in &mut self.queues {
             let mut failed = None;
             let mut input = self.engine.partition(partition);
+            let valid_before = input.as_ref().map_or(0, |input| input.position_and_valid().1);
             total += queue.take(|fetched| match (fetched, &mut input) {
                 (Fetched::Error(code), _) => failed = failed.or(Some(code)),
                 (Fetched::Record(record), Some(input)) => {
@@ -140,6 +140,12 @@ impl Reader {
                 // This worker does not own the partition.
                 (Fetched::Record(_) | Fetched::End(_), None) => {}
             });
+            if let Some((position, valid)) = input.map(|input| input.position_and_valid())
+                && valid > valid_before
+                && let Some(proof) = self.idle.get_mut(&partition)
+            {
+                proof.valid_event_read(position);
+            }
             match failed {
                 Some(code) if consumer::is_out_of_range(code) => return Err(ReadError::OutOfRange(partition)),
                 Some(code) => tracing::debug!(?code, partition, "reading a partition failed"),
@@ -157,8 +163,8 @@ impl Reader {
         // After the brokers have stopped to answer, their last reply proves no stall.
         let reading = reading && log_ends.is_fresh();
         for (partition, proof) in &mut self.idle {
-            if let Some(sample) = log_ends.log_end(*partition) {
-                proof.observe(sample);
+            if let (Some(sample), Some(position)) = (log_ends.log_end(*partition), self.engine.position(*partition)) {
+                proof.observe(sample, position);
             }
         }
         for (partition, watchdog) in &mut self.watchdogs {

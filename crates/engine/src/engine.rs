@@ -203,9 +203,11 @@ impl Engine {
         self.partitions.values().any(|partition| partition.from != partition.next)
     }
 
-    /// Whether the current batch contains no offsets of a partition.
-    pub fn is_committed(&self, partition: i32) -> bool {
-        self.partitions.get(&partition).is_none_or(|partition| partition.from == partition.next)
+    /// The first offset of the current batch of a partition, if the batch contains no applied or late event of it. `None` also if
+    /// the partition is not assigned.
+    pub fn start_without_valid(&self, partition: i32) -> Option<i64> {
+        let partition = self.partitions.get(&partition)?;
+        (!partition.counts.has_valid()).then_some(partition.from)
     }
 
     /// Approximate memory of the current batch, in bytes.
@@ -213,11 +215,11 @@ impl Engine {
         self.deltas.bytes() + self.dead_letter_bytes
     }
 
-    /// Takes over a floor that the store has raised, if the current batch contains no record judged by the old one.
-    /// Otherwise the store fences the batch, and the records are judged again.
+    /// Takes over a floor that the store has raised, if the current batch contains no event judged by the old one: none that is
+    /// applied or late. Otherwise the store fences the batch, and the records are judged again.
     pub fn raise_floor(&mut self, partition: i32, floor: Timestamp) {
         if let Some(partition) = self.partitions.get_mut(&partition)
-            && partition.from == partition.next
+            && !partition.counts.has_valid()
         {
             partition.floor = partition.floor.max(floor);
         }
@@ -286,6 +288,11 @@ impl PartitionInput<'_> {
             self.keep(record, fate, event_time);
         }
         Some(fate)
+    }
+
+    /// The position, and the number of applied and late events in the current batch.
+    pub fn position_and_valid(&self) -> (i64, i64) {
+        (self.state.next, self.state.counts.applied + self.state.counts.late)
     }
 
     /// Moves the position to `offset`, if it is larger. The skipped offsets contain no record, and are counted as gaps.

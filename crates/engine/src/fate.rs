@@ -70,6 +70,11 @@ impl Counts {
         }
     }
 
+    /// Whether there are events that a floor or a watermark concerns: applied or late ones.
+    pub const fn has_valid(&self) -> bool {
+        self.applied + self.late > 0
+    }
+
     /// Number of all offsets. The ledger balances if it equals `next_offset - start_offset`.
     pub const fn total(&self) -> i64 {
         self.applied + self.late + self.invalid + self.future + self.gaps

@@ -14,11 +14,11 @@ pub struct Commit {
     pub batch: Batch,
     /// The epochs under which the partitions were claimed.
     pub epochs: BTreeMap<i32, i64>,
-    /// The idle partitions: their logs end at the end of the batch, and have ended there for at least `idleTimeout`.
+    /// The idle partitions: no valid event was appended to their logs for at least `idleTimeout`.
     pub idle: BTreeMap<i32, Idle>,
 }
 
-/// The period in which the log of a partition is proven not to have grown.
+/// The period in which no valid event is proven to have been appended to a partition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Idle {
     /// Start of the period.
@@ -56,7 +56,8 @@ impl Commit {
         }
         let unchanged = |progress: &&retail_engine::Progress| {
             ours(progress, progress.from)
-                && row(progress.partition).is_some_and(|row| row.start.floor == progress.floor)
+                && (!progress.counts.has_valid()
+                    || row(progress.partition).is_some_and(|row| row.start.floor == progress.floor))
         };
         if moved.iter().all(unchanged) { Outcome::NotCommitted } else { Outcome::Fenced }
     }
@@ -110,6 +111,17 @@ mod tests {
         ] {
             assert_eq!(commit().outcome(&rows), expected, "{rows:?}");
         }
+    }
+
+    #[test]
+    fn raised_floor_does_not_fence_a_batch_of_invalid_records() {
+        let mut commit = commit();
+        for progress in &mut commit.batch.partitions {
+            progress.counts = retail_engine::Counts { invalid: progress.to - progress.from, ..Default::default() };
+        }
+        let later = Timestamp::from_secs(1);
+        assert_eq!(commit.outcome(&[row(0, 3, 10, later), row(1, 4, 5, later)]), Outcome::NotCommitted);
+        assert_eq!(commit.outcome(&[row(0, 4, 10, later), row(1, 4, 5, later)]), Outcome::Fenced);
     }
 
     #[test]

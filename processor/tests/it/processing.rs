@@ -106,6 +106,59 @@ async fn idle_partition_holds_no_window_and_later_events_are_late() {
     case.assert_exact().await;
 }
 
+/// Repeatedly sends an invalid record to each of these partitions, and an event to partition 0, later each time, until `sql` is true.
+async fn with_garbage_until(case: &Case, garbage: &[i32], sql: &str) {
+    let mut active = 0;
+    retail_testbed::eventually(sql, async || {
+        for &partition in garbage {
+            case.topic.send(&[Sent { partition, timestamp: 5000, value: Some(b"garbage".to_vec()) }]);
+        }
+        active += 1;
+        case.topic.purchases(0, &[("A", "1", 4000 + active * 20)]);
+        (case.try_text(sql).await.as_deref() == Some("true")).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn partition_with_only_invalid_records_holds_no_window() {
+    let case = Case::shared().spec("watermark: {idleTimeout: 1s}").start().await;
+    let processor = start(&case, &[]);
+    case.topic.purchases(0, &[("A", "1", 0)]);
+    with_garbage_until(&case, &[1], "SELECT count(*) >= 1 FROM final_rows").await;
+    assert!(!processor.output().contains("fenced"), "{}", processor.output());
+    // The events of a partition that was passed are judged by its floor.
+    case.topic.purchases(1, &[("B", "1", 10), ("B", "1", 3900)]);
+    until(&case, "both are judged", "SELECT applied = 1 AND late = 1 FROM ledger WHERE partition = 1").await;
+    case.assert_exact().await;
+}
+
+#[tokio::test]
+async fn valid_event_before_invalid_records_holds_no_window() {
+    let case = Case::shared().spec("watermark: {idleTimeout: 1s}").start().await;
+    let _processor = start(&case, &[]);
+    case.topic.purchases(0, &[("A", "1", 0)]);
+    case.topic.purchases(1, &[("B", "1", 10)]);
+    with_garbage_until(&case, &[1], "SELECT count(*) >= 2 FROM final_rows").await;
+    case.assert_exact().await;
+}
+
+/// With one confirmation per trigger, both would never be idle at the same time.
+#[tokio::test]
+async fn invalid_records_of_two_workers_hold_no_window() {
+    let case = Case::shared().partitions(3).spec("trigger: 3s").spec("watermark: {idleTimeout: 1s}").start().await;
+    let processors = [start(&case, &["--workers", "1"]), start(&case, &["--workers", "2"])];
+    let shared = "SELECT count(DISTINCT owner) = 3 FROM partition_progress";
+    until(&case, "each worker has a partition", shared).await;
+    case.topic.purchases(0, &[("A", "1", 0)]);
+    with_garbage_until(&case, &[1, 2], "SELECT count(*) >= 3 FROM closes").await;
+    until(&case, "the rest is committed", "SELECT bool_and(invalid > 10) FROM ledger WHERE partition > 0").await;
+    for processor in &processors {
+        assert!(!processor.output().contains("fenced"), "{}", processor.output());
+    }
+    case.assert_exact().await;
+}
+
 #[tokio::test]
 async fn partition_with_lag_holds_windows_open() {
     let case = Case::shared().spec("watermark: {idleTimeout: 24h}").start().await;

@@ -90,8 +90,9 @@ impl Store {
     pub(crate) fn commit(&mut self, batch: &Batch, epochs: &BTreeMap<i32, u64>) -> Result<(), Fenced> {
         for progress in batch.partitions.iter().filter(|progress| progress.moved()) {
             let stored = &self.partitions[progress.partition as usize];
-            let same = (stored.epoch, stored.next_offset, stored.floor());
-            if same != (epochs[&progress.partition], progress.from, progress.floor) {
+            let is_same = (stored.epoch, stored.next_offset) == (epochs[&progress.partition], progress.from);
+            // Without an applied or late event, no record was judged by the floor.
+            if !is_same || (stored.floor() != progress.floor && progress.counts.has_valid()) {
                 return Err(Fenced);
             }
         }

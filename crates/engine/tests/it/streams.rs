@@ -44,6 +44,8 @@ enum Step {
     Cut { worker: usize },
     /// The store accepts or refuses the batch that a worker has sent.
     Commit { worker: usize },
+    /// A worker confirms that its partitions are idle, and learns their floors.
+    Confirm { worker: usize },
     /// A worker restarts, and claims its partitions again.
     Crash { worker: usize },
     /// Another worker claims a partition, without the knowledge of the former owner.
@@ -88,6 +90,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(worker, partition, records)| Step::Poll { worker, partition, records }),
         5 => worker().prop_map(|worker| Step::Cut { worker }),
         5 => worker().prop_map(|worker| Step::Commit { worker }),
+        2 => worker().prop_map(|worker| Step::Confirm { worker }),
         1 => worker().prop_map(|worker| Step::Crash { worker }),
         1 => (any::<Index>(), worker()).prop_map(|(partition, worker)| Step::Steal { partition, worker }),
         3 => prop::collection::vec(any::<bool>(), 8).prop_map(|idle| Step::Close { idle }),
@@ -135,10 +138,20 @@ impl Worker {
     }
 
     fn commit(&mut self, store: &mut Store) {
-        if let Some(batch) = self.in_flight.take()
-            && let Err(Fenced) = store.commit(&batch, &self.epochs)
-        {
-            self.restart(store);
+        let Some(batch) = self.in_flight.take() else { return };
+        match store.commit(&batch, &self.epochs) {
+            Ok(()) => self.learn_floors(store),
+            Err(Fenced) => self.restart(store),
+        }
+    }
+
+    /// Takes over the present floors of its partitions, as after a commit or a confirmation of idleness.
+    fn learn_floors(&mut self, store: &Store) {
+        for (partition, epoch) in &self.epochs {
+            let stored = &store.partitions[*partition as usize];
+            if stored.epoch == *epoch && self.in_flight.is_none() {
+                self.engine.raise_floor(*partition, stored.floor());
+            }
         }
     }
 
@@ -173,6 +186,7 @@ fn run(logs: &mut Vec<Log>, steps: &[Step]) -> Store {
             }
             Step::Cut { worker } => workers[*worker].cut(),
             Step::Commit { worker } => workers[*worker].commit(&mut store),
+            Step::Confirm { worker } => workers[*worker].learn_floors(&store),
             Step::Crash { worker } => workers[*worker].restart(&mut store),
             Step::Steal { partition, worker } => {
                 let partition = partition.index(logs.len()) as i32;

@@ -7,9 +7,9 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::{RngSeed, TestRunner};
 use retail_connection::ErrorKind;
 use retail_engine::{Clocks, Mark, Span, Timestamp, watermark};
-use retail_store::Idle;
+use retail_store::{Idle, Outcome};
 use retail_testbed::Feeder;
-use retail_testbed::{Case, at};
+use retail_testbed::{Case, Sent, at};
 
 #[tokio::test]
 async fn window_closes_when_every_partition_has_passed_it() {
@@ -74,6 +74,29 @@ async fn idle_floor_race_closing_first_fences_the_commit() {
     feeder.purchases(1, "1", &[20]);
     feeder.commit(&[]).await.unwrap();
     assert_eq!(case.ledger().await[1], "1 = 0 applied + 1 late + 0 invalid + 0 future + 0 gaps");
+}
+
+#[tokio::test]
+async fn close_past_invalid_records_fences_no_batch() {
+    let case = Case::shared().start().await;
+    let mut feeder = Feeder::new(&case, "a").await;
+    feeder.claim(&[0, 1]).await;
+    feeder.purchases(0, "1", &[10, 4000]);
+    feeder.commit(&[1]).await.unwrap();
+    // A stream of invalid records does not end the idleness of partition 1, and no floor concerns it.
+    let invalid = |timestamp| Sent { partition: 1, timestamp, value: Some(b"{}".to_vec()) };
+    feeder.feed(&[invalid(1), invalid(2)]);
+    let commit = feeder.take_commit(&[]);
+    feeder.feed(&[invalid(3)]);
+    assert_eq!(feeder.close().await.closed_rows, 1);
+    assert_eq!(feeder.store.outcome(&commit).await.unwrap(), Outcome::NotCommitted);
+    for (partition, floor) in feeder.store.commit(&commit).await.unwrap() {
+        feeder.engine.raise_floor(partition, floor);
+    }
+    // The worker judges the next event by the raised floor, although the batch has an invalid record already.
+    feeder.purchases(1, "1", &[20]);
+    feeder.commit(&[]).await.unwrap();
+    assert_eq!(case.ledger().await[1], "4 = 0 applied + 1 late + 3 invalid + 0 future + 0 gaps");
 }
 
 #[tokio::test(flavor = "multi_thread")]
