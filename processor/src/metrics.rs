@@ -9,6 +9,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use retail_engine::{BOUNDS_SECONDS, Counts, Lateness};
+use retail_runtime::output::Stream;
 
 use crate::state::{State, View};
 
@@ -90,6 +91,9 @@ impl Collector for Metrics {
         }
         metric(encoder, "retail_open_windows", "Open windows with rows", MetricType::Gauge)?
             .encode_gauge(&open_windows)?;
+        let dropped = "Log lines and printed rows dropped, because the output was not read";
+        let outputs = metric(encoder, "retail_output_dropped", dropped, MetricType::Counter)?;
+        counters(outputs, "output", Stream::ALL.map(|stream| (stream.name(), stream.dropped())))?;
         metric(encoder, "retail_build", "Version of this program", MetricType::Info)?
             .encode_info(&[("version", env!("CARGO_PKG_VERSION"))])
     }
