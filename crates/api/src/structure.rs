@@ -42,6 +42,9 @@ pub(crate) fn check(schema: &Value, node: &Node, path: &str, problems: &mut Vec<
         }
         (Some("boolean"), Content::Scalar(Value::Bool(_))) => {}
         (None, _) => {}
+        (Some("string"), Content::Scalar(Value::Number(number))) if is_duration(schema) => {
+            problem(format!("must be a duration with its unit: write {number}s instead of {number}"));
+        }
         (Some("string"), Content::Scalar(value)) => {
             problem(format!("must be a string: write \"{value}\" instead of {value}"));
         }
@@ -130,6 +133,10 @@ fn range_in_words(minimum: Option<f64>, maximum: Option<f64>) -> String {
         (None, Some(maximum)) => format!("at most {maximum}"),
         (None, None) => "a whole number".to_owned(),
     }
+}
+
+fn is_duration(schema: &Value) -> bool {
+    schema["pattern"].as_str().is_some_and(|pattern| pattern_in_words(pattern).starts_with("a duration"))
 }
 
 fn pattern_in_words(pattern: &str) -> String {

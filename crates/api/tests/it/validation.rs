@@ -113,3 +113,19 @@ fn windows_that_do_not_divide_a_day_are_rejected() {
 fn empty_sections_have_their_defaults() {
     assert_eq!(problems("  processor:\n  watermark:\n  producer:\n"), "valid");
 }
+
+#[test]
+fn duration_without_a_unit_is_refused_with_advice_that_is_accepted() {
+    let text = |window: &str, delay: &str| {
+        format!(
+            "apiVersion: retailpipeline.dev/v1alpha1\nkind: RetailPipeline\nmetadata: {{name: a}}\nspec:\n  \
+             kafka: {{bootstrapServers: \"kafka:9092\"}}\n  topic: {{name: t}}\n  database: {{host: h, name: d}}\n  \
+             window: {window}\n  watermark: {{delay: {delay}}}\n"
+        )
+    };
+    insta::assert_snapshot!(Pipeline::parse(&text("300", "60")).unwrap_err(), @r"
+    8:11: spec.window: must be a duration with its unit: write 300s instead of 300
+    9:22: spec.watermark.delay: must be a duration with its unit: write 60s instead of 60
+    ");
+    Pipeline::parse(&text("300s", "60s")).unwrap();
+}
