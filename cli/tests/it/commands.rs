@@ -296,3 +296,26 @@ fn result_that_cannot_be_written_is_a_failure() {
         assert_eq!(closed.status.code(), Some(0), "{program} {arguments:?}");
     }
 }
+
+/// No broker listens at the address.
+#[test]
+fn kafka_password_without_tls_is_warned_about() {
+    let case = Case::shared().build();
+    let yaml = std::fs::read_to_string(&case.file).unwrap();
+    let warned = |mechanism: &str| {
+        let sasl = format!("sasl: {{mechanism: {mechanism}, secret: {{name: kafka}}}}");
+        let with_sasl = yaml.lines().map(|line| match line.split_once("kafka: {") {
+            Some((before, rest)) => format!("{before}kafka: {{{sasl}, {rest}\n"),
+            None => format!("{line}\n"),
+        });
+        std::fs::write(&case.file, with_sasl.collect::<String>()).unwrap();
+        let mut command = case.command(RETAIL);
+        command.args(["apply-topic", "--bootstrap-servers", "127.0.0.1:1"]);
+        let output = command.env("RETAIL_KAFKA_USERNAME", "u").env("RETAIL_KAFKA_PASSWORD", "p").output().unwrap();
+        let (code, _, error) = ended(&output);
+        assert_eq!(code, 1, "{error}");
+        error.contains("sends the password without TLS")
+    };
+    assert!(warned("PLAIN"));
+    assert!(!warned("SCRAM-SHA-512"));
+}

@@ -32,6 +32,11 @@ impl std::fmt::Debug for SaslLogin {
 }
 
 impl Security {
+    /// Whether the log-in sends the password itself over a connection without TLS.
+    pub fn sends_clear_password(&self) -> bool {
+        self.tls.is_none() && self.sasl.as_ref().is_some_and(|login| login.mechanism == SaslMechanism::Plain)
+    }
+
     pub(super) fn put_into(&self, config: &mut ClientConfig) {
         let Self { tls, sasl } = self;
         let protocol = match (tls, sasl) {

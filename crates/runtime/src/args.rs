@@ -187,7 +187,15 @@ impl KafkaArgs {
         }
         let mut kafka = pipeline.kafka.clone();
         kafka.bootstrap_servers = self.bootstrap_servers.unwrap_or(kafka.bootstrap_servers);
-        Ok(login.connection(&kafka)?)
+        let connection = login.connection(&kafka)?;
+        if connection.security.sends_clear_password() {
+            tracing::warn!(
+                "the log-in to Kafka at {} sends the password without TLS (kafka.sasl.mechanism: PLAIN): set kafka.tls, or use \
+                 SCRAM-SHA-512",
+                connection.bootstrap_servers
+            );
+        }
+        Ok(connection)
     }
 }
 
