@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
-use retail_connection::text::visible_lines;
 use retail_kafka::KafkaError;
 use retail_processor::args::ProcessorArgs;
 use retail_processor::error::ProcessorError;
@@ -59,7 +58,7 @@ pub(crate) fn run(args: RunArgs) -> ExitCode {
     process::on_first_signal(move || {
         stop.send_replace(true);
     });
-    let print = Arc::new(move |text: &str| rows.write(visible_lines(text).as_bytes()));
+    let print = Arc::new(move |text: &str| rows.print(text));
     let pipeline = Run { settings, processor: args.processor, plan, screen, print };
     match process::run(pipeline.run(stopped)) {
         Ok(()) => ExitCode::SUCCESS,

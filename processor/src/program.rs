@@ -4,7 +4,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use retail_connection::text::visible_lines;
 use retail_runtime::args::PipelineArgs;
 use retail_runtime::output::{Output, Stream};
 use retail_runtime::process;
@@ -51,7 +50,7 @@ pub fn main() -> ExitCode {
         args: processor,
         until_caught_up,
         state: Arc::default(),
-        print: Arc::new(move |text| rows.write(visible_lines(text).as_bytes())),
+        print: Arc::new(move |text| rows.print(text)),
     };
     match process::run(program.run(stopped)) {
         Ok(()) => ExitCode::SUCCESS,

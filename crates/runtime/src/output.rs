@@ -4,10 +4,11 @@
 //! prints, therefore pass a queue of bounded length and a thread of their own: what does not fit is dropped and counted.
 
 use std::io::Write;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
+
+use retail_connection::text::visible_lines;
 
 /// Number of texts that wait for the thread. A text is a line of a log, or the rows of a trigger.
 const QUEUE: usize = 1024;
@@ -52,7 +53,6 @@ impl Stream {
 pub struct Output {
     stream: Stream,
     queue: SyncSender<Vec<u8>>,
-    dropped: Arc<AtomicU64>,
 }
 
 /// The thread of an output. Dropping it waits, for a second at most, until the texts of the queue are written.
@@ -66,15 +66,13 @@ impl Output {
     /// Starts the thread that writes to `writer`, which leads to `stream`.
     pub fn start(stream: Stream, mut writer: impl Write + Send + 'static) -> (Self, OutputThread) {
         let (queue, texts) = sync_channel::<Vec<u8>>(QUEUE);
-        let dropped = Arc::new(AtomicU64::new(0));
         let (ends, ended) = sync_channel(1);
-        let counted = Arc::clone(&dropped);
         std::thread::spawn(move || {
-            let mut reported = 0;
+            let mut reported = stream.dropped();
             // An empty text is the end: other owners of the queue may live longer.
             for text in texts.iter().take_while(|text| !text.is_empty()) {
                 let _closed = writer.write_all(&text);
-                let dropped = counted.load(Ordering::Relaxed);
+                let dropped = stream.dropped();
                 if dropped > reported {
                     let (missing, name) = (dropped - reported, stream.name());
                     let line = format!("… {missing} texts are missing here: {name} was not read\n");
@@ -85,13 +83,16 @@ impl Output {
             }
             let _waiting = ends.send(());
         });
-        (Self { stream, queue: queue.clone(), dropped }, OutputThread { end: queue, ended })
+        (Self { stream, queue: queue.clone() }, OutputThread { end: queue, ended })
     }
 
-    /// Writes a text later, or drops it if the queue is full. Never waits.
-    pub fn write(&self, text: &[u8]) {
+    /// Prints a text later, with control characters escaped, or drops it if the queue is full. Never waits.
+    pub fn print(&self, text: &str) {
+        self.send(visible_lines(text).as_bytes());
+    }
+
+    fn send(&self, text: &[u8]) {
         if !text.is_empty() && self.queue.try_send(text.to_owned()).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
             self.stream.counter().fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -111,10 +112,10 @@ impl Drop for OutputThread {
     }
 }
 
-/// A writer for one text, as the log needs it.
+/// The log writes each event with one call, in which only its own colours are control characters.
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        Self::write(self, bytes);
+        self.send(bytes);
         Ok(bytes.len())
     }
 
@@ -153,10 +154,9 @@ mod tests {
         let (output, thread) = Output::start(Stream::Stdout, Gate { open, written });
         // One text is with the thread, and QUEUE of them wait.
         for number in 0..QUEUE + 12 {
-            output.write(format!("{number}\n").as_bytes());
+            output.print(&format!("{number}\n"));
         }
-        let dropped = output.dropped.load(Ordering::Relaxed);
-        assert_eq!(Stream::Stdout.dropped(), dropped);
+        let dropped = Stream::Stdout.dropped();
         assert!((11..=12).contains(&dropped), "{dropped}");
         for _ in 0..QUEUE + 13 {
             allow.send(()).unwrap();
@@ -174,7 +174,7 @@ mod tests {
         let ((allow, open), (written, texts)) = (channel(), channel());
         let (output, thread) = Output::start(Stream::Stderr, Gate { open, written });
         for _ in 0..3 {
-            output.write(b"a line\n");
+            output.print("a line\n");
             allow.send(()).unwrap();
         }
         drop(thread);

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use clap::Parser;
@@ -25,8 +26,8 @@ const INTERRUPTED: i32 = 130;
 /// The filter without RUST_LOG. The two libraries log at `info` what their errors and our own lines already contain.
 const FILTER: &str = "info,tokio_postgres=warn";
 
-/// Time for an error on standard error, which may not be read.
-const ERROR_TIMEOUT: Duration = Duration::from_secs(2);
+/// The log, once it is open.
+static LOG: OnceLock<Output> = OnceLock::new();
 
 /// Parses the arguments of this process. Otherwise, prints the help, the version, or what is wrong with them, and returns the
 /// exit code.
@@ -48,6 +49,7 @@ pub fn log_to_stderr() -> OutputThread {
 pub fn log_to(writer: impl Write + Send + 'static) -> OutputThread {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(FILTER));
     let (output, thread) = Output::start(Stream::Stderr, writer);
+    LOG.get_or_init(|| output.clone());
     // One event is one line: a message contains texts of servers.
     let fields = debug_fn(|writer, field, value| {
         let text = format!("{value:?}");
@@ -91,15 +93,13 @@ pub fn failed(error: &dyn Display) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Prints on a thread of its own: standard error may not be read, and the program must end.
+/// Prints after the lines of the log, and like them without waiting for a reader.
 fn print_error(error: &dyn Display) {
-    let text = format!("{}\n", visible_lines(&error.to_string()));
-    let (printed, wait) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let _closed = std::io::stderr().write_all(text.as_bytes());
-        let _late = printed.send(());
-    });
-    let _late = wait.recv_timeout(ERROR_TIMEOUT);
+    let text = format!("{error}\n");
+    match LOG.get() {
+        Some(log) => log.print(&text),
+        None => drop(std::io::stderr().write_all(visible_lines(&text).as_bytes())),
+    }
 }
 
 /// Prints a result as one line of JSON.
