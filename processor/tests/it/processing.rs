@@ -1,5 +1,7 @@
 //! Processing a topic without faults.
 
+use std::time::{Duration, Instant};
+
 use retail_testbed::{Case, Sent, at, purchase};
 
 use crate::programs::{LIMIT, catch_up, produce, start, until, until_consumed};
@@ -143,20 +145,64 @@ async fn valid_event_before_invalid_records_holds_no_window() {
     case.assert_exact().await;
 }
 
-/// With one confirmation per trigger, both would never be idle at the same time.
+/// Between two triggers, the invalid records of both workers are uncommitted. Their partitions are idle nevertheless.
 #[tokio::test]
 async fn invalid_records_of_two_workers_hold_no_window() {
-    let case = Case::shared().partitions(3).spec("trigger: 3s").spec("watermark: {idleTimeout: 1s}").start().await;
-    let processors = [start(&case, &["--workers", "1"]), start(&case, &["--workers", "2"])];
-    let shared = "SELECT count(DISTINCT owner) = 3 FROM partition_progress";
-    until(&case, "each worker has a partition", shared).await;
-    case.topic.purchases(0, &[("A", "1", 0)]);
-    with_garbage_until(&case, &[1, 2], "SELECT count(*) >= 3 FROM closes").await;
-    until(&case, "the rest is committed", "SELECT bool_and(invalid > 10) FROM ledger WHERE partition > 0").await;
-    for processor in &processors {
+    let case = Case::shared().partitions(3).spec("trigger: 1h").spec("watermark: {idleTimeout: 1s}").start().await;
+    case.topic.purchases(0, &[("A", "1", 0), ("A", "1", 4000)]);
+    catch_up(&case).await;
+    // From now on, no partition is without records for as long as idleTimeout.
+    with_garbage_until(&case, &[1, 2], "SELECT true").await;
+    let mut processors = [start(&case, &["--workers", "1"]), start(&case, &["--workers", "2"])];
+    with_garbage_until(&case, &[1, 2], "SELECT count(DISTINCT owner) = 3 FROM partition_progress").await;
+    with_garbage_until(&case, &[1, 2], "SELECT count(*) >= 1 FROM final_rows").await;
+    for processor in &mut processors {
+        processor.signal("TERM");
+        assert_eq!(processor.exit_code(LIMIT).await, 0);
         assert!(!processor.output().contains("fenced"), "{}", processor.output());
     }
     case.assert_exact().await;
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Sends old, valid events to partition 1, until three seconds pass without an event in partition 2. Returns the longest pause
+/// between two events, and the number of windows that were closed.
+async fn closed_beside_valid_events() -> (Duration, String) {
+    let case = Case::shared().partitions(3).spec("watermark: {idleTimeout: 1s}").start().await;
+    let events = |seconds: [i64; 2]| {
+        let sent = |(partition, seconds): (i32, i64)| Sent {
+            partition,
+            timestamp: seconds,
+            value: Some(purchase("A", "1", seconds)),
+        };
+        case.topic.send(&[sent((0, seconds[0])), sent((1, seconds[1]))]);
+    };
+    events([0, 10]);
+    let _processor = start(&case, &[]);
+    let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
+    let idle = "SELECT idle_until - idle_since > interval '3 s' FROM partition_progress WHERE partition = 2";
+    retail_testbed::eventually("partition 2 is idle for long enough", async || {
+        events([4000, 10]);
+        longest = longest.max(last.elapsed());
+        last = Instant::now();
+        (case.try_text(idle).await.as_deref() == Some("true")).then_some(())
+    })
+    .await;
+    let closed = case.text("SELECT count(*) FROM final_rows").await;
+    longest = longest.max(last.elapsed());
+    (longest, closed)
+}
+
+#[tokio::test]
+async fn partition_with_valid_events_is_not_idle() {
+    // A busy machine may pause the test for so long that the partition is idle.
+    let closed = retail_testbed::eventually("no pause is as long as idleTimeout", async || {
+        let (longest, closed) = closed_beside_valid_events().await;
+        (longest < SECOND).then_some(closed)
+    })
+    .await;
+    assert_eq!(closed, "0");
 }
 
 #[tokio::test]
