@@ -336,7 +336,11 @@ async fn clock_that_differs_from_postgres_closes_no_window() {
     let case = Case::shared().spec("watermark: {idleTimeout: 1s, whenIdle: FollowClock}").start().await;
     let mut command = case.command(PROCESSOR);
     let ten_years_behind = (-10 * 365 * 86_400).to_string();
-    command.env("LD_PRELOAD", jumping_clock()).env("CLOCK_AHEAD", ten_years_behind).args(PROBES);
+    command
+        .env("LD_PRELOAD", jumping_clock())
+        .env("CLOCK_AHEAD", ten_years_behind)
+        .args(PROBES)
+        .args(["--workers", "1"]);
     let behind = Program::run(command);
     case.topic.purchases(0, &[("A", "1", 0)]);
     until_consumed(&case, 1).await;
