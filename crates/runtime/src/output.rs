@@ -67,8 +67,8 @@ impl Output {
     pub fn start(stream: Stream, mut writer: impl Write + Send + 'static) -> (Self, OutputThread) {
         let (queue, texts) = sync_channel::<Vec<u8>>(QUEUE);
         let (ends, ended) = sync_channel(1);
+        let mut reported = stream.dropped();
         std::thread::spawn(move || {
-            let mut reported = stream.dropped();
             // An empty text is the end: other owners of the queue may live longer.
             for text in texts.iter().take_while(|text| !text.is_empty()) {
                 let _closed = writer.write_all(&text);
