@@ -11,6 +11,17 @@ pub(crate) fn parse(text: &str) -> Duration {
     read(text).expect("the schema only accepts durations")
 }
 
+/// Parses a number of days that matches the pattern of the schema, such as `400d`.
+///
+/// # Panics
+///
+/// If it does not match.
+pub(crate) fn parse_days(text: &str) -> Duration {
+    let days =
+        text.strip_suffix('d').and_then(|days| days.parse().ok()).map(|days: u32| Duration::from_hours(24) * days);
+    days.expect("the schema only accepts days")
+}
+
 /// Parses the duration of a flag, such as `1h30m`: whole numbers with the units `h`, `m`, `s` and `ms`.
 pub fn read(text: &str) -> Result<Duration, String> {
     sum(text).ok_or_else(|| format!("{text:?} is not a duration: write it as 5m, 1h30m or 500ms"))
@@ -86,6 +97,12 @@ mod tests {
         ] {
             assert_eq!(approximate(Duration::from_millis(millis)), text, "{millis}");
         }
+    }
+
+    #[test]
+    fn days_are_24_hours_each() {
+        assert_eq!(parse_days("400d"), Duration::from_secs(400 * 86_400));
+        assert_eq!(parse_days("0031d"), parse("744h"));
     }
 
     #[test]

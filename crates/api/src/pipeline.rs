@@ -8,7 +8,8 @@ use retail_engine::Rules;
 use crate::duration;
 use crate::problem::Problems;
 use crate::resource::{
-    Database, Kafka, LateEvents, Processor, Producer, RetailPipeline, RetailPipelineSpec, Topic, Watermark, WhenIdle,
+    Database, Kafka, LateEvents, Processor, Producer, RetailPipeline, RetailPipelineSpec, Retention, Topic, Watermark,
+    WhenIdle,
 };
 use crate::validate;
 
@@ -43,6 +44,8 @@ pub struct Pipeline {
     pub producer: Option<Producer>,
     /// Replicas and resources of the processor.
     pub processor: Processor,
+    /// Age, in event time, from which months of final rows are dropped; `None` if they are kept.
+    pub final_rows_retention: Option<Duration>,
     /// Whether to print the rows of each commit.
     pub print_rows: bool,
 }
@@ -109,6 +112,7 @@ impl Pipeline {
             database,
             producer,
             processor,
+            retention,
             print_rows,
             // The operator reads these two from the resource; the programs do not need them.
             suspend: _,
@@ -133,6 +137,7 @@ impl Pipeline {
             database,
             producer: producer.filter(|producer| producer.enabled),
             processor,
+            final_rows_retention: retention.map(|Retention { final_rows }| duration::parse_days(&final_rows)),
             print_rows,
             name,
             namespace,

@@ -93,6 +93,9 @@ pub struct RetailPipelineSpec {
     /// Pods that process the topic.
     #[serde(default)]
     pub processor: Processor,
+    /// Age from which rows are dropped. Default: rows are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Retention>,
     /// Print the rows of each commit to the standard output of the processor. Default: true.
     #[serde(default = "yes")]
     pub print_rows: bool,
@@ -462,6 +465,21 @@ impl Resources {
     pub fn is_empty(&self) -> bool {
         self.requests.is_empty() && self.limits.is_empty()
     }
+}
+
+/// Age from which rows are dropped.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+#[serde(rename_all = "camelCase")]
+pub struct Retention {
+    /// Age from which rows of closed windows are dropped, in days of event time such as 400d: from 31d to 9999d. Whole months
+    /// (UTC) are dropped, once all of their windows ended that long before the end of the last closed window. Running totals
+    /// still include the dropped rows.
+    #[schemars(length(max = 5), regex(pattern = r"^[0-9]{1,4}d$"))]
+    #[x_kube(validation = (
+        "!self.matches('^[0-9]{1,4}d$') || self.matches('^0*(3[1-9]|[4-9][0-9]|[1-9][0-9]{2,3})d$')",
+        "finalRows must be 31d to 9999d"
+    ))]
+    pub final_rows: String,
 }
 
 /// Data to delete together with the resource.

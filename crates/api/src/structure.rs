@@ -144,6 +144,8 @@ fn pattern_in_words(pattern: &str) -> String {
         "a duration such as 5m, 1h30m or 500ms".to_owned()
     } else if pattern.contains("[hms]") {
         "a duration of whole seconds such as 5m or 1h30m".to_owned()
+    } else if pattern == "^[0-9]{1,4}d$" {
+        "a number of days such as 400d".to_owned()
     } else if pattern.contains(":[0-9]{1,5}(,") {
         "host:port, or several separated by commas".to_owned()
     } else if pattern == "^[a-zA-Z0-9._-]+$" {

@@ -39,6 +39,7 @@ pub fn processor_file(pipeline: &Pipeline) -> String {
         schema: _,
         producer: _,
         processor: Processor { replicas: _, resources: _ },
+        final_rows_retention,
         print_rows,
     } = pipeline;
     let Topic { name, partitions: _, replication_factor: _, config: _ } = topic;
@@ -64,6 +65,9 @@ pub fn processor_file(pipeline: &Pipeline) -> String {
     if *late_events != LateEvents::default() {
         spec["lateEvents"] = json!(late_events);
     }
+    if let Some(retention) = final_rows_retention {
+        spec["retention"] = json!({"finalRows": format!("{}d", retention.as_secs() / 86_400)});
+    }
     file(pipeline, &spec)
 }
 
@@ -85,6 +89,7 @@ pub fn producer_file(pipeline: &Pipeline, producer: &Producer) -> String {
         schema: _,
         producer: _,
         processor: _,
+        final_rows_retention: _,
         print_rows: _,
     } = pipeline;
     let spec = json!({

@@ -132,7 +132,7 @@ fn declared_objects_deserialize_as_their_types() {
 #[test]
 fn program_files_contain_the_declared_fields() {
     let spec = json!({
-        "window": "90s", "trigger": "1500ms", "lateEvents": "Drop", "printRows": false,
+        "window": "90s", "trigger": "1500ms", "lateEvents": "Drop", "printRows": false, "retention": {"finalRows": "031d"},
         "watermark": {"delay": "90m", "idleTimeout": "1m30s", "maxFuture": "0s", "whenIdle": "FollowClock"},
         "producer": {"eventsPerSecond": 7, "seed": 8, "speed": 9, "faults": {"tooLate": 1}},
     });

@@ -35,6 +35,7 @@ pub(crate) fn whole() -> Value {
                 "faults": {"tooLate": 0, "malformed": 0, "future": 0, "duplicated": 0}, "resources": resources,
             },
             "processor": {"replicas": 1, "resources": resources},
+            "retention": {"finalRows": "400d"},
             "printRows": true,
             "suspend": false,
             "deletionPolicy": {"topic": "Retain", "database": "Retain"},
@@ -128,6 +129,8 @@ fn examples() -> Vec<Example> {
         ("maxFuture must be at most 168h", "spec.watermark.maxFuture", json!("168h"), json!("168h1ms")),
         ("trigger must be 100ms to 1h", "spec.trigger", json!("100ms"), json!("99ms")),
         ("trigger must be 100ms to 1h", "spec.trigger", json!("1h"), json!("1h1s")),
+        ("finalRows must be 31d to 9999d", "spec.retention.finalRows", json!("31d"), json!("30d")),
+        ("finalRows must be 31d to 9999d", "spec.retention.finalRows", json!("9999d"), json!("0d")),
         (
             "schema must not begin with pg_, which Postgres reserves for itself",
             "spec.database.schema",
@@ -240,6 +243,8 @@ fn fields_without_a_transition_rule_can_change() {
     });
     assert!(others.len() > 15, "{others:?}");
     others.push(("spec.kafka.bootstrapServers".to_owned(), json!("other:9092")));
+    others.push(("spec.retention.finalRows".to_owned(), json!("31d")));
+    others.push(("spec.retention".to_owned(), Value::Null));
     for (path, other) in others {
         assert_eq!(refusals(&with(&path, &other), &whole()), [""; 0], "{path}");
     }
