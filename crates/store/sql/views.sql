@@ -49,8 +49,8 @@ FROM (
            NULL::bigint AS total, NULL::bigint AS total_high
     FROM final_rows f
     UNION ALL
-    (SELECT k.window_start, s.d1, s.d2, s.events, s.price_sum, s.quantity, s.amount, NULL, s.changed_at, false, s.group_id,
-            s.price_sum_high, s.total, s.total_high
+    (SELECT k.window_start, s.d1, s.d2, s.events, s.price_sum, s.quantity, s.amount, NULL::numeric AS running_total,
+            s.changed_at, false, s.group_id, s.price_sum_high, s.total, s.total_high
      FROM (SELECT DISTINCT window_start, bucket FROM delta_log ORDER BY window_start DESC, bucket DESC) k
      CROSS JOIN LATERAL (
          SELECT a.group_id, g.d1, g.d2, a.events::bigint AS events, a.price_sum, a.price_sum_high,
