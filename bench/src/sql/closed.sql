@@ -5,6 +5,10 @@ CREATE TEMPORARY TABLE closed_groups AS
 SELECT g.id, g.d1, g.d2, 259.25 + row_number() OVER (ORDER BY g.d1, g.d2) AS amount
 FROM groups g ORDER BY g.d1, g.d2 LIMIT $1;
 
+SELECT make_month(p.id || ' ' || p.uid, m.month)
+FROM pipeline p, (SELECT DISTINCT date_trunc('month', $3 - hour * interval '1 hour', 'UTC') AS month
+                  FROM generate_series(1, $2) AS hour) m;
+
 INSERT INTO final_rows (window_start, d1, d2, events, price_sum, quantity, amount, running_total, closed_at)
 SELECT $3 - hour * interval '1 hour', c.d1, c.d2, 7, 86.419746, 21, c.amount, c.amount * ($2 - hour + 1),
        $3 - (hour - 13) * interval '1 hour'

@@ -4,9 +4,9 @@
 WITH ours (oid) AS (
     SELECT to_regnamespace(quote_ident($1))
 ), tables AS (
-    SELECT c.oid, c.relname
+    SELECT c.oid, c.relname, c.relkind
     FROM ours JOIN pg_class c ON c.relnamespace = ours.oid
-    WHERE c.relkind = 'r' AND c.relname = ANY (ARRAY(
+    WHERE c.relkind IN ('r', 'p') AND c.relname = ANY (ARRAY(
         SELECT DISTINCT split_part(split_part(line, ' ', 1), '.', 1) FROM unnest($2::text[]) AS expected (line)))
 ), there (line) AS (
     SELECT concat(t.relname, '.', a.attname, ' ', format_type(a.atttypid, a.atttypmod),
@@ -15,6 +15,9 @@ WITH ours (oid) AS (
     UNION ALL
     SELECT concat(t.relname, ' ', pg_get_constraintdef(k.oid))
     FROM tables t JOIN pg_constraint k ON k.conrelid = t.oid AND k.contype = 'p'
+    UNION ALL
+    SELECT concat(t.relname, ' PARTITION BY ', pg_get_partkeydef(t.oid))
+    FROM tables t WHERE t.relkind = 'p'
 ), definitions (name, text) AS (
     SELECT concat('function ', p.proname), pg_get_functiondef(p.oid)
     FROM ours JOIN pg_proc p ON p.pronamespace = ours.oid

@@ -45,7 +45,7 @@ impl DatabaseError {
         } else if *state == SqlState::INSUFFICIENT_PRIVILEGE {
             let message = format!(
                 "user \"{user}\" lacks a permission in postgres at {address} ({said}): to apply the schema, GRANT CREATE ON DATABASE; \
-                 to process, GRANT USAGE ON SCHEMA \"{schema}\" and SELECT, INSERT, UPDATE, DELETE on its tables"
+                 to process, GRANT USAGE ON SCHEMA \"{schema}\", SELECT, INSERT, UPDATE, DELETE on its tables, and EXECUTE on its functions"
             );
             (ErrorKind::Forbidden, message)
         } else if [

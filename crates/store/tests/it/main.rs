@@ -12,6 +12,7 @@ mod hostile;
 mod identity;
 mod locks;
 mod log_in;
+mod months;
 mod plans;
 mod pooler;
 mod progress;

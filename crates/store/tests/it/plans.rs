@@ -1,6 +1,8 @@
 //! Queries of `retail` read little more than their result: EXPLAIN shows no node with many more rows.
 
-use retail_engine::Timestamp;
+use std::collections::BTreeSet;
+
+use retail_engine::{Row, Timestamp};
 use retail_testbed::{Case, at};
 
 use crate::steps::{commit, owner, row};
@@ -74,6 +76,41 @@ async fn queries_read_only_what_they_ask_for() {
             let rows = most_rows(&case, &query).await;
             assert!(rows <= most, "{query}: a node returns {rows} rows (analyzed: {analyzed})");
         }
+    }
+}
+
+/// A query with a range of windows touches the months in it. One without a range touches one row of each month.
+#[tokio::test]
+async fn queries_read_only_the_months_they_ask_for() {
+    let case = Case::shared().partitions(1).spec("window: 24h").spec("watermark: {delay: 0s}").start().await;
+    let (mut store, epoch) = owner(&case).await;
+    let start = |month: i64| Timestamp::from_secs(at(month * 31 * 86_400));
+    let rows = (0..100).flat_map(|month| (0..10).map(move |group| Row { window_start: start(month), ..row(0, group) }));
+    store.commit(&commit(epoch, 0, rows.collect(), 101 * 31 * 86_400)).await.unwrap();
+    assert_eq!(store.close_windows(true).await.unwrap().unwrap().closed_rows, 1000);
+    assert!(case.text("SELECT count(*) FROM pg_inherits WHERE inhparent = 'final_rows'::regclass").await == "100");
+    let window = |month| format!("to_timestamp({})", start(month).as_micros() / 1_000_000);
+    for (query, most, months) in [
+        (format!("SELECT * FROM retail WHERE window_start = {}", window(50)), 10, 1),
+        (format!("SELECT sum(total_amount) FROM retail WHERE window_start >= {}", window(97)), 30, 3),
+        (
+            format!("SELECT * FROM retail WHERE window_start >= {} ORDER BY window_start DESC LIMIT 15", window(97)),
+            15,
+            3,
+        ),
+        (format!("SELECT * FROM retail_windows WHERE window_start = {}", window(50)), 10, 1),
+        ("SELECT * FROM retail ORDER BY window_start DESC LIMIT 15".to_owned(), 15, 100),
+        ("SELECT * FROM retail ORDER BY window_start DESC, category, payment_method LIMIT 15".to_owned(), 21, 100),
+        ("SELECT * FROM retail WHERE final ORDER BY window_start LIMIT 15".to_owned(), 15, 100),
+    ] {
+        let rows = most_rows(&case, &query).await;
+        assert!(rows <= most, "{query}: a node returns {rows} rows");
+        let plan = case.query(&format!("EXPLAIN (ANALYZE, TIMING off) {query}")).await;
+        let lines: Vec<String> = plan.iter().map(|line| line.get(0)).collect();
+        let scans = lines.iter().filter(|line| !line.contains("never executed"));
+        let scanned: BTreeSet<&str> =
+            scans.filter_map(|line| line.split(" on final_rows_").nth(1)?.get(.."2025_01".len())).collect();
+        assert_eq!(scanned.len(), months, "{query}: {lines:#?}");
     }
 }
 

@@ -145,7 +145,7 @@ async fn changed_views_and_functions_are_recreated() {
         UNION ALL
         SELECT 'VIEW ' || oid::regclass FROM pg_class WHERE relnamespace = to_regnamespace(current_schema()) AND relkind = 'v'";
     let before: Vec<String> = case.query(definitions).await.iter().map(|row| row.get(0)).collect();
-    assert_eq!(before.len(), 22, "{before:?}");
+    assert_eq!(before.len(), 23, "{before:?}");
     for definition in &before {
         client.batch_execute(&format!("DROP {definition} CASCADE")).await.unwrap();
         assert!(!as_made().await, "{definition}");
@@ -226,6 +226,10 @@ async fn changed_tables_are_reported_and_not_recreated() {
     for column in columns {
         let (table, column): (String, String) = (column.get(0), column.get(1));
         let transaction = session.transaction(TransactionMode::ReadWrite).await.unwrap();
+        if (&*table, &*column) == ("final_rows", "window_start") {
+            // Postgres refuses to drop the key of partitions.
+            continue;
+        }
         let change = format!("ALTER TABLE {{schema}}.{table} DROP COLUMN \"{column}\" CASCADE");
         transaction.batch(&change).await.unwrap();
         let error = provision::is_as_made(&transaction).await.unwrap_err();
@@ -245,6 +249,10 @@ async fn changed_tables_are_reported_and_not_recreated() {
         (
             "ALTER TABLE fate_rules ALTER lateness_floor DROP NOT NULL",
             "fate_rules.lateness_floor timestamp with time zone not null;",
+        ),
+        (
+            "ALTER TABLE final_rows RENAME TO by_month; CREATE TABLE final_rows (LIKE by_month INCLUDING ALL)",
+            "final_rows PARTITION BY RANGE (window_start);",
         ),
         ("ALTER TABLE partition_progress ALTER owner TYPE varchar(9)", "partition_progress.owner text;"),
     ] {
