@@ -64,6 +64,15 @@ const HOLDERS: &str = "
         AND c.relnamespace = to_regnamespace(quote_ident($1)) AND c.relname = ANY ($2::text[])
     GROUP BY l.pid, a.usename, a.application_name";
 
+/// The session with the oldest transaction that uses one of these tables and views.
+const OLDEST_HOLDER: &str = "
+    SELECT l.pid, a.usename::text AS user, a.application_name AS application
+    FROM pg_locks l JOIN pg_class c ON c.oid = l.relation LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+    WHERE l.locktype = 'relation' AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
+        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND c.relnamespace = to_regnamespace(quote_ident($1)) AND c.relname = ANY ($2::text[])
+    ORDER BY a.xact_start LIMIT 1";
+
 /// Our tables and views that this user may lock, views first: so do the readers of a view.
 const RELATIONS: &str = "
     SELECT string_agg(format('%I.%I', n.nspname, c.relname), ', ' ORDER BY c.relkind = 'v' DESC, c.relname)
@@ -112,6 +121,13 @@ pub(crate) async fn lock_all(transaction: &Session) -> Result<(), DatabaseError>
         let kind = if error.kind == ErrorKind::Stopped { ErrorKind::Locked } else { error.kind };
         DatabaseError { kind, ..error }
     })
+}
+
+/// The session that has used one of these tables and views for longest, for a message.
+pub(crate) async fn holder(session: &Session, relations: &[&str]) -> Result<String, DatabaseError> {
+    let schema = &session.connection().schema;
+    let row = session.query_opt(OLDEST_HOLDER, &[(schema, Type::TEXT), (&relations, Type::TEXT_ARRAY)]).await?;
+    Ok(row.map_or_else(|| "another session".to_owned(), |row| Holder::new(&row).to_string()))
 }
 
 /// The names of all tables and views.

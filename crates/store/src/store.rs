@@ -17,6 +17,7 @@ use crate::identity::Identity;
 use crate::letters::Letters;
 use crate::packs::{Appended, Packs};
 use crate::provision;
+use crate::retention::Retention;
 use crate::session::{Parameters, Session};
 use crate::time::SqlTime;
 
@@ -36,6 +37,8 @@ pub struct Store {
     pub(crate) identity: String,
     groups: Groups,
     pub(crate) appended: Appended,
+    /// `None` if final rows are kept.
+    pub(crate) retention: Option<Retention>,
     pub(crate) when_idle: WhenIdle,
     pub(crate) idle_timeout: Duration,
     max_future: Duration,
@@ -61,6 +64,7 @@ impl Store {
             identity: identity.token(),
             groups: Groups::default(),
             appended: Appended::default(),
+            retention: pipeline.final_rows_retention.map(Retention::new),
             when_idle: pipeline.when_idle,
             idle_timeout: pipeline.idle_timeout,
             max_future: pipeline.rules.max_future.into(),

@@ -12,13 +12,13 @@ use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
 /// Programs that read `retail` all the time.
-struct Readers {
+pub(crate) struct Readers {
     stop: Arc<AtomicBool>,
     longest: Vec<JoinHandle<Duration>>,
 }
 
 impl Readers {
-    async fn start(case: &Case) -> Self {
+    pub(crate) async fn start(case: &Case) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let mut longest = Vec::new();
         for _ in 0..3 {
@@ -39,7 +39,7 @@ impl Readers {
     }
 
     /// The longest wait of a reader.
-    async fn stop(self) -> Duration {
+    pub(crate) async fn stop(self) -> Duration {
         self.stop.store(true, Ordering::Relaxed);
         let mut longest = Duration::ZERO;
         for reader in self.longest {
@@ -50,7 +50,7 @@ impl Readers {
 }
 
 /// A session of a BI tool that has read `retail`, and keeps its transaction open. Returns its process id too.
-async fn idle_transaction(case: &Case) -> (Client, i32) {
+pub(crate) async fn idle_transaction(case: &Case) -> (Client, i32) {
     let client = case.client_at(&format!("{}?application_name=tableau", Postgres::shared().url())).await;
     client.batch_execute("BEGIN; SELECT count(*) FROM retail").await.unwrap();
     let pid = client.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
