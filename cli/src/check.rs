@@ -60,8 +60,17 @@ fn bar() -> ProgressBar {
 }
 
 fn in_words(report: &Report) -> String {
-    let Report { equal: _, difference, differences, partitions, offsets, rows, dead_letters, dead_letters_missing } =
-        report;
+    let Report {
+        equal: _,
+        difference,
+        differences,
+        partitions,
+        offsets,
+        rows,
+        windows_dropped,
+        dead_letters,
+        dead_letters_missing,
+    } = report;
     let number = |count: usize| HumanCount(count as u64);
     let mut text = match difference {
         None => "equal: Postgres matches the topic\n".to_owned(),
@@ -73,6 +82,9 @@ fn in_words(report: &Report) -> String {
         number(*rows),
         number(*dead_letters)
     );
+    if *windows_dropped > 0 {
+        text += &format!("the rows of {} windows were dropped: older than spec.retention\n", number(*windows_dropped));
+    }
     if *dead_letters_missing > 0 {
         text += &format!(
             "{} dead letters are missing: not kept with lateEvents: Drop, or deleted since\n",
@@ -106,6 +118,7 @@ mod tests {
             partitions: 4,
             offsets: 1_234_567,
             rows: 1000,
+            windows_dropped: 0,
             dead_letters: 50_000,
             dead_letters_missing: 0,
         };
@@ -117,6 +130,7 @@ mod tests {
             equal: false,
             difference: Some("partition 0: applied is 7, and must be 8".to_owned()),
             differences: 2,
+            windows_dropped: 8928,
             dead_letters_missing: 3,
             ..equal
         };
@@ -124,6 +138,7 @@ mod tests {
         DIFFERENT: partition 0: applied is 7, and must be 8
         2 differences in total
         recomputed 1,234,567 offsets of 4 partitions; compared 1,000 rows and 50,000 dead letters
+        the rows of 8,928 windows were dropped: older than spec.retention
         3 dead letters are missing: not kept with lateEvents: Drop, or deleted since
         ");
     }

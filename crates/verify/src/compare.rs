@@ -12,7 +12,13 @@ use super::snapshot::{DeadLetter, Row, Snapshot};
 pub(super) fn compare(snapshot: &Snapshot, oracle: &Oracle) -> Report {
     let mut differences = Differences::default();
     compare_ledger(snapshot, oracle, &mut differences);
-    compare_rows(snapshot, &oracle.rows(), &mut differences);
+    let rows = oracle.rows();
+    let (dropped, expected) = rows.split_at(rows.partition_point(|row| row.window_start < snapshot.retained_from));
+    if snapshot.retained_from > snapshot.closed_until {
+        differences
+            .add(|| "pipeline: retained_from is after closed_until, and only closed windows are dropped".to_owned());
+    }
+    compare_rows(snapshot, expected, &mut differences);
     let dead_letters_missing = compare_dead_letters(snapshot, oracle, &mut differences);
     Report {
         equal: differences.count == 0,
@@ -21,6 +27,7 @@ pub(super) fn compare(snapshot: &Snapshot, oracle: &Oracle) -> Report {
         partitions: snapshot.partitions.len(),
         offsets: snapshot.partitions.iter().map(|p| p.next_offset - p.start_offset).sum(),
         rows: snapshot.rows.len(),
+        windows_dropped: dropped.chunk_by(|a, b| a.window_start == b.window_start).count(),
         dead_letters: snapshot.dead_letters.len(),
         dead_letters_missing,
     }

@@ -29,6 +29,8 @@ pub struct Report {
     pub offsets: i64,
     /// Number of compared rows of `retail`, closed and open.
     pub rows: usize,
+    /// Number of closed windows whose rows `spec.retention` has dropped. Their events are included in running totals.
+    pub windows_dropped: usize,
     /// Number of dead letters in the table, all compared.
     pub dead_letters: usize,
     /// Number of dead letters that the oracle expects and the table lacks: deleted, or dropped by `lateEvents: Drop`.

@@ -18,6 +18,8 @@ pub(super) struct Snapshot {
     pub(super) closed_until: DateTime<Utc>,
     /// Windows that end at or before this time receive no more events, and some of their rows may be closed.
     pub(super) closing_until: DateTime<Utc>,
+    /// Rows of windows that start before this time were dropped on purpose.
+    pub(super) retained_from: DateTime<Utc>,
     pub(super) partitions: Vec<Partition>,
     pub(super) rows: Vec<Row>,
     /// In order of partition and offset.
@@ -78,7 +80,8 @@ pub(super) async fn take(settings: &Settings) -> Result<Snapshot, DatabaseError>
 }
 
 async fn read(session: &Session, topic_id: Option<String>) -> Result<Snapshot, DatabaseError> {
-    let closed = session.query_one("SELECT closed_until, closing_until FROM {schema}.pipeline", &[]).await?;
+    let closed = "SELECT closed_until, closing_until, retained_from FROM {schema}.pipeline";
+    let closed = session.query_one(closed, &[]).await?;
     let partitions = "
         SELECT partition, start_offset, next_offset, max_observed_time, lateness_floor,
                ARRAY[l.applied, l.late, l.invalid, l.future, l.gaps] AS counts, l.balanced
@@ -114,7 +117,8 @@ async fn read(session: &Session, topic_id: Option<String>) -> Result<Snapshot, D
         FROM {schema}.dead_letter ORDER BY partition, \"offset\"";
     let dead_letters = collect(session, dead_letters, dead_letter).await?;
     let (closed_until, closing_until) = (closed.get("closed_until"), closed.get("closing_until"));
-    Ok(Snapshot { topic_id, closed_until, closing_until, partitions, rows, dead_letters })
+    let retained_from = closed.get("retained_from");
+    Ok(Snapshot { topic_id, closed_until, closing_until, retained_from, partitions, rows, dead_letters })
 }
 
 /// The view `retail`, or its two halves if there are many open windows: the running totals of its open rows cost rows × open

@@ -1,7 +1,7 @@
 //! Verification finds manual changes, down to one offset.
 
-use retail_testbed::Feeder;
-use retail_testbed::{Case, Sent, purchase};
+use retail_store::MonthDrop;
+use retail_testbed::{Case, CaseBuilder, Feeder, Sent, purchase};
 use retail_verify::VerifyError;
 
 /// A case with closed and open windows, late, invalid and future records, gaps and a raised floor, all consumed.
@@ -184,6 +184,68 @@ async fn deleted_dead_letters_are_counted_as_missing() {
     case.client().await.batch_execute("DELETE FROM dead_letter WHERE reason = 'late'").await.unwrap();
     let report = case.verify().await;
     assert_eq!((report.equal, report.dead_letters, report.dead_letters_missing), (true, 2, 2));
+}
+
+/// The rows that spec.retention has dropped are not expected. All others are compared.
+#[tokio::test]
+async fn months_dropped_by_retention_verify() {
+    let spec = ["window: 24h", "watermark: {delay: 0s}", "retention: {finalRows: 31d}"];
+    let case = spec.into_iter().fold(Case::shared().partitions(1), CaseBuilder::spec).start().await;
+    let mut feeder = Feeder::new(&case, "a").await;
+    feeder.claim(&[0]).await;
+    // Two groups on each fifth day up to May 1.
+    let sent = |category, day: i64| Sent {
+        partition: 0,
+        timestamp: day * 86_400,
+        value: Some(purchase(category, "1", day * 86_400)),
+    };
+    let records: Vec<Sent> = (0..=120).step_by(5).flat_map(|day| [sent("A", day), sent("B", day)]).collect();
+    case.topic.send(&records);
+    feeder.feed(&records);
+    feeder.commit(&[]).await.unwrap();
+    let closed_until = feeder.close().await.closed_until;
+    let report = case.assert_exact().await;
+    assert_eq!((report.rows, report.windows_dropped), (50, 0));
+    while feeder.store.drop_month(closed_until).await.unwrap() != MonthDrop::NotDue {}
+    // January and February have gone.
+    let report = case.assert_exact().await;
+    assert_eq!((report.rows, report.windows_dropped), (26, 12));
+    let client = case.client().await;
+    for (change, undo, said) in [
+        (
+            "CREATE TABLE taken AS SELECT * FROM final_rows WHERE window_start = '2025-03-02' AND d1 = 'B'; \
+             DELETE FROM final_rows WHERE window_start = '2025-03-02' AND d1 = 'B'",
+            "INSERT INTO final_rows TABLE taken",
+            "retail, window 2025-03-02 00:00:00, B, COD: missing row",
+        ),
+        (
+            "SELECT make_month(id || ' ' || uid, '2025-02-01') FROM pipeline; \
+             INSERT INTO final_rows SELECT '2025-02-28', d1, d2, 1, 1, 1, 1, 1, now() FROM final_rows LIMIT 1",
+            "DROP TABLE final_rows_2025_02",
+            "retail, window 2025-02-28 00:00:00, A, COD: unexpected row",
+        ),
+        (
+            "UPDATE group_totals SET totals[1] = totals[1] - 1000000",
+            "UPDATE group_totals SET totals[1] = totals[1] + 1000000",
+            "A, COD: running_total is 24.000000, expected 25.000000",
+        ),
+        (
+            "UPDATE pipeline SET retained_from = '2025-02-01'",
+            "UPDATE pipeline SET retained_from = '2025-03-01'",
+            "retail, window 2025-02-05 00:00:00, A, COD: missing row",
+        ),
+        (
+            "UPDATE pipeline SET retained_from = '2025-06-01'; DELETE FROM delta_log",
+            "SELECT 1",
+            "pipeline: retained_from is after closed_until, and only closed windows are dropped",
+        ),
+    ] {
+        client.batch_execute(change).await.unwrap();
+        let report = case.verify().await;
+        let difference = report.difference.unwrap_or_default();
+        assert!(!report.equal && difference.contains(said), "{change}: {difference}");
+        client.batch_execute(undo).await.unwrap();
+    }
 }
 
 #[tokio::test]
