@@ -1,17 +1,19 @@
-//! The work after a commit: closing windows, compacting the delta log, printing the rows.
+//! The work after a commit: closing windows, compacting the delta log, dropping old months, printing the rows.
 //!
 //! A failure changes no result, because the next close continues where this one ended. But while it lasts, no window becomes
 //! final: it is logged, counted, shown by /readyz, and stored for the operator.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use retail_connection::ErrorKind;
 use retail_engine::Counts;
-use retail_store::{Closed, Commit, DatabaseError, RowKey};
+use retail_store::{Closed, Commit, DatabaseError, MonthDrop, RowKey};
 
 use crate::closing::CLOSE_AGAIN;
 use crate::committer::Committer;
+use crate::retention::Reported;
 use crate::table;
 
 /// Maximum number of compactions after a commit; the next commit continues.
@@ -35,7 +37,10 @@ impl Committer {
             Err(error) => Err(error),
         };
         match result {
-            Ok(Some(closed)) => self.close_succeeded(&closed).await,
+            Ok(Some(closed)) => {
+                self.close_succeeded(&closed).await;
+                self.drop_months(&closed).await;
+            }
             // Another worker closes or compacts. That worker may not see this worker's commit, and on a topic without new
             // records no later commit would close the window: closing stays due.
             Ok(None) => {}
@@ -56,6 +61,39 @@ impl Committer {
         Ok(Some(closed))
     }
 
+    /// Drops the months of final rows that are older than `spec.retention`. A failure changes nothing else: windows are closed,
+    /// and the processor stays ready.
+    async fn drop_months(&mut self, closed: &Closed) {
+        if !self.dropping.is_due(Instant::now()) {
+            return;
+        }
+        while let Some(store) = &mut self.store {
+            match store.drop_month(closed.closed_until).await {
+                Ok(MonthDrop::Dropped(month)) => {
+                    tracing::info!("dropped the final rows of the month that begins at {month}: see spec.retention");
+                }
+                Ok(MonthDrop::NotDue) => return self.dropping.succeeded(),
+                Ok(MonthDrop::Busy) => return,
+                Err(error) => return self.drop_failed(&error).await,
+            }
+        }
+    }
+
+    async fn drop_failed(&mut self, error: &DatabaseError) {
+        let failure = format!("dropping old final rows fails: {}", error.message);
+        let Reported { log, record } = self.dropping.failed(error.kind, Instant::now());
+        if log {
+            tracing::warn!("{}: {failure}", self.name);
+        }
+        self.state.close_failed();
+        if error.kind != ErrorKind::Locked {
+            self.drop_session_after(error);
+        }
+        if record {
+            self.record_close_failure(Some(&failure)).await;
+        }
+    }
+
     async fn close_succeeded(&mut self, closed: &Closed) {
         self.state.closed(closed);
         self.state.resolve_problem(&self.closing_name());
@@ -63,7 +101,7 @@ impl Committer {
         self.closing.pause = CLOSE_AGAIN;
         self.closing.backoff.reset();
         // The failure may be that of another worker, which has ended.
-        if closed.failing {
+        if closed.failing && !self.dropping.is_recorded() {
             self.record_close_failure(None).await;
         }
         self.closing.watermark = closed.watermark;

@@ -18,6 +18,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::closing::{Closing, LONGEST_PAUSE};
 use crate::log_end_poller::LogEndPoller;
+use crate::retention::Dropping;
 use crate::state::State;
 
 /// The first pause before the connection is opened again; it doubles up to [`LONGEST_PAUSE`].
@@ -66,6 +67,7 @@ pub(crate) struct Committer {
     pub(crate) print: Option<Print>,
     pub(crate) store: Option<Store>,
     pub(crate) closing: Closing,
+    pub(crate) dropping: Dropping,
 }
 
 impl Committer {

@@ -27,6 +27,7 @@ mod log_end_poller;
 mod metrics;
 pub mod program;
 mod reader;
+mod retention;
 mod standstill;
 pub mod state;
 pub mod supervisor;

@@ -15,6 +15,7 @@ use crate::closing::Closing;
 use crate::committer::{Committer, Print};
 use crate::consumer;
 use crate::log_end_poller::LogEndPoller;
+use crate::retention::Dropping;
 use crate::state::State;
 use crate::worker::{Worker, WorkerConfig, WorkerError};
 
@@ -73,6 +74,7 @@ impl WorkerPool {
             print: config.print.clone(),
             store: None,
             closing: Closing::default(),
+            dropping: Dropping::default(),
         };
         committer.store = Some(committer.open().await?);
         let membership = consumer::Membership {

@@ -11,6 +11,7 @@ mod poolers;
 mod processing;
 mod programs;
 mod rebalance;
+mod retention;
 mod topics;
 
 /// With MIMALLOC_SHOW_STATS, mimalloc prints statistics when the program ends. Without mimalloc, a processor needs a third more

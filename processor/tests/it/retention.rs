@@ -1,0 +1,46 @@
+//! Old months of final rows are dropped by the processor.
+
+use retail_testbed::{Case, CaseBuilder, Postgres, eventually};
+
+use crate::programs::{http, start, until, until_consumed, until_ready};
+
+const DAY: i64 = 86_400;
+
+#[tokio::test]
+async fn old_months_are_dropped_once_no_reader_holds_them() {
+    let spec = ["window: 24h", "watermark: {delay: 0s}", "retention: {finalRows: 31d}"];
+    let case = spec.into_iter().fold(Case::shared().partitions(1), CaseBuilder::spec).start().await;
+    let months = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'final_rows'::regclass";
+    let processor = start(&case, &["--workers", "1", "--http", "127.0.0.1:0"]);
+    // January and February: no month is old enough.
+    case.topic.purchases(0, &[("A", "1", 0), ("A", "1", 31 * DAY), ("A", "1", 59 * DAY)]);
+    until_consumed(&case, 3).await;
+    until(&case, "both months are closed", &format!("({months}) = 2")).await;
+
+    let idle = case.client_at(&format!("{}?application_name=tableau", Postgres::shared().url())).await;
+    idle.batch_execute("BEGIN; SELECT count(*) FROM retail").await.unwrap();
+    case.topic.purchases(0, &[("A", "1", 100 * DAY), ("A", "1", 101 * DAY)]);
+    processor.says("dropping old final rows fails: a month of final rows cannot be dropped while session ").await;
+    // Windows close, and the processor is ready.
+    case.topic.purchases(0, &[("A", "1", 102 * DAY)]);
+    until(&case, "the next window is closed", "SELECT count(*) = 5 FROM final_rows").await;
+    until_ready(&processor, 200, "ready").await;
+    let failed =
+        async || http(&processor, "/metrics").await.1.contains("retail_closes_total{result=\"failed\"}").then_some(());
+    eventually("the failure is counted", failed).await;
+    assert_eq!(case.text("SELECT concat(retained_from, close_failure) FROM pipeline").await, "1970-01-01 00:00:00+00");
+
+    idle.batch_execute("ROLLBACK").await.unwrap();
+    // The next commits drop both months, after the pause.
+    let mut day = 102;
+    eventually("the months are dropped", async || {
+        day += 1;
+        case.topic.purchases(0, &[("A", "1", day * DAY)]);
+        (case.text("SELECT retained_from = '2025-03-01' FROM pipeline").await == "true").then_some(())
+    })
+    .await;
+    processor.says("dropped the final rows of the month that begins at 2025-02-01").await;
+    until_consumed(&case, 6 + day - 102).await;
+    let report = case.assert_exact().await;
+    assert_eq!((report.windows_dropped, report.offsets), (2, 6 + day - 102));
+}
