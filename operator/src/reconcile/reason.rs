@@ -98,7 +98,7 @@ reasons! {
     DatabaseBusy: Transient,
     /// Another session holds a lock that a change of the schema needs.
     SchemaLocked: Transient,
-    /// The last attempt to close windows failed.
+    /// The last attempt to close windows failed, or old rows could not be dropped.
     ClosingFailed: Transient,
     /// The clock of Postgres differs from another one by more than 30 seconds, and whenIdle is FollowClock: windows stay open.
     ClocksDiffer: Transient,
