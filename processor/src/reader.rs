@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::KafkaError as RdKafkaError;
-use retail_engine::{Batch, Counts, Engine, Progress, Timestamp};
+use retail_engine::{Batch, Counts, Engine, Fate, Progress, Timestamp};
 use retail_kafka::native::{Fetched, PartitionQueue};
 use retail_store::{Claimed, Idle};
 
@@ -131,14 +132,20 @@ impl Reader {
             let mut failed = None;
             let mut input = self.engine.partition(partition);
             let valid_before = input.as_ref().map_or(0, |input| input.position_and_valid().1);
-            total += queue.take(|fetched| match (fetched, &mut input) {
-                (Fetched::Error(code), _) => failed = failed.or(Some(code)),
-                (Fetched::Record(record), Some(input)) => {
-                    input.record(&record);
+            total += queue.take(|fetched| {
+                match (fetched, &mut input) {
+                    (Fetched::Error(code), _) => failed = failed.or(Some(code)),
+                    // An applied event is small. A dead letter can have 64 KiB.
+                    (Fetched::Record(record), Some(input)) => match input.record(&record) {
+                        Some(Fate::Applied) | None => {}
+                        Some(_) if input.bytes() >= BATCH_LIMIT => return ControlFlow::Break(()),
+                        Some(_) => {}
+                    },
+                    (Fetched::End(offset), Some(input)) => input.skip_to(offset),
+                    // This worker does not own the partition.
+                    (Fetched::Record(_) | Fetched::End(_), None) => {}
                 }
-                (Fetched::End(offset), Some(input)) => input.skip_to(offset),
-                // This worker does not own the partition.
-                (Fetched::Record(_) | Fetched::End(_), None) => {}
+                ControlFlow::Continue(())
             });
             if let Some((position, valid)) = input.map(|input| input.position_and_valid())
                 && valid > valid_before

@@ -295,6 +295,11 @@ impl PartitionInput<'_> {
         (self.state.next, self.state.counts.applied + self.state.counts.late)
     }
 
+    /// Approximate memory of the current batch of all partitions, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.deltas.bytes() + *self.dead_letter_bytes
+    }
+
     /// Moves the position to `offset`, if it is larger. The skipped offsets contain no record, and are counted as gaps.
     pub fn skip_to(&mut self, offset: i64) {
         if offset > self.state.next {

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_void};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::thread::Thread;
 use std::time::{Duration, Instant};
@@ -379,15 +380,15 @@ impl<C: ConsumerContext + 'static> PartitionQueue<C> {
         Ok(Self { queue, wakes, consumer: Arc::clone(consumer) })
     }
 
-    /// Calls `each` for the items in the queue, at most [`BATCH`], and returns their number. Never waits. A panic of `each`
-    /// aborts the process.
+    /// Calls `each` for the items in the queue, at most [`BATCH`] and until it breaks, and returns their number. Never waits. A
+    /// panic of `each` aborts the process.
     ///
     /// Records that were fetched before the last assignment or unassignment of the partition are dropped: librdkafka numbers
     /// assignments before it answers the call, and skips older records here.
     ///
     /// rd_kafka_consume_batch_queue cannot be used: librdkafka 2.12 treats the end of a partition as a record there, and
     /// skips the next record of the remaining partitions when others are revoked.
-    pub fn take<F: FnMut(Fetched<'_>)>(&mut self, each: F) -> usize {
+    pub fn take<F: FnMut(Fetched<'_>) -> ControlFlow<()>>(&mut self, each: F) -> usize {
         let mut taking = Taking { each, taken: 0, client: self.consumer.client().native_ptr() };
         // SAFETY: the callback is only called during this call, with a value of the right type.
         unsafe {
@@ -407,13 +408,16 @@ struct Taking<F> {
 /// # Safety
 ///
 /// `opaque` must point to a `Taking<F>`, and `message` must come from librdkafka.
-unsafe extern "C" fn hand_out<F: FnMut(Fetched<'_>)>(message: *mut sys::rd_kafka_message_t, opaque: *mut c_void) {
+unsafe extern "C" fn hand_out<F: FnMut(Fetched<'_>) -> ControlFlow<()>>(
+    message: *mut sys::rd_kafka_message_t,
+    opaque: *mut c_void,
+) {
     // SAFETY: by the contract; the message belongs to librdkafka, and is valid until this function returns.
     unsafe {
         let taking = &mut *opaque.cast::<Taking<F>>();
-        (taking.each)(fetched(&*message));
+        let flow = (taking.each)(fetched(&*message));
         taking.taken += 1;
-        if taking.taken == BATCH {
+        if flow.is_break() || taking.taken == BATCH {
             // The remaining items return to the head of the queue.
             sys::rd_kafka_yield(taking.client);
         }

@@ -302,6 +302,30 @@ async fn record_without_a_timestamp_moves_no_time() {
     case.assert_exact().await;
 }
 
+/// A transaction with dead letters of 64 KiB each is at most one of them larger than 16 MiB. While Postgres is locked, the consumer
+/// fetches far more.
+#[tokio::test]
+async fn batch_of_large_dead_letters_is_bounded() {
+    let case = Case::shared().partitions(1).start().await;
+    let large = "x".repeat(64 << 10);
+    let records: Vec<Sent> =
+        (0..800).map(|second| Sent { partition: 0, timestamp: second, value: Some(large.clone().into()) }).collect();
+    case.topic.send(&records);
+    let locked = case.client().await;
+    locked.batch_execute("BEGIN; LOCK TABLE dead_letter IN SHARE MODE").await.unwrap();
+    let _processor = start(&case, &["--workers", "1"]);
+    let waits = format!(
+        "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%{}%'",
+        case.settings.pipeline.schema
+    );
+    until(&case, "a commit waits", &waits).await;
+    locked.batch_execute("ROLLBACK").await.unwrap();
+    until_consumed(&case, 800).await;
+    let largest = "SELECT max(bytes) FROM (SELECT sum(octet_length(payload)) AS bytes FROM dead_letter GROUP BY xmin::text) AS commits";
+    let largest: u64 = case.text(largest).await.parse().unwrap();
+    assert!(largest <= (16 << 20) + (64 << 10), "{largest}");
+}
+
 #[tokio::test]
 async fn signal_commits_before_the_trigger() {
     let case = Case::shared().spec("trigger: 1h").start().await;
