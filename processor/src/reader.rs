@@ -96,6 +96,12 @@ impl Reader {
         self.engine.position(partition)
     }
 
+    /// The offsets that the partitions wait for.
+    pub(crate) fn positions(&self) -> BTreeMap<i32, i64> {
+        let position = |&partition: &i32| Some((partition, self.position(partition)?));
+        self.idle.keys().filter_map(position).collect()
+    }
+
     /// Takes everything since the last batch.
     pub(crate) fn take_batch(&mut self) -> Batch {
         self.engine.take_batch()

@@ -79,6 +79,9 @@ pub(crate) struct Worker {
     schedule: CommitSchedule,
     /// The offsets of the batch that is being committed.
     committing: Vec<(i32, i64)>,
+    /// The positions that a fenced batch had reached. Its records have waited for a trigger already: a commit is due once they
+    /// have been read again.
+    fenced: BTreeMap<i32, i64>,
 }
 
 impl Worker {
@@ -108,6 +111,7 @@ impl Worker {
             consumer: Arc::new(consumer),
             assignment: Assignment::default(),
             committing: Vec::new(),
+            fenced: BTreeMap::new(),
         })
     }
 
@@ -226,6 +230,7 @@ impl Worker {
                     self.state.released(partition);
                 }
                 Action::Reset => {
+                    self.fenced = self.reader.positions();
                     self.reader.reset();
                     self.schedule.batch_taken(now);
                 }
@@ -282,7 +287,16 @@ impl Worker {
     }
 
     fn is_commit_due(&self, now: Instant) -> bool {
-        self.schedule.commit_due().is_some_and(|due| now >= due) || self.reader.is_full() || self.has_caught_up()
+        self.schedule.commit_due().is_some_and(|due| now >= due)
+            || self.reader.is_full()
+            || self.has_caught_up()
+            || self.has_read_again()
+    }
+
+    /// Whether all records of a fenced batch were read again that this worker still owns.
+    fn has_read_again(&self) -> bool {
+        let reached = |(&partition, &target)| self.reader.position(partition).is_none_or(|position| position >= target);
+        !self.fenced.is_empty() && self.fenced.iter().all(reached)
     }
 
     /// Whether all owned partitions have reached the targets of `--until-caught-up`.
@@ -297,6 +311,7 @@ impl Worker {
     fn commit(&mut self, now: Instant) {
         let idle = self.reader.idle(self.settings.pipeline.idle_timeout);
         let batch = self.reader.take_batch();
+        self.fenced.clear();
         self.schedule.batch_taken(now);
         if !idle.is_empty() {
             self.schedule.idle_until(now);

@@ -3,7 +3,7 @@
 use retail_testbed::{Case, Moment, Postgres, Program, Proxy, eventually};
 use tokio_postgres::Client;
 
-use crate::programs::{http, start, until, until_consumed};
+use crate::programs::{LIMIT, http, start, until, until_consumed};
 
 /// A processor that has committed one record, with a connection to Postgres that a proxy can cut.
 struct ProxiedProcessor {
@@ -166,4 +166,23 @@ async fn zombie_is_fenced_and_continues() {
     until_consumed(&case, 5).await;
     assert_eq!(case.retail().await, ["0 300 A 5 5 5 open"]);
     case.assert_exact().await;
+}
+
+/// A fenced batch has waited for a trigger already. Its records are committed once they are read again.
+#[tokio::test]
+async fn fenced_batch_is_committed_without_another_trigger() {
+    let case = Case::shared().spec("trigger: 1h").start().await;
+    let mut processor = start(&case, &["--workers", "1"]);
+    until(&case, "both partitions are claimed", "SELECT count(owner) = 2 FROM partition_progress").await;
+    // As a close of another worker does. The first batch, which needs no trigger, is judged by the old floor.
+    let raise = "WITH raised AS (UPDATE partition_progress SET lateness_floor = '2025-01-01 00:05Z' RETURNING *) \
+                 INSERT INTO fate_rules SELECT partition, next_offset, lateness_floor, max_future FROM raised \
+                 ON CONFLICT (partition, \"offset\") DO UPDATE SET lateness_floor = excluded.lateness_floor";
+    case.client().await.batch_execute(raise).await.unwrap();
+    case.topic.purchases(0, &[("A", "1", 400)]);
+    processor.says("a commit was fenced").await;
+    until_consumed(&case, 1).await;
+    case.assert_exact().await;
+    processor.signal("TERM");
+    assert_eq!(processor.exit_code(LIMIT).await, 0);
 }
