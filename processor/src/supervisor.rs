@@ -188,21 +188,29 @@ impl Processor {
         }
         let store = Store::on(session, pipeline, &identity);
         let (name, kafka) = (pipeline.topic.name.clone(), kafka.clone());
-        let (admin, topic, starts, ends, stable_ends) = tokio::task::spawn_blocking(move || {
+        let (admin, topic, starts) = blocking(move || {
             let admin = KafkaAdmin::new(&kafka)?;
             let topic = admin.describe_topic(&name)?.ok_or_else(|| KafkaError::missing_topic(&name))?;
-            let ends = |which| admin.log_offsets(&name, topic.partitions, which);
-            let (start, end, stable) = (ends(LogOffset::Start)?, ends(LogOffset::End)?, ends(LogOffset::StableEnd)?);
-            Ok::<_, KafkaError>((admin, topic, start, end, stable))
+            let starts = admin.log_offsets(&name, topic.partitions, LogOffset::Start)?;
+            Ok((admin, topic, starts))
         })
-        .await
-        .expect("requests to Kafka do not panic")?;
+        .await?;
         if store.bind_topic(&topic.id).await? != topic.id {
             let (topic, schema) = (pipeline.topic.name.clone(), pipeline.schema.clone());
             return Err(ProcessorError::AnotherTopic { topic, schema });
         }
         store.begin_partitions(&starts).await?;
-        check_logs(&pipeline.topic.name, &store.progress().await?, &starts, &ends)?;
+        // Other workers commit meanwhile: a position is at or after the log start of an earlier answer, and at or before the log end
+        // of a later one.
+        let progress = store.progress().await?;
+        let (name, partitions) = (pipeline.topic.name.clone(), topic.partitions);
+        let (admin, ends, stable_ends) = blocking(move || {
+            let end = admin.log_offsets(&name, partitions, LogOffset::End)?;
+            let stable = admin.log_offsets(&name, partitions, LogOffset::StableEnd)?;
+            Ok((admin, end, stable))
+        })
+        .await?;
+        check_logs(&pipeline.topic.name, &progress, &starts, &ends)?;
         let targets = self.until_caught_up.then(|| stable_ends.into());
         Ok(Prepared { identity, admin, topic, store, targets })
     }
@@ -248,6 +256,12 @@ impl Processor {
             last_answer = Instant::now();
             if targets.as_ref().is_some_and(|targets| has_reached(&progress, targets)) {
                 return Ok(());
+            }
+            if targets.is_some()
+                && let Some(failing) = log_ends.failing()
+                && failing.since.elapsed() >= KAFKA_PATIENCE
+            {
+                return Err(failing.error.into());
             }
             if let Some(log_ends) = log_ends.latest().filter(|log_ends| log_ends.is_fresh()) {
                 let owned = self.state.view().partitions;

@@ -80,6 +80,25 @@ async fn truncated_log_stops_with_number_of_lost_records() {
     assert_eq!((case.retail().await, case.ledger().await), before);
 }
 
+/// The log ends are requested after the positions: other workers commit new records between the two requests.
+#[tokio::test]
+async fn commit_of_another_worker_during_a_start_is_no_loss() {
+    let case = Case::shared().partitions(1).start().await;
+    let other = case.client().await;
+    other.batch_execute("BEGIN; SELECT FROM pipeline FOR UPDATE").await.unwrap();
+    let mut processor = start(&case, &["--until-caught-up"]);
+    let waiting = format!(
+        "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%{}%'",
+        case.settings.pipeline.schema
+    );
+    until(&case, "the start has read the log and waits for Postgres", &waiting).await;
+    case.topic.purchases(0, &[("A", "1", 0)]);
+    let commit = "SELECT begin_partitions(id || ' ' || uid, '{0}', '{0}', '1h') FROM pipeline; \
+                  UPDATE partition_progress SET next_offset = 1, applied = 1; COMMIT";
+    other.batch_execute(commit).await.unwrap();
+    assert_eq!(processor.exit_code(LIMIT).await, 0, "{}", processor.output());
+}
+
 #[tokio::test]
 async fn first_start_reads_from_log_start() {
     let case = Case::shared().partitions(1).start().await;
