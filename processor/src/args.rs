@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use clap::Args;
+use retail_api::duration;
 
 /// Kafka's own default is 45 seconds; shorter, so that the partitions of a killed worker move soon.
 const SESSION_TIMEOUT: &str = "10s";
@@ -24,8 +25,8 @@ pub struct ProcessorArgs {
     #[arg(long, value_name = "ADDR", env = "RETAIL_HTTP")]
     http: Option<SocketAddr>,
 
-    /// Consumer session timeout, within the limits of the brokers
-    #[arg(long, value_name = "DURATION", default_value = SESSION_TIMEOUT, env = "RETAIL_SESSION_TIMEOUT", value_parser = retail_api::duration::read)]
+    /// Consumer session timeout, 1s to 1h and within the limits of the brokers
+    #[arg(long, value_name = "DURATION", default_value = SESSION_TIMEOUT, env = "RETAIL_SESSION_TIMEOUT", value_parser = read_session_timeout)]
     session_timeout: Duration,
 }
 
@@ -40,6 +41,13 @@ pub(crate) struct Options {
     pub(crate) http: Option<SocketAddr>,
     /// The consumers' session timeout.
     pub(crate) session_timeout: Duration,
+}
+
+/// Kafka's client library refuses longer ones; shorter ones end with each pause of a broker.
+fn read_session_timeout(text: &str) -> Result<Duration, String> {
+    let timeout = duration::read(text)?;
+    let allowed = Duration::from_secs(1)..=Duration::from_hours(1);
+    if allowed.contains(&timeout) { Ok(timeout) } else { Err("the session timeout must be 1s to 1h".to_owned()) }
 }
 
 impl ProcessorArgs {

@@ -30,6 +30,9 @@ const FETCH_BYTES: usize = 256 << 10;
 /// Bytes of all partitions in a fetch: the amount by which a fetch can exceed the limits above.
 const FETCH_ALL_BYTES: usize = 1 << 20;
 
+/// Limit for the time between two polls, which is at least the session timeout.
+const POLL_LIMIT: Duration = Duration::from_mins(5);
+
 /// Longest interval between two heartbeats. A member learns of a rebalance from the reply to a heartbeat, so a new member
 /// waits this long for its partitions.
 const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -112,6 +115,8 @@ pub(crate) fn config(
         .set("group.id", group_id)
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("session.timeout.ms", session_timeout.as_millis().to_string())
+        // Must not be shorter; librdkafka's default is 5 minutes. Workers poll every few milliseconds.
+        .set("max.poll.interval.ms", session_timeout.max(POLL_LIMIT).as_millis().to_string())
         .set("heartbeat.interval.ms", (session_timeout / 3).min(HEARTBEAT).as_millis().to_string())
         // Offsets come from Postgres only.
         .set("enable.auto.commit", "false")

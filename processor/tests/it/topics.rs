@@ -80,6 +80,15 @@ async fn truncated_log_stops_with_number_of_lost_records() {
     assert_eq!((case.retail().await, case.ledger().await), before);
 }
 
+#[tokio::test]
+async fn session_timeout_of_ten_minutes_is_accepted() {
+    let case = Case::shared().partitions(1).start().await;
+    case.topic.purchases(0, &[("A", "1", 0)]);
+    let mut processor = start(&case, &["--until-caught-up", "--session-timeout", "10m"]);
+    assert_eq!(processor.exit_code(LIMIT).await, 0, "{}", processor.output());
+    assert_eq!(case.retail().await, ["0 300 A 1 1 1 open"]);
+}
+
 /// The log ends are requested after the positions: other workers commit new records between the two requests.
 #[tokio::test]
 async fn commit_of_another_worker_during_a_start_is_no_loss() {
@@ -228,7 +237,13 @@ async fn pipelines_on_one_topic_have_separate_groups() {
 #[tokio::test]
 async fn invalid_flags_and_files_exit_2() {
     let case = Case::shared().build();
-    for arguments in [&["--workers", "0"][..], &["--http", "here"], &["--session-timeout", "soon"], &["--fly"]] {
+    for arguments in [
+        &["--workers", "0"][..],
+        &["--http", "here"],
+        &["--session-timeout", "soon"],
+        &["--session-timeout", "61m"],
+        &["--fly"],
+    ] {
         assert_eq!(start(&case, arguments).exit_code(Duration::from_secs(60)).await, 2, "{arguments:?}");
     }
     std::fs::write(&case.file, "kind: RetailPipeline\n").unwrap();
