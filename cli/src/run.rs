@@ -44,6 +44,7 @@ enum RunError {
 pub(crate) fn run(args: RunArgs) -> ExitCode {
     let screen = Screen::new();
     let _log = process::log_to(Stderr(screen.clone()));
+    process::end_on_panic();
     let (rows, _rows) = Output::start(Stream::Stdout, Stdout(screen.clone()));
     let settings = match args.pipeline.load() {
         Ok(settings) => settings,

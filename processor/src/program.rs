@@ -36,6 +36,7 @@ pub fn main() -> ExitCode {
         Err(code) => return code,
     };
     let _log = process::log_to_stderr();
+    process::end_on_panic();
     let (rows, _rows) = Output::start(Stream::Stdout, std::io::stdout());
     let settings = match pipeline.load() {
         Ok(settings) => settings,

@@ -34,6 +34,7 @@ pub fn main() -> ExitCode {
         Err(code) => return code,
     };
     let _log = process::log_to_stderr();
+    process::end_on_panic();
     let (pipeline, kafka) = match pipeline.load_kafka() {
         Ok(loaded) => loaded,
         Err(error) => return process::misused(&error),

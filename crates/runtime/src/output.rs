@@ -6,6 +6,7 @@
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use retail_connection::text::visible_lines;
@@ -53,14 +54,12 @@ impl Stream {
 pub struct Output {
     stream: Stream,
     queue: SyncSender<Vec<u8>>,
+    ended: Arc<Mutex<Receiver<()>>>,
 }
 
 /// The thread of an output. Dropping it waits, for a second at most, until the texts of the queue are written.
 #[derive(Debug)]
-pub struct OutputThread {
-    end: SyncSender<Vec<u8>>,
-    ended: Receiver<()>,
-}
+pub struct OutputThread(Output);
 
 impl Output {
     /// Starts the thread that writes to `writer`, which leads to `stream`.
@@ -83,12 +82,27 @@ impl Output {
             }
             let _waiting = ends.send(());
         });
-        (Self { stream, queue: queue.clone() }, OutputThread { end: queue, ended })
+        let output = Self { stream, queue, ended: Arc::new(Mutex::new(ended)) };
+        (output.clone(), OutputThread(output))
     }
 
     /// Prints a text later, with control characters escaped, or drops it if the queue is full. Never waits.
     pub fn print(&self, text: &str) {
         self.send(visible_lines(text).as_bytes());
+    }
+
+    /// Ends the thread, and waits until the texts of the queue are written, for a second at most.
+    pub(crate) fn end(&self) {
+        let deadline = Instant::now() + END_TIMEOUT;
+        // A queue that stays full is not read: its texts are lost.
+        while self.queue.try_send(Vec::new()).is_err() {
+            if Instant::now() >= deadline {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let _lost = ended.recv_timeout(deadline.saturating_duration_since(Instant::now()));
     }
 
     fn send(&self, text: &[u8]) {
@@ -100,15 +114,7 @@ impl Output {
 
 impl Drop for OutputThread {
     fn drop(&mut self) {
-        let deadline = Instant::now() + END_TIMEOUT;
-        // A queue that stays full is not read: its texts are lost.
-        while self.end.try_send(Vec::new()).is_err() {
-            if Instant::now() >= deadline {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        let _lost = self.ended.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+        self.0.end();
     }
 }
 

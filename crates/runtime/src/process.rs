@@ -1,5 +1,6 @@
 //! Logs, standard output, exit codes and signals of all programs.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::Display;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
@@ -19,6 +20,9 @@ use crate::output::{Output, OutputThread, Stream};
 
 /// Exit code for wrong usage or an invalid pipeline.yaml.
 const MISUSED: u8 = 2;
+
+/// Exit code of a program that panicked.
+const PANICKED: i32 = 101;
 
 /// Exit code of a program that Ctrl-C ended, as shells report it.
 const INTERRUPTED: i32 = 130;
@@ -93,6 +97,23 @@ pub fn failed(error: &dyn Display) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// From now on, a panic of any thread ends the process with exit code 101. A thread that is missing would be noticed by no other one:
+/// its partitions would stand still.
+pub fn end_on_panic() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or("without a name").to_owned();
+        let backtrace = Backtrace::capture();
+        let trace =
+            if backtrace.status() == BacktraceStatus::Captured { format!("\n{backtrace}") } else { String::new() };
+        print_error(&format_args!("thread {name} {panic}{trace}"));
+        if let Some(log) = LOG.get() {
+            log.end();
+        }
+        std::process::exit(PANICKED);
+    }));
+}
+
 /// Prints after the lines of the log, and like them without waiting for a reader.
 fn print_error(error: &dyn Display) {
     let text = format!("{error}\n");
@@ -155,9 +176,31 @@ pub fn on_first_signal(stop: impl FnOnce() + Send + 'static) {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
     use std::sync::mpsc::{Receiver, channel};
 
     use super::*;
+
+    /// The program of the next test.
+    #[test]
+    #[ignore = "ends the process"]
+    fn program_with_a_thread_that_panics() {
+        let _log = log_to_stderr();
+        end_on_panic();
+        std::thread::Builder::new().name("worker-7".to_owned()).spawn(|| panic!("offset \u{1b}[2J 9")).unwrap();
+        std::thread::sleep(END_TIMEOUT * 60);
+    }
+
+    #[test]
+    fn panic_of_a_thread_ends_the_process() {
+        let mut program = Command::new(std::env::current_exe().unwrap());
+        program.args(["--ignored", "--exact", "process::tests::program_with_a_thread_that_panics", "--nocapture"]);
+        let ended = program.env_remove("RUST_BACKTRACE").output().unwrap();
+        assert_eq!(ended.status.code(), Some(PANICKED));
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert!(said.contains("thread worker-7 panicked at"), "{said}");
+        assert!(said.contains("offset \\u{1b}[2J 9"), "{said}");
+    }
 
     #[test]
     fn blocked_thread_does_not_keep_the_program_running() {
