@@ -48,6 +48,19 @@ fn sum(text: &str) -> Option<Duration> {
     (!text.is_empty()).then_some(total)
 }
 
+/// Writes a duration as [`read`] reads it: `1h30m` or `500ms`. Time below a millisecond is left out.
+pub fn write(duration: Duration) -> String {
+    let mut rest = duration.as_millis();
+    let mut text = String::new();
+    for (unit, millis) in [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)] {
+        if rest >= millis {
+            text += &format!("{}{unit}", rest / millis);
+            rest %= millis;
+        }
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
 /// A duration for a message: its two largest units, rounded down, such as `3d4h` or `59s`.
 pub fn approximate(duration: Duration) -> String {
     let mut rest = duration.as_secs();
@@ -79,7 +92,8 @@ mod tests {
             ("0s", 0),
             ("1s500ms", 1500),
         ] {
-            assert_eq!(parse(text), Duration::from_millis(millis), "{text}");
+            let duration = Duration::from_millis(millis);
+            assert_eq!((parse(text), &*write(duration)), (duration, text));
         }
     }
 

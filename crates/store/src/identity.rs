@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use retail_api::Pipeline;
+use retail_api::{Pipeline, duration};
 use retail_connection::ErrorKind;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
@@ -76,7 +76,8 @@ pub(crate) fn has_rules(session: &Session, row: Option<&Row>, pipeline: &Pipelin
     for (name, stored, declared) in rules {
         if stored != declared.as_micros() {
             let stored = Duration::from_micros(stored.unsigned_abs());
-            let what = format!("was created with {name} {stored:?}, but this pipeline has {declared:?}");
+            let [stored, declared] = [stored, declared.into()].map(duration::write);
+            let what = format!("was created with {name} {stored}, but this pipeline has {declared}");
             return Err(foreign(session, &what));
         }
     }

@@ -38,9 +38,12 @@ async fn schema_rejects_another_pipeline_or_other_rules() {
         (|p| p.topic.name = "other".into(), "but this pipeline reads \"other\""),
         (
             |p| p.rules.window = retail_engine::Span::from_secs(60),
-            "was created with window 300s, but this pipeline has 60s",
+            "was created with window 5m, but this pipeline has 1m",
         ),
-        (|p| p.rules.delay = retail_engine::Span::ZERO, "was created with watermark.delay 3600s"),
+        (
+            |p| p.rules.delay = retail_engine::Span::ZERO,
+            "was created with watermark.delay 1h, but this pipeline has 0s",
+        ),
     ] {
         let (kind, message) = apply(change).await.unwrap_err();
         assert_eq!(kind, ErrorKind::Foreign);
