@@ -51,6 +51,14 @@ fn explain_handshake(connection: &DatabaseConnection, error: &rustls::Error) -> 
             );
             no_tls(connection, &what)
         }
+        // webpki's name of the cause; rustls has none of its own.
+        rustls::Error::InvalidCertificate(refused @ Refused::Other(_))
+            if format!("{refused:?}").contains("CaUsedAsEndEntity") =>
+        {
+            let what = "has a certificate that is a certificate authority itself, as openssl req -x509 makes it: create it again \
+                        with -addext basicConstraints=critical,CA:FALSE, or have the authority sign another one for the server";
+            no_tls(connection, what)
+        }
         rustls::Error::InvalidCertificate(refused) => {
             let what = format!(
                 "has a certificate that is not trusted: check the certificate authority in database.tls.caSecret, or \

@@ -18,6 +18,15 @@ pub struct Issued {
     pub key: String,
 }
 
+/// Creates a self-signed certificate for a server; one with `is_authority` can sign others.
+pub fn self_signed(host: &str, is_authority: bool) -> Issued {
+    let mut params = CertificateParams::new([host.to_owned()]).unwrap();
+    params.distinguished_name.push(DnType::CommonName, host);
+    params.is_ca = if is_authority { IsCa::Ca(BasicConstraints::Unconstrained) } else { IsCa::ExplicitNoCa };
+    let key = KeyPair::generate().unwrap();
+    Issued { certificate: params.self_signed(&key).unwrap().pem(), key: key.serialize_pem() }
+}
+
 impl Authority {
     /// Creates a self-signed authority.
     pub fn new(name: &str) -> Self {

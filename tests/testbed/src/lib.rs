@@ -19,7 +19,7 @@ mod silence;
 mod standby;
 mod wait;
 
-pub use authority::{Authority, Issued};
+pub use authority::{Authority, Issued, self_signed};
 pub use case::{Case, CaseBuilder};
 pub use disk::SmallDisk;
 pub use feeder::Feeder;

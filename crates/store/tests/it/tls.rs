@@ -3,7 +3,7 @@
 use retail_api::resource::TlsMode;
 use retail_connection::{Certificates, ErrorKind, Pem};
 use retail_store::DatabaseConnection;
-use retail_testbed::{Certificates as Files, Postgres, SecurePostgres};
+use retail_testbed::{Certificates as Files, Issued, Postgres, SecurePostgres, eventually, self_signed};
 
 fn pem(name: &str) -> Option<Pem> {
     Some(Pem { text: Files::shared().text(name), origin: name.to_owned() })
@@ -66,5 +66,41 @@ async fn each_wrong_postgres_credential_has_its_own_error() {
     for (result, kind, said) in cases {
         let (is, message) = result.unwrap_err();
         assert!(is == kind && message.contains(said), "{said}: {is:?}, {message}");
+    }
+}
+
+/// A server with a self-signed certificate, which is also the trusted authority.
+#[tokio::test]
+async fn self_signed_certificate_works_unless_it_can_sign_others() {
+    let server = Postgres::private();
+    let (client, connection) = tokio_postgres::connect(&server.superuser_url(), tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let url = server.url().replace("127.0.0.1", "localhost");
+    let use_certificate = async |is_authority| {
+        let Issued { certificate, key } = self_signed("localhost", is_authority);
+        for (name, pem) in [("own.crt", &certificate), ("own.key", &key)] {
+            let lines = format!("SELECT unnest(string_to_array('{pem}', E'\n'))");
+            let copy = format!("COPY ({lines}) TO PROGRAM 'umask 077; cat > {name}'");
+            client.batch_execute(&copy).await.unwrap();
+        }
+        for setting in ["ssl_cert_file = 'own.crt'", "ssl_key_file = 'own.key'", "ssl = on"] {
+            client.batch_execute(&format!("ALTER SYSTEM SET {setting}")).await.unwrap();
+        }
+        client.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+        let ca = Pem { text: certificate, origin: "own.crt".to_owned() };
+        Certificates::new(Some(ca), None, None).unwrap()
+    };
+    let tls = use_certificate(false).await;
+    eventually("the server uses the certificate", async || {
+        postgres(&url, TlsMode::VerifyFull, Some(tls.clone())).await.ok()
+    })
+    .await;
+    let tls = use_certificate(true).await;
+    for mode in [TlsMode::VerifyFull, TlsMode::Require] {
+        eventually("the cause is named", async || {
+            let (kind, message) = postgres(&url, mode, Some(tls.clone())).await.err()?;
+            (kind == ErrorKind::NoTls && message.contains("basicConstraints=critical,CA:FALSE")).then_some(())
+        })
+        .await;
     }
 }
