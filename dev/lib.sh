@@ -100,6 +100,23 @@ free_port() {
   done
 }
 
+# server_port FILE WANTED [PREFERRED]: the port for a server that does not run: WANTED, else the one in FILE, else a free one. The
+# port is written to FILE. A port on which another program listens is never used.
+server_port() {
+  local port=$2
+  if [ -n "$port" ]; then
+    ! listens "$port" || die "another program listens on port $port: end that program, or choose another port"
+  else
+    port=$(cat "$1" 2>/dev/null) || port=$(free_port "${@:3}")
+    if listens "$port"; then
+      say "another program listens on port $port, which this server had: it gets another port"
+      port=$(free_port)
+    fi
+  fi
+  echo "$port" >"$1"
+  echo "$port"
+}
+
 # running PIDFILE WORD: whether the process in PIDFILE runs and its command line contains WORD, so that it is the same one.
 running() {
   local pid

@@ -4,6 +4,7 @@
 mod copies;
 mod poolers;
 mod proxies;
+mod servers;
 
 /// Opens a session.
 async fn client(url: &str) -> tokio_postgres::Client {
