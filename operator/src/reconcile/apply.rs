@@ -3,9 +3,12 @@
 //! If the operator stops between two steps, the next pass observes the executed ones and plans the rest. Two operators that execute
 //! the same plan at once declare the same objects; changes of Kafka and Postgres are safe to run concurrently.
 
+use std::collections::BTreeSet;
+
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::{Api, Client};
 use retail_api::Pipeline;
+use retail_kafka::KafkaConnection;
 use retail_kafka::topic::{Action, Executed};
 use serde_json::{Value, json};
 
@@ -17,6 +20,7 @@ use crate::reconcile::pipeline_meta::{PipelineMeta, RawPipeline};
 use crate::reconcile::plan::Plan;
 use crate::reconcile::reason::Reason;
 use crate::reconcile::step::Step;
+use crate::reconcile::topic_users::{NamedTopic, topic_users};
 use crate::resources::difference::{LiveObject, differences};
 use crate::resources::json_text::JsonText;
 use crate::resources::names::{Child, FIELD_MANAGER, FINALIZER};
@@ -32,6 +36,8 @@ pub(crate) struct Applier<'a, O> {
     pub(crate) cache: &'a ReconcileCache,
     /// The resource.
     pub(crate) meta: &'a PipelineMeta,
+    /// Watched namespaces; empty for all.
+    pub(crate) namespaces: &'a BTreeSet<String>,
     /// The valid pipeline and its connections; `None` if the spec is invalid.
     pub(crate) pipeline: Option<(&'a Pipeline, &'a Connections)>,
 }
@@ -103,12 +109,25 @@ impl<O: ExternalSystems> Applier<'_, O> {
             },
             Step::DeleteTopic { id } => match kafka {
                 None => result.cleanup_error = Some(missing("Kafka")),
-                Some(kafka) => match self.external.delete_topic(kafka, &pipeline.topic.name, id).await {
-                    Ok(removal) => result.removed.push(("topic", removal)),
-                    Err(error) => result.cleanup_error = Some(error.message),
-                },
+                Some(kafka) => self.delete_topic(kafka, &pipeline.topic.name, id, result).await,
             },
             Step::AddFinalizer | Step::RemoveFinalizer | Step::Apply { .. } | Step::Delete(_) => {}
+        }
+    }
+
+    /// Deletes the topic, unless another pipeline uses it.
+    async fn delete_topic(&self, kafka: &KafkaConnection, name: &str, id: &str, result: &mut ApplyResult) {
+        let topic = NamedTopic { owner: &self.meta.uid, name, id };
+        match topic_users(self.client, self.namespaces, self.cache, &topic).await {
+            Ok(users) if users.is_empty() => match self.external.delete_topic(kafka, name, id).await {
+                Ok(removal) => result.removed.push(("topic", removal)),
+                Err(error) => result.cleanup_error = Some(error.message),
+            },
+            Ok(users) => result.topic_users = users,
+            Err(error) => {
+                let message = format!("cannot list the pipelines that may use topic \"{name}\" too: {error}");
+                result.cleanup_error = Some(message);
+            }
         }
     }
 

@@ -22,6 +22,8 @@ pub(crate) struct ApplyResult {
     pub(crate) children: BTreeMap<Child, Result<Value, Refusal>>,
     /// Result of each deletion of data.
     pub(crate) removed: Vec<(&'static str, Removal)>,
+    /// The other pipelines, as NAMESPACE/NAME, that use the topic: it was kept for them.
+    pub(crate) topic_users: Vec<String>,
     /// Why data could not be deleted.
     pub(crate) cleanup_error: Option<String>,
     /// Whether the finalizer was removed during deletion: the resource is gone, and there is no status to report.

@@ -74,6 +74,10 @@ pub(crate) fn action_events(plan: &Plan, result: &ApplyResult) -> Vec<EventRecor
             }
         }
     }
+    if !result.topic_users.is_empty() {
+        let users = result.topic_users.join(", ");
+        event(true, "DataKept", truncate(format!("kept the topic: other pipelines use it ({users})")));
+    }
     events
 }
 

@@ -25,4 +25,5 @@ pub(crate) mod reconciler;
 pub(crate) mod report;
 pub(crate) mod status;
 pub mod step;
+pub(crate) mod topic_users;
 pub mod validate;

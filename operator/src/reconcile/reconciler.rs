@@ -3,6 +3,7 @@
 //! A pass does not depend on the event that started it, and a second pass over the same state writes nothing. A pass always
 //! ends: it has a deadline, and a panic fails the pass of one pipeline only.
 
+use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,6 +56,8 @@ pub(crate) struct ReconcileContext<O> {
     pub(crate) external: O,
     /// Settings of the operator.
     pub(crate) settings: Settings,
+    /// Watched namespaces; empty for all.
+    pub(crate) namespaces: Arc<BTreeSet<String>>,
     /// Stores of the watches of the namespace.
     pub(crate) children: Children,
     /// State kept between passes.
@@ -229,8 +232,8 @@ async fn apply<O: ExternalSystems>(
     plan: &Plan,
 ) -> Result<ApplyResult, Failure> {
     let pipeline = valid.map(|valid| &valid.pipeline).zip(connections);
-    let ReconcileContext { client, external, cache, .. } = context;
-    let applier = Applier { client, external, cache, meta, pipeline };
+    let ReconcileContext { client, external, namespaces, cache, .. } = context;
+    let applier = Applier { client, external, cache, meta, namespaces, pipeline };
     applier.apply(plan).await.map_err(Failure::Apply)
 }
 

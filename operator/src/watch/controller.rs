@@ -62,8 +62,10 @@ pub async fn run<O: ExternalSystems>(context: Context<O>, stop: impl Future<Outp
     let cache = Arc::new(ReconcileCache::default());
     let permits = Arc::new(Semaphore::new(CONCURRENCY.into()));
     let children = Children::new();
-    let context = ReconcileContext { client, external, settings, children, cache, permits, metrics, recorder, now };
-    let scopes = if namespaces.is_empty() { vec![None] } else { namespaces.into_iter().map(Some).collect() };
+    let scopes = if namespaces.is_empty() { vec![None] } else { namespaces.iter().cloned().map(Some).collect() };
+    let namespaces = Arc::new(namespaces);
+    let context =
+        ReconcileContext { client, external, settings, namespaces, children, cache, permits, metrics, recorder, now };
     let work = scopes.into_iter().map(|namespace| {
         let scope = Scope { namespace, client: watch_client.clone(), readiness: Arc::clone(&readiness) };
         let work = work_in(scope, context.clone(), stop.clone());

@@ -78,6 +78,33 @@ async fn data_of_unproven_ownership_is_kept() {
     assert!(harness.events("second").contains(&"DataKept".to_owned()));
 }
 
+/// A topic that another pipeline uses is kept for it, from the moment at which that pipeline names it. A pipeline that is being
+/// deleted too needs no topic.
+#[tokio::test(start_paused = true)]
+async fn topic_that_another_pipeline_uses_is_kept() {
+    let harness = Harness::start();
+    let spec = || json!({"topic": {"name": "shared"}, "deletionPolicy": {"topic": "Delete"}});
+    harness.declare("maker", spec());
+    harness.until_ready("maker").await;
+    harness.declare("partner", spec());
+    harness.until_ready("partner").await;
+    delete(&harness, "maker");
+    until_gone(&harness, "maker").await;
+    assert!(harness.external.state().topics.contains_key("shared"));
+    let kept = harness.event_texts("maker");
+    assert!(kept.contains(&"kept the topic: other pipelines use it (shop/partner)".to_owned()), "{kept:?}");
+    // Another pipeline has named the topic of this one, and its first pass has not ended.
+    harness.declare("second", json!({"topic": {"name": "second"}, "deletionPolicy": {"topic": "Delete"}}));
+    harness.until_ready("second").await;
+    harness.external.state().kafka = Some(kafka_unreachable());
+    harness.declare("new", json!({"topic": {"name": "second"}}));
+    delete(&harness, "second");
+    harness.until("second", "Ready", "False", "Deleting").await;
+    harness.external.state().kafka = None;
+    until_gone(&harness, "second").await;
+    assert!(harness.external.state().topics.contains_key("second"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn failing_cleanup_is_reported_retried_and_releasable() {
     let harness = Harness::start();

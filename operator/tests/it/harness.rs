@@ -123,6 +123,15 @@ impl Harness {
 
     /// The reasons of all events about a pipeline, in order.
     pub(crate) fn events(&self, name: &str) -> Vec<String> {
+        self.events_by(name, "reason")
+    }
+
+    /// The messages of all events about a pipeline, in order.
+    pub(crate) fn event_texts(&self, name: &str) -> Vec<String> {
+        self.events_by(name, "note")
+    }
+
+    fn events_by(&self, name: &str, field: &str) -> Vec<String> {
         let store = self.api.store();
         let mut events: Vec<(u64, String)> = store
             .all()
@@ -130,11 +139,11 @@ impl Harness {
             .filter(|(key, object)| key.resource == "events" && object["regarding"]["name"] == name)
             .map(|(_, object)| {
                 let uid = object["metadata"]["uid"].as_str().unwrap().trim_start_matches("uid-").parse().unwrap();
-                (uid, object["reason"].as_str().unwrap().to_owned())
+                (uid, object[field].as_str().unwrap().to_owned())
             })
             .collect();
         events.sort();
-        events.into_iter().map(|(_, reason)| reason).collect()
+        events.into_iter().map(|(_, text)| text).collect()
     }
 }
 
