@@ -105,6 +105,20 @@ async fn topic_is_created_grown_and_then_unchanged() {
     assert_eq!(observe(kafka, &topic.name).await.unwrap().unwrap().config["retention.ms"], "-1");
 }
 
+/// Of two pipelines that create a topic at once, the broker says yes to one.
+#[tokio::test]
+async fn topic_created_twice_at_once_has_one_creator() {
+    for _ in 0..6 {
+        let case = Case::shared().partitions(1).build();
+        let (kafka, topic) = (&case.settings.kafka, &case.settings.pipeline.topic);
+        let (one, other) = tokio::join!(ensure(kafka, topic), ensure(kafka, topic));
+        let (one, other) = (one.unwrap(), other.unwrap());
+        assert_eq!(one.description.id, other.description.id);
+        let created = [one, other].map(|ensured| ensured.actions.contains(&Action::Create));
+        assert!(created == [true, false] || created == [false, true], "{created:?}");
+    }
+}
+
 /// Applies the topic, and waits until its plan is empty.
 async fn settle(kafka: &KafkaConnection, topic: &Topic) -> Observed {
     ensure(kafka, topic).await.unwrap();
