@@ -58,13 +58,28 @@ type TopicCheck = oneshot::Sender<bool>;
 #[derive(Clone, Debug)]
 pub(crate) struct LogEndPoller {
     latest: Arc<Mutex<Option<Arc<LogEnds>>>>,
+    failing: Arc<Mutex<Option<Failing>>>,
     checks: Sender<TopicCheck>,
+}
+
+/// The brokers do not answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Failing {
+    /// When the first request without an answer was sent.
+    pub(crate) since: Instant,
+    /// The error of the last request.
+    pub(crate) error: KafkaError,
 }
 
 impl LogEndPoller {
     /// The result of the last poll; `None` before the first reply.
     pub(crate) fn latest(&self) -> Option<Arc<LogEnds>> {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The error of the last poll; `None` if the brokers answered.
+    pub(crate) fn failing(&self) -> Option<Failing> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether the topic was certainly deleted or recreated. If not, all records read before this call are records of the
@@ -88,10 +103,11 @@ pub(crate) fn start(
     topic_gone: oneshot::Sender<()>,
 ) -> (LogEndPoller, JoinHandle<()>) {
     let (checks, requested_checks) = std::sync::mpsc::channel();
-    let latest = Arc::new(Mutex::new(None));
-    let poller = LogEndPoller { latest: Arc::clone(&latest), checks };
+    let (latest, failing) = (Arc::new(Mutex::new(None)), Arc::new(Mutex::new(None)));
+    let poller = LogEndPoller { latest: Arc::clone(&latest), failing: Arc::clone(&failing), checks };
     let interval = INTERVAL.min(idle_timeout / 4);
-    let run = move || Thread { admin, topic, description, state, latest }.run(&requested_checks, interval, topic_gone);
+    let polling = Thread { admin, topic, description, state, latest, failing };
+    let run = move || polling.run(&requested_checks, interval, topic_gone);
     let thread = std::thread::Builder::new().name("log-end-poller".to_owned()).spawn(run);
     (poller, thread.expect("the system starts another thread"))
 }
@@ -102,6 +118,7 @@ struct Thread {
     description: TopicDescription,
     state: Arc<State>,
     latest: Arc<Mutex<Option<Arc<LogEnds>>>>,
+    failing: Arc<Mutex<Option<Failing>>>,
 }
 
 impl Thread {
@@ -116,8 +133,11 @@ impl Thread {
                 Err(RecvTimeoutError::Disconnected) => return,
             };
             checks.extend(requested_checks.try_iter());
-            let due = Instant::now() >= next;
-            match self.poll(due) {
+            let began = Instant::now();
+            let due = began >= next;
+            let polled = self.poll(due);
+            self.note(began, polled.as_ref().err());
+            match polled {
                 Ok(true) => {
                     self.state.resolve_problem(COMPONENT);
                     reply(checks, true);
@@ -133,6 +153,12 @@ impl Thread {
                 next = Instant::now() + interval;
             }
         }
+    }
+
+    fn note(&self, began: Instant, error: Option<&KafkaError>) {
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = failing.as_ref().map_or(began, |failing| failing.since);
+        *failing = error.map(|error| Failing { since, error: error.clone() });
     }
 
     /// Whether the topic still has the same id; with `log_ends`, polls these too.

@@ -35,6 +35,9 @@ const STANDSTILL_INTERVAL: Duration = Duration::from_secs(5);
 /// With `--until-caught-up`, the processor fails once Postgres has not answered for this time. A restart of Postgres is shorter.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The same for Kafka: a restarted broker leads its partitions again after some seconds.
+const KAFKA_PATIENCE: Duration = Duration::from_secs(20);
+
 /// The components in reported problems.
 const COMPONENT: &str = "processor";
 const PARTITIONS: &str = "partitions";
@@ -222,7 +225,7 @@ impl Processor {
     }
 
     /// Observes the progress of all processors. With targets, returns once all of them are committed, or once Postgres has not
-    /// answered for [`PATIENCE`]; otherwise never.
+    /// answered for [`PATIENCE`] or Kafka for [`KAFKA_PATIENCE`]; otherwise never.
     async fn observe(
         &self,
         store: Store,
@@ -275,6 +278,13 @@ impl Processor {
             tokio::time::sleep(pause).await;
         }
     }
+}
+
+/// Executes requests to Kafka on a thread of their own.
+async fn blocking<T: Send + 'static>(
+    requests: impl FnOnce() -> Result<T, KafkaError> + Send + 'static,
+) -> Result<T, KafkaError> {
+    tokio::task::spawn_blocking(requests).await.expect("requests to Kafka do not panic")
 }
 
 fn sample(row: &Claimed, log_ends: &LogEnds, owned: &BTreeMap<i32, PartitionView>) -> Option<Sample> {

@@ -100,6 +100,23 @@ async fn until_caught_up_ends_when_postgres_falls_silent() {
 }
 
 #[tokio::test]
+async fn until_caught_up_ends_when_kafka_falls_silent() {
+    let kafka = Kafka::private();
+    let case = Case::on(&kafka.address(), &Postgres::shared().url()).partitions(1).start().await;
+    // The commit waits for this lock, so that the processor cannot catch up.
+    let holder = case.client().await;
+    holder.batch_execute("BEGIN; LOCK TABLE dead_letter").await.unwrap();
+    case.topic.send(&garbage(1));
+    let mut processor = start(&case, &["--until-caught-up"]);
+    let waits = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND relation = 'dead_letter'::regclass";
+    until(&case, "the commit waits", waits).await;
+    kafka.pause();
+    assert_eq!(processor.exit_code(LIMIT).await, 1);
+    assert!(processor.output().contains("cannot reach Kafka at"), "{}", processor.output());
+    kafka.resume();
+}
+
+#[tokio::test]
 async fn full_disk_is_reported_and_processing_resumes() {
     let postgres = Postgres::private();
     let Some(disk) = SmallDisk::mount(64, postgres.user_id()) else {

@@ -75,6 +75,16 @@ impl Kafka {
         self.server.kill("pid");
     }
 
+    /// Stops the process: connections stay open, and nothing answers.
+    pub fn pause(&self) {
+        self.server.signal("pid", "STOP");
+    }
+
+    /// Lets a paused process continue.
+    pub fn resume(&self) {
+        self.server.signal("pid", "CONT");
+    }
+
     /// Shuts the server down. The data stays.
     pub fn stop(&self) {
         self.server.run("down");
@@ -237,8 +247,12 @@ impl Server {
     }
 
     pub(crate) fn kill(&self, pid_file: &str) {
+        self.signal(pid_file, "KILL");
+    }
+
+    fn signal(&self, pid_file: &str, name: &str) {
         let pid = std::fs::read_to_string(self.directory.join(pid_file)).unwrap();
-        signal(pid.lines().next().unwrap().trim().parse().unwrap(), "KILL");
+        signal(pid.lines().next().unwrap().trim().parse().unwrap(), name);
     }
 }
 
