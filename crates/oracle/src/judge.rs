@@ -1,0 +1,193 @@
+//! Determines the fate of one record after another, and keeps nothing but the counts of each partition.
+
+use std::collections::BTreeMap;
+
+use bigdecimal::BigDecimal;
+use chrono::{DateTime, Duration, TimeZone, Utc};
+
+use crate::purchase::purchase;
+
+/// One Kafka record.
+#[derive(Clone, Debug)]
+pub struct OracleRecord<'a> {
+    /// Position in the partition.
+    pub offset: i64,
+    /// The timestamp of the record in milliseconds since the epoch, if it has one.
+    pub timestamp_millis: Option<i64>,
+    /// The value; `None` for a tombstone.
+    pub value: Option<&'a [u8]>,
+}
+
+/// The fate of a record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Judgement {
+    /// `applied`, `late`, `future`, or why the record is invalid.
+    pub fate: &'static str,
+    /// The event; `None` if the record is not a purchase.
+    pub event: Option<OracleEvent>,
+    /// For a late event: the time from the end of its window to the bound that closed it.
+    pub missed_by: Option<Duration>,
+}
+
+impl Judgement {
+    /// Whether the record is a dead letter.
+    pub fn is_dead(&self) -> bool {
+        self.fate != "applied"
+    }
+}
+
+/// A purchase with its window.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OracleEvent {
+    /// Event time.
+    pub time: DateTime<Utc>,
+    /// Start of the window.
+    pub window_start: DateTime<Utc>,
+    /// Grouping key.
+    pub category: String,
+    /// Grouping key.
+    pub payment_method: String,
+    /// Number of pieces.
+    pub quantity: i64,
+    /// Price of a piece.
+    pub price: BigDecimal,
+    /// Quantity × price.
+    pub amount: BigDecimal,
+}
+
+/// The counts of one partition.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct OracleLedger {
+    /// The offset of the next record.
+    pub next_offset: i64,
+    /// Events added to a window.
+    pub applied: i64,
+    /// Events whose window was closed.
+    pub late: i64,
+    /// Invalid records.
+    pub invalid: i64,
+    /// Events too far ahead of the timestamp of their record.
+    pub future: i64,
+    /// Offsets without a record.
+    pub gaps: i64,
+    /// The latest observed time.
+    pub max_observed: Option<DateTime<Utc>>,
+}
+
+/// Judges records. Its memory does not grow with them.
+#[derive(Clone, Debug)]
+pub struct Judge {
+    window: Duration,
+    delay: Duration,
+    ledgers: BTreeMap<i32, OracleLedger>,
+}
+
+impl Judge {
+    /// A judge for windows of length `window`, and a watermark at the distance `delay`.
+    pub fn new(window: Duration, delay: Duration) -> Self {
+        Self { window, delay, ledgers: BTreeMap::new() }
+    }
+
+    /// The length of a window.
+    pub const fn window(&self) -> Duration {
+        self.window
+    }
+
+    /// The distance of the watermark from the latest observed time.
+    pub const fn delay(&self) -> Duration {
+        self.delay
+    }
+
+    /// Sets the state of a partition before its first record.
+    pub fn start(&mut self, partition: i32, ledger: OracleLedger) {
+        self.ledgers.insert(partition, ledger);
+    }
+
+    /// Moves a partition to `offset`, and counts the skipped offsets as gaps.
+    pub fn skip_to(&mut self, partition: i32, offset: i64) {
+        let ledger = self.ledgers.entry(partition).or_default();
+        ledger.gaps += offset - ledger.next_offset;
+        ledger.next_offset = offset;
+    }
+
+    /// The counts, by partition.
+    pub const fn ledgers(&self) -> &BTreeMap<i32, OracleLedger> {
+        &self.ledgers
+    }
+
+    /// Judges the next record of a partition.
+    ///
+    /// `floor` and `max_future` are those that apply to the partition at this offset.
+    pub fn record(
+        &mut self,
+        partition: i32,
+        record: &OracleRecord<'_>,
+        floor: DateTime<Utc>,
+        max_future: Duration,
+    ) -> Judgement {
+        self.skip_to(partition, record.offset);
+        let (window, delay) = (self.window, self.delay);
+        let ledger = self.ledgers.entry(partition).or_default();
+        ledger.next_offset += 1;
+        let event = match event(record.value, window) {
+            Ok(event) => event,
+            Err(reason) => {
+                ledger.invalid += 1;
+                return Judgement { fate: reason, event: None, missed_by: None };
+            }
+        };
+        let (fate, missed_by) = judge(ledger, &event, record, floor, max_future, (window, delay));
+        Judgement { fate, event: Some(event), missed_by }
+    }
+}
+
+fn judge(
+    ledger: &mut OracleLedger,
+    event: &OracleEvent,
+    record: &OracleRecord<'_>,
+    floor: DateTime<Utc>,
+    max_future: Duration,
+    (window, delay): (Duration, Duration),
+) -> (&'static str, Option<Duration>) {
+    let record_time = record.timestamp_millis.map(record_time);
+    if record_time.is_none() && ledger.max_observed.is_none_or(|max| event.time > max) {
+        ledger.invalid += 1;
+        return ("no_record_time", None);
+    }
+    let latest = record_time.and_then(|record_time| record_time.checked_add_signed(max_future));
+    if latest.is_some_and(|latest| event.time > latest) {
+        ledger.future += 1;
+        return ("future", None);
+    }
+    let closed = ledger.max_observed.map(|max| max - delay);
+    let closed = closed.map_or(floor, |closed| closed.max(floor));
+    let observed = record_time.map_or(event.time, |record_time| event.time.min(record_time));
+    ledger.max_observed = ledger.max_observed.max(Some(observed));
+    let end = event.window_start + window;
+    if end <= closed {
+        ledger.late += 1;
+        return ("late", Some(closed - end));
+    }
+    ledger.applied += 1;
+    ("applied", None)
+}
+
+fn event(value: Option<&[u8]>, window: Duration) -> Result<OracleEvent, &'static str> {
+    let purchase = purchase(value)?;
+    let micros = window.num_microseconds().expect("a window is shorter than a day");
+    let start = purchase.time.timestamp_micros() / micros * micros;
+    Ok(OracleEvent {
+        time: purchase.time,
+        window_start: DateTime::from_timestamp_micros(start).expect("within the years of event time"),
+        amount: &purchase.price * BigDecimal::from(purchase.quantity),
+        category: purchase.category,
+        payment_method: purchase.payment_method,
+        quantity: purchase.quantity,
+        price: purchase.price,
+    })
+}
+
+/// The timestamp of a record. Values beyond the calendar of chrono are later than any event.
+fn record_time(millis: i64) -> DateTime<Utc> {
+    Utc.timestamp_millis_opt(millis).single().unwrap_or(DateTime::<Utc>::MAX_UTC)
+}

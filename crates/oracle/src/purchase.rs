@@ -1,0 +1,144 @@
+//! Reads a purchase from the value of a record, with serde_json, BigDecimal and chrono.
+
+use std::fmt;
+
+use bigdecimal::num_bigint::BigInt;
+use bigdecimal::{BigDecimal, RoundingMode, Signed, ToPrimitive, Zero};
+use chrono::{DateTime, Duration, TimeZone, Timelike, Utc};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// The contents of a purchase.
+pub(crate) struct Purchase {
+    pub(crate) category: String,
+    pub(crate) payment_method: String,
+    pub(crate) quantity: i64,
+    pub(crate) price: BigDecimal,
+    pub(crate) time: DateTime<Utc>,
+}
+
+const KNOWN: [&str; 10] = [
+    "category",
+    "payment_method",
+    "quantity",
+    "price",
+    "timestamp",
+    "ts",
+    "transaction_id",
+    "customer_id",
+    "brand",
+    "product_name",
+];
+
+/// Reads the value of a record. Returns the reason if it is not a purchase.
+pub(crate) fn purchase(value: Option<&[u8]>) -> Result<Purchase, &'static str> {
+    let value = value.unwrap_or_default();
+    if value.is_empty() {
+        return Err("empty");
+    }
+    let object: Object = serde_json::from_slice(value).map_err(|_| "malformed_json")?;
+    for name in KNOWN {
+        if object.0.iter().filter(|(other, _)| other == name).count() > 1 {
+            return Err("malformed_json");
+        }
+    }
+    let field = |name: &str| object.0.iter().find(|(other, _)| other == name).map(|(_, raw)| raw.get());
+    let missing = "missing_field";
+    let timestamp = field("timestamp").or_else(|| field("ts")).ok_or(missing)?;
+    let price = field("price").ok_or(missing)?;
+    let quantity = field("quantity").ok_or(missing)?;
+    let category = field("category").ok_or(missing)?;
+    let payment_method = field("payment_method").ok_or(missing)?;
+    Ok(Purchase {
+        time: event_time(timestamp).ok_or("bad_timestamp")?,
+        price: exact(price)
+            .filter(|price| !price.is_negative() && price < &BigDecimal::from(1_000_000_000_000_i64))
+            .map(|price| price.with_scale_round(6, RoundingMode::HalfEven))
+            .ok_or("bad_price")?,
+        quantity: quantity.parse().ok().filter(|n| (1..=i64::from(i32::MAX)).contains(n)).ok_or("bad_quantity")?,
+        category: key(category).ok_or("bad_key")?,
+        payment_method: key(payment_method).ok_or("bad_key")?,
+    })
+}
+
+fn key(raw: &str) -> Option<String> {
+    let key: String = serde_json::from_str(raw).ok()?;
+    (!key.is_empty() && key.len() <= 128 && !key.contains('\0')).then_some(key)
+}
+
+/// The exact value of a JSON number; `None` for another value, or a magnitude of 10^30 or more. A magnitude below 10^-30
+/// becomes 10^-30, which suffices for all rules, so that a large exponent does not cost memory.
+fn exact(raw: &str) -> Option<BigDecimal> {
+    let unsigned = raw.strip_prefix('-').unwrap_or(raw);
+    if !unsigned.starts_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
+    let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
+    let mantissa: BigDecimal = mantissa.parse().expect("a JSON number");
+    if mantissa.is_zero() {
+        return Some(mantissa);
+    }
+    let exponent: BigInt = exponent.parse().expect("a JSON exponent");
+    let magnitude = BigInt::from(mantissa.digits()) - mantissa.fractional_digit_count() + &exponent;
+    if magnitude > BigInt::from(30) {
+        return None;
+    }
+    let magnitude = if magnitude < BigInt::from(-30) {
+        BigDecimal::new(1.into(), 30)
+    } else {
+        let exponent = exponent.to_i64().expect("bounded by the magnitude and the length of the text");
+        let (digits, scale) = mantissa.into_bigint_and_exponent();
+        BigDecimal::new(digits, scale - exponent)
+    };
+    Some(if raw.starts_with('-') { -magnitude } else { magnitude })
+}
+
+fn event_time(raw: &str) -> Option<DateTime<Utc>> {
+    let time = if raw.starts_with('"') {
+        rfc3339(&serde_json::from_str::<String>(raw).ok()?)?
+    } else {
+        let seconds = exact(raw).filter(|seconds| !seconds.is_negative())?;
+        let micros = (seconds * BigDecimal::from(1_000_000)).with_scale_round(0, RoundingMode::Down);
+        DateTime::from_timestamp_micros(micros.to_i64()?)?
+    };
+    let first = Utc.with_ymd_and_hms(1970, 1, 1, 0, 0, 0).unwrap();
+    let last = Utc.with_ymd_and_hms(9999, 12, 31, 23, 59, 59).unwrap() + Duration::seconds(1);
+    (first <= time && time < last).then_some(time)
+}
+
+fn rfc3339(text: &str) -> Option<DateTime<Utc>> {
+    let fraction = text.split_once('.').map_or("", |(_, rest)| rest);
+    let fraction_digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
+    // chrono accepts any number of digits, a Unicode minus sign, and a leap second in any minute.
+    if fraction_digits > 9 || !text.is_ascii() {
+        return None;
+    }
+    let time = DateTime::parse_from_rfc3339(text).ok()?.to_utc();
+    if time.nanosecond() >= 1_000_000_000 && (time.hour(), time.minute()) != (23, 59) {
+        return None;
+    }
+    DateTime::from_timestamp_micros(time.timestamp_micros())
+}
+
+/// A JSON object with all fields in their order, including repeated ones.
+struct Object(Vec<(String, Box<RawValue>)>);
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Object;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(Object(fields))
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
+}
