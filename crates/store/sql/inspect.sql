@@ -19,7 +19,11 @@ WITH ours (oid) AS (
     SELECT concat(t.relname, ' PARTITION BY ', pg_get_partkeydef(t.oid))
     FROM tables t WHERE t.relkind = 'p'
 ), definitions (name, text) AS (
-    SELECT concat('function ', p.proname), pg_get_functiondef(p.oid)
+    -- With the triggers that execute it.
+    SELECT concat('function ', p.proname), concat(pg_get_functiondef(p.oid), (
+        SELECT string_agg(concat(pg_get_triggerdef(g.oid), g.tgenabled), E'\n' ORDER BY g.tgname)
+        FROM tables t JOIN pg_trigger g ON g.tgrelid = t.oid WHERE g.tgfoid = p.oid
+    ))
     FROM ours JOIN pg_proc p ON p.pronamespace = ours.oid
     WHERE p.prokind = 'f' AND p.proname = ANY ($3::text[])
     UNION ALL

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use retail_api::Pipeline;
-use retail_api::resource::WhenIdle;
+use retail_api::resource::{LateEvents, WhenIdle};
 use retail_connection::ErrorKind;
 use retail_engine::Timestamp;
 use tokio_postgres::types::Type;
@@ -42,6 +42,8 @@ pub struct Store {
     pub(crate) when_idle: WhenIdle,
     pub(crate) idle_timeout: Duration,
     max_future: Duration,
+    /// Whether late events are stored as dead letters.
+    keep_late: bool,
 }
 
 impl Store {
@@ -68,6 +70,7 @@ impl Store {
             when_idle: pipeline.when_idle,
             idle_timeout: pipeline.idle_timeout,
             max_future: pipeline.rules.max_future.into(),
+            keep_late: pipeline.late_events == LateEvents::DeadLetter,
         }
     }
 
@@ -91,12 +94,13 @@ impl Store {
     /// Records the start offset of each partition at the first start. Later calls change nothing.
     pub async fn begin_partitions(&self, start_offsets: &[i64]) -> Result<(), DatabaseError> {
         let partitions: Vec<i32> = (0..start_offsets.len() as i32).collect();
-        let begin = "SELECT {schema}.begin_partitions($1, $2, $3, $4::bigint * interval '1 microsecond')";
+        let begin = "SELECT {schema}.begin_partitions($1, $2, $3, $4::bigint * interval '1 microsecond', $5)";
         let parameters: &Parameters<'_> = &[
             (&self.identity, Type::TEXT),
             (&partitions, Type::INT4_ARRAY),
             (&start_offsets, Type::INT8_ARRAY),
             (&micros(self.max_future), Type::INT8),
+            (&self.keep_late, Type::BOOL),
         ];
         self.session.execute(begin, parameters).await?;
         Ok(())
@@ -104,12 +108,13 @@ impl Store {
 
     /// Makes `owner` the owner of partitions. Commits of their former owner are fenced from now on.
     pub async fn claim(&self, partitions: &[i32], owner: &str) -> Result<Vec<Claimed>, DatabaseError> {
-        let claim = "SELECT * FROM {schema}.claim($1, $2, $3, $4::bigint * interval '1 microsecond')";
+        let claim = "SELECT * FROM {schema}.claim($1, $2, $3, $4::bigint * interval '1 microsecond', $5)";
         let parameters: &Parameters<'_> = &[
             (&self.identity, Type::TEXT),
             (&partitions, Type::INT4_ARRAY),
             (&owner, Type::TEXT),
             (&micros(self.max_future), Type::INT8),
+            (&self.keep_late, Type::BOOL),
         ];
         let rows = self.session.query(claim, parameters).await?;
         Ok(rows.iter().map(Claimed::new).collect())

@@ -10,6 +10,7 @@ mod delta_log;
 mod groups;
 mod hostile;
 mod identity;
+mod letters;
 mod locks;
 mod log_in;
 mod months;
