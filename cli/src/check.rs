@@ -1,4 +1,4 @@
-//! `retail verify`, `retail validate` and `retail crd`: the commands that change nothing.
+//! `retail verify`, `retail validate` and `retail crd`: the commands that check and print.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -9,12 +9,20 @@ use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use retail_api::{Pipeline, crd as definition};
 use retail_runtime::args::PipelineArgs;
 use retail_runtime::process;
-use retail_verify::{self as verification, Report};
+use retail_verify::{self as verification, Options, Report};
 
 #[derive(Args, Debug)]
 pub(crate) struct VerifyArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
+
+    /// Read the whole topic, instead of the records since the last recorded proof
+    #[arg(long)]
+    full: bool,
+
+    /// Append a proof to the table proof unless something differs: later verifications continue from it
+    #[arg(long)]
+    record: bool,
 
     /// Print the report as one line of JSON
     #[arg(long)]
@@ -29,7 +37,7 @@ pub(crate) struct ValidateArgs {
 }
 
 pub(crate) fn verify(args: VerifyArgs) -> ExitCode {
-    let VerifyArgs { pipeline, json } = args;
+    let VerifyArgs { pipeline, full, record, json } = args;
     let _log = process::log_to_stderr();
     let settings = match pipeline.load() {
         Ok(settings) => settings,
@@ -37,7 +45,7 @@ pub(crate) fn verify(args: VerifyArgs) -> ExitCode {
     };
     let bar = bar();
     let shown = bar.clone();
-    let result = process::run(verification::verify(&settings, move |read, total| {
+    let result = process::run(verification::verify(&settings, Options { full, record }, move |read, total| {
         shown.set_length(total.unsigned_abs());
         shown.set_position(read.unsigned_abs());
     }));
@@ -64,32 +72,41 @@ fn in_words(report: &Report) -> String {
         equal: _,
         difference,
         differences,
+        trusted,
+        from_proof,
+        proof,
         partitions,
         offsets,
         rows,
         windows_dropped,
         dead_letters,
-        dead_letters_missing,
+        dead_letters_deleted,
     } = report;
     let number = |count: usize| HumanCount(count as u64);
+    let count = |count: i64| HumanCount(count.unsigned_abs());
     let mut text = match difference {
         None => "equal: Postgres matches the topic\n".to_owned(),
         Some(difference) => format!("DIFFERENT: {difference}\n{} differences in total\n", number(*differences)),
     };
+    let since = from_proof.map_or_else(String::new, |number| format!(" since proof {number}"));
     text += &format!(
-        "recomputed {} offsets of {partitions} partitions; compared {} rows and {} dead letters\n",
-        HumanCount(offsets.unsigned_abs()),
+        "recomputed {} offsets of {partitions} partitions{since}; compared {} rows and {} dead letters\n",
+        count(*offsets),
         number(*rows),
-        number(*dead_letters)
+        count(*dead_letters)
     );
     if *windows_dropped > 0 {
         text += &format!("the rows of {} windows were dropped: older than spec.retention\n", number(*windows_dropped));
     }
-    if *dead_letters_missing > 0 {
-        text += &format!(
-            "{} dead letters are missing: not kept with lateEvents: Drop, or deleted since\n",
-            number(*dead_letters_missing)
-        );
+    if *dead_letters_deleted > 0 {
+        text +=
+            &format!("{} dead letters were deleted, as table dead_letter_log shows\n", count(*dead_letters_deleted));
+    }
+    for trusted in trusted {
+        text += &format!("taken on trust: {trusted}\n");
+    }
+    if let Some(proof) = proof {
+        text += &format!("last proof: {} {}\n", proof.number, proof.hash);
     }
     text
 }
@@ -107,6 +124,8 @@ pub(crate) fn crd() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
+    use retail_verify::Proof;
+
     use super::*;
 
     #[test]
@@ -119,8 +138,11 @@ mod tests {
             offsets: 1_234_567,
             rows: 1000,
             windows_dropped: 0,
+            trusted: Vec::new(),
+            from_proof: None,
+            proof: None,
             dead_letters: 50_000,
-            dead_letters_missing: 0,
+            dead_letters_deleted: 0,
         };
         insta::assert_snapshot!(in_words(&equal), @r"
         equal: Postgres matches the topic
@@ -131,15 +153,20 @@ mod tests {
             difference: Some("partition 0: applied is 7, and must be 8".to_owned()),
             differences: 2,
             windows_dropped: 8928,
-            dead_letters_missing: 3,
+            dead_letters_deleted: 3,
+            trusted: vec!["the contents at the first proof".to_owned()],
+            from_proof: Some(7),
+            proof: Some(Proof { number: 7, hash: "1f".to_owned() }),
             ..equal
         };
         insta::assert_snapshot!(in_words(&different), @r"
         DIFFERENT: partition 0: applied is 7, and must be 8
         2 differences in total
-        recomputed 1,234,567 offsets of 4 partitions; compared 1,000 rows and 50,000 dead letters
+        recomputed 1,234,567 offsets of 4 partitions since proof 7; compared 1,000 rows and 50,000 dead letters
         the rows of 8,928 windows were dropped: older than spec.retention
-        3 dead letters are missing: not kept with lateEvents: Drop, or deleted since
+        3 dead letters were deleted, as table dead_letter_log shows
+        taken on trust: the contents at the first proof
+        last proof: 7 1f
         ");
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use retail_verify::verify;
+use retail_verify::{Options, verify};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
@@ -70,7 +70,7 @@ async fn measure(setup: &Setup, case: &Case, session_timeout: &str) -> Result<Ro
     let done = async || Ok(super::consumed(&session).await? == end);
     processor.process.until("all records are committed", done).await?;
     processor.process.stop().await?;
-    let report = verify(&case.settings, |_, _| {}).await?;
+    let report = verify(&case.settings, Options::default(), |_, _| {}).await?;
     if let Some(difference) = &report.difference {
         tracing::warn!("{difference}");
     }

@@ -1,166 +1,163 @@
-//! Compares the snapshot of the store with the results of the oracle.
+//! Compares the store with the records.
 
-use std::cmp::Ordering;
-use std::fmt::Display;
+use std::collections::BTreeMap;
 
-use bigdecimal::num_bigint::BigInt;
-use retail_oracle::{Oracle, OracleDeadLetter, OracleRow};
+use retail_oracle::Judge;
 
-use super::Report;
-use super::snapshot::{DeadLetter, Row, Snapshot};
+use crate::buckets::{Bucket, Layout, StoredBucket, StoredRows};
+use crate::checkpoint::{Checkpoint, ClosedRange};
+use crate::differences::Differences;
+use crate::digest::{EventSums, Residue};
+use crate::expected::Expected;
+use crate::letters::StoredLetters;
+use crate::state::State;
+use crate::units::shown;
 
-pub(super) fn compare(snapshot: &Snapshot, oracle: &Oracle) -> Report {
+/// Counts, observed times and floors of partitions.
+pub(crate) fn ledger(state: &State, judge: &Judge) -> Differences {
     let mut differences = Differences::default();
-    compare_ledger(snapshot, oracle, &mut differences);
-    let rows = oracle.rows();
-    let (dropped, expected) = rows.split_at(rows.partition_point(|row| row.window_start < snapshot.retained_from));
-    if snapshot.retained_from > snapshot.closed_until {
-        differences
-            .add(|| "pipeline: retained_from is after closed_until, and only closed windows are dropped".to_owned());
-    }
-    compare_rows(snapshot, expected, &mut differences);
-    let dead_letters_missing = compare_dead_letters(snapshot, oracle, &mut differences);
-    Report {
-        equal: differences.count == 0,
-        difference: differences.first,
-        differences: differences.count,
-        partitions: snapshot.partitions.len(),
-        offsets: snapshot.partitions.iter().map(|p| p.next_offset - p.start_offset).sum(),
-        rows: snapshot.rows.len(),
-        windows_dropped: dropped.chunk_by(|a, b| a.window_start == b.window_start).count(),
-        dead_letters: snapshot.dead_letters.len(),
-        dead_letters_missing,
-    }
-}
-
-#[derive(Default)]
-struct Differences {
-    count: usize,
-    first: Option<String>,
-}
-
-impl Differences {
-    fn add(&mut self, difference: impl FnOnce() -> String) {
-        self.count += 1;
-        self.first.get_or_insert_with(difference);
-    }
-
-    /// Adds a difference if `what` of `place` does not have the expected value.
-    fn check<T: PartialEq + Display>(&mut self, place: &str, what: &str, is: &T, should_be: &T) {
-        if is != should_be {
-            self.add(|| format!("{place}: {what} is {is}, expected {should_be}"));
-        }
-    }
-}
-
-fn compare_ledger(snapshot: &Snapshot, oracle: &Oracle, differences: &mut Differences) {
-    for partition in &snapshot.partitions {
+    for partition in &state.partitions {
         let place = format!("ledger, partition {}", partition.partition);
-        let Some(expected) = oracle.ledgers().get(&partition.partition) else {
+        let Some(expected) = judge.ledgers().get(&partition.partition) else {
             differences.add(|| format!("{place}: unexpected partition"));
             continue;
         };
-        let names = ["applied", "late", "invalid", "future", "gaps"];
-        let expected_counts = [expected.applied, expected.late, expected.invalid, expected.future, expected.gaps];
-        for ((name, is), should_be) in names.into_iter().zip(partition.counts).zip(expected_counts) {
+        let is = &partition.ledger;
+        for (name, is, should_be) in [
+            ("applied", is.applied, expected.applied),
+            ("late", is.late, expected.late),
+            ("invalid", is.invalid, expected.invalid),
+            ("future", is.future, expected.future),
+            ("gaps", is.gaps, expected.gaps),
+        ] {
             differences.check(&place, name, &is, &should_be);
         }
         differences.check(&place, "balanced", &partition.balanced, &true);
         let time = |time: Option<chrono::DateTime<_>>| time.map_or_else(|| "none".to_owned(), |time| time.to_rfc3339());
-        differences.check(&place, "max_observed_time", &time(partition.max_observed), &time(expected.max_observed));
+        differences.check(&place, "max_observed_time", &time(is.max_observed), &time(expected.max_observed));
         // A window closes only when no partition can contain events for it: by its observed times, or by its floor.
-        let delay = oracle.delay();
-        let shown = expected.max_observed.map(|time| time - delay);
-        if shown.max(Some(partition.floor)) < Some(snapshot.closing_until) {
+        let passed = expected.max_observed.map(|time| time - state.delay);
+        if passed.max(Some(partition.floor)) < Some(state.closing_until) {
             differences
                 .add(|| format!("{place}: windows were closed that could still receive events from this partition"));
         }
+        let floor = partition.rules.last().map_or(partition.floor, |rule| rule.floor);
+        differences.check(&place, "lateness_floor", &partition.floor, &floor);
     }
+    differences
 }
 
-fn compare_rows(snapshot: &Snapshot, expected: &[OracleRow], differences: &mut Differences) {
-    let (mut are, mut should_be) = (snapshot.rows.iter().peekable(), expected.iter().peekable());
-    loop {
-        let order = match (are.peek(), should_be.peek()) {
-            (None, None) => return,
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (Some(is), Some(expected)) => key(is).cmp(&expected_key(expected)),
+/// A bucket whose rows are not those of the records.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct DifferentBucket {
+    pub(crate) from: i64,
+    pub(crate) until: i64,
+    /// The sentence for a row that cannot be named.
+    pub(crate) sentence: String,
+}
+
+/// Buckets that differ, in order.
+pub(crate) fn rows(
+    state: &State,
+    base: &Checkpoint,
+    layout: Layout,
+    stored: &StoredRows,
+    expected: &Expected<'_>,
+) -> Vec<DifferentBucket> {
+    let retained_from = state.retained_from.timestamp_micros();
+    let mut different = old_rows(base, retained_from, layout, stored);
+    // Rows before it are unexpected, which the cursor reports.
+    let since = stored.buckets().filter(|(bucket, _)| !bucket.is_old && bucket.start >= retained_from);
+    let mut pairs: BTreeMap<Bucket, (StoredBucket, EventSums)> =
+        since.map(|(bucket, stored)| (*bucket, (*stored, EventSums::default()))).collect();
+    for (bucket, sums) in expected.buckets.iter().filter(|(bucket, _)| bucket.start >= retained_from) {
+        pairs.entry(*bucket).or_default().1 = *sums;
+    }
+    for (bucket, (is, should_be)) in pairs {
+        let columns = is.sums.differing(&should_be);
+        if !columns.is_empty() || is.is_impossible {
+            let (from, until) = (bucket.start, layout.end(bucket));
+            let sentence = format!(
+                "retail, windows from {} to {}: the rows are not the sums of the records ({})",
+                shown(from),
+                shown(until),
+                columns.join(", ")
+            );
+            different.push(DifferentBucket { from, until, sentence });
+        }
+    }
+    different.sort_by_key(|bucket| bucket.from);
+    different
+}
+
+/// Rows that were closed at the checkpoint have not changed since.
+fn old_rows(base: &Checkpoint, retained_from: i64, layout: Layout, stored: &StoredRows) -> Vec<DifferentBucket> {
+    let mut ranges: BTreeMap<i64, (ClosedRange, ClosedRange, bool)> = BTreeMap::new();
+    for range in base.closed.iter().filter(|range| range.from >= retained_from) {
+        let none = ClosedRange { from: range.from, until: range.until, ..ClosedRange::default() };
+        ranges.insert(range.from, (*range, none, false));
+    }
+    for (bucket, stored) in stored.buckets().filter(|(bucket, _)| bucket.is_old && bucket.start >= retained_from) {
+        let known = ranges.range_mut(..=bucket.start).next_back().filter(|(_, (range, ..))| bucket.start < range.until);
+        let (_, is, is_impossible) = match known {
+            Some((_, range)) => range,
+            None => {
+                let none = ClosedRange { from: bucket.start, until: layout.end(*bucket), ..ClosedRange::default() };
+                ranges.entry(bucket.start).or_insert((none, none, false))
+            }
         };
-        let is = (order != Ordering::Greater).then(|| are.next()).flatten();
-        let expected = (order != Ordering::Less).then(|| should_be.next()).flatten();
-        match (is, expected) {
-            (Some(is), None) => differences.add(|| format!("{}: unexpected row", place(key(is)))),
-            (None, Some(expected)) => differences.add(|| format!("{}: missing row", place(expected_key(expected)))),
-            (Some(is), Some(expected)) => compare_row(snapshot, is, expected, differences),
-            (None, None) => return,
-        }
+        is.rows += stored.rows;
+        is.windows += stored.final_windows;
+        is.sums += stored.sums;
+        is.running_total += stored.running_total;
+        is.closed_at += stored.closed_at;
+        *is_impossible |= stored.is_impossible;
     }
+    let different = ranges.into_values().filter(|(should_be, is, is_impossible)| is != should_be || *is_impossible);
+    different
+        .map(|(should_be, is, _)| {
+            let mut columns = is.sums.differing(&should_be.sums);
+            columns.extend((is.running_total != should_be.running_total).then_some("running_total"));
+            columns.extend((is.closed_at != should_be.closed_at).then_some("closed_at"));
+            let (from, until) = (should_be.from, should_be.until);
+            let sentence = format!(
+                "final_rows, windows from {} to {}: {} rows, and proof {} has {}; they were changed after it ({})",
+                shown(from),
+                shown(until),
+                is.rows,
+                base.number,
+                should_be.rows,
+                columns.join(", ")
+            );
+            DifferentBucket { from, until, sentence }
+        })
+        .collect()
 }
 
-fn compare_row(snapshot: &Snapshot, is: &Row, expected: &OracleRow, differences: &mut Differences) {
-    let place = place(key(is));
-    differences.check(&place, "window_end", &is.window_end, &expected.window_end);
-    differences.check(&place, "avg_price", &is.avg_price, &expected.avg_price);
-    differences.check(&place, "total_quantity", &BigInt::from(is.total_quantity), &expected.total_quantity);
-    differences.check(&place, "total_amount", &is.total_amount, &expected.total_amount);
-    differences.check(&place, "running_total", &is.running_total, &expected.running_total);
-    differences.check(&place, "events", &is.events, &expected.events);
-    if let Some(price_sum) = &is.price_sum {
-        differences.check(&place, "price_sum", price_sum, &expected.price_sum);
+/// The totals of groups have grown by the windows that were closed since the checkpoint, dropped or not.
+pub(crate) fn totals(state: &State, base: &Checkpoint, stored: &StoredRows, expected: &Expected<'_>) -> Differences {
+    let mut differences = Differences::default();
+    let mut grown: Residue = base.totals;
+    grown += stored.final_since;
+    let retained_from = state.retained_from.timestamp_micros();
+    for (_, sums) in expected.buckets.iter().filter(|(bucket, _)| bucket.start < retained_from) {
+        grown += sums.group_amount;
     }
-    // While a window is being closed, some of its rows are final.
-    let is_closing = snapshot.closed_until < expected.window_end && expected.window_end <= snapshot.closing_until;
-    if !is_closing {
-        differences.check(&place, "final", &is.is_final, &(expected.window_end <= snapshot.closed_until));
+    if grown != stored.totals {
+        differences.add(|| {
+            "group_totals: the total of a group is not the sum of all its closed windows, dropped ones included"
+                .to_owned()
+        });
     }
+    differences
 }
 
-/// Users may delete dead letters: those in the table are compared with the oracle, the missing ones are counted.
-fn compare_dead_letters(snapshot: &Snapshot, oracle: &Oracle, differences: &mut Differences) -> usize {
-    let expected = oracle.dead_letters();
-    for letter in &snapshot.dead_letters {
-        let place = format!("dead_letter, partition {}, offset {}", letter.partition, letter.offset);
-        match expected.get(&(letter.partition, letter.offset)) {
-            Some(should_be) => compare_dead_letter(&place, letter, should_be, differences),
-            None => differences.add(|| format!("{place}: unexpected dead letter")),
-        }
+/// Partitions whose dead letters, deleted ones included, are not those of the records.
+pub(crate) fn letters(stored: &StoredLetters, expected: &Expected<'_>) -> Vec<i32> {
+    let mut pairs: BTreeMap<i32, _> =
+        stored.all().into_iter().map(|(partition, sum)| (partition, (sum, Default::default()))).collect();
+    for (partition, sum) in &expected.letters {
+        pairs.entry(*partition).or_default().1 = *sum;
     }
-    expected.len().saturating_sub(snapshot.dead_letters.len())
-}
-
-fn compare_dead_letter(place: &str, is: &DeadLetter, expected: &OracleDeadLetter, differences: &mut Differences) {
-    fn text(value: Option<&impl Display>) -> String {
-        value.map_or_else(|| "null".to_owned(), ToString::to_string)
-    }
-    let purchase = expected.purchase.as_ref();
-    let texts = [
-        ("category", text(is.category.as_ref()), text(purchase.map(|p| &p.category))),
-        ("payment_method", text(is.payment_method.as_ref()), text(purchase.map(|p| &p.payment_method))),
-        ("quantity", text(is.quantity.as_ref()), text(purchase.map(|p| &p.quantity))),
-        ("missed_by", text(is.missed_by.as_ref()), text(expected.missed_by.as_ref())),
-    ];
-    differences.check(place, "reason", &is.reason, &expected.reason.to_owned());
-    for (what, is, should_be) in texts {
-        differences.check(place, what, &is, &should_be);
-    }
-    // Numbers with different scales are equal.
-    let amount = purchase.map(|p| &p.amount);
-    if is.amount.as_ref() != amount {
-        differences.add(|| format!("{place}: amount is {}, expected {}", text(is.amount.as_ref()), text(amount)));
-    }
-}
-
-type Key<'a> = (chrono::DateTime<chrono::Utc>, &'a str, &'a str);
-
-fn key(row: &Row) -> Key<'_> {
-    (row.window_start, &row.category, &row.payment_method)
-}
-
-fn expected_key(row: &OracleRow) -> Key<'_> {
-    (row.window_start, &row.category, &row.payment_method)
-}
-
-fn place((window_start, category, payment_method): Key<'_>) -> String {
-    format!("retail, window {}, {category}, {payment_method}", window_start.format("%F %T"))
+    pairs.into_iter().filter(|(_, (is, should_be))| is != should_be).map(|(partition, _)| partition).collect()
 }

@@ -1,17 +1,17 @@
-//! Reads the topic again up to the committed offsets, and passes the records to the oracle.
+//! Reads the topic again up to the committed offsets, and judges the records again.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError as RdKafkaError;
-use rdkafka::{Message, Offset, TopicPartitionList};
+use rdkafka::{Message, Offset, Timestamp, TopicPartitionList};
 use retail_kafka::{ClientEvents, KafkaError};
-use retail_oracle::{Oracle, OracleRecord};
+use retail_oracle::{Judge, Judgement, OracleRecord};
 use retail_runtime::args::Settings;
 
-use super::VerifyError;
-use super::snapshot::{Partition, Snapshot};
+use crate::error::VerifyError;
+use crate::state::{Partition, Rule};
 
 /// Reading fails after this time without an answer of the brokers.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -19,59 +19,78 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Number of records between two reports of progress.
 const PROGRESS_EVERY: i64 = 20_000;
 
-pub(super) fn replay(
-    settings: &Settings,
-    snapshot: &Snapshot,
-    progress: &dyn Fn(i64, i64),
-) -> Result<Oracle, VerifyError> {
-    let rules = settings.pipeline.rules;
-    let micros = |span: retail_engine::Span| chrono::Duration::microseconds(span.as_micros());
-    let mut oracle = Oracle::new(micros(rules.window), micros(rules.delay));
-    for partition in &snapshot.partitions {
-        oracle.start(partition.partition, partition.start_offset);
-    }
-    let mut pending: BTreeMap<i32, Pending<'_>> = snapshot
-        .partitions
-        .iter()
-        .filter(|partition| partition.next_offset > partition.start_offset)
-        .map(|partition| (partition.partition, Pending { next: partition.start_offset, partition, rule: 0 }))
-        .collect();
-    let total: i64 = pending.values().map(|pending| pending.partition.next_offset - pending.next).sum();
-    let consumer = assigned(settings, &pending)?;
-    let (mut read, mut reported) = (0, 0);
-    let mut heard = Instant::now();
-    while let Some((&stuck, waiting)) = pending.first_key_value() {
-        let (partition, end) = match consumer.poll(Duration::from_millis(100)) {
-            None if heard.elapsed() < PATIENCE => continue,
-            None => {
-                let reason = consumer.context().last_error().unwrap_or_else(|| "the brokers do not answer".to_owned());
-                return Err(VerifyError::Read { partition: stuck, offset: waiting.next, reason });
+/// A record that was judged again.
+pub(crate) struct Judged<'a> {
+    pub(crate) partition: i32,
+    pub(crate) record: &'a OracleRecord<'a>,
+    pub(crate) judgement: &'a Judgement,
+    pub(crate) rule: Rule,
+    /// Whether the broker has set the timestamp of the record.
+    pub(crate) is_append_time: bool,
+}
+
+/// The records of some partitions, each from an offset up to the committed one.
+pub(crate) struct Replay<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) judge: Judge,
+    pub(crate) partitions: Vec<&'a Partition>,
+}
+
+impl Replay<'_> {
+    /// Reads and judges the records from the offsets of the judge on. Returns the judge with the counts of each partition. Blocks.
+    ///
+    /// Calls `progress` with the number of offsets read and the number of all offsets.
+    pub(crate) fn run(
+        self,
+        progress: &dyn Fn(i64, i64),
+        take: &mut dyn FnMut(&Judged<'_>),
+    ) -> Result<Judge, VerifyError> {
+        let Self { settings, mut judge, partitions } = self;
+        let next =
+            |partition: &Partition| judge.ledgers().get(&partition.partition).map_or(0, |ledger| ledger.next_offset);
+        let mut pending: BTreeMap<i32, Pending<'_>> = partitions
+            .iter()
+            .map(|partition| (partition.partition, Pending { next: next(partition), partition, rule: 0 }))
+            .filter(|(_, pending)| pending.partition.ledger.next_offset > pending.next)
+            .collect();
+        let total: i64 = pending.values().map(|pending| pending.partition.ledger.next_offset - pending.next).sum();
+        let consumer = assigned(settings, &pending)?;
+        let (mut read, mut reported) = (0, 0);
+        let mut heard = Instant::now();
+        while let Some((&stuck, waiting)) = pending.first_key_value() {
+            let (partition, end) = match consumer.poll(Duration::from_millis(100)) {
+                None if heard.elapsed() < PATIENCE => continue,
+                None => {
+                    let reason =
+                        consumer.context().last_error().unwrap_or_else(|| "the brokers do not answer".to_owned());
+                    return Err(VerifyError::Read { partition: stuck, offset: waiting.next, reason });
+                }
+                Some(Ok(message)) => {
+                    let Some(pending) = pending.get_mut(&message.partition()) else { continue };
+                    (message.partition(), pending.judge(&mut judge, &message, take))
+                }
+                // The end of the readable log: the offsets up to the committed one contain no record.
+                Some(Err(RdKafkaError::PartitionEOF(partition))) => (partition, true),
+                // librdkafka reconnects; if it does not succeed, `PATIENCE` ends.
+                Some(Err(error)) if error.rdkafka_error_code().is_some_and(may_pass) => continue,
+                Some(Err(error)) => {
+                    let reason = error.to_string();
+                    return Err(VerifyError::Read { partition: stuck, offset: waiting.next, reason });
+                }
+            };
+            heard = Instant::now();
+            read += 1;
+            if read - reported >= PROGRESS_EVERY {
+                reported = read;
+                progress(read, total);
             }
-            Some(Ok(message)) => {
-                let Some(pending) = pending.get_mut(&message.partition()) else { continue };
-                (message.partition(), pending.judge(&mut oracle, &message))
+            if end && let Some(done) = pending.remove(&partition) {
+                judge.skip_to(partition, done.partition.ledger.next_offset);
             }
-            // The end of the readable log: the offsets up to the committed one contain no record.
-            Some(Err(RdKafkaError::PartitionEOF(partition))) => (partition, true),
-            // librdkafka reconnects; if it does not succeed, `PATIENCE` ends.
-            Some(Err(error)) if error.rdkafka_error_code().is_some_and(may_pass) => continue,
-            Some(Err(error)) => {
-                let reason = error.to_string();
-                return Err(VerifyError::Read { partition: stuck, offset: waiting.next, reason });
-            }
-        };
-        heard = Instant::now();
-        read += 1;
-        if read - reported >= PROGRESS_EVERY {
-            reported = read;
-            progress(read, total);
         }
-        if end && let Some(done) = pending.remove(&partition) {
-            oracle.skip_to(partition, done.partition.next_offset);
-        }
+        progress(total, total);
+        Ok(judge)
     }
-    progress(total, total);
-    Ok(oracle)
 }
 
 /// A partition that has not been read to its end.
@@ -83,9 +102,9 @@ struct Pending<'a> {
 }
 
 impl Pending<'_> {
-    /// Passes a record to the oracle. Returns true for the last record before the end, and for one beyond it.
-    fn judge(&mut self, oracle: &mut Oracle, message: &impl Message) -> bool {
-        let end = self.partition.next_offset;
+    /// Passes a record to the judge. Returns true for the last record before the end, and for one beyond it.
+    fn judge(&mut self, judge: &mut Judge, message: &impl Message, take: &mut dyn FnMut(&Judged<'_>)) -> bool {
+        let end = self.partition.ledger.next_offset;
         let offset = message.offset();
         if offset >= end {
             return true;
@@ -97,7 +116,10 @@ impl Pending<'_> {
         if let Some(rule) = rules.get(self.rule) {
             let timestamp_millis = message.timestamp().to_millis().filter(|millis| *millis >= 0);
             let record = OracleRecord { offset, timestamp_millis, value: message.payload() };
-            oracle.record(self.partition.partition, &record, rule.floor, rule.max_future);
+            let partition = self.partition.partition;
+            let judgement = judge.record(partition, &record, rule.floor, rule.max_future);
+            let is_append_time = matches!(message.timestamp(), Timestamp::LogAppendTime(_));
+            take(&Judged { partition, record: &record, judgement: &judgement, rule: *rule, is_append_time });
         }
         self.next = offset + 1;
         self.next >= end

@@ -1,0 +1,105 @@
+//! The state of the store apart from rows: the pipeline, its partitions, and the rules by which their records were judged.
+
+use chrono::{DateTime, Duration, Utc};
+use retail_oracle::OracleLedger;
+use retail_runtime::args::Settings;
+use retail_store::provision::Identity;
+use retail_store::{DatabaseError, Session};
+
+/// The state of the store, as one transaction sees it.
+pub(crate) struct State {
+    pub(crate) pipeline_id: String,
+    pub(crate) topic_id: Option<String>,
+    pub(crate) window: Duration,
+    pub(crate) delay: Duration,
+    /// Windows that end at or before this time are closed.
+    pub(crate) closed_until: DateTime<Utc>,
+    /// Windows that end at or before this time receive no more events, and some of their rows may be closed.
+    pub(crate) closing_until: DateTime<Utc>,
+    /// Final rows of windows that start before this time were dropped.
+    pub(crate) retained_from: DateTime<Utc>,
+    /// The clock of the server.
+    pub(crate) now: DateTime<Utc>,
+    pub(crate) partitions: Vec<Partition>,
+}
+
+pub(crate) struct Partition {
+    pub(crate) partition: i32,
+    pub(crate) start_offset: i64,
+    pub(crate) floor: DateTime<Utc>,
+    /// With the committed offset.
+    pub(crate) ledger: OracleLedger,
+    pub(crate) balanced: bool,
+    /// The rules and the offsets from which they apply, in order.
+    pub(crate) rules: Vec<Rule>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Rule {
+    pub(crate) offset: i64,
+    pub(crate) floor: DateTime<Utc>,
+    pub(crate) max_future: Duration,
+    /// Whether late events are stored as dead letters.
+    pub(crate) keeps_late: bool,
+}
+
+pub(crate) async fn read(session: &Session, settings: &Settings, identity: &Identity) -> Result<State, DatabaseError> {
+    let select = "SELECT closed_until, closing_until, retained_from, clock_timestamp() AS now FROM {schema}.pipeline";
+    let row = session.query_one(select, &[]).await?;
+    let rules = settings.pipeline.rules;
+    let span = |span: retail_engine::Span| Duration::microseconds(span.as_micros());
+    Ok(State {
+        pipeline_id: identity.id.clone(),
+        topic_id: identity.topic_id.clone(),
+        window: span(rules.window),
+        delay: span(rules.delay),
+        closed_until: row.get("closed_until"),
+        closing_until: row.get("closing_until"),
+        retained_from: row.get("retained_from"),
+        now: row.get("now"),
+        partitions: partitions(session).await?,
+    })
+}
+
+async fn partitions(session: &Session) -> Result<Vec<Partition>, DatabaseError> {
+    let select = "
+        SELECT p.partition, p.start_offset, p.next_offset, p.max_observed_time, p.lateness_floor, l.applied, l.late,
+               l.invalid, l.future, l.gaps, l.balanced
+        FROM {schema}.partition_progress p JOIN {schema}.ledger l USING (partition) ORDER BY partition";
+    let mut partitions: Vec<Partition> = session.query(select, &[]).await?.iter().map(partition).collect();
+    let rules = "
+        SELECT partition, \"offset\", lateness_floor, (extract(epoch FROM max_future) * 1000000)::bigint AS max_future,
+               keeps_late
+        FROM {schema}.fate_rules ORDER BY partition, \"offset\"";
+    for row in session.query(rules, &[]).await? {
+        let rule = Rule {
+            offset: row.get("offset"),
+            floor: row.get("lateness_floor"),
+            max_future: Duration::microseconds(row.get("max_future")),
+            keeps_late: row.get("keeps_late"),
+        };
+        if let Some(partition) = partitions.iter_mut().find(|p| p.partition == row.get::<_, i32>("partition")) {
+            partition.rules.push(rule);
+        }
+    }
+    Ok(partitions)
+}
+
+fn partition(row: &retail_store::Row) -> Partition {
+    Partition {
+        partition: row.get("partition"),
+        start_offset: row.get("start_offset"),
+        floor: row.get("lateness_floor"),
+        ledger: OracleLedger {
+            next_offset: row.get("next_offset"),
+            applied: row.get("applied"),
+            late: row.get("late"),
+            invalid: row.get("invalid"),
+            future: row.get("future"),
+            gaps: row.get("gaps"),
+            max_observed: row.get("max_observed_time"),
+        },
+        balanced: row.get("balanced"),
+        rules: Vec::new(),
+    }
+}

@@ -1,0 +1,64 @@
+//! The topic as Kafka has it now.
+
+use retail_kafka::{KafkaAdmin, KafkaError, LogOffset};
+use retail_runtime::args::Settings;
+
+use crate::error::VerifyError;
+use crate::state::State;
+
+pub(crate) struct Topic {
+    name: String,
+    id: String,
+    /// The first offset that Kafka still has, by partition.
+    log_starts: Vec<i64>,
+    /// The offset after the last record, by partition.
+    log_ends: Vec<i64>,
+}
+
+impl Topic {
+    /// Asks the brokers. Blocks.
+    pub(crate) fn describe(settings: &Settings) -> Result<Self, VerifyError> {
+        let name = settings.pipeline.topic.name.clone();
+        let admin = KafkaAdmin::new(&settings.kafka)?;
+        let Some(description) = admin.describe_topic(&name)? else {
+            return Err(KafkaError::missing_topic(&name).into());
+        };
+        let log_starts = admin.log_offsets(&name, description.partitions, LogOffset::Start)?;
+        let log_ends = admin.log_offsets(&name, description.partitions, LogOffset::End)?;
+        Ok(Self { name, id: description.id, log_starts, log_ends })
+    }
+
+    /// Checks that the processed records were those of this topic.
+    pub(crate) fn check_id(&self, state: &State) -> Result<(), VerifyError> {
+        if state.topic_id.as_ref().is_some_and(|id| *id != self.id) {
+            return Err(VerifyError::AnotherTopic { topic: self.name.clone() });
+        }
+        Ok(())
+    }
+
+    /// An error if the topic lacks records of a partition from `from` to `to`.
+    pub(crate) fn check_records(&self, partition: i32, from: i64, to: i64) -> Result<(), VerifyError> {
+        let log_start = self.log_starts.get(partition as usize).copied().unwrap_or(0);
+        if log_start > from && to > from {
+            return Err(VerifyError::Truncated { topic: self.name.clone(), partition, start_offset: from, log_start });
+        }
+        Ok(())
+    }
+
+    /// Whether the topic has all records that were ever processed.
+    pub(crate) fn has_everything(&self, state: &State) -> bool {
+        let has =
+            |p: &crate::state::Partition| self.check_records(p.partition, p.start_offset, p.ledger.next_offset).is_ok();
+        state.partitions.iter().all(has)
+    }
+
+    /// Partitions with records that have no row in the store, although others have one.
+    pub(crate) fn unknown_partitions(&self, state: &State) -> Vec<i32> {
+        let partitions = self.log_starts.iter().zip(&self.log_ends).enumerate();
+        partitions
+            .filter(|(_, (start, end))| start < end && !state.partitions.is_empty())
+            .map(|(number, _)| number as i32)
+            .filter(|number| state.partitions.iter().all(|known| known.partition != *number))
+            .collect()
+    }
+}
