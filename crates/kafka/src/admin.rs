@@ -52,6 +52,14 @@ impl KafkaAdmin {
         self.ask(topic, |give_up| native::topic_config(self.client.client(), topic, names, ANSWER_TIMEOUT, give_up))
     }
 
+    /// Whether compaction may remove single records of a topic.
+    pub fn is_compacted(&self, topic: &str) -> Result<bool, KafkaError> {
+        let config = self.topic_config(topic, ["cleanup.policy"])?;
+        Ok(config
+            .get("cleanup.policy")
+            .is_some_and(|policies| policies.split(',').any(|policy| policy.trim() == "compact")))
+    }
+
     /// Changes settings of a topic, given as names and values. The inner result contains a refusal of the broker.
     pub(crate) fn alter_topic<'a>(
         &self,

@@ -1,5 +1,5 @@
-//! Functions of librdkafka that rust-rdkafka lacks: topic ids, log ends in one request, settings of a topic, and batches of
-//! records directly from the queue of a partition. The only code of the product that calls into C.
+//! Functions of librdkafka that rust-rdkafka lacks: topic ids, log ends in one request, settings of a topic, batches of records
+//! directly from the queue of a partition, and log messages in the order of their events. The only code of the product that calls into C.
 //!
 //! Every function relies on these invariants:
 //! - A client handle is valid while the borrowed `Client`, or the `Arc` of the consumer, lives.
@@ -8,19 +8,20 @@
 //! - librdkafka is thread safe; its callbacks run on its own threads, and our callback only unparks a thread.
 #![expect(unsafe_code, reason = "calls into librdkafka; the invariants are above, and beside each block")]
 
+mod last_record;
+mod log_queue;
+mod partition_queue;
+
 use std::collections::BTreeMap;
-use std::ffi::{CStr, CString, c_char, c_void};
-use std::ops::ControlFlow;
-use std::sync::Arc;
-use std::thread::Thread;
+use std::ffi::{CStr, CString, c_char};
 use std::time::{Duration, Instant};
 
+pub use log_queue::LogQueue;
+pub use partition_queue::{Fetched, PartitionQueue};
 use rdkafka::ClientContext;
 use rdkafka::client::Client;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode};
 use rdkafka_sys as sys;
-use retail_engine::Timestamp;
 
 /// The description of a topic by a broker.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -325,138 +326,4 @@ impl<T> Drop for Owned<T> {
         // SAFETY: by the contract of `new`.
         unsafe { (self.free)(self.pointer) }
     }
-}
-
-/// An item in the queue of a partition.
-#[derive(Clone, Copy, Debug)]
-pub enum Fetched<'a> {
-    /// A record. Its timestamp is `None` if it is missing or before 1970.
-    Record(retail_engine::Record<'a>),
-    /// The end of the readable log: all readable records before this offset were returned.
-    End(i64),
-    /// Reading this partition failed.
-    Error(RDKafkaErrorCode),
-}
-
-/// The queue of one partition, separated from the main queue of the consumer and read directly.
-///
-/// It is separated once and kept for the lifetime of the consumer, whether or not the partition is assigned: forwarding a
-/// queue again around assignments was observed to stall silently, and dropping one loses its partition.
-pub struct PartitionQueue<C: ConsumerContext + 'static> {
-    queue: Owned<sys::rd_kafka_queue_t>,
-    /// The thread that the callback unparks. Boxed, because librdkafka has a pointer to it.
-    wakes: Box<Thread>,
-    /// Declared last, so dropped last: the client outlives its queue.
-    consumer: Arc<BaseConsumer<C>>,
-}
-
-/// Maximum number of records that one call takes from a queue: enough to make the cost of the call negligible, few enough
-/// that other partitions and the trigger do not wait.
-const BATCH: usize = 1024;
-
-impl<C: ConsumerContext + 'static> PartitionQueue<C> {
-    /// The queue of a partition. It unparks `wakes` when records arrive while it is empty.
-    pub fn new(
-        consumer: &Arc<BaseConsumer<C>>,
-        topic: &str,
-        partition: i32,
-        wakes: Thread,
-    ) -> Result<Self, RdKafkaError> {
-        let topic = CString::new(topic)?;
-        let wakes = Box::new(wakes);
-        // SAFETY: `consumer` keeps the client alive; the callback is removed before `wakes` is dropped.
-        let queue = unsafe {
-            let client = consumer.client().native_ptr();
-            let queue = sys::rd_kafka_queue_get_partition(client, topic.as_ptr(), partition);
-            if queue.is_null() {
-                return Err(RdKafkaError::ClientCreation(format!("no queue for partition {partition}")));
-            }
-            let queue = Owned::new(queue, sys::rd_kafka_queue_destroy);
-            sys::rd_kafka_queue_forward(queue.pointer, std::ptr::null_mut());
-            let opaque = (&raw const *wakes).cast_mut().cast();
-            sys::rd_kafka_queue_cb_event_enable(queue.pointer, Some(unpark), opaque);
-            queue
-        };
-        Ok(Self { queue, wakes, consumer: Arc::clone(consumer) })
-    }
-
-    /// Calls `each` for the items in the queue, at most [`BATCH`] and until it breaks, and returns their number. Never waits. A
-    /// panic of `each` aborts the process.
-    ///
-    /// Records that were fetched before the last assignment or unassignment of the partition are dropped: librdkafka numbers
-    /// assignments before it answers the call, and skips older records here.
-    ///
-    /// rd_kafka_consume_batch_queue cannot be used: librdkafka 2.12 treats the end of a partition as a record there, and
-    /// skips the next record of the remaining partitions when others are revoked.
-    pub fn take<F: FnMut(Fetched<'_>) -> ControlFlow<()>>(&mut self, each: F) -> usize {
-        let mut taking = Taking { each, taken: 0, client: self.consumer.client().native_ptr() };
-        // SAFETY: the callback is only called during this call, with a value of the right type.
-        unsafe {
-            sys::rd_kafka_consume_callback_queue(self.queue.pointer, 0, Some(hand_out::<F>), (&raw mut taking).cast());
-        }
-        taking.taken
-    }
-}
-
-/// The data that `take` passes to the callback.
-struct Taking<F> {
-    each: F,
-    taken: usize,
-    client: *mut sys::rd_kafka_t,
-}
-
-/// # Safety
-///
-/// `opaque` must point to a `Taking<F>`, and `message` must come from librdkafka.
-unsafe extern "C" fn hand_out<F: FnMut(Fetched<'_>) -> ControlFlow<()>>(
-    message: *mut sys::rd_kafka_message_t,
-    opaque: *mut c_void,
-) {
-    // SAFETY: by the contract; the message belongs to librdkafka, and is valid until this function returns.
-    unsafe {
-        let taking = &mut *opaque.cast::<Taking<F>>();
-        let flow = (taking.each)(fetched(&*message));
-        taking.taken += 1;
-        if flow.is_break() || taking.taken == BATCH {
-            // The remaining items return to the head of the queue.
-            sys::rd_kafka_yield(taking.client);
-        }
-    }
-}
-
-impl<C: ConsumerContext> Drop for PartitionQueue<C> {
-    fn drop(&mut self) {
-        // SAFETY: both sides take the lock of the queue, so that no callback runs after this call.
-        unsafe { sys::rd_kafka_queue_cb_event_enable(self.queue.pointer, None, std::ptr::null_mut()) }
-        let _still_there_until_now = &self.wakes;
-    }
-}
-
-/// # Safety
-///
-/// `opaque` must point to a `Thread`.
-unsafe extern "C" fn unpark(_: *mut sys::rd_kafka_t, opaque: *mut c_void) {
-    // SAFETY: by the contract; see PartitionQueue::new.
-    unsafe { (*opaque.cast::<Thread>()).unpark() }
-}
-
-/// # Safety
-///
-/// `message` must come from librdkafka, and must not have been destroyed.
-unsafe fn fetched(message: &sys::rd_kafka_message_t) -> Fetched<'_> {
-    match message.err.into() {
-        RDKafkaErrorCode::NoError => {}
-        RDKafkaErrorCode::PartitionEOF => return Fetched::End(message.offset),
-        error => return Fetched::Error(error),
-    }
-    let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
-    // SAFETY: the payload has `len` bytes and lives as long as the message; a null one is a tombstone.
-    let (millis, value) = unsafe {
-        let millis = sys::rd_kafka_message_timestamp(message, &raw mut kind);
-        let value =
-            (!message.payload.is_null()).then(|| std::slice::from_raw_parts(message.payload.cast::<u8>(), message.len));
-        (millis, value)
-    };
-    let timestamp = (millis >= 0).then(|| Timestamp::from_millis(millis));
-    Fetched::Record(retail_engine::Record { offset: message.offset, timestamp, value })
 }

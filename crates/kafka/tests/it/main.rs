@@ -1,5 +1,6 @@
-//! Topics and log-ins on a real Kafka.
+//! Topics, records and log-ins on a real Kafka.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod records;
 mod tls;
 mod topic;

@@ -1,0 +1,189 @@
+//! Records directly from the queue of a partition.
+
+use std::ffi::{CString, c_void};
+use std::sync::Arc;
+use std::thread::Thread;
+
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode};
+use rdkafka_sys as sys;
+use retail_engine::{RecordIdentity, Timestamp};
+
+use super::Owned;
+use super::last_record::LastRecord;
+
+/// An item in the queue of a partition.
+#[derive(Clone, Copy, Debug)]
+pub enum Fetched<'a> {
+    /// A record. Its timestamp is `None` if it is missing or before 1970.
+    Record(retail_engine::Record<'a>),
+    /// The end of the readable log: all readable records before this offset were returned.
+    End(i64),
+    /// Reading this partition failed.
+    Error(RDKafkaErrorCode),
+}
+
+/// The queue of one partition, separated from the main queue of the consumer and read directly.
+///
+/// It is separated once and kept for the lifetime of the consumer, whether or not the partition is assigned: forwarding a
+/// queue again around assignments was observed to stall silently, and dropping one loses its partition.
+pub struct PartitionQueue<C: ConsumerContext + 'static> {
+    queue: Owned<sys::rd_kafka_queue_t>,
+    /// The thread that the callback unparks. Boxed, because librdkafka has a pointer to it.
+    wakes: Box<Thread>,
+    last: LastRecord,
+    /// The queue may contain records of an earlier assignment, which librdkafka drops instead of handing them out.
+    reassigned: bool,
+    /// Declared last, so dropped last: the client outlives its queue.
+    consumer: Arc<BaseConsumer<C>>,
+}
+
+/// Maximum number of records that one call takes from a queue: enough to make the cost of the call negligible, few enough
+/// that other partitions and the trigger do not wait.
+const BATCH: usize = 1024;
+
+/// Number of items at the end of a call of which the records are copied: the last record, and ends of the partition after it.
+const COPIED: usize = 16;
+
+impl<C: ConsumerContext + 'static> PartitionQueue<C> {
+    /// The queue of a partition. It unparks `wakes` when records arrive while it is empty.
+    pub fn new(
+        consumer: &Arc<BaseConsumer<C>>,
+        topic: &str,
+        partition: i32,
+        wakes: Thread,
+    ) -> Result<Self, RdKafkaError> {
+        let topic = CString::new(topic)?;
+        let wakes = Box::new(wakes);
+        // SAFETY: `consumer` keeps the client alive; the callback is removed before `wakes` is dropped.
+        let queue = unsafe {
+            let client = consumer.client().native_ptr();
+            let queue = sys::rd_kafka_queue_get_partition(client, topic.as_ptr(), partition);
+            if queue.is_null() {
+                return Err(RdKafkaError::ClientCreation(format!("no queue for partition {partition}")));
+            }
+            let queue = Owned::new(queue, sys::rd_kafka_queue_destroy);
+            sys::rd_kafka_queue_forward(queue.pointer, std::ptr::null_mut());
+            let opaque = (&raw const *wakes).cast_mut().cast();
+            sys::rd_kafka_queue_cb_event_enable(queue.pointer, Some(unpark), opaque);
+            queue
+        };
+        let last = LastRecord::default();
+        Ok(Self { queue, wakes, last, reassigned: true, consumer: Arc::clone(consumer) })
+    }
+
+    /// Calls `each` for the items in the queue, at most [`BATCH`], and returns their number. Never waits. A panic of `each`
+    /// aborts the process.
+    ///
+    /// Records that were fetched before the last assignment or unassignment of the partition are dropped: librdkafka numbers
+    /// assignments before it answers the call, and skips older records here.
+    ///
+    /// rd_kafka_consume_batch_queue cannot be used: librdkafka 2.12 treats the end of a partition as a record there, and
+    /// skips the next record of the remaining partitions when others are revoked.
+    pub fn take<F: FnMut(Fetched<'_>)>(&mut self, each: F) -> usize {
+        // SAFETY: the queue is valid. Other threads only append to it.
+        let queued = unsafe { sys::rd_kafka_queue_length(self.queue.pointer) };
+        self.take_up_to(queued.clamp(1, BATCH), each)
+    }
+
+    /// Calls `each` for the first item in the queue, if there is one, and returns the number of items.
+    pub fn take_one<F: FnMut(Fetched<'_>)>(&mut self, each: F) -> usize {
+        self.take_up_to(1, each)
+    }
+
+    /// `limit` is at most the number of items in the queue, so that the last ones of this call are known in advance.
+    fn take_up_to<F: FnMut(Fetched<'_>)>(&mut self, limit: usize, each: F) -> usize {
+        // If items are dropped, those that are handed out may be fewer than the limit.
+        let copied_from = if self.reassigned { 0 } else { limit.saturating_sub(COPIED) };
+        let client = self.consumer.client().native_ptr();
+        let mut taking = Taking { each, taken: 0, limit, copied_from, last: &mut self.last, client };
+        // SAFETY: the callback is only called during this call, with a value of the right type.
+        unsafe {
+            sys::rd_kafka_consume_callback_queue(self.queue.pointer, 0, Some(hand_out::<F>), (&raw mut taking).cast());
+        }
+        let taken = taking.taken;
+        // Dropped items come before those of the present assignment.
+        self.reassigned &= taken == 0;
+        taken
+    }
+
+    /// The last record that was handed out since the last call, or since the partition was assigned.
+    pub fn take_last_record(&mut self) -> Option<RecordIdentity> {
+        self.last.take()
+    }
+
+    /// The partition will be assigned: its next records are not related to the ones before.
+    pub fn reassign(&mut self) {
+        self.last.take();
+        self.reassigned = true;
+    }
+}
+
+/// The data that `take` passes to the callback.
+struct Taking<'a, F> {
+    each: F,
+    taken: usize,
+    /// Number of items after which the call ends.
+    limit: usize,
+    /// Number of items after which records are copied.
+    copied_from: usize,
+    last: &'a mut LastRecord,
+    client: *mut sys::rd_kafka_t,
+}
+
+/// # Safety
+///
+/// `opaque` must point to a `Taking<'_, F>`, and `message` must come from librdkafka.
+unsafe extern "C" fn hand_out<F: FnMut(Fetched<'_>)>(message: *mut sys::rd_kafka_message_t, opaque: *mut c_void) {
+    // SAFETY: by the contract; the message belongs to librdkafka, and is valid until this function returns.
+    unsafe {
+        let taking = &mut *opaque.cast::<Taking<'_, F>>();
+        let fetched = fetched(&*message);
+        if taking.taken >= taking.copied_from && matches!(fetched, Fetched::Record(_)) {
+            taking.last.set(&*message);
+        }
+        (taking.each)(fetched);
+        taking.taken += 1;
+        if taking.taken == taking.limit {
+            // The remaining items return to the head of the queue.
+            sys::rd_kafka_yield(taking.client);
+        }
+    }
+}
+
+impl<C: ConsumerContext> Drop for PartitionQueue<C> {
+    fn drop(&mut self) {
+        // SAFETY: both sides take the lock of the queue, so that no callback runs after this call.
+        unsafe { sys::rd_kafka_queue_cb_event_enable(self.queue.pointer, None, std::ptr::null_mut()) }
+        let _still_there_until_now = &self.wakes;
+    }
+}
+
+/// # Safety
+///
+/// `opaque` must point to a `Thread`.
+unsafe extern "C" fn unpark(_: *mut sys::rd_kafka_t, opaque: *mut c_void) {
+    // SAFETY: by the contract; see PartitionQueue::new.
+    unsafe { (*opaque.cast::<Thread>()).unpark() }
+}
+
+/// # Safety
+///
+/// `message` must come from librdkafka, and must not have been destroyed.
+unsafe fn fetched(message: &sys::rd_kafka_message_t) -> Fetched<'_> {
+    match message.err.into() {
+        RDKafkaErrorCode::NoError => {}
+        RDKafkaErrorCode::PartitionEOF => return Fetched::End(message.offset),
+        error => return Fetched::Error(error),
+    }
+    let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+    // SAFETY: the payload has `len` bytes and lives as long as the message; a null one is a tombstone.
+    let (millis, value) = unsafe {
+        let millis = sys::rd_kafka_message_timestamp(message, &raw mut kind);
+        let value =
+            (!message.payload.is_null()).then(|| std::slice::from_raw_parts(message.payload.cast::<u8>(), message.len));
+        (millis, value)
+    };
+    let timestamp = (millis >= 0).then(|| Timestamp::from_millis(millis));
+    Fetched::Record(retail_engine::Record { offset: message.offset, timestamp, value })
+}
