@@ -59,7 +59,7 @@ impl Reader {
 
     /// Takes the records of a partition from its committed position on.
     pub(crate) fn start(&mut self, claimed: &Claimed, now: Instant) {
-        let Claimed { partition, epoch: _, start } = *claimed;
+        let Claimed { partition, epoch: _, start, last_record: _ } = *claimed;
         self.engine.assign(partition, start);
         self.idle.insert(partition, IdleProof::new(start.next_offset));
         self.watchdogs.insert(partition, Watchdog::new(start.next_offset, now));

@@ -332,7 +332,8 @@ mod tests {
     use super::*;
 
     fn row(partition: i32, next_offset: i64) -> Claimed {
-        Claimed { partition, epoch: 1, start: Start { next_offset, max_observed: None, floor: Timestamp::EPOCH } }
+        let start = Start { next_offset, max_observed: None, floor: Timestamp::EPOCH };
+        Claimed { partition, epoch: 1, start, last_record: None }
     }
 
     #[test]

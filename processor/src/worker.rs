@@ -334,7 +334,7 @@ impl Worker {
         let moved = batch.partitions.iter().filter(|progress| progress.moved());
         self.committing = moved.map(|progress| (progress.partition, progress.to)).collect();
         let epochs = self.assignment.owned().clone();
-        self.request(Request::Commit(Box::new(Commit { batch, epochs, idle })));
+        self.request(Request::Commit(Box::new(Commit { batch, epochs, idle, ..Commit::default() })));
     }
 
     /// Commits the offsets to Kafka too, for lag tools only: they are never read.

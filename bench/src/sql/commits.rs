@@ -58,7 +58,7 @@ impl Batches {
         let progress =
             |partition| Progress { partition, from, to, max_observed: self.newest, floor: Timestamp::EPOCH, counts };
         let batch = Batch { rows, partitions: (0..PARTITIONS).map(progress).collect(), ..Batch::default() };
-        Commit { batch, epochs: self.epochs.clone(), idle: BTreeMap::new() }
+        Commit { batch, epochs: self.epochs.clone(), ..Commit::default() }
     }
 }
 

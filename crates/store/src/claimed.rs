@@ -1,6 +1,6 @@
 //! The state of a partition in the store.
 
-use retail_engine::Start;
+use retail_engine::{RecordIdentity, Start};
 use tokio_postgres::Row;
 
 use crate::time::SqlTime;
@@ -14,6 +14,8 @@ pub struct Claimed {
     pub epoch: i64,
     /// The state from which to continue.
     pub start: Start,
+    /// The last committed record; `None` before the first one.
+    pub last_record: Option<RecordIdentity>,
 }
 
 impl Claimed {
@@ -27,6 +29,18 @@ impl Claimed {
                 max_observed: row.get::<_, Option<SqlTime>>("max_observed_time").map(|time| time.0),
                 floor: row.get::<_, SqlTime>("lateness_floor").0,
             },
+            last_record: last_record(row),
         }
     }
+}
+
+/// The last committed record, from the columns of `partition_progress`.
+pub fn last_record(row: &Row) -> Option<RecordIdentity> {
+    let digest: Option<&[u8]> = row.get("last_record_digest");
+    Some(RecordIdentity {
+        offset: row.get::<_, Option<i64>>("last_record_offset")?,
+        leader_epoch: row.get::<_, Option<i32>>("last_record_epoch")?,
+        timestamp_millis: row.get::<_, Option<i64>>("last_record_timestamp_ms")?,
+        digest: digest?.try_into().ok()?,
+    })
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use retail_engine::Batch;
+use retail_engine::{Batch, RecordIdentity};
 
 use crate::claimed::Claimed;
 
@@ -16,6 +16,8 @@ pub struct Commit {
     pub epochs: BTreeMap<i32, i64>,
     /// The idle partitions: no valid event was appended to their logs for at least `idleTimeout`.
     pub idle: BTreeMap<i32, Idle>,
+    /// The last record of each partition of which the batch contains records.
+    pub last_records: BTreeMap<i32, RecordIdentity>,
 }
 
 /// The period in which no valid event is proven to have been appended to a partition.
@@ -29,7 +31,7 @@ pub struct Idle {
 
 impl Commit {
     /// The partitions that this commit changes: those that moved, and those that are idle.
-    pub(crate) fn partitions(&self) -> impl Iterator<Item = &retail_engine::Progress> {
+    pub fn partitions(&self) -> impl Iterator<Item = &retail_engine::Progress> {
         let idle = &self.idle;
         self.batch.partitions.iter().filter(|progress| progress.moved() || idle.contains_key(&progress.partition))
     }
@@ -86,13 +88,13 @@ mod tests {
     }
 
     fn row(partition: i32, epoch: i64, next_offset: i64, floor: Timestamp) -> Claimed {
-        Claimed { partition, epoch, start: Start { next_offset, max_observed: None, floor } }
+        Claimed { partition, epoch, start: Start { next_offset, max_observed: None, floor }, last_record: None }
     }
 
     fn commit() -> Commit {
         let partitions = vec![progress(0, 10, 20), progress(1, 5, 6), progress(2, 7, 7)];
         let batch = Batch { partitions, ..Batch::default() };
-        Commit { batch, epochs: BTreeMap::from([(0, 3), (1, 4), (2, 5)]), idle: BTreeMap::new() }
+        Commit { batch, epochs: BTreeMap::from([(0, 3), (1, 4), (2, 5)]), ..Commit::default() }
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod groups;
 mod guard;
 mod handshake;
 mod identity;
+mod last_records;
 mod letters;
 mod lock;
 mod log_in;
@@ -35,7 +36,7 @@ mod tls;
 mod url;
 mod url_error;
 
-pub use claimed::Claimed;
+pub use claimed::{Claimed, last_record};
 pub use close::{CloseStep, Closed};
 pub use commit::{Commit, Idle, Outcome};
 pub use connection::DatabaseConnection;

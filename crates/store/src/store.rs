@@ -14,6 +14,7 @@ use crate::connection::DatabaseConnection;
 use crate::error::DatabaseError;
 use crate::groups::Groups;
 use crate::identity::Identity;
+use crate::last_records::LastRecords;
 use crate::letters::Letters;
 use crate::packs::{Appended, Packs};
 use crate::provision;
@@ -25,7 +26,7 @@ use crate::time::SqlTime;
 const COMMIT: &str = "
     SELECT * FROM {schema}.commit_batch(
         $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25,
-        $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38)";
+        $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42)";
 
 /// Number of attempts of a commit while the server behind the session is being replaced.
 const COMMIT_ATTEMPTS: usize = 3;
@@ -182,6 +183,7 @@ impl Store {
         let each = |value: fn(&retail_engine::Progress) -> i64| progress.iter().map(|p| value(p)).collect::<Vec<i64>>();
         let max_observed: Vec<Option<SqlTime>> = progress.iter().map(|p| p.max_observed.map(SqlTime)).collect();
         let floors: Vec<SqlTime> = progress.iter().map(|p| SqlTime(p.floor)).collect();
+        let records = LastRecords::new(commit, &partitions);
         let letters = Letters::new(&commit.batch.dead_letters);
         let rows = self
             .session
@@ -203,6 +205,10 @@ impl Store {
                     (&each(|p| p.counts.gaps), Type::INT8_ARRAY),
                     (&ago(|idle| idle.since), Type::INT8_ARRAY),
                     (&ago(|idle| idle.until), Type::INT8_ARRAY),
+                    (&records.offsets, Type::INT8_ARRAY),
+                    (&records.epochs, Type::INT4_ARRAY),
+                    (&records.timestamps, Type::INT8_ARRAY),
+                    (&records.digests, Type::BYTEA_ARRAY),
                     (&packs.windows, Type::TIMESTAMPTZ_ARRAY),
                     (&packs.buckets, Type::INT4_ARRAY),
                     (&packs.dense, Type::BOOL_ARRAY),

@@ -75,7 +75,7 @@ impl Feeder {
     /// Takes the batch since the last commit, with a given proof of idleness.
     pub fn take_commit_proven(&mut self, idle: &[i32], proof: Idle) -> Commit {
         let idle = idle.iter().map(|partition| (*partition, proof)).collect();
-        Commit { batch: self.engine.take_batch(), epochs: self.epochs.clone(), idle }
+        Commit { batch: self.engine.take_batch(), epochs: self.epochs.clone(), idle, ..Commit::default() }
     }
 
     /// Commits the batch since the last commit, with some partitions marked idle. Returns the lateness floors.

@@ -1,7 +1,7 @@
 //! A commit writes sums, offsets and dead letters together, or nothing.
 
 use retail_connection::ErrorKind;
-use retail_engine::Timestamp;
+use retail_engine::{RecordIdentity, Timestamp};
 use retail_store::Outcome;
 use retail_testbed::Feeder;
 use retail_testbed::{Case, Sent, at};
@@ -31,6 +31,38 @@ async fn commit_writes_sums_offsets_and_dead_letters_together() {
         r#"(1,0,malformed_json,"\\x7b")"#
     );
     assert_eq!(case.text("SELECT avg_price FROM retail WHERE total_quantity = 3").await, "333.400000");
+}
+
+#[tokio::test]
+async fn commit_stores_the_last_record_of_each_partition() {
+    let case = Case::shared().start().await;
+    let mut feeder = Feeder::new(&case, "a").await;
+    feeder.claim(&[0, 1]).await;
+    let stored = async |feeder: &Feeder| {
+        let rows = feeder.store.progress().await.unwrap();
+        rows.iter().map(|row| row.last_record).collect::<Vec<_>>()
+    };
+    assert_eq!(stored(&feeder).await, [None, None]);
+    let record =
+        |offset| RecordIdentity { offset, leader_epoch: 3, timestamp_millis: i64::MAX, digest: [offset as u8; 32] };
+    feeder.purchases(0, "1", &[10, 20]);
+    let mut commit = feeder.take_commit(&[]);
+    commit.last_records.insert(0, record(1));
+    feeder.store.commit(&commit).await.unwrap();
+    assert_eq!(stored(&feeder).await, [Some(record(1)), None]);
+    // Only gaps: the record stays the last one.
+    feeder.engine.partition(0).unwrap().skip_to(5);
+    feeder.commit(&[]).await.unwrap();
+    assert_eq!(stored(&feeder).await, [Some(record(1)), None]);
+
+    // A fenced batch leaves it as it is, and a claim returns it.
+    feeder.purchases(0, "1", &[30]);
+    let mut fenced = feeder.take_commit(&[]);
+    fenced.last_records.insert(0, RecordIdentity { leader_epoch: -1, timestamp_millis: -1, ..record(5) });
+    let claimed = feeder.store.claim(&[0], "b").await.unwrap();
+    assert_eq!(claimed[0].last_record, Some(record(1)));
+    assert_eq!(feeder.store.commit(&fenced).await.unwrap_err().kind, ErrorKind::Fenced);
+    assert_eq!(stored(&feeder).await, [Some(record(1)), None]);
 }
 
 #[tokio::test]

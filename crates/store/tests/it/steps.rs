@@ -22,7 +22,7 @@ pub(crate) fn commit(epoch: i64, from: i64, rows: Vec<Row>, seconds: i64) -> Com
     let max_observed = Some(Timestamp::from_secs(at(seconds)));
     let progress = Progress { partition: 0, from, to: from + 1, max_observed, floor: Timestamp::EPOCH, counts };
     let batch = Batch { rows, partitions: vec![progress], ..Batch::default() };
-    Commit { batch, epochs: BTreeMap::from([(0, epoch)]), idle: BTreeMap::new() }
+    Commit { batch, epochs: BTreeMap::from([(0, epoch)]), ..Commit::default() }
 }
 
 /// A store that owns partition 0, with its epoch.

@@ -57,7 +57,7 @@ impl Store {
         let row = self.row(partition);
         let start =
             Start { next_offset: row.next_offset(), max_observed: None, floor: Timestamp::from_secs(row.floor) };
-        Claimed { partition, epoch: row.epoch, start }
+        Claimed { partition, epoch: row.epoch, start, last_record: None }
     }
 
     /// All parts or none, as `commit_batch` does: compared are epoch, offset and, of a partition with records, the floor.
