@@ -7,6 +7,7 @@
 
 mod authority;
 mod case;
+mod cluster;
 mod disk;
 mod feeder;
 mod pooler;
@@ -21,6 +22,7 @@ mod wait;
 
 pub use authority::{Authority, Issued, self_signed};
 pub use case::{Case, CaseBuilder};
+pub use cluster::KafkaCluster;
 pub use disk::SmallDisk;
 pub use feeder::Feeder;
 pub use pooler::Pooler;

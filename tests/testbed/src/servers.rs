@@ -58,11 +58,27 @@ impl Kafka {
 
     /// Starts a private broker with additional lines in its server.properties.
     pub fn private_with(properties: &str) -> Self {
+        Self::private_files(&[("extra.properties", properties)])
+    }
+
+    /// Starts a node of a private cluster. Its id differs from the one of the prepared disks, so that it formats its own.
+    pub(crate) fn node_with(properties: &str) -> Self {
+        Self::private_files(&[("extra.properties", properties), ("scram", "")])
+    }
+
+    fn private_files(files: &[(&str, &str)]) -> Self {
         let name = unique("kafka");
         let directory = directory().join(&name);
         std::fs::create_dir_all(&directory).unwrap();
-        std::fs::write(directory.join("extra.properties"), properties).unwrap();
+        for (file, content) in files {
+            std::fs::write(directory.join(file), content).unwrap();
+        }
         Self { server: Server::start("dev/kafka", &name, true) }
+    }
+
+    /// The port of the controller of a running node.
+    pub(crate) fn controller_port(&self) -> String {
+        std::fs::read_to_string(self.server.directory.join("controller-port")).unwrap().trim().to_owned()
     }
 
     /// Returns the address as host:port.
@@ -94,6 +110,29 @@ impl Kafka {
     pub fn start(&self) {
         self.server.run("up");
     }
+
+    /// Copies the disk of a stopped private broker, with its metadata.
+    pub fn back_up(&self) {
+        let (data, copy) = self.disks();
+        copy_directory(&data, &copy);
+    }
+
+    /// Replaces the disk of a stopped private broker by the copy.
+    pub fn restore(&self) {
+        let (data, copy) = self.disks();
+        std::fs::remove_dir_all(&data).unwrap();
+        copy_directory(&copy, &data);
+    }
+
+    fn disks(&self) -> (PathBuf, PathBuf) {
+        assert!(self.server.private, "only a private broker can be damaged");
+        (self.server.directory.join("data"), self.server.directory.join("copy"))
+    }
+}
+
+fn copy_directory(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+    assert!(status.success(), "copying {} failed", from.display());
 }
 
 impl Postgres {
