@@ -45,6 +45,8 @@ pub(crate) struct Facts {
     pub(crate) commit_due: bool,
     /// The idle partitions are to be confirmed.
     pub(crate) idle_due: bool,
+    /// A connection to a broker was lost since the consumer was assigned its partitions.
+    pub(crate) disconnected: bool,
 }
 
 /// One instruction for the worker.
@@ -144,7 +146,7 @@ impl Assignment {
 
     /// The most urgent step. Empty while the committer works or there is nothing to do.
     pub(crate) fn next(&mut self, now: Instant, facts: Facts) -> Vec<Action> {
-        let Facts { has_uncommitted, commit_due, idle_due } = facts;
+        let Facts { has_uncommitted, commit_due, idle_due, disconnected } = facts;
         let is_drained = self.draining_since.is_some() && self.request.is_none() && !self.reset && !has_uncommitted;
         if is_drained {
             return vec![Action::Leave];
@@ -157,6 +159,11 @@ impl Assignment {
         }
         if self.reset {
             return self.request(Request::ReadProgress, Action::ReadProgress);
+        }
+        // The broker may have come back with another log: the batch could contain records of both.
+        if disconnected {
+            self.reset = true;
+            return vec![Action::Reset];
         }
         if self.draining_since.is_some() {
             return self.request(Request::Commit, Action::Commit);

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use retail_connection::ErrorKind;
 use retail_engine::Timestamp;
+use retail_kafka::records::{Finding, Replaced};
 use retail_runtime::Backoff;
 use retail_runtime::args::Settings;
 use retail_store::provision::Identity;
@@ -17,7 +18,9 @@ use retail_store::{Claimed, Commit, DatabaseError, Outcome, Store};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::closing::{Closing, LONGEST_PAUSE};
+use crate::last_records::LastRecords;
 use crate::log_end_poller::LogEndPoller;
+use crate::record_checks::RecordChecks;
 use crate::retention::Dropping;
 use crate::state::State;
 
@@ -62,6 +65,8 @@ pub(crate) struct Committer {
     /// The component in reported problems.
     pub(crate) name: String,
     pub(crate) log_ends: LogEndPoller,
+    pub(crate) record_checks: RecordChecks,
+    pub(crate) last_records: LastRecords,
     pub(crate) state: Arc<State>,
     /// Prints the rows of each trigger; `None` without `printRows`.
     pub(crate) print: Option<Print>,
@@ -94,10 +99,16 @@ impl Committer {
                     self.closing.due = true;
                     self.claim(&partitions).await.map(Reply::Claimed)
                 }
-                Request::Progress => self.progress().await.map(Reply::Progress),
+                Request::Progress => self.progress().await.map(|rows| {
+                    self.last_records.assigned(&rows);
+                    Reply::Progress(rows)
+                }),
                 Request::Commit(commit) => {
                     let reply = self.commit(&commit).await;
                     changed = matches!(reply, Ok(Reply::Committed(_))).then_some(commit);
+                    if let Some(commit) = &changed {
+                        self.last_records.committed(commit);
+                    }
                     reply
                 }
             };
@@ -125,6 +136,7 @@ impl Committer {
             // A repeated claim has the effect of one claim, with a higher epoch.
             let result = self.store().await?.claim(partitions, &owner).await;
             if let Some(claimed) = self.retried(result).await? {
+                self.last_records.assigned(&claimed);
                 return Ok(claimed);
             }
         }
@@ -143,6 +155,9 @@ impl Committer {
         let started = Instant::now();
         if commit.batch.partitions.iter().any(|progress| progress.moved()) && self.log_ends.topic_is_gone().await {
             return Ok(Reply::Failed("the topic was deleted".to_owned()));
+        }
+        if let Some(replaced) = self.check_records(commit).await {
+            return Ok(Reply::Failed(replaced.to_string()));
         }
         // Whether an earlier attempt may have been committed although its reply was lost.
         let mut uncertain = false;
@@ -177,6 +192,33 @@ impl Committer {
                     uncertain |= error.kind != ErrorKind::Stopped;
                     self.state.not_committed("failed");
                     self.retried::<()>(Err(error)).await?;
+                }
+            }
+        }
+    }
+
+    /// Reads the last committed records again, where that is due, until the brokers answer: the batch is not committed before.
+    /// Returns the first partition whose log was replaced.
+    async fn check_records(&mut self, commit: &Commit) -> Option<Box<Replaced>> {
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        let component = format!("{}, kafka", self.name);
+        loop {
+            let began = Instant::now();
+            let due = self.last_records.due(commit, began);
+            if due.is_empty() {
+                return None;
+            }
+            match self.record_checks.check(due.clone()).await {
+                Ok(findings) => {
+                    self.state.resolve_problem(&component);
+                    self.last_records.checked(&due, began);
+                    return findings.into_iter().find_map(Finding::into_replaced);
+                }
+                Err(error) => {
+                    let problem =
+                        format!("a batch waits until the last committed record is read again: {}", error.message);
+                    self.state.report_problem(&component, &problem);
+                    tokio::time::sleep(backoff.failed()).await;
                 }
             }
         }

@@ -3,7 +3,7 @@
 //! The callbacks only record rebalances, in order, and errors. The worker handles them in its own loop.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -45,6 +45,8 @@ const FETCH_MIN_BYTES: usize = 64 << 10;
 pub(crate) struct ConsumerEvents {
     client: ClientEvents,
     rebalances: Mutex<VecDeque<Rebalance>>,
+    /// Number of lost connections to brokers.
+    disconnects: AtomicU64,
     /// The consumer is being closed: the worker handles no more rebalances.
     closing: AtomicBool,
 }
@@ -52,6 +54,9 @@ pub(crate) struct ConsumerEvents {
 impl ClientContext for ConsumerEvents {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.client.log(level, facility, message);
+        if is_disconnect(facility, message) {
+            self.disconnects.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn error(&self, error: RdKafkaError, reason: &str) {
@@ -84,6 +89,11 @@ impl ConsumerEvents {
     /// The next rebalance that the group has reported.
     pub(crate) fn next_rebalance(&self) -> Option<Rebalance> {
         self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    /// The number of lost connections to brokers, in the log messages that the context has received.
+    pub(crate) fn disconnects(&self) -> u64 {
+        self.disconnects.load(Ordering::Relaxed)
     }
 
     /// The last error that librdkafka reported, in its words.
@@ -180,6 +190,20 @@ pub(crate) fn partitions(topic: &str, partitions: impl IntoIterator<Item = i32>)
     list
 }
 
+/// Whether a log message of librdkafka reports that an established connection, over which records may have come, was lost.
+///
+/// librdkafka reports it as an error only after a second failure. It logs `FAIL`, with the thread, and at the end of the text the
+/// former state, such as `[thrd:127.0.0.1:9092/1]: 127.0.0.1:9092/1: Disconnected (after 1ms in state UP)`. Connections that a
+/// broker closes because they were idle are not logged at this level.
+fn is_disconnect(facility: &str, message: &str) -> bool {
+    if facility != "FAIL" || message.starts_with("[thrd:GroupCoordinator]") {
+        return false;
+    }
+    let state = message.rsplit_once("in state ").map(|(_, state)| state);
+    // A text without a state is cut off.
+    state.is_none_or(|state| state.starts_with("UP") || state.starts_with("REAUTH"))
+}
+
 /// Whether an error of the consumer as a whole does not pass by itself.
 pub(crate) const fn is_permanent(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as Code;
@@ -204,6 +228,22 @@ pub(crate) const fn is_out_of_range(code: RDKafkaErrorCode) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_lost_connections_for_records_are_disconnects() {
+        let lost = "[thrd:127.0.0.1:9092/1]: 127.0.0.1:9092/1: Disconnected (after 811ms in state UP)";
+        let again = "[thrd:a:1/1]: a:1/1: Disconnected (after 9ms in state UP, 2 identical error(s) suppressed)";
+        let expired = "[thrd:a:1/1]: a:1/1: Disconnected (after 9ms in state REAUTH)";
+        for message in [lost, again, expired, "[thrd:a:1/1]: a:1/1: a text without its end"] {
+            assert!(is_disconnect("FAIL", message), "{message}");
+        }
+        assert!(!is_disconnect(
+            "FAIL",
+            "[thrd:GroupCoordinator]: GroupCoordinator: Disconnected (after 9ms in state UP)"
+        ));
+        assert!(!is_disconnect("FAIL", "[thrd:a:1/1]: a:1/1: Connect failed: refused (after 0ms in state CONNECT)"));
+        assert!(!is_disconnect("SESSTMOUT", lost));
+    }
 
     #[test]
     fn fetch_wait_is_a_tenth_of_the_trigger_within_limits() {

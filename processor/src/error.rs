@@ -1,6 +1,7 @@
 //! The errors of a processor.
 
 use retail_kafka::KafkaError;
+use retail_kafka::records::Replaced;
 use retail_store::DatabaseError;
 
 use crate::worker::WorkerError;
@@ -58,6 +59,9 @@ pub enum ProcessorError {
         /// The end of the log.
         log_end: i64,
     },
+    /// The log contains other records than the processed ones.
+    #[error(transparent)]
+    Replaced(#[from] Box<Replaced>),
     /// A worker has ended.
     #[error("{0}")]
     Worker(String),

@@ -3,14 +3,15 @@
 //! ```text
 //!  supervisor           checks topic and schema, starts the rest, and starts it again after a failure
 //!   ├─ log_end_poller   one thread: log ends and topic id, for all workers
+//!   ├─ record_checks    one thread: reads the last committed records again, for all workers
 //!   └─ worker_pool
 //!       └─ worker       one thread each, with its own consumer: records into the engine, batches out of it
 //!           └─ committer   one task each, with its own Postgres connection: claims, commits, closes windows
 //! ```
 //!
-//! A worker never waits for Postgres, and a committer never for Kafka: while one batch is being committed, the worker fills
-//! the next. `assignment` decides which partitions a worker owns and its next step; `commit_schedule`, `idle`, `watchdog`
-//! and `table` decide the rest. These modules have neither client nor clock.
+//! A worker never waits for Postgres: while one batch is being committed, the worker fills the next. `assignment` decides which
+//! partitions a worker owns and its next step; `commit_schedule`, `idle`, `last_records`, `watchdog` and `table` decide the
+//! rest. These modules have neither client nor clock.
 
 mod after_commit;
 pub mod args;
@@ -23,10 +24,12 @@ mod consumer;
 mod cores;
 pub mod error;
 mod idle;
+mod last_records;
 mod log_end_poller;
 mod metrics;
 pub mod program;
 mod reader;
+mod record_checks;
 mod retention;
 mod standstill;
 pub mod state;

@@ -34,6 +34,7 @@ impl Collector for Metrics {
             lateness,
             commits,
             closes,
+            record_checks,
             partitions,
             watermark,
             closed_until: _,
@@ -55,6 +56,9 @@ impl Collector for Metrics {
         counters(results, "result", commits)?;
         let closing = metric(encoder, "retail_closes", "Attempts to close windows, by result", MetricType::Counter)?;
         counters(closing, "result", closes)?;
+        let checks = "Last committed records read again, by result";
+        let checks = metric(encoder, "retail_record_checks", checks, MetricType::Counter)?;
+        counters(checks, "result", record_checks)?;
 
         let lags = partitions.iter().filter_map(|(partition, view)| Some((*partition, view.lag()?)));
         let mut lag = metric(
@@ -157,6 +161,7 @@ mod tests {
             failing: false,
         });
         state.close_failed();
+        state.record_checked("compacted", 1);
         let text = render(&state);
         for line in [
             "retail_records_total{fate=\"applied\"} 7",
@@ -165,6 +170,7 @@ mod tests {
             "retail_commits_total{result=\"committed\"} 1",
             "retail_closes_total{result=\"ok\"} 1",
             "retail_closes_total{result=\"failed\"} 1",
+            "retail_record_checks_total{result=\"compacted\"} 1",
             "retail_consumer_lag_records{partition=\"3\"} 5",
             "retail_watermark_timestamp_seconds 1000.0",
             "retail_event_lateness_seconds_bucket{le=\"5.0\"} 0",

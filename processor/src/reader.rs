@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::KafkaError as RdKafkaError;
-use retail_engine::{Batch, Counts, Engine, Fate, Progress, Timestamp};
+use retail_engine::{Batch, Counts, Engine, Fate, Progress, RecordIdentity, Timestamp};
 use retail_kafka::native::{Fetched, PartitionQueue};
 use retail_store::{Claimed, Idle};
 
@@ -61,6 +61,9 @@ impl Reader {
     pub(crate) fn start(&mut self, claimed: &Claimed, now: Instant) {
         let Claimed { partition, epoch: _, start, last_record: _ } = *claimed;
         self.engine.assign(partition, start);
+        if let Some(queue) = self.queues.get_mut(&partition) {
+            queue.reassign();
+        }
         self.idle.insert(partition, IdleProof::new(start.next_offset));
         self.watchdogs.insert(partition, Watchdog::new(start.next_offset, now));
     }
@@ -102,9 +105,16 @@ impl Reader {
         self.idle.keys().filter_map(position).collect()
     }
 
-    /// Takes everything since the last batch.
-    pub(crate) fn take_batch(&mut self) -> Batch {
-        self.engine.take_batch()
+    /// Takes everything since the last batch, with the last record of each partition that has records.
+    pub(crate) fn take_batch(&mut self) -> (Batch, BTreeMap<i32, RecordIdentity>) {
+        let batch = self.engine.take_batch();
+        let moved = batch.partitions.iter().filter(|progress| progress.moved());
+        let last_record = |progress: &Progress| {
+            let partition = progress.partition;
+            Some((partition, self.queues.get_mut(&partition)?.take_last_record()?))
+        };
+        let last_records = moved.filter_map(last_record).collect();
+        (batch, last_records)
     }
 
     /// A batch without records that names these partitions at their committed offsets.

@@ -33,6 +33,8 @@ pub struct View {
     pub commits: BTreeMap<&'static str, u64>,
     /// Attempts to close windows by result: ok, failed.
     pub closes: BTreeMap<&'static str, u64>,
+    /// Checks of the last committed records by result: same, deleted, compacted, replaced, unanswered.
+    pub record_checks: BTreeMap<&'static str, u64>,
     /// The partitions that this process owns.
     pub partitions: BTreeMap<i32, PartitionView>,
     /// The pipeline's watermark; `None` before the first one.
@@ -150,6 +152,10 @@ impl State {
         view.closed_until = Some(closed.closed_until);
         view.open_windows = closed.open_windows;
         *view.closes.entry("ok").or_default() += 1;
+    }
+
+    pub(crate) fn record_checked(&self, result: &'static str, records: u64) {
+        *self.lock().record_checks.entry(result).or_default() += records;
     }
 
     pub(crate) fn close_failed(&self) {

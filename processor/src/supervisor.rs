@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use retail_connection::ErrorKind;
+use retail_kafka::records::{Finding, Processed, RecordChecker};
 use retail_kafka::{KafkaAdmin, KafkaError, LogOffset, TopicDescription};
 use retail_runtime::Backoff;
 use retail_runtime::args::Settings;
@@ -17,6 +18,7 @@ use crate::args::ProcessorArgs;
 use crate::committer::Print;
 use crate::error::ProcessorError;
 use crate::log_end_poller::{self, LogEndPoller, LogEnds};
+use crate::record_checks;
 use crate::standstill::{self, Sample, Standstill};
 use crate::state::{PartitionView, State};
 use crate::worker_pool::{PoolConfig, WorkerPool};
@@ -60,6 +62,7 @@ pub struct Processor {
 struct Prepared {
     identity: Identity,
     admin: KafkaAdmin,
+    checker: RecordChecker,
     topic: TopicDescription,
     store: Store,
     targets: Option<Arc<[i64]>>,
@@ -122,7 +125,7 @@ impl Processor {
             prepared = self.prepare() => prepared?,
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
         };
-        let Prepared { identity, admin, topic, store, targets } = prepared;
+        let Prepared { identity, admin, checker, topic, store, targets } = prepared;
         let options = self.args.options();
         let (topic_gone, topic_is_gone) = oneshot::channel();
         let pipeline = &self.settings.pipeline;
@@ -130,6 +133,7 @@ impl Processor {
         let state = Arc::clone(&self.state);
         let name = pipeline.topic.name.clone();
         let (log_ends, _thread) = log_end_poller::start(admin, name, topic, pipeline.idle_timeout, state, topic_gone);
+        let record_checks = record_checks::start(checker, Arc::clone(&self.state));
         let (failed, mut failures) = mpsc::unbounded_channel();
         let cores = if options.pin { cores::for_workers(options.workers) } else { Ok(Vec::new()) };
         let mut pool = WorkerPool::new(PoolConfig {
@@ -142,6 +146,7 @@ impl Processor {
             targets: targets.clone(),
             cores: cores.map_err(ProcessorError::Cores)?,
             log_ends: log_ends.clone(),
+            record_checks,
             failed,
         });
         for _ in 0..options.workers {
@@ -214,8 +219,29 @@ impl Processor {
         })
         .await?;
         check_logs(&pipeline.topic.name, &progress, &starts, &ends)?;
+        let checker = self.check_records(&identity, &progress).await?;
         let targets = self.until_caught_up.then(|| stable_ends.into());
-        Ok(Prepared { identity, admin, topic, store, targets })
+        Ok(Prepared { identity, admin, checker, topic, store, targets })
+    }
+
+    /// Checks that each log still contains the last committed record.
+    async fn check_records(&self, identity: &Identity, rows: &[Claimed]) -> Result<RecordChecker, ProcessorError> {
+        let Settings { pipeline, kafka, database: _ } = &self.settings;
+        let checker = RecordChecker::new(kafka, &identity.group_id, &pipeline.topic.name)?;
+        let processed = rows.iter().filter_map(|row| {
+            let (partition, next_offset) = (row.partition, row.start.next_offset);
+            Some(Processed { partition, next_offset, record: row.last_record? })
+        });
+        let processed: Vec<Processed> = processed.collect();
+        let check = move || {
+            let findings = checker.check(&processed)?;
+            Ok::<_, KafkaError>((checker, findings))
+        };
+        let (checker, findings) = tokio::task::spawn_blocking(check).await.expect("requests to Kafka do not panic")?;
+        match findings.into_iter().find_map(Finding::into_replaced) {
+            Some(replaced) => Err(replaced.into()),
+            None => Ok(checker),
+        }
     }
 
     /// Opens a session with the schema that was checked at the start.

@@ -10,8 +10,9 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError as RdKafkaError;
 use retail_api::resource::LateEvents;
-use retail_engine::{Batch, Engine};
+use retail_engine::{Batch, Engine, RecordIdentity};
 use retail_kafka::KafkaError;
+use retail_kafka::native::LogQueue;
 use retail_runtime::args::Settings;
 use retail_store::{Claimed, Commit, Idle};
 use tokio::sync::mpsc::UnboundedSender;
@@ -74,14 +75,17 @@ pub(crate) struct Worker {
     replies: Receiver<Reply>,
 
     consumer: Arc<BaseConsumer<ConsumerEvents>>,
+    log_queue: LogQueue<ConsumerEvents>,
+    /// The number of lost connections when the partitions were last assigned.
+    disconnects: u64,
     reader: Reader,
     assignment: Assignment,
     schedule: CommitSchedule,
     /// The offsets of the batch that is being committed.
     committing: Vec<(i32, i64)>,
-    /// The positions that a fenced batch had reached. Its records have waited for a trigger already: a commit is due once they
-    /// have been read again.
-    fenced: BTreeMap<i32, i64>,
+    /// The positions that a dropped batch had reached. Its records have waited already: a commit is due once they have been read
+    /// again.
+    dropped: BTreeMap<i32, i64>,
 }
 
 impl Worker {
@@ -96,8 +100,11 @@ impl Worker {
             let pipeline = &settings.pipeline;
             KafkaError::explain(&settings.kafka.bootstrap_servers, Some(&pipeline.topic.name), &error, None)
         })?;
+        let consumer = Arc::new(consumer);
         let pipeline = &settings.pipeline;
         Ok(Self {
+            log_queue: LogQueue::new(&consumer)?,
+            disconnects: 0,
             reader: Reader::new(Engine::new(pipeline.rules, pipeline.late_events == LateEvents::DeadLetter)),
             schedule: CommitSchedule::new(pipeline.trigger, pipeline.idle_timeout),
             settings,
@@ -108,10 +115,10 @@ impl Worker {
             log_ends,
             requests,
             replies,
-            consumer: Arc::new(consumer),
+            consumer,
             assignment: Assignment::default(),
             committing: Vec::new(),
-            fenced: BTreeMap::new(),
+            dropped: BTreeMap::new(),
         })
     }
 
@@ -123,6 +130,7 @@ impl Worker {
         self.assignment.assigned().for_each(|partition| self.state.released(partition));
         self.state.clear_problem(&self.name);
         self.reader.close();
+        drop(self.log_queue);
         consumer::close(self.consumer, self.assignment.into_unanswered());
         result
     }
@@ -146,6 +154,7 @@ impl Worker {
 
     /// Serves librdkafka's callbacks, takes over rebalances, and returns errors of the consumer as a whole.
     fn poll(&mut self) -> Result<(), WorkerError> {
+        self.log_queue.drain();
         let polled = self.consumer.poll(Duration::ZERO);
         let rebalances = std::iter::from_fn(|| self.consumer.context().next_rebalance());
         rebalances.for_each(|rebalance| self.assignment.rebalanced(rebalance));
@@ -205,6 +214,8 @@ impl Worker {
             has_uncommitted: self.reader.has_uncommitted(),
             commit_due: self.is_commit_due(now),
             idle_due: self.schedule.is_confirmation_due(now),
+            // The log messages were taken after all records that were read.
+            disconnected: self.consumer.context().disconnects() != self.disconnects,
         };
         let actions = self.assignment.next(now, facts);
         self.execute(actions, now)
@@ -229,11 +240,7 @@ impl Worker {
                     self.reader.release(partition);
                     self.state.released(partition);
                 }
-                Action::Reset => {
-                    self.fenced = self.reader.positions();
-                    self.reader.reset();
-                    self.schedule.batch_taken(now);
-                }
+                Action::Reset => self.reset(now),
                 Action::Assign(offsets) => self.assign(&offsets)?,
                 Action::Unassign(partitions) => self.unassign(&partitions)?,
                 Action::Reassign(offsets) => self.reassign(&offsets)?,
@@ -245,6 +252,19 @@ impl Worker {
             }
         }
         Ok(false)
+    }
+
+    fn reset(&mut self, now: Instant) {
+        let disconnects = self.consumer.context().disconnects();
+        if std::mem::replace(&mut self.disconnects, disconnects) != disconnects {
+            tracing::info!(
+                "{}: a connection to a broker was lost; reading again from the committed positions",
+                self.name
+            );
+        }
+        self.dropped = self.reader.positions();
+        self.reader.reset();
+        self.schedule.batch_taken(now);
     }
 
     fn start(&mut self, claimed: &Claimed, now: Instant) {
@@ -293,10 +313,10 @@ impl Worker {
             || self.has_read_again()
     }
 
-    /// Whether all records of a fenced batch were read again that this worker still owns.
+    /// Whether all records of a dropped batch were read again, in the partitions that this worker still owns.
     fn has_read_again(&self) -> bool {
         let reached = |(&partition, &target)| self.reader.position(partition).is_none_or(|position| position >= target);
-        !self.fenced.is_empty() && self.fenced.iter().all(reached)
+        !self.dropped.is_empty() && self.dropped.iter().all(reached)
     }
 
     /// Whether all owned partitions have reached the targets of `--until-caught-up`.
@@ -310,13 +330,13 @@ impl Worker {
 
     fn commit(&mut self, now: Instant) {
         let idle = self.reader.idle(self.settings.pipeline.idle_timeout);
-        let batch = self.reader.take_batch();
-        self.fenced.clear();
+        let (batch, last_records) = self.reader.take_batch();
+        self.dropped.clear();
         self.schedule.batch_taken(now);
         if !idle.is_empty() {
             self.schedule.idle_until(now);
         }
-        self.request_commit(batch, idle);
+        self.request_commit(batch, last_records, idle);
     }
 
     /// Confirms the idle partitions without waiting for the trigger.
@@ -326,15 +346,15 @@ impl Worker {
         if idle.is_empty() {
             self.assignment.nothing_to_confirm();
         } else {
-            self.request_commit(self.reader.empty_batch(idle.keys().copied()), idle);
+            self.request_commit(self.reader.empty_batch(idle.keys().copied()), BTreeMap::new(), idle);
         }
     }
 
-    fn request_commit(&mut self, batch: Batch, idle: BTreeMap<i32, Idle>) {
+    fn request_commit(&mut self, batch: Batch, last_records: BTreeMap<i32, RecordIdentity>, idle: BTreeMap<i32, Idle>) {
         let moved = batch.partitions.iter().filter(|progress| progress.moved());
         self.committing = moved.map(|progress| (progress.partition, progress.to)).collect();
         let epochs = self.assignment.owned().clone();
-        self.request(Request::Commit(Box::new(Commit { batch, epochs, idle, ..Commit::default() })));
+        self.request(Request::Commit(Box::new(Commit { batch, epochs, idle, last_records })));
     }
 
     /// Commits the offsets to Kafka too, for lag tools only: they are never read.

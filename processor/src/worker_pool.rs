@@ -14,7 +14,9 @@ use tokio::task::JoinHandle;
 use crate::closing::Closing;
 use crate::committer::{Committer, Print};
 use crate::consumer;
+use crate::last_records::LastRecords;
 use crate::log_end_poller::LogEndPoller;
+use crate::record_checks::RecordChecks;
 use crate::retention::Dropping;
 use crate::state::State;
 use crate::worker::{Worker, WorkerConfig, WorkerError};
@@ -38,6 +40,7 @@ pub(crate) struct PoolConfig {
     /// By worker, the core to which it is bound; empty without `--pin`.
     pub(crate) cores: Vec<usize>,
     pub(crate) log_ends: LogEndPoller,
+    pub(crate) record_checks: RecordChecks,
     /// Receives the errors of workers that have ended.
     pub(crate) failed: mpsc::UnboundedSender<WorkerError>,
 }
@@ -70,6 +73,8 @@ impl WorkerPool {
             owner: owner.clone(),
             name: format!("{name}, postgres"),
             log_ends: config.log_ends.clone(),
+            record_checks: config.record_checks.clone(),
+            last_records: LastRecords::default(),
             state: Arc::clone(&config.state),
             print: config.print.clone(),
             store: None,

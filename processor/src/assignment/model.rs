@@ -213,8 +213,8 @@ fn step(random: u64) -> Step {
         6..8 => Step::Plan(std::array::from_fn(|_| below(WORKERS as u64) as usize)),
         8..23 => Step::Poll(worker),
         23..46 => {
-            let (commit_due, idle_due) = (below(2) == 0, below(2) == 0);
-            Step::Next(worker, Facts { has_uncommitted: false, commit_due, idle_due })
+            let (commit_due, idle_due, disconnected) = (below(2) == 0, below(2) == 0, below(16) == 0);
+            Step::Next(worker, Facts { has_uncommitted: false, commit_due, idle_due, disconnected })
         }
         46..61 => Step::Read(worker, partition, 1 + below(3) as i64),
         61..75 => Step::Execute(worker),

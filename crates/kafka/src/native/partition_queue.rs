@@ -1,6 +1,7 @@
 //! Records directly from the queue of a partition.
 
 use std::ffi::{CString, c_void};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::thread::Thread;
 
@@ -72,27 +73,27 @@ impl<C: ConsumerContext + 'static> PartitionQueue<C> {
         Ok(Self { queue, wakes, last, reassigned: true, consumer: Arc::clone(consumer) })
     }
 
-    /// Calls `each` for the items in the queue, at most [`BATCH`], and returns their number. Never waits. A panic of `each`
-    /// aborts the process.
+    /// Calls `each` for the items in the queue, at most [`BATCH`] and until it breaks, and returns their number. Never waits. A
+    /// panic of `each` aborts the process.
     ///
     /// Records that were fetched before the last assignment or unassignment of the partition are dropped: librdkafka numbers
     /// assignments before it answers the call, and skips older records here.
     ///
     /// rd_kafka_consume_batch_queue cannot be used: librdkafka 2.12 treats the end of a partition as a record there, and
     /// skips the next record of the remaining partitions when others are revoked.
-    pub fn take<F: FnMut(Fetched<'_>)>(&mut self, each: F) -> usize {
+    pub fn take<F: FnMut(Fetched<'_>) -> ControlFlow<()>>(&mut self, each: F) -> usize {
         // SAFETY: the queue is valid. Other threads only append to it.
         let queued = unsafe { sys::rd_kafka_queue_length(self.queue.pointer) };
         self.take_up_to(queued.clamp(1, BATCH), each)
     }
 
     /// Calls `each` for the first item in the queue, if there is one, and returns the number of items.
-    pub fn take_one<F: FnMut(Fetched<'_>)>(&mut self, each: F) -> usize {
+    pub fn take_one<F: FnMut(Fetched<'_>) -> ControlFlow<()>>(&mut self, each: F) -> usize {
         self.take_up_to(1, each)
     }
 
     /// `limit` is at most the number of items in the queue, so that the last ones of this call are known in advance.
-    fn take_up_to<F: FnMut(Fetched<'_>)>(&mut self, limit: usize, each: F) -> usize {
+    fn take_up_to<F: FnMut(Fetched<'_>) -> ControlFlow<()>>(&mut self, limit: usize, each: F) -> usize {
         // If items are dropped, those that are handed out may be fewer than the limit.
         let copied_from = if self.reassigned { 0 } else { limit.saturating_sub(COPIED) };
         let client = self.consumer.client().native_ptr();
@@ -134,17 +135,20 @@ struct Taking<'a, F> {
 /// # Safety
 ///
 /// `opaque` must point to a `Taking<'_, F>`, and `message` must come from librdkafka.
-unsafe extern "C" fn hand_out<F: FnMut(Fetched<'_>)>(message: *mut sys::rd_kafka_message_t, opaque: *mut c_void) {
+unsafe extern "C" fn hand_out<F: FnMut(Fetched<'_>) -> ControlFlow<()>>(
+    message: *mut sys::rd_kafka_message_t,
+    opaque: *mut c_void,
+) {
     // SAFETY: by the contract; the message belongs to librdkafka, and is valid until this function returns.
     unsafe {
         let taking = &mut *opaque.cast::<Taking<'_, F>>();
         let fetched = fetched(&*message);
-        if taking.taken >= taking.copied_from && matches!(fetched, Fetched::Record(_)) {
+        let flow = (taking.each)(fetched);
+        if (taking.taken >= taking.copied_from || flow.is_break()) && matches!(fetched, Fetched::Record(_)) {
             taking.last.set(&*message);
         }
-        (taking.each)(fetched);
         taking.taken += 1;
-        if taking.taken == taking.limit {
+        if flow.is_break() || taking.taken == taking.limit {
             // The remaining items return to the head of the queue.
             sys::rd_kafka_yield(taking.client);
         }

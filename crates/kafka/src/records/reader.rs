@@ -1,5 +1,6 @@
 //! Reads single records.
 
+use std::ops::ControlFlow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -115,6 +116,7 @@ fn answer(queue: &mut PartitionQueue<ClientEvents>) -> Option<Option<RecordIdent
             // It passes, or the deadline does.
             Fetched::Error(_) => None,
         };
+        ControlFlow::Continue(())
     });
     (taken > 0).then_some(())?;
     answer.map(|()| queue.take_last_record())

@@ -48,7 +48,7 @@ enum InFlight {
 pub(super) struct Reached(BTreeMap<&'static str, usize>);
 
 impl Reached {
-    const ALL: [&'static str; 13] = [
+    const ALL: [&'static str; 14] = [
         "assign",
         "empty assign",
         "unassign",
@@ -58,6 +58,7 @@ impl Reached {
         "confirm idle",
         "nothing to confirm",
         "contested",
+        "disconnected",
         "fenced",
         "reset during rebalance",
         "leave",
@@ -154,6 +155,9 @@ impl Worker {
         }
         let facts = Facts { has_uncommitted: self.engine.values().any(|cursor| cursor.from != cursor.next), ..facts };
         let actions = self.assignment.next(now, facts);
+        if actions.contains(&Action::Reset) {
+            self.reach("disconnected");
+        }
         let (leaves, gives_up) = (actions.contains(&Action::Leave), actions.contains(&Action::GiveUp));
         self.act(actions, group, store, now);
         // Invariant 7.
