@@ -1,6 +1,7 @@
 //! Why a verification could not be completed.
 
 use retail_kafka::KafkaError;
+use retail_kafka::records::Replaced;
 use retail_store::DatabaseError;
 
 /// A verification that could not be completed.
@@ -35,6 +36,9 @@ pub enum VerifyError {
         /// The first offset that Kafka still has.
         log_start: i64,
     },
+    /// The topic contains other records than the processed ones.
+    #[error(transparent)]
+    Replaced(#[from] Box<Replaced>),
     /// The topic could not be read up to the committed offsets.
     #[error("reading partition {partition} of the topic failed at offset {offset}: {reason}")]
     Read {

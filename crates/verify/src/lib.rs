@@ -35,3 +35,6 @@ pub use error::VerifyError;
 pub use proof::Proof;
 pub use report::Report;
 pub use verification::{Options, verify};
+
+/// librdkafka requires a group for reading; without a subscription, the client does not join it.
+const GROUP_ID: &str = "retail.verify";

@@ -10,6 +10,7 @@ use retail_kafka::{ClientEvents, KafkaError};
 use retail_oracle::{Judge, Judgement, OracleRecord};
 use retail_runtime::args::Settings;
 
+use crate::GROUP_ID;
 use crate::error::VerifyError;
 use crate::state::{Partition, Rule};
 
@@ -135,8 +136,7 @@ fn assigned(
         |error: RdKafkaError| KafkaError::explain(&settings.kafka.bootstrap_servers, Some(topic), &error, None);
     let mut config = settings.kafka.client_config();
     config
-        // librdkafka requires a group for reading; without a subscription, the client does not join it.
-        .set("group.id", "retail.verify")
+        .set("group.id", GROUP_ID)
         .set("enable.auto.commit", "false")
         .set("auto.offset.reset", "error")
         .set("isolation.level", "read_committed")

@@ -1,6 +1,7 @@
 //! The state of the store apart from rows: the pipeline, its partitions, and the rules by which their records were judged.
 
 use chrono::{DateTime, Duration, Utc};
+use retail_engine::RecordIdentity;
 use retail_oracle::OracleLedger;
 use retail_runtime::args::Settings;
 use retail_store::provision::Identity;
@@ -30,6 +31,8 @@ pub(crate) struct Partition {
     /// With the committed offset.
     pub(crate) ledger: OracleLedger,
     pub(crate) balanced: bool,
+    /// Identity of the last committed record.
+    pub(crate) last_record: Option<RecordIdentity>,
     /// The rules and the offsets from which they apply, in order.
     pub(crate) rules: Vec<Rule>,
 }
@@ -64,7 +67,8 @@ pub(crate) async fn read(session: &Session, settings: &Settings, identity: &Iden
 async fn partitions(session: &Session) -> Result<Vec<Partition>, DatabaseError> {
     let select = "
         SELECT p.partition, p.start_offset, p.next_offset, p.max_observed_time, p.lateness_floor, l.applied, l.late,
-               l.invalid, l.future, l.gaps, l.balanced
+               l.invalid, l.future, l.gaps, l.balanced, p.last_record_offset, p.last_record_epoch, p.last_record_timestamp_ms,
+               p.last_record_digest
         FROM {schema}.partition_progress p JOIN {schema}.ledger l USING (partition) ORDER BY partition";
     let mut partitions: Vec<Partition> = session.query(select, &[]).await?.iter().map(partition).collect();
     let rules = "
@@ -100,6 +104,7 @@ fn partition(row: &retail_store::Row) -> Partition {
             max_observed: row.get("max_observed_time"),
         },
         balanced: row.get("balanced"),
+        last_record: retail_store::last_record(row),
         rules: Vec::new(),
     }
 }

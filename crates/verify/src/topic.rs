@@ -1,8 +1,10 @@
 //! The topic as Kafka has it now.
 
+use retail_kafka::records::{Finding, Processed, RecordChecker};
 use retail_kafka::{KafkaAdmin, KafkaError, LogOffset};
 use retail_runtime::args::Settings;
 
+use crate::GROUP_ID;
 use crate::error::VerifyError;
 use crate::state::State;
 
@@ -43,6 +45,20 @@ impl Topic {
             return Err(VerifyError::Truncated { topic: self.name.clone(), partition, start_offset: from, log_start });
         }
         Ok(())
+    }
+
+    /// Checks that the topic contains the last processed record of each partition. Blocks.
+    pub(crate) fn check_last_records(&self, settings: &Settings, state: &State) -> Result<(), VerifyError> {
+        let processed = state.partitions.iter().filter_map(|progress| {
+            let (partition, next_offset) = (progress.partition, progress.ledger.next_offset);
+            Some(Processed { partition, next_offset, record: progress.last_record? })
+        });
+        let checker = RecordChecker::new(&settings.kafka, GROUP_ID, &self.name)?;
+        let findings = checker.check(&processed.collect::<Vec<_>>())?;
+        match findings.into_iter().find_map(Finding::into_replaced) {
+            Some(replaced) => Err(replaced.into()),
+            None => Ok(()),
+        }
     }
 
     /// Whether the topic has all records that were ever processed.

@@ -159,6 +159,7 @@ fn start(snapshot: &Snapshot, partition: &state::Partition) -> OracleLedger {
 
 fn compare(settings: &Settings, snapshot: &Snapshot, progress: &dyn Fn(i64, i64)) -> Result<Outcome, VerifyError> {
     let Snapshot { topic, state, closes, base, layout, rows, .. } = snapshot;
+    topic.check_last_records(settings, state)?;
     let mut judge = Judge::new(state.window, state.delay);
     for partition in &state.partitions {
         judge.start(partition.partition, start(snapshot, partition));

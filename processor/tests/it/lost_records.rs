@@ -58,6 +58,8 @@ async fn disk_restored_while_stopped_changes_nothing() {
     restore(&kafka, &case, 70);
     let words = "contains another record at offset 99 than the processed one (record timestamp";
     stops(&case, None, words, &before).await;
+    let error = case.try_verify().await.unwrap_err().to_string();
+    assert!(error.contains(words), "{error}");
 }
 
 /// The processor is suspended until the log has regrown, so that it sees neither a shorter log nor a new leader.

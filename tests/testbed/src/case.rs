@@ -7,7 +7,7 @@ use retail_api::Pipeline;
 use retail_kafka::{KafkaConnection, topic};
 use retail_runtime::args::Settings;
 use retail_store::{DatabaseConnection, provision};
-use retail_verify::{Options, Report, verify};
+use retail_verify::{Options, Report, VerifyError, verify};
 use tokio_postgres::{Client, NoTls, Row};
 
 use crate::process::unique;
@@ -160,6 +160,11 @@ impl Case {
     /// Verifies from the last proof or in full, and records a proof if asked to.
     pub async fn verify_with(&self, options: Options) -> Report {
         verify(&self.settings, options, |_, _| {}).await.unwrap()
+    }
+
+    /// Replays the topic and compares the result with the database, or returns the reason why it cannot.
+    pub async fn try_verify(&self) -> Result<Report, VerifyError> {
+        verify(&self.settings, Options::default(), |_, _| {}).await
     }
 
     /// Asserts that the database contains the result of the replay.
