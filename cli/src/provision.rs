@@ -26,7 +26,7 @@ pub(crate) async fn apply_schema(settings: &Settings) -> ExitCode {
 /// Creates or changes the topic. Returns the text to print.
 pub(crate) async fn ensure_topic(settings: &Settings) -> Result<String, KafkaError> {
     let name = &settings.pipeline.topic.name;
-    let Ensured { description, actions, differences } =
+    let Ensured { description, actions, differences, record_time } =
         topic::ensure(&settings.kafka, &settings.pipeline.topic).await?;
     let partitions = description.partitions;
     let mut text = match actions.first() {
@@ -41,6 +41,9 @@ pub(crate) async fn ensure_topic(settings: &Settings) -> Result<String, KafkaErr
     }
     for difference in differences {
         text += &format!("\nnot changed: {difference}");
+    }
+    if let Some(warning) = record_time {
+        text += &format!("\nwarning: {warning}");
     }
     Ok(text)
 }

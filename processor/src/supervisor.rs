@@ -200,6 +200,7 @@ impl Processor {
             let admin = KafkaAdmin::new(&kafka)?;
             let topic = admin.describe_topic(&name)?.ok_or_else(|| KafkaError::missing_topic(&name))?;
             let starts = admin.log_offsets(&name, topic.partitions, LogOffset::Start)?;
+            warn_of_record_time(&admin, &name)?;
             Ok((admin, topic, starts))
         })
         .await?;
@@ -317,6 +318,20 @@ fn sample(row: &Claimed, log_ends: &LogEnds, owned: &BTreeMap<i32, PartitionView
     let partition = row.partition;
     let log_end = log_ends.stable_end(partition)?;
     Some(Sample { partition, next_offset: row.start.next_offset, log_end, is_ours: owned.contains_key(&partition) })
+}
+
+/// Logs how early windows can close because of one wrong clock, if producers set the timestamps of records.
+fn warn_of_record_time(admin: &KafkaAdmin, topic: &str) -> Result<(), KafkaError> {
+    match admin.record_time_warning(topic) {
+        Ok(None) => {}
+        Ok(Some(warning)) => tracing::warn!("topic \"{topic}\": {warning}"),
+        // Processing does not need this permission.
+        Err(error) if error.kind == ErrorKind::Forbidden => {
+            tracing::info!("who sets the timestamps of records of topic \"{topic}\" is not known: {}", error.message);
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(())
 }
 
 /// Whether each partition has reached its target.

@@ -21,7 +21,7 @@ fn ended(output: &Output) -> (i32, String, String) {
 
 #[tokio::test]
 async fn topic_and_schema_are_created_once_and_grown() {
-    let case = Case::shared().partitions(2).build();
+    let case = Case::shared().partitions(2).timestamp_type(None).build();
     let name = &case.topic.name;
     let said = |command: &str| {
         let (code, said, error) = ended(&run(&case, &[command]));
@@ -43,6 +43,16 @@ async fn topic_and_schema_are_created_once_and_grown() {
     assert_eq!(said("apply-schema"), schema);
     assert_eq!(said("apply-schema"), schema);
     assert_eq!(case.text("SELECT count(*) FROM ledger").await, "0");
+}
+
+#[tokio::test]
+async fn topic_with_create_time_is_created_with_a_warning() {
+    let case = Case::shared().build();
+    let (code, said, _) = ended(&run(&case, &["apply-topic"]));
+    assert_eq!(code, 0);
+    let warning = "\nwarning: producers set the timestamps of its records (message.timestamp.type=CreateTime), so one clock can close \
+                   windows up to 1h early\n";
+    assert!(said.ends_with(warning), "{said}");
 }
 
 /// The commands of docs/how-to/use-a-pooler.md, with a database whose only way in is the pooler.

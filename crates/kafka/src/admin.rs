@@ -10,6 +10,7 @@ use crate::connection::KafkaConnection;
 use crate::error::KafkaError;
 use crate::events::ClientEvents;
 use crate::native::{self, LogOffset, TopicDescription};
+use crate::record_time;
 
 /// Timeout of a request.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -58,6 +59,11 @@ impl KafkaAdmin {
         Ok(config
             .get("cleanup.policy")
             .is_some_and(|policies| policies.split(',').any(|policy| policy.trim() == "compact")))
+    }
+
+    /// How early windows can close because of one wrong clock, as [`record_time::warning`] says. Requires DescribeConfigs.
+    pub fn record_time_warning(&self, topic: &str) -> Result<Option<String>, KafkaError> {
+        Ok(record_time::warning(&self.topic_config(topic, record_time::SETTINGS)?))
     }
 
     /// Changes settings of a topic, given as names and values. The inner result contains a refusal of the broker.

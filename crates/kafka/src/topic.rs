@@ -1,6 +1,6 @@
 //! The topic of a pipeline: observe it, plan the changes, apply them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use crate::connection::KafkaConnection;
 use crate::error::KafkaError;
 use crate::events::ClientEvents;
 use crate::native::TopicDescription;
+use crate::record_time::{self, LOG_APPEND_TIME, TIMESTAMP_TYPE};
 
 /// The topic as it exists.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -182,6 +183,8 @@ pub struct Ensured {
     pub actions: Vec<Action>,
     /// The differences that were not corrected.
     pub differences: Vec<Difference>,
+    /// How early windows can close because of one wrong clock, as [`record_time::warning`] says.
+    pub record_time: Option<String>,
 }
 
 /// The topic after [`execute`].
@@ -201,10 +204,19 @@ pub async fn ensure(connection: &KafkaConnection, declared: &Topic) -> Result<En
         let (planned, differences) = plan(declared, observed.as_ref());
         let Executed { description, actions } = execute(connection, declared, &planned).await?;
         if !planned.contains(&Action::Create) || actions.contains(&Action::Create) {
-            return Ok(Ensured { description, actions, differences });
+            let record_time = record_time_warning(connection, declared).await;
+            return Ok(Ensured { description, actions, differences, record_time });
         }
         // Another client created the topic first, possibly with other partitions and settings: the next round finds them.
     }
+}
+
+/// How early windows can close because of one wrong clock. Only a warning: where Kafka does not return the settings, the
+/// declaration decides.
+async fn record_time_warning(connection: &KafkaConnection, declared: &Topic) -> Option<String> {
+    let topic = declared.name.clone();
+    let warning = ask(connection, move |admin| admin.record_time_warning(&topic)).await;
+    warning.unwrap_or_else(|_| record_time::warning(&declared.config))
 }
 
 /// Executes planned actions and returns the topic afterwards, without another decision: a topic that was deleted since the plan
@@ -248,13 +260,11 @@ pub async fn observe(connection: &KafkaConnection, topic: &str) -> Result<Option
 }
 
 impl KafkaAdmin {
-    /// The topic and its declared settings, which are enough for [`plan`].
+    /// The topic and the settings that [`plan`] and [`record_time::warning`] need.
     pub fn observe(&self, declared: &Topic) -> Result<Option<Observed>, KafkaError> {
         let Some(description) = self.describe_topic(&declared.name)? else { return Ok(None) };
-        let names = declared.config.keys().map(String::as_str);
-        // A request without names returns all settings.
-        let config =
-            if declared.config.is_empty() { BTreeMap::new() } else { self.topic_config(&declared.name, names)? };
+        let names: BTreeSet<&str> = declared.config.keys().map(String::as_str).chain(record_time::SETTINGS).collect();
+        let config = self.topic_config(&declared.name, names)?;
         Ok(Some(Observed { description, config }))
     }
 }
@@ -304,6 +314,10 @@ async fn apply(connection: &KafkaConnection, declared: &Topic, action: &Action) 
             for (name, value) in config {
                 topic = topic.set(name, value);
             }
+            // Not a declared setting: the topics of others, which exist, keep theirs.
+            if !config.contains_key(TIMESTAMP_TYPE) {
+                topic = topic.set(TIMESTAMP_TYPE, LOG_APPEND_TIME);
+            }
             admin.create_topics(&[topic], &options()).await
         }
         Action::Grow { to, .. } => {
@@ -345,12 +359,27 @@ fn refused(connection: &KafkaConnection, declared: &Topic, code: RDKafkaErrorCod
         RDKafkaErrorCode::InvalidReplicationFactor => {
             format!("the Kafka cluster has fewer brokers than topic.replicationFactor {}", declared.replication_factor)
         }
-        RDKafkaErrorCode::InvalidConfig => format!("Kafka rejects a setting in topic.config {:?}", declared.config),
-        RDKafkaErrorCode::PolicyViolation => "a policy of the Kafka cluster forbids it".to_owned(),
+        RDKafkaErrorCode::InvalidConfig => {
+            format!("Kafka rejects a setting in topic.config {:?}{}", declared.config, or_log_append_time(declared))
+        }
+        RDKafkaErrorCode::PolicyViolation => {
+            format!("a policy of the Kafka cluster forbids it{}", or_log_append_time(declared))
+        }
         code => return explain(connection, &declared.name, &RdKafkaError::AdminOp(code)),
     };
     let message = format!("topic \"{}\" cannot be created as declared: {reason}", declared.name);
     KafkaError::new(ErrorKind::Other, message)
+}
+
+/// The other possible cause of a refusal: a setting that the declaration does not contain.
+fn or_log_append_time(declared: &Topic) -> String {
+    if declared.config.contains_key(TIMESTAMP_TYPE) {
+        return String::new();
+    }
+    format!(
+        ", or {TIMESTAMP_TYPE}={LOG_APPEND_TIME}, which new topics get: if it is not allowed, declare \
+         `spec.topic.config: {{{TIMESTAMP_TYPE}: CreateTime}}`, and the producers set the timestamps of records"
+    )
 }
 
 fn admin(connection: &KafkaConnection, topic: &str) -> Result<AdminClient<ClientEvents>, KafkaError> {

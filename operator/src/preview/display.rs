@@ -53,6 +53,9 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.steps.iter().try_for_each(|step| writeln!(f, "{step}"))?;
         self.pending.iter().try_for_each(|(child, why)| writeln!(f, "… {child}: {why}"))?;
+        if let Some(warning) = &self.record_time {
+            writeln!(f, "! topic: {warning}")?;
+        }
         if let Some(problem) = &self.topic_problem {
             writeln!(f, "! {}: {problem}", Reason::TopicReplaced)?;
         }

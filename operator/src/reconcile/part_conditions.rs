@@ -72,12 +72,17 @@ pub(crate) fn topic(pass: &Pass<'_>, valid: &Valid) -> ConditionDraft {
     let existing = |partitions: i32| {
         let differences = &pass.plan.topic_differences;
         let mut message = format!("topic \"{}\" exists with {partitions} partitions", declared.name);
-        if differences.is_empty() {
-            return ConditionDraft::new(condition_type, ConditionStatus::True, Reason::UpToDate, message);
+        let mut reason = Reason::UpToDate;
+        if let Some(warning) = &pass.plan.record_time {
+            reason = Reason::ProducerTimestamps;
+            message += &format!("; {warning}");
         }
-        let differences: Vec<String> = differences.iter().map(ToString::to_string).collect();
-        message += &format!("; not changed: {}", differences.join("; "));
-        ConditionDraft::new(condition_type, ConditionStatus::True, Reason::TopicDiffers, message)
+        if !differences.is_empty() {
+            reason = Reason::TopicDiffers;
+            let differences: Vec<String> = differences.iter().map(ToString::to_string).collect();
+            message += &format!("; not changed: {}", differences.join("; "));
+        }
+        ConditionDraft::new(condition_type, ConditionStatus::True, reason, message)
     };
     match (&pass.result.topic, &pass.observed.topic) {
         // Differences were computed from the topic before another client changed it.

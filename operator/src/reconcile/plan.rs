@@ -20,6 +20,8 @@ pub struct Plan {
     pub producers: i32,
     /// Differences of the topic from its declaration that no action removes.
     pub topic_differences: Vec<topic::Difference>,
+    /// How early windows can close because of one wrong clock, if producers set the timestamps of records.
+    pub record_time: Option<String>,
     /// A problem of the topic that the operator does not repair, because that would lose data.
     pub topic_problem: Option<String>,
     /// Why the deletion is blocked.

@@ -1,7 +1,7 @@
 //! The planner: from a pipeline and its observed state to the steps that are missing. Pure.
 
 use retail_api::resource::{DeletionPolicies, DeletionPolicy};
-use retail_kafka::topic;
+use retail_kafka::{record_time, topic};
 use serde_json::Value;
 
 use crate::external::credentials::Credentials;
@@ -32,6 +32,7 @@ pub(crate) fn plan(meta: &PipelineMeta, valid: &Valid, observed: &ObservedState,
         }
         Err(problem) => plan.topic_problem = Some(problem),
     }
+    plan.record_time = record_time(valid, observed);
     if matches!(observed.schema, Observation::Observed(None)) {
         plan.steps.push(Step::Schema { name: valid.pipeline.schema.clone() });
     }
@@ -120,6 +121,15 @@ fn topic(
             topic.description.id
         )),
         (_, topic) => Ok(topic::plan(declared, topic)),
+    }
+}
+
+/// How early windows can close because of one wrong clock.
+fn record_time(valid: &Valid, observed: &ObservedState) -> Option<String> {
+    match &observed.topic {
+        Observation::Observed(Some(seen)) => record_time::warning(&seen.topic.config),
+        Observation::Observed(None) => record_time::warning(&valid.pipeline.topic.config),
+        Observation::NotRequested | Observation::Failed(_) => None,
     }
 }
 

@@ -82,6 +82,8 @@ reasons! {
     NotDeclared: Normal,
     /// The topic differs from its declaration in a setting that the operator cannot change, or only by deleting records.
     TopicDiffers: Normal,
+    /// Producers set the timestamps of records: one clock that is ahead can close windows early.
+    ProducerTimestamps: Normal,
     /// The spec names no Secret.
     NoSecretNamed: Normal,
     /// Pods are being started, stopped or replaced.

@@ -48,6 +48,18 @@ fn first_plan_creates_everything() {
 }
 
 #[test]
+fn plan_of_a_topic_with_create_time_warns() {
+    let plan =
+        |config: Value| from_nothing(&valid(json!({"topic": {"name": "retail", "config": config}})), &settings());
+    assert!(!plan(json!({})).to_string().contains('!'));
+    let text =
+        plan(json!({"message.timestamp.type": "CreateTime", "message.timestamp.after.max.ms": "600000"})).to_string();
+    let warning = "! topic: producers set the timestamps of its records (message.timestamp.type=CreateTime), so one clock can close \
+                   windows up to 10m early\n";
+    assert!(text.ends_with(warning), "{text}");
+}
+
+#[test]
 fn plan_of_an_edit_lists_changes_and_replaced_pods() {
     let plan = |old: Value, new: Value| from_declared(&valid(old), &valid(new), &settings()).to_string();
     assert_eq!(plan(json!({}), json!({})), "nothing to do\n");

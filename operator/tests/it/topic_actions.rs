@@ -125,3 +125,19 @@ async fn execute_on_kafka_never_recreates_or_claims_a_topic() {
         assert_eq!(topic::observe(kafka, &declared.name).await.unwrap(), None);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn timestamps_of_producers_are_reported_as_a_risk() {
+    let harness = ready().await;
+    set(&mut harness.external.state(), "message.timestamp.type", "CreateTime");
+    set(&mut harness.external.state(), "message.timestamp.after.max.ms", "3600000");
+    harness.until("retail", "TopicReady", "True", "ProducerTimestamps").await;
+    let status = harness.object("retailpipelines", "retail").unwrap()["status"].clone();
+    let conditions = status["conditions"].as_array().unwrap();
+    let topic = conditions.iter().find(|condition| condition["type"] == "TopicReady").unwrap();
+    let message = topic["message"].as_str().unwrap();
+    assert!(message.ends_with("so one clock can close windows up to 1h early"), "{message}");
+    harness.until_ready("retail").await;
+    set(&mut harness.external.state(), "message.timestamp.type", "LogAppendTime");
+    harness.until("retail", "TopicReady", "True", "UpToDate").await;
+}

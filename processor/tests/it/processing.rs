@@ -286,6 +286,34 @@ async fn producer_clock_ahead_makes_no_other_event_late() {
     assert_eq!(case.text(&observed).await, "true");
 }
 
+/// Real producers write their clock into record and event: only a timestamp of the brokers limits a wrong one.
+#[tokio::test]
+async fn producer_with_a_clock_ahead_makes_no_punctual_event_late() {
+    let now = retail_store::clock().as_micros() / 1_000_000 - at(0);
+    let fifty_minutes = 50 * 60;
+    for (timestamp_type, late) in [(None, 0), (Some("CreateTime"), 100)] {
+        let case = Case::shared()
+            .partitions(1)
+            .timestamp_type(timestamp_type)
+            .spec("window: 1m")
+            .spec("watermark: {delay: 5m}")
+            .start()
+            .await;
+        case.topic.purchases(0, &[("A", "1", now + fifty_minutes)]);
+        case.topic.purchases(0, &vec![("B", "1", now); 100]);
+        let mut processor = start(&case, &["--until-caught-up"]);
+        assert_eq!(processor.exit_code(LIMIT).await, 0);
+        let applied = 101 - late;
+        assert_eq!(
+            case.ledger().await,
+            [format!("101 = {applied} applied + {late} late + 0 invalid + 0 future + 0 gaps")]
+        );
+        let warns = processor.output().contains("so one clock can close windows up to 1h early");
+        assert_eq!(warns, timestamp_type.is_some(), "{}", processor.output());
+        case.assert_exact().await;
+    }
+}
+
 #[tokio::test]
 async fn record_without_a_timestamp_moves_no_time() {
     let case = Case::shared().partitions(1).start().await;

@@ -31,6 +31,7 @@ pub struct Case {
 pub struct CaseBuilder {
     partitions: i32,
     topic_config: String,
+    timestamp_type: Option<&'static str>,
     spec: Vec<String>,
     kafka: String,
     database_url: String,
@@ -47,6 +48,7 @@ impl Case {
         CaseBuilder {
             partitions: 2,
             topic_config: "retention.ms: \"-1\"".to_owned(),
+            timestamp_type: Some("CreateTime"),
             spec: Vec::new(),
             kafka: kafka.to_owned(),
             database_url: database_url.to_owned(),
@@ -195,6 +197,14 @@ impl CaseBuilder {
         self
     }
 
+    /// Declares who sets the timestamps of records: `None` leaves it to the code under test. The default is `CreateTime`, because
+    /// tests choose the timestamps of their records.
+    #[must_use]
+    pub fn timestamp_type(mut self, timestamp_type: Option<&'static str>) -> Self {
+        self.timestamp_type = timestamp_type;
+        self
+    }
+
     /// Adds a line under `spec`, like `trigger: 1s`.
     #[must_use]
     pub fn spec(mut self, line: &str) -> Self {
@@ -204,7 +214,10 @@ impl CaseBuilder {
 
     /// Writes the pipeline.yaml, without creating topic or schema.
     pub fn build(self) -> Case {
-        let Self { partitions, topic_config, mut spec, kafka, database_url } = self;
+        let Self { partitions, mut topic_config, timestamp_type, mut spec, kafka, database_url } = self;
+        if let Some(timestamp_type) = timestamp_type {
+            topic_config += &format!(", message.timestamp.type: {timestamp_type}");
+        }
         let name = unique("case");
         for (field, line) in
             [("window", "window: 5m"), ("trigger", "trigger: 100ms"), ("printRows", "printRows: false")]

@@ -170,6 +170,27 @@ async fn setting_in_kafkas_notation_is_not_altered_again() {
 }
 
 #[tokio::test]
+async fn new_topic_gets_the_brokers_timestamps_existing_one_keeps_its_own() {
+    let case = Case::shared().partitions(1).timestamp_type(None).build();
+    let (kafka, topic) = (&case.settings.kafka, case.settings.pipeline.topic.clone());
+    let ensured = ensure(kafka, &topic).await.unwrap();
+    assert_eq!(ensured.record_time, None);
+    let timestamp_type =
+        async || observe(kafka, &topic.name).await.unwrap().unwrap().config["message.timestamp.type"].clone();
+    assert_eq!(timestamp_type().await, "LogAppendTime");
+
+    // The user of another topic has chosen CreateTime: a pipeline that does not declare it must not alter the topic.
+    let case = Case::shared().partitions(1).build();
+    let mut topic = case.settings.pipeline.topic.clone();
+    let chosen = topic.config.remove("message.timestamp.type").unwrap();
+    assert_eq!(ensure(kafka, &case.settings.pipeline.topic).await.unwrap().actions, [Action::Create]);
+    let ensured = ensure(kafka, &topic).await.unwrap();
+    assert_eq!((ensured.actions, ensured.differences), (vec![], vec![]));
+    assert!(ensured.record_time.unwrap().ends_with("so one clock can close windows up to 1h early"));
+    assert_eq!(observe(kafka, &topic.name).await.unwrap().unwrap().config["message.timestamp.type"], chosen);
+}
+
+#[tokio::test]
 async fn rejected_setting_reports_the_reason() {
     let case = Case::shared().partitions(1).build();
     let (kafka, mut topic) = (&case.settings.kafka, case.settings.pipeline.topic.clone());
@@ -238,7 +259,12 @@ async fn topic_that_cannot_be_created_reports_the_reason() {
     topic.replication_factor = 1;
     topic.config.insert("no.such.setting".to_owned(), "1".to_owned());
     let error = ensure(&case.settings.kafka, &topic).await.unwrap_err();
-    assert!(error.message.contains("no.such.setting"), "{error}");
+    assert!(error.message.contains("no.such.setting") && !error.message.contains("LogAppendTime"), "{error}");
+    topic.config.remove("message.timestamp.type");
+    let error = ensure(&case.settings.kafka, &topic).await.unwrap_err();
+    let line = "or message.timestamp.type=LogAppendTime, which new topics get: if it is not allowed, declare \
+                `spec.topic.config: {message.timestamp.type: CreateTime}`";
+    assert!(error.message.contains(line), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
