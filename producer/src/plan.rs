@@ -95,6 +95,8 @@ pub struct Plan {
     step: f64,
     /// Whether event time never overtakes the clock.
     live: bool,
+    /// Whether event time is faster than the clock.
+    is_fast: bool,
 }
 
 impl Plan {
@@ -159,7 +161,19 @@ impl Plan {
             start,
             step: f64::from(speed) / per_second,
             live,
+            is_fast: speed > 1,
         })
+    }
+
+    /// Whether event time runs faster than the clock, from the past. A later run must then go on from the newest event: events
+    /// from before it are late.
+    pub(crate) fn is_accelerated(&self) -> bool {
+        self.live && self.is_fast
+    }
+
+    /// Starts at the newest event of the topic, if that is later.
+    pub(crate) fn resume_at(self, newest: Timestamp) -> Self {
+        Self { start: self.start.max(newest), ..self }
     }
 
     /// Arrival time of purchase `n`. `now` is the current time of the clock, which live purchases never overtake.
@@ -211,6 +225,21 @@ mod tests {
         let day = 24 * 3600 * 10;
         assert_eq!(arrival(day), NOW.plus(Span::from_secs(24 * 3600)));
         assert_eq!(arrival(2 * day), NOW.plus(Span::from_secs(2 * 24 * 3600)));
+    }
+
+    #[test]
+    fn only_accelerated_live_runs_go_on_from_the_newest_event() {
+        let plan = |producer, args| Plan::new(&pipeline(producer), args, NOW).unwrap();
+        let fast = "producer: {speed: 60}";
+        assert!(plan(fast, PlanArgs::default()).is_accelerated());
+        assert!(!plan("producer: {speed: 1}", PlanArgs::default()).is_accelerated());
+        assert!(!plan(fast, PlanArgs { events: Some(10), ..PlanArgs::default() }).is_accelerated());
+        assert!(!plan(fast, PlanArgs { start_time: Some(Utc::now()), ..PlanArgs::default() }).is_accelerated());
+
+        let start = |newest| plan(fast, PlanArgs::default()).resume_at(newest).arrival(0, || NOW);
+        assert_eq!(start(NOW.minus(Span::from_secs(3600))), NOW.minus(Span::from_secs(3600)));
+        let first = NOW.minus(Span::from(HEAD_START * 59));
+        assert_eq!(start(first.minus(Span::from_secs(1))), first);
     }
 
     #[test]

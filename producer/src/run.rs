@@ -8,10 +8,12 @@ use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::{ClientContext, config::RDKafkaLogLevel};
+use retail_connection::ErrorKind;
 use retail_engine::Timestamp;
 use retail_kafka::{KafkaAdmin, KafkaConnection, KafkaError};
 use serde::Serialize;
 
+use crate::newest::newest_event;
 use crate::plan::{Plan, Rate};
 use crate::purchases::Purchases;
 
@@ -94,9 +96,9 @@ pub fn run(
     stop: &AtomicBool,
     sent: &Arc<Sent>,
 ) -> Result<Summary, ProducerError> {
-    if KafkaAdmin::new(connection)?.describe_topic(topic)?.is_none() {
-        return Err(KafkaError::missing_topic(topic).into());
-    }
+    let described = KafkaAdmin::new(connection)?.describe_topic(topic)?;
+    let partitions = described.ok_or_else(|| KafkaError::missing_topic(topic))?.partitions;
+    let plan = &continued(connection, topic, partitions, *plan)?;
     let producer: BaseProducer<Deliveries> = connection
         .client_config()
         .set("enable.idempotence", "true")
@@ -145,6 +147,22 @@ pub fn run(
     let failed = sent.failed.load(Ordering::Relaxed) + unknown;
     let seconds = started.elapsed().as_secs_f64();
     Ok(Summary { events, bytes, acknowledged: events.saturating_sub(failed), failed, seconds })
+}
+
+/// The plan, from the newest event of the topic on if its event time runs faster than the clock.
+fn continued(connection: &KafkaConnection, topic: &str, partitions: i32, plan: Plan) -> Result<Plan, KafkaError> {
+    if !plan.is_accelerated() {
+        return Ok(plan);
+    }
+    match newest_event(connection, topic, partitions, clock()) {
+        Ok(newest) => Ok(newest.map_or(plan, |newest| plan.resume_at(newest))),
+        // Sending does not need this permission.
+        Err(error) if error.kind == ErrorKind::Forbidden => {
+            tracing::warn!("event time starts in the past, and may be late after an earlier run: {}", error.message);
+            Ok(plan)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Number of purchases that are due `elapsed` after the start.

@@ -29,6 +29,27 @@ async fn run_creates_everything_and_drains_on_signal() {
     assert!(report.offsets > 2000 && report.dead_letters > 0, "{report:?}");
 }
 
+/// Event time that runs faster than the clock begins in the past: no event is ahead of the timestamp that the broker sets. A later
+/// run goes on from the newest event, so that none of its events is late.
+#[tokio::test]
+async fn accelerated_runs_have_no_late_and_no_future_events() {
+    let case = Case::shared().timestamp_type(None).spec("producer: {eventsPerSecond: 2000, speed: 600}").build();
+    let mut consumed = 0;
+    for _ in 0..2 {
+        let mut run = Program::start(RETAIL, &case, &["run"]);
+        let more = format!("SELECT sum(consumed) > {consumed} + 6000 FROM ledger");
+        eventually("6,000 records are consumed", async || {
+            (case.try_text(&more).await.as_deref() == Some("true")).then_some(())
+        })
+        .await;
+        run.signal("INT");
+        assert_eq!(run.exit_code(Duration::from_secs(60)).await, 0, "{}", run.output());
+        assert_eq!(case.text("SELECT sum(late + future + invalid) FROM ledger").await, "0");
+        consumed = case.text("SELECT sum(consumed) FROM ledger").await.parse().unwrap();
+    }
+    case.assert_exact().await;
+}
+
 #[tokio::test]
 async fn run_without_producer_processes_records() {
     let case = Case::shared().build();

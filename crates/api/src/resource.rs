@@ -378,8 +378,8 @@ pub struct Producer {
     #[serde(default = "default_seed")]
     #[schemars(range(min = 0))]
     pub seed: i64,
-    /// Speed of event time relative to the clock, 1 to 3600. Above 1, event time begins in the past, so that it is never
-    /// ahead of the clock. Default: 1.
+    /// Speed of event time relative to the clock, 1 to 3600. Above 1, event time begins in the past, or at the newest event of
+    /// the topic, so that it is never ahead of the clock. Default: 1.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 3600))]
     pub speed: i32,

@@ -3,6 +3,7 @@
 use std::process::Output;
 use std::time::Duration;
 
+use retail_engine::{Decoder, Span, Timestamp};
 use retail_testbed::{Case, Program};
 
 const PRODUCER: &str = env!("CARGO_BIN_EXE_retail-producer");
@@ -62,6 +63,41 @@ async fn signal_ends_producer_with_all_acknowledged() {
     let summary: serde_json::Value = serde_json::from_str(output.lines().last().unwrap()).unwrap();
     assert_eq!(summary["acknowledged"], summary["events"]);
     assert_eq!(summary["events"], case.topic.read(2).concat().len());
+}
+
+/// Arrival times of the purchases of a run are at least as late as their event times, which are up to an hour before them.
+#[tokio::test]
+async fn accelerated_producer_continues_after_the_newest_event() {
+    const PRODUCER_SPEC: &str = "producer: {eventsPerSecond: 1000, speed: 600, faults: {future: 5, malformed: 5}}";
+    let case = Case::shared().timestamp_type(None).spec(PRODUCER_SPEC).build();
+    case.apply_topic().await;
+    let mut lengths = vec![0; 2];
+    let mut newest = None;
+    for _ in 0..3 {
+        let before: i64 = lengths.iter().sum();
+        let mut producer = Program::start(PRODUCER, &case, &[]);
+        retail_testbed::eventually("3,000 purchases are sent", async || {
+            ((0..2).map(|partition| case.topic.end(partition)).sum::<i64>() >= before + 3000).then_some(())
+        })
+        .await;
+        producer.signal("TERM");
+        assert_eq!(producer.exit_code(Duration::from_secs(60)).await, 0, "{}", producer.output());
+        let contents = contents(&case);
+        let new = contents.iter().zip(&lengths).flat_map(|(records, length)| &records[*length as usize..]);
+        let now = retail_producer::run::clock();
+        let times: Vec<Timestamp> = new
+            .filter_map(|(_, value)| Decoder::default().decode(Some(value)).ok().map(|event| event.timestamp))
+            .filter(|time| *time <= now)
+            .collect();
+        let (oldest, latest) = (*times.iter().min().unwrap(), *times.iter().max().unwrap());
+        if let Some(newest) = newest {
+            assert!(oldest >= Timestamp::minus(newest, Span::from_secs(3600)), "{oldest} is late after {newest}");
+        }
+        // Faster than the clock, and behind it.
+        assert!(latest.since(oldest) > Span::from_secs(1800) && latest < now, "{oldest} to {latest}");
+        newest = Some(latest);
+        lengths = contents.iter().map(|records| records.len() as i64).collect();
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,112 @@
+//! The newest event of a topic, from which a later run with `speed` goes on.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError as RdKafkaError;
+use rdkafka::types::RDKafkaErrorCode as Code;
+use rdkafka::{Message, Offset, TopicPartitionList};
+use retail_engine::{Decoder, Timestamp};
+use retail_kafka::{ClientEvents, KafkaAdmin, KafkaConnection, KafkaError, LogOffset};
+
+/// Number of records at the end of the topic among which the newest event is searched. Events arrive up to an hour after their
+/// event time, in random order.
+const TAIL: i64 = 10_000;
+
+/// Records of a partition that are read at least.
+const MIN_OF_PARTITION: i64 = 10;
+
+/// Limit for reading them.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The latest event time at the end of a topic; `None` without an event. Event times after `now` do not count: they are faults.
+pub(crate) fn newest_event(
+    connection: &KafkaConnection,
+    topic: &str,
+    partitions: i32,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, KafkaError> {
+    let admin = KafkaAdmin::new(connection)?;
+    let starts = admin.log_offsets(topic, partitions, LogOffset::Start)?;
+    let ends = admin.log_offsets(topic, partitions, LogOffset::End)?;
+    let of_partition = (TAIL / i64::from(partitions.max(1))).max(MIN_OF_PARTITION);
+    let tails: BTreeMap<i32, (i64, i64)> = (0..)
+        .zip(starts.into_iter().zip(ends))
+        .map(|(partition, (start, end))| (partition, ((end - of_partition).max(start), end)))
+        .filter(|(_, (from, end))| from < end)
+        .collect();
+    read(connection, topic, &tails, now)
+}
+
+/// Reads each partition from the first offset to the end.
+fn read(
+    connection: &KafkaConnection,
+    topic: &str,
+    tails: &BTreeMap<i32, (i64, i64)>,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, KafkaError> {
+    let consumer = assigned(connection, topic, tails)?;
+    let mut unread: BTreeMap<i32, i64> = tails.iter().map(|(partition, (_, end))| (*partition, *end)).collect();
+    let mut decoder = Decoder::default();
+    let mut newest = None;
+    let begun = Instant::now();
+    while !unread.is_empty() {
+        let failed = |error: &RdKafkaError| {
+            let last_error = consumer.context().last_error();
+            KafkaError::explain(&connection.bootstrap_servers, Some(topic), error, last_error.as_deref())
+        };
+        match consumer.poll(Duration::from_millis(100)) {
+            Some(Ok(record)) => {
+                if let Ok(event) = decoder.decode(record.payload()) {
+                    newest = newest.max(Some(event.timestamp).filter(|time| *time <= now));
+                }
+                if unread.get(&record.partition()).is_some_and(|end| record.offset() + 1 >= *end) {
+                    unread.remove(&record.partition());
+                }
+            }
+            // The last offsets can be markers of transactions.
+            Some(Err(RdKafkaError::PartitionEOF(partition))) => {
+                unread.remove(&partition);
+            }
+            Some(Err(error)) if begun.elapsed() > TIMEOUT || is_final(&error) => return Err(failed(&error)),
+            None if begun.elapsed() > TIMEOUT => {
+                return Err(failed(&RdKafkaError::MessageConsumption(Code::OperationTimedOut)));
+            }
+            Some(Err(_)) | None => {}
+        }
+    }
+    Ok(newest)
+}
+
+/// Whether a repetition cannot succeed.
+fn is_final(error: &RdKafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(Code::TopicAuthorizationFailed | Code::Authentication | Code::SaslAuthenticationFailed)
+    )
+}
+
+fn assigned(
+    connection: &KafkaConnection,
+    topic: &str,
+    tails: &BTreeMap<i32, (i64, i64)>,
+) -> Result<BaseConsumer<ClientEvents>, KafkaError> {
+    let explain = |error: RdKafkaError| KafkaError::explain(&connection.bootstrap_servers, Some(topic), &error, None);
+    let mut config = connection.client_config();
+    config
+        // librdkafka requires a group for reading; without a subscription, the client does not join it.
+        .set("group.id", "retail.producer")
+        .set("enable.auto.commit", "false")
+        .set("auto.offset.reset", "earliest")
+        // The end of an open transaction is not waited for.
+        .set("isolation.level", "read_uncommitted")
+        .set("enable.partition.eof", "true");
+    let consumer: BaseConsumer<ClientEvents> = config.create_with_context(ClientEvents::default()).map_err(explain)?;
+    let mut partitions = TopicPartitionList::new();
+    for (partition, (from, _)) in tails {
+        partitions.add_partition_offset(topic, *partition, Offset::Offset(*from)).map_err(explain)?;
+    }
+    consumer.assign(&partitions).map_err(explain)?;
+    Ok(consumer)
+}
