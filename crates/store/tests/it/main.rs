@@ -8,6 +8,7 @@ mod commit;
 mod cost;
 mod delta_log;
 mod groups;
+mod hold;
 mod hostile;
 mod identity;
 mod letters;
