@@ -40,7 +40,8 @@ impl Closing {
     }
 }
 
-fn clock_problem(ahead_micros: i64) -> String {
+/// The sentence about clocks that differ by so many microseconds.
+pub(crate) fn clock_problem(ahead_micros: i64) -> String {
     let difference = duration::approximate(Duration::from_secs(ahead_micros.unsigned_abs() / 1_000_000));
     let direction = if ahead_micros > 0 { "ahead of" } else { "behind" };
     format!(

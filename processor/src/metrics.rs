@@ -1,7 +1,7 @@
 //! /metrics: the state of the processor in the OpenMetrics text format, read at each scrape.
 
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::time::{Instant, UNIX_EPOCH};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -10,6 +10,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use retail_engine::{BOUNDS_SECONDS, Counts, Lateness};
 use retail_runtime::output::Stream;
+use retail_store::Hold;
 
 use crate::state::{State, View};
 
@@ -40,6 +41,7 @@ impl Collector for Metrics {
             closed_until: _,
             open_windows,
             last_commit,
+            hold,
             problems: _,
         } = self.0.view();
         let encoder = &mut encoder;
@@ -80,6 +82,7 @@ impl Collector for Metrics {
             )?
             .encode_gauge(&seconds)?;
         }
+        watermark_hold(encoder, hold.as_ref())?;
         let behind = "Seconds between an event and the latest event of its partition before it";
         self::lateness(metric(encoder, "retail_event_lateness_seconds", behind, MetricType::Histogram)?, &lateness)?;
         let commit = "Duration of commits in seconds";
@@ -101,6 +104,21 @@ impl Collector for Metrics {
         metric(encoder, "retail_build", "Version of this program", MetricType::Info)?
             .encode_info(&[("version", env!("CARGO_PKG_VERSION"))])
     }
+}
+
+/// The age of the watermark, and the reason.
+fn watermark_hold(encoder: &mut DescriptorEncoder<'_>, hold: Option<&(Hold, Instant)>) -> std::fmt::Result {
+    let age = hold.map(|(hold, observed)| hold.age + observed.elapsed()).unwrap_or_default();
+    let help = "Seconds for which windows have stayed open that should be closed; 0 if nothing holds them";
+    metric(encoder, "retail_watermark_age_seconds", help, MetricType::Gauge)?.encode_gauge(&age.as_secs_f64())?;
+    let help = "The same by the partition and the reason that hold the watermark";
+    let mut held = metric(encoder, "retail_watermark_held_seconds", help, MetricType::Gauge)?;
+    if let Some((Hold { reason, partition, .. }, _)) = hold {
+        let partition = partition.map(|partition| partition.to_string()).unwrap_or_default();
+        held.encode_family(&[("partition", partition.as_str()), ("reason", reason.as_str())])?
+            .encode_gauge(&age.as_secs_f64())?;
+    }
+    Ok(())
 }
 
 fn metric<'a>(
@@ -135,7 +153,7 @@ mod tests {
     use std::time::Duration;
 
     use retail_engine::{Batch, Progress, Timestamp};
-    use retail_store::{Closed, Commit};
+    use retail_store::{Closed, Commit, HoldReason};
 
     use super::*;
 
@@ -179,11 +197,39 @@ mod tests {
             "retail_event_lateness_seconds_sum 40.0",
             "retail_commit_duration_seconds_count 1",
             "retail_open_windows 2",
+            "retail_watermark_age_seconds 0.0",
         ] {
             assert!(text.lines().any(|other| other == line), "{line} is not in\n{text}");
         }
+        assert!(!text.contains("retail_watermark_held_seconds{"), "nothing holds the watermark");
         assert!(
             text.contains("retail_build_info{version=\"") && text.contains("retail_last_commit_timestamp_seconds ")
         );
+    }
+
+    #[test]
+    fn held_watermark_has_an_age_that_grows() {
+        let state = Arc::new(State::default());
+        let hold = |partition, reason| Hold {
+            mark: "mark".to_owned(),
+            reason,
+            partition,
+            detail: "text".to_owned(),
+            age: Duration::from_secs(600),
+        };
+        for (partition, reason, labels) in [
+            (Some(3), HoldReason::OpenTransaction, "partition=\"3\",reason=\"open_transaction\""),
+            (None, HoldReason::Closing, "partition=\"\",reason=\"closing\""),
+        ] {
+            state.held(Some(hold(partition, reason)));
+            let value = |name: &str| -> f64 {
+                let text = render(&state);
+                let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+                value.unwrap_or_else(|| panic!("{name} is not in\n{text}")).parse().unwrap()
+            };
+            let (age, held) = ("retail_watermark_age_seconds", format!("retail_watermark_held_seconds{{{labels}}}"));
+            let before = value(age);
+            assert!(before > 600.0 && value(&held) > before && value(age) > before);
+        }
     }
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use retail_engine::{Counts, Lateness, Timestamp};
-use retail_store::{Closed, Commit};
+use retail_store::{Closed, Commit, Hold};
 
 use crate::commit_seconds::CommitSeconds;
 
@@ -45,6 +45,8 @@ pub struct View {
     pub open_windows: i64,
     /// Time of the last commit.
     pub last_commit: Option<SystemTime>,
+    /// The hold of the watermark, and the moment at which it had its age.
+    pub hold: Option<(Hold, Instant)>,
     /// The problems that keep this processor from being ready, by component.
     pub problems: BTreeMap<String, String>,
 }
@@ -156,6 +158,11 @@ impl State {
 
     pub(crate) fn record_checked(&self, result: &'static str, records: u64) {
         *self.lock().record_checks.entry(result).or_default() += records;
+    }
+
+    /// The hold of the watermark at this moment.
+    pub(crate) fn held(&self, hold: Option<Hold>) {
+        self.lock().hold = hold.map(|hold| (hold, Instant::now()));
     }
 
     pub(crate) fn close_failed(&self) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use retail_connection::ErrorKind;
+use retail_engine::Timestamp;
 use retail_kafka::records::{Finding, Processed, RecordChecker};
 use retail_kafka::{KafkaAdmin, KafkaError, LogOffset, TopicDescription};
 use retail_runtime::Backoff;
@@ -17,6 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::args::ProcessorArgs;
 use crate::committer::Print;
 use crate::error::ProcessorError;
+use crate::hold::{Found, HoldTracker, Offsets};
 use crate::log_end_poller::{self, LogEndPoller, LogEnds};
 use crate::record_checks;
 use crate::standstill::{self, Sample, Standstill};
@@ -77,6 +79,13 @@ impl http::Probes for Probes {
         let lines: Vec<String> =
             problems.iter().map(|(component, problem)| format!("{component}: {problem}")).collect();
         (!lines.is_empty()).then(|| lines.join("\n"))
+    }
+
+    fn notes(&self) -> Option<String> {
+        let (hold, observed) = self.0.view().hold?;
+        let since = retail_store::clock().minus((hold.age + observed.elapsed()).into());
+        let since = Timestamp::from_secs(since.as_micros() / 1_000_000);
+        Some(format!("windows stay open since {since}: {}", hold.detail))
     }
 
     fn metrics(&self) -> String {
@@ -262,6 +271,8 @@ impl Processor {
     ) -> Result<(), ProcessorError> {
         let options = self.args.options();
         let mut standstill = Standstill::new(self.settings.pipeline.trigger, options.session_timeout);
+        let pipeline = &self.settings.pipeline;
+        let mut holds = HoldTracker::new(pipeline.trigger, pipeline.idle_timeout);
         let mut store = Some(store);
         let mut last_answer = Instant::now();
         loop {
@@ -300,11 +311,46 @@ impl Processor {
                     Some(problem) => self.state.report_problem(PARTITIONS, &problem),
                     None => self.state.resolve_problem(PARTITIONS),
                 }
+                let observed = match &store {
+                    Some(observer) if targets.is_none() => {
+                        self.observe_hold(observer, &mut holds, &progress, &log_ends).await
+                    }
+                    Some(_) | None => Ok(()),
+                };
+                if let Err(error) = observed {
+                    tracing::debug!(%error, "the hold of the watermark was not observed");
+                    store = None;
+                }
             }
             let pause = if targets.is_some() { CAUGHT_UP_INTERVAL } else { STANDSTILL_INTERVAL };
             tokio::time::sleep(pause).await;
         }
     }
+
+    /// Finds the hold of the watermark, and records it for the operator.
+    async fn observe_hold(
+        &self,
+        store: &Store,
+        holds: &mut HoldTracker,
+        progress: &[Claimed],
+        log_ends: &LogEnds,
+    ) -> Result<(), DatabaseError> {
+        let partitions: Vec<Offsets> = progress.iter().filter_map(|row| offsets(row, log_ends)).collect();
+        let facts = store.observe_watermark(retail_store::clock()).await?;
+        let Found { hold, is_news } = holds.observe(Instant::now(), &facts, &partitions);
+        if is_news {
+            store.record_hold(hold.as_ref()).await?;
+            holds.recorded(hold.as_ref());
+        }
+        self.state.held(hold);
+        Ok(())
+    }
+}
+
+fn offsets(row: &Claimed, log_ends: &LogEnds) -> Option<Offsets> {
+    let partition = row.partition;
+    let (stable_end, log_end) = (log_ends.stable_end(partition)?, log_ends.log_end(partition)?.log_end);
+    Some(Offsets { partition, next: row.start.next_offset, stable_end, log_end })
 }
 
 /// Executes requests to Kafka on a thread of their own.
@@ -368,7 +414,7 @@ fn check_logs(topic: &str, progress: &[Claimed], starts: &[i64], ends: &[i64]) -
 
 #[cfg(test)]
 mod tests {
-    use retail_engine::{Start, Timestamp};
+    use retail_engine::Start;
 
     use super::*;
 

@@ -41,6 +41,11 @@ pub trait Probes: Send + Sync + 'static {
     /// The reasons why the program is not ready, one a line; `None` when it is ready.
     fn unready(&self) -> Option<String>;
 
+    /// Further lines of `/readyz`, which do not change its status.
+    fn notes(&self) -> Option<String> {
+        None
+    }
+
     /// All metrics in the OpenMetrics text format.
     fn metrics(&self) -> String;
 }
@@ -107,8 +112,14 @@ async fn answer(stream: TcpStream, router: Router) {
 
 async fn ready<P: Probes>(State(probes): State<Arc<P>>) -> impl IntoResponse {
     match probes.unready() {
-        None => (StatusCode::OK, "ready\n".to_owned()),
-        Some(reasons) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reasons}\n")),
+        None => {
+            let notes = probes.notes().map(|notes| notes + "\n").unwrap_or_default();
+            (StatusCode::OK, format!("ready\n{notes}"))
+        }
+        Some(reasons) => {
+            let lines = [Some(reasons), probes.notes()];
+            (StatusCode::SERVICE_UNAVAILABLE, lines.into_iter().flatten().map(|line| line + "\n").collect())
+        }
     }
 }
 
@@ -130,9 +141,42 @@ mod tests {
             None
         }
 
+        fn notes(&self) -> Option<String> {
+            Some("a note".to_owned())
+        }
+
         fn metrics(&self) -> String {
             String::new()
         }
+    }
+
+    struct NotReady;
+
+    impl Probes for NotReady {
+        fn unready(&self) -> Option<String> {
+            Some("a reason".to_owned())
+        }
+
+        fn notes(&self) -> Option<String> {
+            Ready.notes()
+        }
+
+        fn metrics(&self) -> String {
+            String::new()
+        }
+    }
+
+    /// Status and body of /readyz.
+    async fn readyz(probes: impl Probes) -> (StatusCode, String) {
+        let response = ready(State(Arc::new(probes))).await.into_response();
+        let (status, body) = (response.status(), axum::body::to_bytes(response.into_body(), 1024).await.unwrap());
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn notes_follow_the_answer_and_do_not_change_its_status() {
+        assert_eq!(readyz(Ready).await, (StatusCode::OK, "ready\na note\n".to_owned()));
+        assert_eq!(readyz(NotReady).await, (StatusCode::SERVICE_UNAVAILABLE, "a reason\na note\n".to_owned()));
     }
 
     fn start() -> (tokio::runtime::Runtime, SocketAddr) {

@@ -5,6 +5,7 @@ mod chaos;
 mod copies;
 mod crashes;
 mod failover;
+mod holds;
 mod lost_records;
 mod outages;
 mod outputs;

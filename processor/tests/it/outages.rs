@@ -362,6 +362,11 @@ async fn clock_that_differs_from_postgres_closes_no_window() {
     case.topic.purchases(0, &[("A", "1", 0)]);
     until_consumed(&case, 1).await;
     until_ready(&behind, 503, "the clock of this process is 3650d behind the clock of postgres").await;
+    let held = async || {
+        let metrics = http(&behind, "/metrics").await.1;
+        metrics.contains("retail_watermark_held_seconds{partition=\"\",reason=\"clock\"} ").then_some(())
+    };
+    eventually("the clock holds the watermark", held).await;
     assert_eq!(case.retail().await, ["0 300 A 1 1 1 open"]);
     assert_eq!(behind.output().matches("behind the clock of postgres").count(), 1, "{}", behind.output());
     drop(behind);
@@ -408,6 +413,13 @@ async fn failing_close_is_reported_and_processing_continues() {
         async || http(&processor, "/metrics").await.1.contains("retail_closes_total{result=\"failed\"}").then_some(());
     eventually("the failure is counted", failed).await;
     processor.says(" WARN worker-0, postgres closing: closing windows fails").await;
+    let held = async || {
+        let metrics = http(&processor, "/metrics").await.1;
+        metrics.contains("retail_watermark_held_seconds{partition=\"\",reason=\"closing\"} ").then_some(())
+    };
+    eventually("the failure is named as what holds the watermark", held).await;
+    let recorded = "SELECT detail LIKE 'closing windows fails: %statement timeout%' FROM watermark_hold";
+    until(&case, "it is recorded", recorded).await;
     // Records are still committed.
     case.topic.purchases(0, &[("A", "1", 4001)]);
     until_consumed(&case, 3).await;
@@ -418,6 +430,7 @@ async fn failing_close_is_reported_and_processing_continues() {
     until(&case, "the success is stored", "SELECT close_failure IS NULL AND close_failed_at IS NULL FROM pipeline")
         .await;
     until_ready(&processor, 200, "ready").await;
+    until(&case, "nothing holds the watermark", "SELECT count(*) = 0 FROM watermark_hold").await;
     assert!(http(&processor, "/metrics").await.1.contains("retail_closes_total{result=\"ok\"}"));
     case.assert_exact().await;
 }
