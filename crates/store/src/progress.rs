@@ -1,6 +1,7 @@
 //! The progress of a pipeline, in one query.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use retail_api::Pipeline;
 use retail_connection::ErrorKind;
@@ -10,7 +11,8 @@ use tokio_postgres::types::Type;
 use crate::close::followed;
 use crate::error::DatabaseError;
 use crate::provision;
-use crate::session::Session;
+use crate::session::{Parameters, Session};
+use crate::store::micros;
 use crate::time::{SqlTime, clock};
 
 /// The progress of a pipeline.
@@ -30,6 +32,17 @@ pub struct Progress {
     pub last_commit: Option<Timestamp>,
     /// The failure of the last attempt to close windows; `None` if it succeeded.
     pub close_failure: Option<CloseFailure>,
+    /// A hold that lasts too long.
+    pub hold: Option<LongHold>,
+}
+
+/// The reason why windows have stayed open for too long, as the processors recorded it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LongHold {
+    /// Time since which nothing has moved.
+    pub since: Timestamp,
+    /// The reason as a sentence.
+    pub detail: String,
 }
 
 /// A failed attempt to close windows or to compact the delta log.
@@ -41,10 +54,15 @@ pub struct CloseFailure {
     pub failed_at: Timestamp,
 }
 
+/// Time beyond two triggers after which a hold is too long.
+const TOO_LONG: Duration = Duration::from_secs(20 * 60);
+
 /// While the watermark holds or is unknown, event time is complete at least up to the closed windows.
 const SELECT: &str = "
     SELECT greatest(w.watermark, nullif(p.closed_until, 'epoch')) AS watermark, w.clock_ahead,
            nullif(p.closed_until, 'epoch') AS closed_until, p.close_failure, p.close_failed_at,
+           (SELECT h.since FROM {schema}.watermark_hold h WHERE h.since < l.latest) AS held_since,
+           (SELECT h.detail FROM {schema}.watermark_hold h WHERE h.since < l.latest) AS held_detail,
            coalesce(sum(s.applied), 0)::bigint AS applied, coalesce(sum(s.late), 0)::bigint AS late,
            coalesce(sum(s.invalid), 0)::bigint AS invalid, coalesce(sum(s.future), 0)::bigint AS future,
            coalesce(sum(s.gaps), 0)::bigint AS gaps, max(s.committed_at) AS committed_at,
@@ -52,8 +70,9 @@ const SELECT: &str = "
            array_remove(array_agg(s.next_offset ORDER BY s.partition), NULL) AS next_offsets
     FROM {schema}.pipeline p
     CROSS JOIN {schema}.watermark($1::bigint * interval '1 microsecond', $2) w
+    CROSS JOIN (SELECT statement_timestamp() - $3::bigint * interval '1 microsecond') l (latest)
     LEFT JOIN {schema}.partition_progress s ON true
-    GROUP BY p.closed_until, p.close_failure, p.close_failed_at, w.watermark, w.clock_ahead";
+    GROUP BY p.closed_until, p.close_failure, p.close_failed_at, w.watermark, w.clock_ahead, l.latest";
 
 /// Checks the schema and reads its progress. Returns `None` if the schema is missing, has an older version, or needs its
 /// views and functions recreated.
@@ -71,9 +90,13 @@ pub async fn look(session: &Session, pipeline: &Pipeline) -> Result<Option<Progr
 }
 
 async fn read(session: &Session, pipeline: &Pipeline) -> Result<Progress, DatabaseError> {
-    let idle_timeout = i64::try_from(pipeline.idle_timeout.as_micros()).unwrap_or(i64::MAX);
     let caller_clock = followed(pipeline.when_idle, clock());
-    let row = session.query_one(SELECT, &[(&idle_timeout, Type::INT8), (&caller_clock, Type::TIMESTAMPTZ)]).await?;
+    let parameters: &Parameters<'_> = &[
+        (&micros(pipeline.idle_timeout), Type::INT8),
+        (&caller_clock, Type::TIMESTAMPTZ),
+        (&micros(TOO_LONG + 2 * pipeline.trigger), Type::INT8),
+    ];
+    let row = session.query_one(SELECT, parameters).await?;
     let time = |name: &str| row.get::<_, Option<SqlTime>>(name).map(|SqlTime(time)| time);
     let partitions: Vec<i32> = row.get("partitions");
     let next_offsets: Vec<i64> = row.get("next_offsets");
@@ -94,5 +117,8 @@ async fn read(session: &Session, pipeline: &Pipeline) -> Result<Progress, Databa
             .get::<_, Option<String>>("close_failure")
             .zip(time("close_failed_at"))
             .map(|(message, failed_at)| CloseFailure { message, failed_at }),
+        hold: time("held_since")
+            .zip(row.get::<_, Option<String>>("held_detail"))
+            .map(|(since, detail)| LongHold { since, detail }),
     })
 }

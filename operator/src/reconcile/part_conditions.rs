@@ -1,9 +1,10 @@
 //! The conditions of the parts of a pipeline: Secrets, topic, schema, Deployments, closing of windows, scaling. Pure.
 
 use retail_connection::ErrorKind;
+use retail_engine::Timestamp;
 use retail_kafka::KafkaError;
 use retail_store::DatabaseError;
-use retail_store::progress::CloseFailure;
+use retail_store::progress::{CloseFailure, LongHold};
 use serde_json::Value;
 
 use crate::external::credentials::{Credentials, SecretProblem};
@@ -166,16 +167,18 @@ pub(crate) fn closing(pass: &Pass<'_>, valid: &Valid) -> ConditionDraft {
         let message = "no window is closed while the pipeline is suspended";
         return ConditionDraft::new(condition_type, ConditionStatus::True, Reason::Suspended, message);
     }
-    let (failure, clock_ahead) = match (&pass.observed.schema, &pass.result.schema) {
-        (Observation::Observed(Some(progress)), _) => (progress.close_failure.as_ref(), progress.clock_ahead),
-        (_, Some(Ok(()))) => (None, None),
+    let (failure, clock_ahead, hold) = match (&pass.observed.schema, &pass.result.schema) {
+        (Observation::Observed(Some(progress)), _) => {
+            (progress.close_failure.as_ref(), progress.clock_ahead, progress.hold.as_ref())
+        }
+        (_, Some(Ok(()))) => (None, None, None),
         (_, Some(Err(_)) | None) => {
             let message = "not known without the progress of the pipeline";
             return ConditionDraft::new(condition_type, ConditionStatus::Unknown, Reason::DependencyNotReady, message);
         }
     };
-    match (failure, clock_ahead) {
-        (None, Some(ahead)) => {
+    match (failure, clock_ahead, hold) {
+        (None, Some(ahead), _) => {
             // Without the exact difference, which would change the status at each pass.
             let direction = if ahead > 0 { "ahead of" } else { "behind" };
             let message = format!(
@@ -185,11 +188,17 @@ pub(crate) fn closing(pass: &Pass<'_>, valid: &Valid) -> ConditionDraft {
             );
             ConditionDraft::by_reason(condition_type, Reason::ClocksDiffer, message)
         }
-        (None, None) => {
+        (None, None, Some(LongHold { since, detail })) => {
+            // Without the fraction of a second.
+            let since = Timestamp::from_secs(since.as_micros() / 1_000_000);
+            let message = format!("windows stay open since {since}: {detail}");
+            ConditionDraft::by_reason(condition_type, Reason::WatermarkHeld, message)
+        }
+        (None, None, None) => {
             let message = "windows are closed when the watermark has passed them";
             ConditionDraft::new(condition_type, ConditionStatus::True, Reason::UpToDate, message)
         }
-        (Some(CloseFailure { message, failed_at }), _) => {
+        (Some(CloseFailure { message, failed_at }), ..) => {
             let message = format!("closing windows failed at {failed_at}, and the processors try again: {message}");
             ConditionDraft::by_reason(condition_type, Reason::ClosingFailed, message)
         }

@@ -104,6 +104,8 @@ reasons! {
     ClosingFailed: Transient,
     /// The clock of Postgres differs from another one by more than 30 seconds, and whenIdle is FollowClock: windows stay open.
     ClocksDiffer: Transient,
+    /// Windows have stayed open for too long that should be closed: a partition, an open transaction or a lock holds them.
+    WatermarkHeld: Transient,
     /// The API server refused a change or did not answer.
     ApplyFailed: Transient,
     /// The operator failed for an unknown reason and retries; its log contains details.

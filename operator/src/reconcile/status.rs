@@ -68,8 +68,16 @@ fn topic(pass: &Pass<'_>) -> Option<TopicStatus> {
 }
 
 fn progress<E>(progress: &Progress, topic: &Observation<Option<ObservedTopic>, E>) -> ProgressStatus {
-    let Progress { watermark, complete_through, next_offsets, counts, last_commit, close_failure: _, clock_ahead: _ } =
-        progress;
+    let Progress {
+        watermark,
+        complete_through,
+        next_offsets,
+        counts,
+        last_commit,
+        close_failure: _,
+        clock_ahead: _,
+        hold: _,
+    } = progress;
     let lag = match topic {
         Observation::Observed(Some(seen)) if !next_offsets.is_empty() => {
             let behind = |(partition, end): (i32, &i64)| (end - next_offsets.get(&partition).unwrap_or(&0)).max(0);

@@ -108,6 +108,7 @@ pub(crate) fn sample_progress() -> Progress {
         last_commit: Some(Timestamp::from_secs(1_800_003_600)),
         close_failure: None,
         clock_ahead: None,
+        hold: None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Faults of a pipeline or of its dependencies, and their conditions.
 
 use retail_engine::Timestamp;
-use retail_store::progress::CloseFailure;
+use retail_store::progress::{CloseFailure, LongHold};
 use serde_json::json;
 
 use crate::api::{Fault, Key};
@@ -216,6 +216,28 @@ async fn clocks_that_differ_are_reported_until_they_agree() {
     report(Some(-46_000_000));
     harness.passes(60).await;
     assert_eq!(harness.api.writes(), writes, "the exact difference is not part of the message");
+    report(None);
+    harness.until_ready("retail").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn windows_held_for_too_long_are_reported_until_they_close() {
+    let harness = Harness::start();
+    harness.declare("retail", json!({}));
+    harness.until_ready("retail").await;
+    let report = |hold: Option<LongHold>| {
+        harness.external.state().schemas.get_mut("retail").unwrap().1.hold = hold;
+    };
+    let detail = "an open transaction at offset 7 of partition 3 keeps its later records from being read".to_owned();
+    report(Some(LongHold { since: Timestamp::from_micros(1_800_000_000_500_000), detail }));
+    harness.until("retail", "WindowsClosing", "False", "WatermarkHeld").await;
+    harness.until("retail", "Ready", "False", "WatermarkHeld").await;
+    let status = harness.object("retailpipelines", "retail").unwrap()["status"].clone();
+    assert_eq!(
+        status["conditions"][0]["message"],
+        "windows stay open since 2027-01-15T08:00:00Z: an open transaction at offset 7 of partition 3 keeps its later records \
+         from being read"
+    );
     report(None);
     harness.until_ready("retail").await;
 }

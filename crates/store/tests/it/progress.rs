@@ -42,6 +42,27 @@ async fn progress_contains_watermark_offsets_and_fates() {
 }
 
 #[tokio::test]
+async fn progress_contains_holds_that_last_too_long() {
+    // 20 minutes and two triggers.
+    let case = Case::shared().spec("trigger: 10m").start().await;
+    let client = case.client().await;
+    for (minutes, is_long) in [(39, false), (41, true)] {
+        let held = format!(
+            "DELETE FROM watermark_hold;
+             INSERT INTO watermark_hold (since, mark, reason, detail)
+             VALUES (clock_timestamp() - interval '{minutes} minutes', 'mark', 'silence', 'partition 3 is silent')"
+        );
+        client.batch_execute(&held).await.unwrap();
+        let hold = progress(&case).await.hold;
+        assert_eq!(hold.as_ref().map(|hold| hold.detail.as_str()), is_long.then_some("partition 3 is silent"));
+        if let Some(hold) = hold {
+            let age = retail_store::clock().since(hold.since).as_micros() / 60_000_000;
+            assert!((41..60).contains(&age), "{hold:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn schema_is_dropped_only_for_its_owner() {
     let case = Case::shared().start().await;
     let (database, uid) = (&case.settings.database, &case.settings.pipeline.uid);
