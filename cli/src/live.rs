@@ -181,8 +181,8 @@ mod tests {
             counts: Counts { applied: 12_000, late: 300, invalid: 40, future: 4, gaps: 1 },
             commits: BTreeMap::from([("committed", 17)]),
             partitions: BTreeMap::from([
-                (0, PartitionView { committed: 5, log_end: Some(9) }),
-                (1, PartitionView { committed: 5, log_end: Some(1005) }),
+                (0, PartitionView { committed: 5, read: 5, log_end: Some(9) }),
+                (1, PartitionView { committed: 5, read: 5, log_end: Some(1005) }),
             ]),
             watermark: Some(Timestamp::from_secs(1_735_689_600)),
             open_windows: 13,

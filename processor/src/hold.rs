@@ -158,7 +158,7 @@ fn not_closed(facts: &WatermarkFacts) -> Option<Hold> {
     }
     let detail = match &facts.close_failure {
         Some(failure) => format!("closing windows fails: {failure}"),
-        None => "no worker closes the windows that the watermark has passed: another session may hold the row of table pipeline"
+        None => "the windows that the watermark has passed are not closed: a worker still closes them, or another session locks table pipeline"
             .to_owned(),
     };
     let mark = format!("windows after {}", facts.closed_until);
@@ -311,7 +311,7 @@ mod tests {
             (Some("disk full"), "closing windows fails: disk full"),
             (
                 None,
-                "no worker closes the windows that the watermark has passed: another session may hold the row of table pipeline",
+                "the windows that the watermark has passed are not closed: a worker still closes them, or another session locks table pipeline",
             ),
         ] {
             facts.close_failure = failure.map(str::to_owned);

@@ -39,6 +39,11 @@ impl LogEnds {
         self.received.elapsed() < MAX_AGE
     }
 
+    /// All partitions of the topic.
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = i32> {
+        (0..).take(self.log_ends.len())
+    }
+
     /// The log end of a partition.
     pub(crate) fn log_end(&self, partition: i32) -> Option<LogEndSample> {
         let log_end = *self.log_ends.get(usize::try_from(partition).ok()?)?;

@@ -1,5 +1,6 @@
 //! /metrics: the state of the processor in the OpenMetrics text format, read at each scrape.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Instant, UNIX_EPOCH};
 
@@ -12,7 +13,7 @@ use retail_engine::{BOUNDS_SECONDS, Counts, Lateness};
 use retail_runtime::output::Stream;
 use retail_store::Hold;
 
-use crate::state::{State, View};
+use crate::state::{PartitionView, State, View};
 
 /// All metrics, in the OpenMetrics text format.
 pub(crate) fn render(state: &Arc<State>) -> String {
@@ -37,6 +38,7 @@ impl Collector for Metrics {
             closes,
             record_checks,
             partitions,
+            lags,
             watermark,
             closed_until: _,
             open_windows,
@@ -62,16 +64,7 @@ impl Collector for Metrics {
         let checks = metric(encoder, "retail_record_checks", checks, MetricType::Counter)?;
         counters(checks, "result", record_checks)?;
 
-        let lags = partitions.iter().filter_map(|(partition, view)| Some((*partition, view.lag()?)));
-        let mut lag = metric(
-            encoder,
-            "retail_consumer_lag_records",
-            "Records in the log that are not committed to Postgres",
-            MetricType::Gauge,
-        )?;
-        for (partition, records) in lags {
-            lag.encode_family(&[("partition", partition.to_string())])?.encode_gauge(&records)?;
-        }
+        lag(encoder, &partitions, lags)?;
         if let Some(watermark) = watermark {
             let seconds = watermark.as_micros() as f64 / 1e6;
             metric(
@@ -104,6 +97,28 @@ impl Collector for Metrics {
         metric(encoder, "retail_build", "Version of this program", MetricType::Info)?
             .encode_info(&[("version", env!("CARGO_PKG_VERSION"))])
     }
+}
+
+/// The lag of all partitions, of any owner, and the unread records of those that this process owns.
+fn lag(
+    encoder: &mut DescriptorEncoder<'_>,
+    owned: &BTreeMap<i32, PartitionView>,
+    mut lags: BTreeMap<i32, i64>,
+) -> std::fmt::Result {
+    // The values of owned partitions are newer.
+    lags.extend(owned.iter().filter_map(|(partition, view)| Some((*partition, view.lag()?))));
+    let help = "Records in the log that are not committed to Postgres";
+    by_partition(metric(encoder, "retail_consumer_lag_records", help, MetricType::Gauge)?, lags)?;
+    let unread = owned.iter().filter_map(|(partition, view)| Some((*partition, view.unread()?)));
+    let help = "Records in the log that this process, which owns the partition, has not read";
+    by_partition(metric(encoder, "retail_unread_records", help, MetricType::Gauge)?, unread)
+}
+
+fn by_partition(mut family: MetricEncoder<'_>, values: impl IntoIterator<Item = (i32, i64)>) -> std::fmt::Result {
+    for (partition, records) in values {
+        family.encode_family(&[("partition", partition.to_string())])?.encode_gauge(&records)?;
+    }
+    Ok(())
 }
 
 /// The age of the watermark, and the reason.
@@ -162,6 +177,8 @@ mod tests {
         let state = Arc::new(State::default());
         state.claimed(3, 10);
         state.log_ends(&[0, 0, 0, 25]);
+        state.positions([(3, 23), (4, 99)]);
+        state.lags(BTreeMap::from([(3, 15), (4, 6)]));
         let counts = Counts { applied: 7, late: 1, invalid: 2, ..Counts::default() };
         let progress = Progress { partition: 3, from: 10, to: 20, max_observed: None, floor: Timestamp::EPOCH, counts };
         let mut batch = Batch { partitions: vec![progress], ..Batch::default() };
@@ -190,6 +207,8 @@ mod tests {
             "retail_closes_total{result=\"failed\"} 1",
             "retail_record_checks_total{result=\"compacted\"} 1",
             "retail_consumer_lag_records{partition=\"3\"} 5",
+            "retail_consumer_lag_records{partition=\"4\"} 6",
+            "retail_unread_records{partition=\"3\"} 2",
             "retail_watermark_timestamp_seconds 1000.0",
             "retail_event_lateness_seconds_bucket{le=\"5.0\"} 0",
             "retail_event_lateness_seconds_bucket{le=\"10.0\"} 8",
@@ -201,6 +220,7 @@ mod tests {
         ] {
             assert!(text.lines().any(|other| other == line), "{line} is not in\n{text}");
         }
+        assert!(!text.contains("retail_unread_records{partition=\"4\"}"), "another process reads it");
         assert!(!text.contains("retail_watermark_held_seconds{"), "nothing holds the watermark");
         assert!(
             text.contains("retail_build_info{version=\"") && text.contains("retail_last_commit_timestamp_seconds ")

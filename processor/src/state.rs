@@ -37,6 +37,8 @@ pub struct View {
     pub record_checks: BTreeMap<&'static str, u64>,
     /// The partitions that this process owns.
     pub partitions: BTreeMap<i32, PartitionView>,
+    /// Records in the log of each partition of the topic, of any owner, that are not committed to Postgres. Some seconds old.
+    pub lags: BTreeMap<i32, i64>,
     /// The pipeline's watermark; `None` before the first one.
     pub watermark: Option<Timestamp>,
     /// Windows that end at or before this time are closed.
@@ -56,6 +58,8 @@ pub struct View {
 pub struct PartitionView {
     /// The offset after the last committed record.
     pub committed: i64,
+    /// The offset after the last record that was read, committed or not. At most a second old.
+    pub read: i64,
     /// The log end; `None` before a broker has reported it.
     pub log_end: Option<i64>,
 }
@@ -64,6 +68,11 @@ impl PartitionView {
     /// Records in the log that are not committed to Postgres; `None` while the log end is unknown.
     pub fn lag(&self) -> Option<i64> {
         self.log_end.map(|end| (end - self.committed).max(0))
+    }
+
+    /// Records in the log that are not read; `None` while the log end is unknown.
+    pub fn unread(&self) -> Option<i64> {
+        self.log_end.map(|end| (end - self.read).max(0))
     }
 }
 
@@ -108,11 +117,28 @@ impl State {
     }
 
     pub(crate) fn claimed(&self, partition: i32, next_offset: i64) {
-        self.lock().partitions.entry(partition).or_default().committed = next_offset;
+        let mut view = self.lock();
+        let partition = view.partitions.entry(partition).or_default();
+        (partition.committed, partition.read) = (next_offset, next_offset);
     }
 
     pub(crate) fn released(&self, partition: i32) {
         self.lock().partitions.remove(&partition);
+    }
+
+    /// The positions up to which partitions of this process are read.
+    pub(crate) fn positions(&self, positions: impl IntoIterator<Item = (i32, i64)>) {
+        let mut view = self.lock();
+        for (partition, position) in positions {
+            if let Some(partition) = view.partitions.get_mut(&partition) {
+                partition.read = position;
+            }
+        }
+    }
+
+    /// The lag of each partition of the topic, of any owner.
+    pub(crate) fn lags(&self, lags: BTreeMap<i32, i64>) {
+        self.lock().lags = lags;
     }
 
     pub(crate) fn log_ends(&self, log_ends: &[i64]) {

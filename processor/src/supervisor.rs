@@ -311,10 +311,11 @@ impl Processor {
                     Some(problem) => self.state.report_problem(PARTITIONS, &problem),
                     None => self.state.resolve_problem(PARTITIONS),
                 }
+                let offsets: Vec<Offsets> =
+                    log_ends.partitions().filter_map(|of| offsets(of, &progress, &log_ends)).collect();
+                self.state.lags(offsets.iter().map(|at| (at.partition, (at.log_end - at.next).max(0))).collect());
                 let observed = match &store {
-                    Some(observer) if targets.is_none() => {
-                        self.observe_hold(observer, &mut holds, &progress, &log_ends).await
-                    }
+                    Some(observer) if targets.is_none() => self.observe_hold(observer, &mut holds, &offsets).await,
                     Some(_) | None => Ok(()),
                 };
                 if let Err(error) = observed {
@@ -332,12 +333,10 @@ impl Processor {
         &self,
         store: &Store,
         holds: &mut HoldTracker,
-        progress: &[Claimed],
-        log_ends: &LogEnds,
+        partitions: &[Offsets],
     ) -> Result<(), DatabaseError> {
-        let partitions: Vec<Offsets> = progress.iter().filter_map(|row| offsets(row, log_ends)).collect();
         let facts = store.observe_watermark(retail_store::clock()).await?;
-        let Found { hold, is_news } = holds.observe(Instant::now(), &facts, &partitions);
+        let Found { hold, is_news } = holds.observe(Instant::now(), &facts, partitions);
         if is_news {
             store.record_hold(hold.as_ref()).await?;
             holds.recorded(hold.as_ref());
@@ -347,10 +346,11 @@ impl Processor {
     }
 }
 
-fn offsets(row: &Claimed, log_ends: &LogEnds) -> Option<Offsets> {
-    let partition = row.partition;
+/// The offsets of a partition. One that was added to the topic, and that no worker has claimed, begins at offset 0.
+fn offsets(partition: i32, progress: &[Claimed], log_ends: &LogEnds) -> Option<Offsets> {
+    let next = progress.iter().find(|row| row.partition == partition).map_or(0, |row| row.start.next_offset);
     let (stable_end, log_end) = (log_ends.stable_end(partition)?, log_ends.log_end(partition)?.log_end);
-    Some(Offsets { partition, next: row.start.next_offset, stable_end, log_end })
+    Some(Offsets { partition, next, stable_end, log_end })
 }
 
 /// Executes requests to Kafka on a thread of their own.

@@ -29,6 +29,9 @@ use crate::state::State;
 /// Longest pause between two polls of the consumer: rebalances are reported only when it is polled.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
+/// Interval at which the positions of the partitions are reported for the metrics.
+const POSITIONS_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Why a worker has ended.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WorkerError {
@@ -86,6 +89,7 @@ pub(crate) struct Worker {
     /// The positions that a dropped batch had reached. Its records have waited already: a commit is due once they have been read
     /// again.
     dropped: BTreeMap<i32, i64>,
+    positions_due: Instant,
 }
 
 impl Worker {
@@ -119,6 +123,7 @@ impl Worker {
             assignment: Assignment::default(),
             committing: Vec::new(),
             dropped: BTreeMap::new(),
+            positions_due: Instant::now(),
         })
     }
 
@@ -210,6 +215,11 @@ impl Worker {
     /// Takes the next step; true when the worker ends.
     fn take_step(&mut self) -> Result<bool, WorkerError> {
         let now = Instant::now();
+        if now >= self.positions_due {
+            self.positions_due = now + POSITIONS_INTERVAL;
+            let owned = self.assignment.owned().keys();
+            self.state.positions(owned.filter_map(|&partition| Some((partition, self.reader.position(partition)?))));
+        }
         let facts = Facts {
             has_uncommitted: self.reader.has_uncommitted(),
             commit_due: self.is_commit_due(now),
