@@ -8,8 +8,8 @@ use retail_engine::Rules;
 use crate::duration;
 use crate::problem::Problems;
 use crate::resource::{
-    Database, Kafka, LateEvents, Processor, Producer, RetailPipeline, RetailPipelineSpec, Retention, Topic, Watermark,
-    WhenIdle,
+    Database, DeadLetters, Kafka, LateEvents, Processor, Producer, RetailPipeline, RetailPipelineSpec, Retention,
+    Topic, Watermark, WhenIdle,
 };
 use crate::validate;
 
@@ -36,6 +36,10 @@ pub struct Pipeline {
     pub trigger: Duration,
     /// Handling of late events.
     pub late_events: LateEvents,
+    /// Age from which dead letters are deleted.
+    pub dead_letter_age: Duration,
+    /// Size of the table of dead letters from which the oldest are deleted, in bytes.
+    pub dead_letter_bytes: u64,
     /// The database.
     pub database: Database,
     /// The Postgres schema: `database.schema`, or the name of the resource with `_` for `-`.
@@ -109,6 +113,7 @@ impl Pipeline {
             watermark: Watermark { delay, idle_timeout, max_future, when_idle },
             trigger,
             late_events,
+            dead_letters: DeadLetters { retain, max_bytes },
             database,
             producer,
             processor,
@@ -133,6 +138,8 @@ impl Pipeline {
             when_idle,
             trigger: duration::parse(&trigger),
             late_events,
+            dead_letter_age: duration::parse_days(&retain),
+            dead_letter_bytes: bytes(&max_bytes),
             schema: database.schema.clone().unwrap_or_else(|| name.replace('-', "_")),
             database,
             producer: producer.filter(|producer| producer.enabled),
@@ -143,4 +150,11 @@ impl Pipeline {
             namespace,
         }
     }
+}
+
+/// Parses a size that matches the pattern of the schema, such as `1Gi`.
+fn bytes(text: &str) -> u64 {
+    let (number, unit) = text.split_at(text.len() - 2);
+    let number: u64 = number.parse().expect("the schema only accepts numbers");
+    number << if unit == "Gi" { 30 } else { 20 }
 }

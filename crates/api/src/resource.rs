@@ -85,6 +85,9 @@ pub struct RetailPipelineSpec {
     /// Drop only counts them. Default: DeadLetter.
     #[serde(default)]
     pub late_events: LateEvents,
+    /// Bounds of the table dead_letter.
+    #[serde(default)]
+    pub dead_letters: DeadLetters,
     /// Connection to the Postgres database that receives the rows.
     pub database: Database,
     /// Producer of simulated purchases. If omitted, the pipeline only reads the topic.
@@ -467,6 +470,28 @@ impl Resources {
     }
 }
 
+/// Bounds of the table `dead_letter`. Deleted dead letters stay counted.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+#[serde(rename_all = "camelCase")]
+pub struct DeadLetters {
+    /// Age from which dead letters are deleted, in days since they were stored, such as 30d: from 1d to 9999d. Default: 30d.
+    #[serde(default = "thirty_days")]
+    #[schemars(length(max = 5), regex(pattern = r"^[0-9]{1,4}d$"))]
+    #[x_kube(validation = ("!self.matches('^0*d$')", "retain must be 1d to 9999d"))]
+    pub retain: String,
+    /// Size from which the oldest dead letters are deleted, such as 500Mi or 1Gi: from 1Mi to 999999Gi. A dead letter counts as its
+    /// payload and 128 bytes. Default: 1Gi.
+    #[serde(default = "one_gibibyte")]
+    #[schemars(length(max = 8), regex(pattern = r"^[1-9][0-9]{0,5}[MG]i$"))]
+    pub max_bytes: String,
+}
+
+impl Default for DeadLetters {
+    fn default() -> Self {
+        Self { retain: thirty_days(), max_bytes: one_gibibyte() }
+    }
+}
+
 /// Age from which rows are dropped.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 #[serde(rename_all = "camelCase")]
@@ -532,6 +557,14 @@ fn username() -> String {
 
 fn password() -> String {
     "password".to_owned()
+}
+
+fn thirty_days() -> String {
+    "30d".to_owned()
+}
+
+fn one_gibibyte() -> String {
+    "1Gi".to_owned()
 }
 
 fn yes() -> bool {

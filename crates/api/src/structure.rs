@@ -146,6 +146,8 @@ fn pattern_in_words(pattern: &str) -> String {
         "a duration of whole seconds such as 5m or 1h30m".to_owned()
     } else if pattern == "^[0-9]{1,4}d$" {
         "a number of days such as 400d".to_owned()
+    } else if pattern == "^[1-9][0-9]{0,5}[MG]i$" {
+        "a size such as 500Mi or 1Gi".to_owned()
     } else if pattern.contains(":[0-9]{1,5}(,") {
         "host:port, or several separated by commas".to_owned()
     } else if pattern == "^[a-zA-Z0-9._-]+$" {

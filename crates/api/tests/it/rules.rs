@@ -35,6 +35,7 @@ pub(crate) fn whole() -> Value {
                 "faults": {"tooLate": 0, "malformed": 0, "future": 0, "duplicated": 0}, "resources": resources,
             },
             "processor": {"replicas": 1, "resources": resources},
+            "deadLetters": {"retain": "30d", "maxBytes": "1Gi"},
             "retention": {"finalRows": "400d"},
             "printRows": true,
             "suspend": false,
@@ -129,6 +130,7 @@ fn examples() -> Vec<Example> {
         ("maxFuture must be at most 168h", "spec.watermark.maxFuture", json!("168h"), json!("168h1ms")),
         ("trigger must be 100ms to 1h", "spec.trigger", json!("100ms"), json!("99ms")),
         ("trigger must be 100ms to 1h", "spec.trigger", json!("1h"), json!("1h1s")),
+        ("retain must be 1d to 9999d", "spec.deadLetters.retain", json!("1d"), json!("0d")),
         ("finalRows must be 31d to 9999d", "spec.retention.finalRows", json!("31d"), json!("30d")),
         ("finalRows must be 31d to 9999d", "spec.retention.finalRows", json!("9999d"), json!("0d")),
         (
