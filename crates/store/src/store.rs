@@ -12,6 +12,7 @@ use crate::claimed::Claimed;
 use crate::commit::{Commit, Idle, Outcome};
 use crate::connection::DatabaseConnection;
 use crate::error::DatabaseError;
+use crate::expiry::LetterBounds;
 use crate::groups::Groups;
 use crate::identity::Identity;
 use crate::last_records::LastRecords;
@@ -40,6 +41,7 @@ pub struct Store {
     pub(crate) appended: Appended,
     /// `None` if final rows are kept.
     pub(crate) retention: Option<Retention>,
+    pub(crate) letters: LetterBounds,
     pub(crate) when_idle: WhenIdle,
     pub(crate) idle_timeout: Duration,
     max_future: Duration,
@@ -68,6 +70,7 @@ impl Store {
             groups: Groups::default(),
             appended: Appended::default(),
             retention: pipeline.final_rows_retention.map(Retention::new),
+            letters: LetterBounds::of(pipeline),
             when_idle: pipeline.when_idle,
             idle_timeout: pipeline.idle_timeout,
             max_future: pipeline.rules.max_future.into(),

@@ -1,5 +1,6 @@
 //! Deletions of dead letters are logged.
 
+use retail_store::Expired;
 use retail_testbed::{Case, Feeder, Postgres, Sent};
 
 /// Partition, number, bytes, first and last offset of each logged deletion.
@@ -70,4 +71,45 @@ async fn role_without_rights_on_the_log_deletes_and_is_logged() {
     cleaner.batch_execute("DELETE FROM dead_letter").await.unwrap();
     assert!(cleaner.batch_execute("DELETE FROM dead_letter_log").await.is_err());
     assert_eq!(case.text("SELECT concat_ws(' ', deleted_by, letters) FROM dead_letter_log").await, format!("{role} 1"));
+}
+
+/// Old dead letters and, from the oldest on, those above the size are deleted and logged. The digest of all stays.
+#[tokio::test]
+async fn dead_letters_above_the_bounds_are_deleted_and_logged() {
+    let spec = "deadLetters: {retain: 2d, maxBytes: 1Mi}";
+    let case = Case::shared().partitions(2).spec(spec).start().await;
+    let mut feeder = Feeder::new(&case, "a").await;
+    feeder.claim(&[0, 1]).await;
+    let large = |partition| Sent { partition, timestamp: 0, value: Some(vec![b'x'; 40_000]) };
+    let records: Vec<Sent> = (0..20).map(|at| large(at % 2)).collect();
+    feeder.feed(&records);
+    feeder.commit(&[]).await.unwrap();
+    let before = digest(&case).await;
+    let expire = async |feeder: &Feeder| {
+        let Expired { deleted, letters, bytes } = feeder.store.expire_letters().await.unwrap();
+        (deleted, letters, bytes)
+    };
+    assert_eq!(expire(&feeder).await, (0, 20, 20 * 40_128), "within the bounds");
+    // More records than 1 MiB of them.
+    feeder.feed(&records);
+    feeder.commit(&[]).await.unwrap();
+    let all = digest(&case).await;
+    assert_ne!(all, before);
+    assert_eq!(expire(&feeder).await, (14, 26, 26 * 40_128));
+    assert_eq!(expire(&feeder).await, (0, 26, 26 * 40_128));
+    let oldest = "SELECT min(\"offset\") FROM dead_letter WHERE partition = 1";
+    assert_eq!(case.text(oldest).await, "7");
+    // By age: nothing before 2 days and 1 percent, then all older than 2 days.
+    let client = case.client().await;
+    client.batch_execute("UPDATE dead_letter SET stored_at = now() - interval '2 days 28 minutes'").await.unwrap();
+    assert_eq!(expire(&feeder).await.0, 0);
+    client
+        .batch_execute("UPDATE dead_letter SET stored_at = now() - interval '2 days 30 minutes' WHERE \"offset\" = 10")
+        .await
+        .unwrap();
+    client.batch_execute("UPDATE dead_letter SET stored_at = now() WHERE \"offset\" = 19").await.unwrap();
+    assert_eq!(expire(&feeder).await, (24, 2, 2 * 40_128));
+    assert_eq!(case.text("SELECT string_agg(DISTINCT \"offset\"::text, ' ') FROM dead_letter").await, "19");
+    assert_eq!(digest(&case).await, all);
+    assert_eq!(case.text("SELECT sum(letters) FROM dead_letter_log").await, "38");
 }
