@@ -23,6 +23,7 @@ mod committer;
 mod consumer;
 mod cores;
 pub mod error;
+mod expiry;
 mod hold;
 mod idle;
 mod last_records;

@@ -42,6 +42,7 @@ impl Collector for Metrics {
             watermark,
             closed_until: _,
             open_windows,
+            letters,
             last_commit,
             hold,
             problems: _,
@@ -91,6 +92,12 @@ impl Collector for Metrics {
         }
         metric(encoder, "retail_open_windows", "Open windows with rows", MetricType::Gauge)?
             .encode_gauge(&open_windows)?;
+        if let Some((number, bytes)) = letters {
+            metric(encoder, "retail_dead_letters", "Dead letters of the pipeline", MetricType::Gauge)?
+                .encode_gauge(&number)?;
+            let size = "Size of the dead letters of the pipeline: payloads, and 128 bytes for each";
+            metric(encoder, "retail_dead_letters_bytes", size, MetricType::Gauge)?.encode_gauge(&bytes)?;
+        }
         let dropped = "Log lines and printed rows dropped, because the output was not read";
         let outputs = metric(encoder, "retail_output_dropped", dropped, MetricType::Counter)?;
         counters(outputs, "output", Stream::ALL.map(|stream| (stream.name(), stream.dropped())))?;

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use retail_engine::{Counts, Lateness, Timestamp};
-use retail_store::{Closed, Commit, Hold};
+use retail_store::{Closed, Commit, Expired, Hold};
 
 use crate::commit_seconds::CommitSeconds;
 
@@ -45,6 +45,8 @@ pub struct View {
     pub closed_until: Option<Timestamp>,
     /// Open windows with rows.
     pub open_windows: i64,
+    /// Number and size of all dead letters of the pipeline; `None` before the first answer.
+    pub letters: Option<(i64, i64)>,
     /// Time of the last commit.
     pub last_commit: Option<SystemTime>,
     /// The hold of the watermark, and the moment at which it had its age.
@@ -114,6 +116,10 @@ impl State {
     /// A component is ready, or has ended. Not logged.
     pub(crate) fn clear_problem(&self, component: &str) {
         self.lock().problems.remove(component);
+    }
+
+    pub(crate) fn letters(&self, expired: Expired) {
+        self.lock().letters = Some((expired.letters, expired.bytes));
     }
 
     pub(crate) fn claimed(&self, partition: i32, next_offset: i64) {

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::args::ProcessorArgs;
 use crate::committer::Print;
 use crate::error::ProcessorError;
+use crate::expiry::Expiry;
 use crate::hold::{Found, HoldTracker, Offsets};
 use crate::log_end_poller::{self, LogEndPoller, LogEnds};
 use crate::record_checks;
@@ -271,6 +272,7 @@ impl Processor {
     ) -> Result<(), ProcessorError> {
         let options = self.args.options();
         let mut standstill = Standstill::new(self.settings.pipeline.trigger, options.session_timeout);
+        let mut expiry = Expiry::default();
         let pipeline = &self.settings.pipeline;
         let mut holds = HoldTracker::new(pipeline.trigger, pipeline.idle_timeout);
         let mut store = Some(store);
@@ -295,6 +297,9 @@ impl Processor {
                 }
             };
             last_answer = Instant::now();
+            if let Some(store) = &store {
+                expiry.round(store, &self.state).await;
+            }
             if targets.as_ref().is_some_and(|targets| has_reached(&progress, targets)) {
                 return Ok(());
             }

@@ -35,6 +35,8 @@ pub fn processor_file(pipeline: &Pipeline) -> String {
         when_idle,
         trigger,
         late_events,
+        dead_letter_age,
+        dead_letter_bytes,
         database,
         schema: _,
         producer: _,
@@ -65,8 +67,13 @@ pub fn processor_file(pipeline: &Pipeline) -> String {
     if *late_events != LateEvents::default() {
         spec["lateEvents"] = json!(late_events);
     }
+    let days = |age: &std::time::Duration| format!("{}d", age.as_secs() / 86_400);
     if let Some(retention) = final_rows_retention {
-        spec["retention"] = json!({"finalRows": format!("{}d", retention.as_secs() / 86_400)});
+        spec["retention"] = json!({"finalRows": days(retention)});
+    }
+    let letters = json!({"retain": days(dead_letter_age), "maxBytes": format!("{}Mi", dead_letter_bytes >> 20)});
+    if letters != json!({"retain": "30d", "maxBytes": "1024Mi"}) {
+        spec["deadLetters"] = letters;
     }
     file(pipeline, &spec)
 }
@@ -85,6 +92,8 @@ pub fn producer_file(pipeline: &Pipeline, producer: &Producer) -> String {
         when_idle: _,
         trigger: _,
         late_events: _,
+        dead_letter_age: _,
+        dead_letter_bytes: _,
         database: _,
         schema: _,
         producer: _,

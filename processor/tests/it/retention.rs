@@ -1,8 +1,8 @@
 //! Old months of final rows are dropped by the processor.
 
-use retail_testbed::{Case, CaseBuilder, Postgres, eventually};
+use retail_testbed::{Case, CaseBuilder, Postgres, Sent, eventually};
 
-use crate::programs::{http, start, until, until_consumed, until_ready};
+use crate::programs::{catch_up, http, start, until, until_consumed, until_ready};
 
 const DAY: i64 = 86_400;
 
@@ -43,4 +43,21 @@ async fn old_months_are_dropped_once_no_reader_holds_them() {
     until_consumed(&case, 6 + day - 102).await;
     let report = case.assert_exact().await;
     assert_eq!((report.windows_dropped, report.offsets), (2, 6 + day - 102));
+}
+
+#[tokio::test]
+async fn flood_of_dead_letters_stays_within_the_bound() {
+    let case = Case::shared().partitions(1).spec("deadLetters: {maxBytes: 1Mi}").start().await;
+    let large = |second| Sent { partition: 0, timestamp: second, value: Some(vec![b'x'; 10_000]) };
+    case.topic.send(&(0..200).map(large).collect::<Vec<_>>());
+    catch_up(&case).await;
+    // A processor searches at its start, and then once a minute.
+    let processor = start(&case, &["--workers", "1", "--http", "127.0.0.1:0"]);
+    processor.says("dead letters that exceed the bounds of spec.deadLetters").await;
+    assert_eq!(case.text("SELECT count(*) FROM dead_letter").await, "103");
+    let metrics =
+        async || http(&processor, "/metrics").await.1.contains("retail_dead_letters_bytes 1043184").then_some(());
+    eventually("the size is exported", metrics).await;
+    assert_eq!(case.ledger().await, ["200 = 0 applied + 0 late + 200 invalid + 0 future + 0 gaps"]);
+    case.assert_exact().await;
 }
