@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError as RdKafkaError;
+use retail_api::resource::Topic;
 
 use crate::connection::KafkaConnection;
 use crate::error::KafkaError;
@@ -64,6 +65,19 @@ impl KafkaAdmin {
     /// How early windows can close because of one wrong clock, as [`record_time::warning`] says. Requires DescribeConfigs.
     pub fn record_time_warning(&self, topic: &str) -> Result<Option<String>, KafkaError> {
         Ok(record_time::warning(&self.topic_config(topic, record_time::SETTINGS)?))
+    }
+
+    /// Creates a topic with these settings, given as names and values. The inner result contains a refusal of the broker.
+    pub(crate) fn create_topic<'a>(
+        &self,
+        topic: &Topic,
+        settings: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Result<(), native::Refusal>, KafkaError> {
+        let Topic { name, partitions, replication_factor, config: _ } = topic;
+        self.ask(name, |give_up| {
+            let client = self.client.client();
+            native::create_topic(client, name, *partitions, *replication_factor, settings, ANSWER_TIMEOUT, give_up)
+        })
     }
 
     /// Changes settings of a topic, given as names and values. The inner result contains a refusal of the broker.

@@ -216,6 +216,68 @@ pub(super) struct Refusal {
     pub(super) said: String,
 }
 
+impl Refusal {
+    /// # Safety
+    ///
+    /// `said` must be null or a text of librdkafka that is valid during the call.
+    unsafe fn new(code: RDKafkaErrorCode, said: *const c_char) -> Self {
+        // SAFETY: by the contract; texts of librdkafka end with a zero.
+        let said = (!said.is_null()).then(|| unsafe { CStr::from_ptr(said) }.to_string_lossy().into_owned());
+        Self { code, said: said.unwrap_or_else(|| code.to_string()) }
+    }
+}
+
+/// Creates a topic. rust-rdkafka drops the message of the broker.
+pub(super) fn create_topic<'a, C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    partitions: i32,
+    replication_factor: i32,
+    settings: impl IntoIterator<Item = (&'a str, &'a str)>,
+    timeout: Duration,
+    give_up: impl Fn() -> bool,
+) -> Result<Result<(), Refusal>, RdKafkaError> {
+    let topic = CString::new(topic)?;
+    let client = client.native_ptr();
+    let mut message = [0 as c_char; 256];
+    // SAFETY: as in describe_topic; librdkafka copies names and values, and the topic outlives the request.
+    unsafe {
+        let new = sys::rd_kafka_NewTopic_new(
+            topic.as_ptr(),
+            partitions,
+            replication_factor,
+            message.as_mut_ptr(),
+            message.len(),
+        );
+        if new.is_null() {
+            let said = CStr::from_ptr(message.as_ptr()).to_string_lossy().into();
+            return Ok(Err(Refusal { code: RDKafkaErrorCode::InvalidArgument, said }));
+        }
+        let new = Owned::new(new, sys::rd_kafka_NewTopic_destroy);
+        for (name, value) in settings {
+            let (name, value) = (CString::new(name)?, CString::new(value)?);
+            sys::rd_kafka_NewTopic_set_config(new.pointer, name.as_ptr(), value.as_ptr());
+        }
+        let event = request(
+            client,
+            sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_CREATETOPICS,
+            timeout,
+            give_up,
+            |options, queue| {
+                sys::rd_kafka_CreateTopics(client, &mut { new.pointer }, 1, options, queue);
+            },
+        )?;
+        let result = sys::rd_kafka_event_CreateTopics_result(event.pointer);
+        let mut count = 0;
+        let created = sys::rd_kafka_CreateTopics_result_topics(result, &raw mut count);
+        let created = *std::slice::from_raw_parts(created, count).first().ok_or(RdKafkaError::Canceled)?;
+        Ok(match sys::rd_kafka_topic_result_error(created).into() {
+            RDKafkaErrorCode::NoError => Ok(()),
+            code => Err(Refusal::new(code, sys::rd_kafka_topic_result_error_string(created))),
+        })
+    }
+}
+
 /// Changes settings of a topic, and keeps all others. rust-rdkafka's AlterConfigs would reset the others to their defaults.
 pub(super) fn alter_topic<'a, C: ClientContext>(
     client: &Client<C>,
@@ -257,12 +319,7 @@ pub(super) fn alter_topic<'a, C: ClientContext>(
         let altered = *std::slice::from_raw_parts(altered, count).first().ok_or(RdKafkaError::Canceled)?;
         Ok(match sys::rd_kafka_ConfigResource_error(altered).into() {
             RDKafkaErrorCode::NoError => Ok(()),
-            code => {
-                let said = sys::rd_kafka_ConfigResource_error_string(altered);
-                let said =
-                    if said.is_null() { code.to_string() } else { CStr::from_ptr(said).to_string_lossy().into() };
-                Err(Refusal { code, said })
-            }
+            code => Err(Refusal::new(code, sys::rd_kafka_ConfigResource_error_string(altered))),
         })
     }
 }

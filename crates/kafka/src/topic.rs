@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::error::KafkaError as RdKafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use retail_api::resource::Topic;
@@ -15,7 +15,7 @@ use crate::admin::{ANSWER_TIMEOUT, KafkaAdmin};
 use crate::connection::KafkaConnection;
 use crate::error::KafkaError;
 use crate::events::ClientEvents;
-use crate::native::TopicDescription;
+use crate::native::{Refusal, TopicDescription};
 use crate::record_time::{self, LOG_APPEND_TIME, TIMESTAMP_TYPE};
 
 /// The topic as it exists.
@@ -305,35 +305,41 @@ async fn ask<T: Send + 'static>(
 
 /// Executes one action. `false` if another client executed it first.
 async fn apply(connection: &KafkaConnection, declared: &Topic, action: &Action) -> Result<bool, KafkaError> {
-    let admin = admin(connection, &declared.name)?;
-    let results = match action {
-        Action::Alter(settings) => return alter(connection, declared, settings.clone()).await.map(|()| true),
-        Action::Create => {
-            let Topic { name, partitions, replication_factor, config } = declared;
-            let mut topic = NewTopic::new(name, *partitions, TopicReplication::Fixed(*replication_factor));
-            for (name, value) in config {
-                topic = topic.set(name, value);
-            }
-            // Not a declared setting: the topics of others, which exist, keep theirs.
-            if !config.contains_key(TIMESTAMP_TYPE) {
-                topic = topic.set(TIMESTAMP_TYPE, LOG_APPEND_TIME);
-            }
-            admin.create_topics(&[topic], &options()).await
-        }
-        Action::Grow { to, .. } => {
-            admin.create_partitions(&[NewPartitions::new(&declared.name, *to as usize)], &options()).await
-        }
-    };
-    let result = results
-        .map_err(|error| explain(connection, &declared.name, &error))?
-        .into_iter()
-        .find_map(|result| result.err().map(|(_, code)| code));
-    match result {
+    match action {
+        Action::Create => create(connection, declared).await,
+        Action::Alter(settings) => alter(connection, declared, settings.clone()).await.map(|()| true),
+        Action::Grow { to, .. } => grow(connection, declared, *to).await,
+    }
+}
+
+async fn create(connection: &KafkaConnection, declared: &Topic) -> Result<bool, KafkaError> {
+    let topic = declared.clone();
+    let answer = ask(connection, move |admin| {
+        let declared = topic.config.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        // Not a declared setting: the topics of others, which exist, keep theirs.
+        let ours = (!topic.config.contains_key(TIMESTAMP_TYPE)).then_some((TIMESTAMP_TYPE, LOG_APPEND_TIME));
+        admin.create_topic(&topic, declared.chain(ours))
+    })
+    .await?;
+    match answer {
+        Ok(()) => Ok(true),
+        // Another client created the topic since it was observed.
+        Err(refusal) if refusal.code == RDKafkaErrorCode::TopicAlreadyExists => Ok(false),
+        Err(refusal) => Err(refused(connection, declared, &refusal)),
+    }
+}
+
+async fn grow(connection: &KafkaConnection, declared: &Topic, partitions: i32) -> Result<bool, KafkaError> {
+    let name = &declared.name;
+    let results = admin(connection, name)?
+        .create_partitions(&[NewPartitions::new(name, partitions as usize)], &options())
+        .await
+        .map_err(|error| explain(connection, name, &error))?;
+    match results.into_iter().find_map(|result| result.err().map(|(_, code)| code)) {
         None => Ok(true),
-        // Another client created the topic, or added as many partitions, since it was observed.
-        Some(RDKafkaErrorCode::TopicAlreadyExists) => Ok(false),
-        Some(RDKafkaErrorCode::InvalidPartitions) if matches!(action, Action::Grow { .. }) => Ok(false),
-        Some(code) => Err(refused(connection, declared, code)),
+        // Another client added as many partitions since the topic was observed.
+        Some(RDKafkaErrorCode::InvalidPartitions) => Ok(false),
+        Some(code) => Err(explain(connection, name, &RdKafkaError::AdminOp(code))),
     }
 }
 
@@ -354,17 +360,22 @@ async fn alter(connection: &KafkaConnection, declared: &Topic, settings: Vec<Set
     })
 }
 
-fn refused(connection: &KafkaConnection, declared: &Topic, code: RDKafkaErrorCode) -> KafkaError {
-    let reason = match code {
+fn refused(connection: &KafkaConnection, declared: &Topic, refusal: &Refusal) -> KafkaError {
+    let said = foreign(&refusal.said);
+    let reason = match refusal.code {
         RDKafkaErrorCode::InvalidReplicationFactor => {
-            format!("the Kafka cluster has fewer brokers than topic.replicationFactor {}", declared.replication_factor)
+            let factor = declared.replication_factor;
+            format!("the Kafka cluster has fewer brokers than topic.replicationFactor {factor} ({said})")
         }
         RDKafkaErrorCode::InvalidConfig => {
-            format!("Kafka rejects a setting in topic.config {:?}{}", declared.config, or_log_append_time(declared))
+            let settings = &declared.config;
+            format!("Kafka rejects a setting in topic.config {settings:?}{} ({said})", or_log_append_time(declared))
         }
         RDKafkaErrorCode::PolicyViolation => {
-            format!("a policy of the Kafka cluster forbids it{}", or_log_append_time(declared))
+            format!("a policy of the Kafka cluster forbids it{} ({said})", or_log_append_time(declared))
         }
+        // Kafka counts a dot and an underscore as the same character, because metrics do.
+        RDKafkaErrorCode::InvalidTopic => format!("choose another topic.name ({said})"),
         code => return explain(connection, &declared.name, &RdKafkaError::AdminOp(code)),
     };
     let message = format!("topic \"{}\" cannot be created as declared: {reason}", declared.name);

@@ -249,6 +249,19 @@ async fn unreachable_kafka_is_reported_in_one_sentence() {
     assert!(error.message.contains("Connection refused"), "{error}");
 }
 
+/// Kafka counts a dot and an underscore as the same character.
+#[tokio::test]
+async fn name_that_collides_names_the_other_topic() {
+    let case = Case::shared().partitions(1).build();
+    let kafka = &case.settings.kafka;
+    let dotted = Topic { name: format!("{}.b", case.topic.name), ..case.settings.pipeline.topic.clone() };
+    ensure(kafka, &dotted).await.unwrap();
+    let underscored = Topic { name: format!("{}_b", case.topic.name), ..dotted.clone() };
+    let error = ensure(kafka, &underscored).await.unwrap_err();
+    assert!(error.message.contains("choose another topic.name"), "{error}");
+    assert!(error.message.contains("collides with") && error.message.contains(&dotted.name), "{error}");
+}
+
 #[tokio::test]
 async fn topic_that_cannot_be_created_reports_the_reason() {
     let case = Case::shared().build();
