@@ -1,5 +1,6 @@
 //! The conditions of the parts of a pipeline: Secrets, topic, schema, Deployments, closing of windows, scaling. Pure.
 
+use retail_api::resource::{Kafka, SaslMechanism};
 use retail_connection::ErrorKind;
 use retail_engine::Timestamp;
 use retail_kafka::KafkaError;
@@ -20,6 +21,7 @@ use crate::resources::names::Child;
 const NO_CREDENTIALS: &str = "not checked, because its credentials are missing or unusable";
 
 pub(crate) fn credentials(pass: &Pass<'_>) -> ConditionDraft {
+    let kafka = pass.valid.ok().map(|valid| &valid.pipeline.kafka);
     let logins = [&pass.observed.kafka_login, &pass.observed.database_login];
     let unusable: Vec<(Reason, String)> = logins
         .into_iter()
@@ -37,9 +39,20 @@ pub(crate) fn credentials(pass: &Pass<'_>) -> ConditionDraft {
         None if logins.iter().all(|login| **login == Credentials::NotNamed) => {
             (Reason::NoSecretNamed, "the spec names no Secret".to_owned())
         }
+        None if kafka.is_some_and(sends_clear_password) => (
+            Reason::PasswordWithoutTls,
+            "all Secrets named in the spec are usable; the log-in to Kafka sends the password without TLS: set kafka.tls, or use \
+             the mechanism SCRAM-SHA-512"
+                .to_owned(),
+        ),
         None => (Reason::UpToDate, "all Secrets named in the spec are usable".to_owned()),
     };
     ConditionDraft::by_reason(ConditionType::CredentialsReady, reason, message)
+}
+
+/// Whether the log-in sends the password itself over a connection without TLS.
+fn sends_clear_password(kafka: &Kafka) -> bool {
+    kafka.tls.is_none() && kafka.sasl.as_ref().is_some_and(|sasl| sasl.mechanism == SaslMechanism::Plain)
 }
 
 fn secret_problem(unusable: &SecretProblem, namespace: &str) -> (Reason, String) {

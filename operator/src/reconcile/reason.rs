@@ -86,6 +86,8 @@ reasons! {
     ProducerTimestamps: Normal,
     /// The spec names no Secret.
     NoSecretNamed: Normal,
+    /// The log-in to Kafka sends the password without TLS.
+    PasswordWithoutTls: Normal,
     /// Pods are being started, stopped or replaced.
     PodsStarting: Transient,
     /// Pods do not become ready.

@@ -277,6 +277,22 @@ async fn changed_kafka_secret_replaces_processors_and_producers() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn kafka_password_without_tls_is_reported() {
+    let harness = Harness::start();
+    harness.api.change(|store| store.create(&Key::new("secrets", "kafka-user"), secret("first")).unwrap());
+    let sasl = |mechanism| json!({"bootstrapServers": "kafka:9092", "sasl": {"mechanism": mechanism, "secret": {"name": "kafka-user"}}});
+    harness.declare("retail", json!({"kafka": sasl("PLAIN")}));
+    harness.until("retail", "CredentialsReady", "True", "PasswordWithoutTls").await;
+    harness.until_ready("retail").await;
+    harness.edit("retail", |spec| spec["kafka"]["tls"] = json!({}));
+    harness.until("retail", "CredentialsReady", "True", "UpToDate").await;
+    harness.edit("retail", |spec| spec["kafka"] = sasl("PLAIN"));
+    harness.until("retail", "CredentialsReady", "True", "PasswordWithoutTls").await;
+    harness.edit("retail", |spec| spec["kafka"] = sasl("SCRAM-SHA-256"));
+    harness.until("retail", "CredentialsReady", "True", "UpToDate").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn suspend_stops_the_pods_and_keeps_everything_else() {
     let harness = Harness::start();
     harness.declare("retail", json!({}));
