@@ -135,7 +135,7 @@ def metric_names(root):
     registered = {name for source in sources for name in re.findall(r'"(retail_[a-z_]+)"', source)}
     documents = (root / "docs/reference/metrics.md").read_text()
     documented, names = set(), set()
-    for name, text in re.findall(r"^\| `(retail_[a-z_]+)(?:\{[a-z]+\})?` \| (.*)$", documents, re.MULTILINE):
+    for name, text in re.findall(r"^\| `(retail_[a-z_]+)(?:\{[a-z,]+\})?` \| (.*)$", documents, re.MULTILINE):
         # Counters and info metrics are registered without their suffix.
         documented.add(re.sub(r"_(total|info)$", "", name))
         names |= {name + ending for ending in ("_bucket", "_sum", "_count")} if text.startswith("histogram") else {name}

@@ -29,6 +29,7 @@ mod idle;
 mod last_records;
 mod log_end_poller;
 mod metrics;
+mod observer;
 pub mod program;
 mod reader;
 mod record_checks;

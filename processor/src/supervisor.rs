@@ -1,8 +1,7 @@
 //! Starts the workers once topic and schema are checked, and starts them again after a failure.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use retail_connection::ErrorKind;
 use retail_engine::Timestamp;
@@ -18,34 +17,17 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::args::ProcessorArgs;
 use crate::committer::Print;
 use crate::error::ProcessorError;
-use crate::expiry::Expiry;
-use crate::hold::{Found, HoldTracker, Offsets};
-use crate::log_end_poller::{self, LogEndPoller, LogEnds};
-use crate::record_checks;
-use crate::standstill::{self, Sample, Standstill};
-use crate::state::{PartitionView, State};
+use crate::observer::{self, Observer};
+use crate::state::State;
 use crate::worker_pool::{PoolConfig, WorkerPool};
-use crate::{cores, metrics};
+use crate::{cores, log_end_poller, metrics, record_checks};
 
 /// Pauses before the next start after a failure; they double.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Interval of the check with `--until-caught-up`.
-const CAUGHT_UP_INTERVAL: Duration = Duration::from_millis(100);
-
-/// Interval of the search for partitions that do not move.
-const STANDSTILL_INTERVAL: Duration = Duration::from_secs(5);
-
-/// With `--until-caught-up`, the processor fails once Postgres has not answered for this time. A restart of Postgres is shorter.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// The same for Kafka: a restarted broker leads its partitions again after some seconds.
-const KAFKA_PATIENCE: Duration = Duration::from_secs(20);
-
-/// The components in reported problems.
+/// The component in reported problems.
 const COMPONENT: &str = "processor";
-const PARTITIONS: &str = "partitions";
 
 /// A processor, ready to run.
 pub struct Processor {
@@ -172,14 +154,16 @@ impl Processor {
             pipeline.schema,
             options.workers
         );
+        let observer =
+            Observer::new(&self.settings, options.session_timeout, &self.state, &log_ends, &identity, store, targets);
         let result = tokio::select! {
             _ = stop.wait_for(|stop| *stop) => Ok(()),
             Some(error) = failures.recv() => Err(error.into()),
             Ok(()) = topic_is_gone => Err(ProcessorError::Worker("the topic was deleted".to_owned())),
-            result = self.observe(store, &identity, &log_ends, targets) => result,
+            result = observer.run() => result,
             () = reset_later(backoff) => unreachable!("it does not return"),
         };
-        self.state.clear_problem(PARTITIONS);
+        self.state.clear_problem(observer::COMPONENT);
         pool.shutdown().await;
         // A worker that failed while it was leaving has not committed its last batch.
         let result = result.and_then(|()| failures.try_recv().map_or(Ok(()), |error| Err(error.into())));
@@ -260,102 +244,6 @@ impl Processor {
         let Settings { pipeline, kafka: _, database } = &self.settings;
         Ok(Store::on(database.connect("retail-processor").await?, pipeline, identity))
     }
-
-    /// Observes the progress of all processors. With targets, returns once all of them are committed, or once Postgres has not
-    /// answered for [`PATIENCE`] or Kafka for [`KAFKA_PATIENCE`]; otherwise never.
-    async fn observe(
-        &self,
-        store: Store,
-        identity: &Identity,
-        log_ends: &LogEndPoller,
-        targets: Option<Arc<[i64]>>,
-    ) -> Result<(), ProcessorError> {
-        let options = self.args.options();
-        let mut standstill = Standstill::new(self.settings.pipeline.trigger, options.session_timeout);
-        let mut expiry = Expiry::default();
-        let pipeline = &self.settings.pipeline;
-        let mut holds = HoldTracker::new(pipeline.trigger, pipeline.idle_timeout);
-        let mut store = Some(store);
-        let mut last_answer = Instant::now();
-        loop {
-            let progress = match &store {
-                Some(store) => store.progress().await,
-                None => match self.open(identity).await {
-                    Ok(opened) => store.insert(opened).progress().await,
-                    Err(error) => Err(error),
-                },
-            };
-            let progress = match progress {
-                Ok(progress) => progress,
-                // Another schema has the name of ours: the checks of the next start decide.
-                Err(error) if error.kind == ErrorKind::Foreign => return Err(error.into()),
-                Err(error) if targets.is_some() && last_answer.elapsed() >= PATIENCE => return Err(error.into()),
-                Err(_) => {
-                    store = None;
-                    tokio::time::sleep(FIRST_PAUSE).await;
-                    continue;
-                }
-            };
-            last_answer = Instant::now();
-            if let Some(store) = &store {
-                expiry.round(store, &self.state).await;
-            }
-            if targets.as_ref().is_some_and(|targets| has_reached(&progress, targets)) {
-                return Ok(());
-            }
-            if targets.is_some()
-                && let Some(failing) = log_ends.failing()
-                && failing.since.elapsed() >= KAFKA_PATIENCE
-            {
-                return Err(failing.error.into());
-            }
-            if let Some(log_ends) = log_ends.latest().filter(|log_ends| log_ends.is_fresh()) {
-                let owned = self.state.view().partitions;
-                let samples = progress.iter().filter_map(|row| sample(row, &log_ends, &owned));
-                match standstill::problem(&standstill.observe(Instant::now(), samples)) {
-                    Some(problem) => self.state.report_problem(PARTITIONS, &problem),
-                    None => self.state.resolve_problem(PARTITIONS),
-                }
-                let offsets: Vec<Offsets> =
-                    log_ends.partitions().filter_map(|of| offsets(of, &progress, &log_ends)).collect();
-                self.state.lags(offsets.iter().map(|at| (at.partition, (at.log_end - at.next).max(0))).collect());
-                let observed = match &store {
-                    Some(observer) if targets.is_none() => self.observe_hold(observer, &mut holds, &offsets).await,
-                    Some(_) | None => Ok(()),
-                };
-                if let Err(error) = observed {
-                    tracing::debug!(%error, "the hold of the watermark was not observed");
-                    store = None;
-                }
-            }
-            let pause = if targets.is_some() { CAUGHT_UP_INTERVAL } else { STANDSTILL_INTERVAL };
-            tokio::time::sleep(pause).await;
-        }
-    }
-
-    /// Finds the hold of the watermark, and records it for the operator.
-    async fn observe_hold(
-        &self,
-        store: &Store,
-        holds: &mut HoldTracker,
-        partitions: &[Offsets],
-    ) -> Result<(), DatabaseError> {
-        let facts = store.observe_watermark(retail_store::clock()).await?;
-        let Found { hold, is_news } = holds.observe(Instant::now(), &facts, partitions);
-        if is_news {
-            store.record_hold(hold.as_ref()).await?;
-            holds.recorded(hold.as_ref());
-        }
-        self.state.held(hold);
-        Ok(())
-    }
-}
-
-/// The offsets of a partition. One that was added to the topic, and that no worker has claimed, begins at offset 0.
-fn offsets(partition: i32, progress: &[Claimed], log_ends: &LogEnds) -> Option<Offsets> {
-    let next = progress.iter().find(|row| row.partition == partition).map_or(0, |row| row.start.next_offset);
-    let (stable_end, log_end) = (log_ends.stable_end(partition)?, log_ends.log_end(partition)?.log_end);
-    Some(Offsets { partition, next, stable_end, log_end })
 }
 
 /// Executes requests to Kafka on a thread of their own.
@@ -363,12 +251,6 @@ async fn blocking<T: Send + 'static>(
     requests: impl FnOnce() -> Result<T, KafkaError> + Send + 'static,
 ) -> Result<T, KafkaError> {
     tokio::task::spawn_blocking(requests).await.expect("requests to Kafka do not panic")
-}
-
-fn sample(row: &Claimed, log_ends: &LogEnds, owned: &BTreeMap<i32, PartitionView>) -> Option<Sample> {
-    let partition = row.partition;
-    let log_end = log_ends.stable_end(partition)?;
-    Some(Sample { partition, next_offset: row.start.next_offset, log_end, is_ours: owned.contains_key(&partition) })
 }
 
 /// Logs how early windows can close because of one wrong clock, if producers set the timestamps of records.
@@ -383,14 +265,6 @@ fn warn_of_record_time(admin: &KafkaAdmin, topic: &str) -> Result<(), KafkaError
         Err(error) => return Err(error),
     }
     Ok(())
-}
-
-/// Whether each partition has reached its target.
-fn has_reached(progress: &[Claimed], targets: &[i64]) -> bool {
-    targets.iter().enumerate().all(|(partition, target)| {
-        let row = progress.iter().find(|row| usize::try_from(row.partition) == Ok(partition));
-        row.map_or(*target == 0, |row| row.start.next_offset >= *target)
-    })
 }
 
 /// Resets the delay once the workers have run for as long as the longest one. Does not return.

@@ -1,0 +1,186 @@
+//! Observes the pipeline from outside of the workers: progress and lag of all partitions, partitions that do not move, the reason why
+//! windows stay open, and dead letters that exceed their bounds.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use retail_connection::ErrorKind;
+use retail_runtime::args::Settings;
+use retail_store::provision::Identity;
+use retail_store::{Claimed, DatabaseError, Store};
+
+use crate::error::ProcessorError;
+use crate::expiry::Expiry;
+use crate::hold::{Found, HoldTracker, Offsets};
+use crate::log_end_poller::{LogEndPoller, LogEnds};
+use crate::standstill::{self, Sample, Standstill};
+use crate::state::{PartitionView, State};
+
+/// Interval of the check with `--until-caught-up`.
+const CAUGHT_UP_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Interval of the observations.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// Pause before a new session.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// With `--until-caught-up`, the processor fails once Postgres has not answered for this time. A restart of Postgres is shorter.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The same for Kafka: a restarted broker leads its partitions again after some seconds.
+const KAFKA_PATIENCE: Duration = Duration::from_secs(20);
+
+/// The component in reported problems.
+pub(crate) const COMPONENT: &str = "partitions";
+
+pub(crate) struct Observer<'a> {
+    settings: &'a Settings,
+    state: &'a State,
+    log_ends: &'a LogEndPoller,
+    identity: &'a Identity,
+    /// By partition, the offset at which `--until-caught-up` ends.
+    targets: Option<Arc<[i64]>>,
+    /// Reopened if it was lost.
+    store: Option<Store>,
+    standstill: Standstill,
+    holds: HoldTracker,
+    expiry: Expiry,
+    last_answer: Instant,
+}
+
+impl<'a> Observer<'a> {
+    pub(crate) fn new(
+        settings: &'a Settings,
+        session_timeout: Duration,
+        state: &'a State,
+        log_ends: &'a LogEndPoller,
+        identity: &'a Identity,
+        store: Store,
+        targets: Option<Arc<[i64]>>,
+    ) -> Self {
+        let pipeline = &settings.pipeline;
+        Self {
+            settings,
+            state,
+            log_ends,
+            identity,
+            targets,
+            store: Some(store),
+            standstill: Standstill::new(pipeline.trigger, session_timeout),
+            holds: HoldTracker::new(pipeline.trigger, pipeline.idle_timeout),
+            expiry: Expiry::default(),
+            last_answer: Instant::now(),
+        }
+    }
+
+    /// Observes. With targets, returns once all of them are committed, or once Postgres has not answered for [`PATIENCE`] or Kafka for
+    /// [`KAFKA_PATIENCE`]; otherwise never.
+    pub(crate) async fn run(mut self) -> Result<(), ProcessorError> {
+        let until_caught_up = self.targets.is_some();
+        loop {
+            let progress = match self.progress().await {
+                Ok(progress) => progress,
+                // Another schema has the name of ours: the checks of the next start decide.
+                Err(error) if error.kind == ErrorKind::Foreign => return Err(error.into()),
+                Err(error) if until_caught_up && self.last_answer.elapsed() >= PATIENCE => return Err(error.into()),
+                Err(_) => {
+                    self.store = None;
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            };
+            self.last_answer = Instant::now();
+            if let Some(store) = &self.store {
+                self.expiry.round(store, self.state).await;
+            }
+            if self.targets.as_ref().is_some_and(|targets| has_reached(&progress, targets)) {
+                return Ok(());
+            }
+            if until_caught_up
+                && let Some(failing) = self.log_ends.failing()
+                && failing.since.elapsed() >= KAFKA_PATIENCE
+            {
+                return Err(failing.error.into());
+            }
+            if let Some(log_ends) = self.log_ends.latest().filter(|log_ends| log_ends.is_fresh()) {
+                self.find_standstill(&progress, &log_ends);
+                if !until_caught_up {
+                    self.find_hold(&progress, &log_ends).await;
+                }
+            }
+            tokio::time::sleep(if until_caught_up { CAUGHT_UP_INTERVAL } else { INTERVAL }).await;
+        }
+    }
+
+    async fn progress(&mut self) -> Result<Vec<Claimed>, DatabaseError> {
+        let store = match self.store.take() {
+            Some(store) => store,
+            None => {
+                let Settings { pipeline, kafka: _, database } = self.settings;
+                Store::on(database.connect("retail-processor").await?, pipeline, self.identity)
+            }
+        };
+        self.store.insert(store).progress().await
+    }
+
+    /// Reports partitions that another member reads without writing here.
+    fn find_standstill(&mut self, progress: &[Claimed], log_ends: &LogEnds) {
+        let owned = self.state.view().partitions;
+        let samples = progress.iter().filter_map(|row| sample(row, log_ends, &owned));
+        match standstill::problem(&self.standstill.observe(Instant::now(), samples)) {
+            Some(problem) => self.state.report_problem(COMPONENT, &problem),
+            None => self.state.resolve_problem(COMPONENT),
+        }
+    }
+
+    /// Takes the lag of all partitions. Finds the hold of the watermark, and records it for the operator.
+    async fn find_hold(&mut self, progress: &[Claimed], log_ends: &LogEnds) {
+        let partitions: Vec<Offsets> =
+            log_ends.partitions().filter_map(|partition| offsets(partition, progress, log_ends)).collect();
+        self.state.lags(partitions.iter().map(|at| (at.partition, (at.log_end - at.next).max(0))).collect());
+        let Some(store) = &self.store else { return };
+        if let Err(error) = record_hold(store, &mut self.holds, self.state, &partitions).await {
+            tracing::debug!(%error, "the hold of the watermark was not observed");
+            self.store = None;
+        }
+    }
+}
+
+async fn record_hold(
+    store: &Store,
+    holds: &mut HoldTracker,
+    state: &State,
+    partitions: &[Offsets],
+) -> Result<(), DatabaseError> {
+    let facts = store.observe_watermark(retail_store::clock()).await?;
+    let Found { hold, is_news } = holds.observe(Instant::now(), &facts, partitions);
+    if is_news {
+        store.record_hold(hold.as_ref()).await?;
+        holds.recorded(hold.as_ref());
+    }
+    state.held(hold);
+    Ok(())
+}
+
+/// The offsets of a partition. One that was added to the topic, and that no worker has claimed, begins at offset 0.
+fn offsets(partition: i32, progress: &[Claimed], log_ends: &LogEnds) -> Option<Offsets> {
+    let next = progress.iter().find(|row| row.partition == partition).map_or(0, |row| row.start.next_offset);
+    let (stable_end, log_end) = (log_ends.stable_end(partition)?, log_ends.log_end(partition)?.log_end);
+    Some(Offsets { partition, next, stable_end, log_end })
+}
+
+fn sample(row: &Claimed, log_ends: &LogEnds, owned: &BTreeMap<i32, PartitionView>) -> Option<Sample> {
+    let partition = row.partition;
+    let log_end = log_ends.stable_end(partition)?;
+    Some(Sample { partition, next_offset: row.start.next_offset, log_end, is_ours: owned.contains_key(&partition) })
+}
+
+/// Whether each partition has reached its target.
+fn has_reached(progress: &[Claimed], targets: &[i64]) -> bool {
+    targets.iter().enumerate().all(|(partition, target)| {
+        let row = progress.iter().find(|row| usize::try_from(row.partition) == Ok(partition));
+        row.map_or(*target == 0, |row| row.start.next_offset >= *target)
+    })
+}
