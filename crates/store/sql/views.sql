@@ -27,19 +27,42 @@ SELECT u.window_start,
        ) AS avg_price,
        u.quantity AS total_quantity,
        u.amount AS total_amount,
-       CASE WHEN u.final THEN u.running_total ELSE (
-           -- The amounts of the group in closed windows, in earlier open windows, and in this window.
-           SELECT u.amount + (coalesce(u.total, 0) + coalesce(sum(e.amount), 0)) * 0.000001
-                  + coalesce(u.total_high * 18446744073709.551616, 0) + coalesce(sum(e.amount_high) * 18446744073709.551616, 0)
-           FROM (
-               SELECT l.amounts[CASE WHEN l.dense THEN (u.group_id & 63) + 1 ELSE array_position(l.groups, u.group_id) END]
-                          AS amount,
-                      CASE WHEN l.amounts_high IS NOT NULL THEN l.amounts_high[
-                          CASE WHEN l.dense THEN (u.group_id & 63) + 1 ELSE array_position(l.groups, u.group_id) END] END
-                          AS amount_high
-               FROM delta_log l WHERE l.bucket = u.group_id >> 6 AND l.window_start < u.window_start
-           ) e
-       ) END AS running_total,
+       CASE WHEN u.final THEN u.running_total ELSE
+           -- The amounts of the group in this window, in closed windows, and in earlier open windows, ...
+           u.amount + coalesce(u.total * 0.000001, 0) + coalesce(u.total_high * 18446744073709.551616, 0) + (
+               SELECT coalesce(sum(l.amounts[CASE WHEN l.dense THEN (u.group_id & 63) + 1
+                                             ELSE array_position(l.groups, u.group_id) END]) * 0.000001, 0)
+                      + coalesce(sum(CASE WHEN l.amounts_high IS NOT NULL THEN l.amounts_high[
+                          CASE WHEN l.dense THEN (u.group_id & 63) + 1 ELSE array_position(l.groups, u.group_id) END] END)
+                          * 18446744073709.551616, 0)
+               FROM delta_log l WHERE l.bucket = u.group_id >> 6 AND NOT l.in_span AND l.window_start < u.window_start
+           ) + CASE WHEN (SELECT EXISTS (SELECT FROM span_sums)) THEN (
+               SELECT coalesce(sum(e.amounts[CASE WHEN e.dense THEN (u.group_id & 63) + 1
+                                             ELSE array_position(e.groups, u.group_id) END]) * 0.000001, 0)
+                      + coalesce(sum(CASE WHEN e.amounts_high IS NOT NULL THEN e.amounts_high[
+                          CASE WHEN e.dense THEN (u.group_id & 63) + 1 ELSE array_position(e.groups, u.group_id) END] END)
+                          * 18446744073709.551616, 0)
+               FROM (
+                   -- ... window by window in the span with which closing has begun, ...
+                   SELECT l.dense, l.groups, l.amounts, l.amounts_high FROM delta_log l
+                   WHERE l.bucket = u.group_id >> 6 AND l.in_span
+                       AND l.window_start < least((SELECT date_bin(span, closed_until, 'epoch') + span FROM pipeline),
+                                                  date_bin((SELECT span FROM pipeline), u.window_start, 'epoch'))
+                   UNION ALL
+                   -- ... span by span up to that of this window, ...
+                   SELECT true AS dense, NULL::integer[] AS groups, s.amounts, s.amounts_high FROM span_sums s
+                   WHERE s.bucket = u.group_id >> 6
+                       AND s.span_start >= (SELECT date_bin(span, closed_until, 'epoch') + span FROM pipeline)
+                       AND s.span_start < date_bin((SELECT span FROM pipeline), u.window_start, 'epoch')
+                   UNION ALL
+                   -- ... and window by window in that of this window.
+                   SELECT l.dense, l.groups, l.amounts, l.amounts_high FROM delta_log l
+                   WHERE l.bucket = u.group_id >> 6 AND l.in_span
+                       AND l.window_start >= date_bin((SELECT span FROM pipeline), u.window_start, 'epoch')
+                       AND l.window_start < u.window_start
+               ) e
+           ) ELSE 0 END
+       END AS running_total,
        u.changed_at AS "timestamp",
        u.final,
        u.events
@@ -85,13 +108,13 @@ COMMENT ON COLUMN retail.payment_method IS 'Payment method';
 COMMENT ON COLUMN retail.avg_price IS 'Average price of the events, rounded to six decimals';
 COMMENT ON COLUMN retail.total_quantity IS 'Sum of the quantities';
 COMMENT ON COLUMN retail.total_amount IS 'Sum of quantity × price';
-COMMENT ON COLUMN retail.running_total IS 'Sum of total_amount over this and all earlier windows of the group. For a row of an open window, its cost grows with the number of open windows: leave it out where it is not needed, or read retail_open_all';
+COMMENT ON COLUMN retail.running_total IS 'Sum of total_amount over this and all earlier windows of the group. For a row of an open window, it is computed by the query from the rows of earlier open windows: leave it out where it is not needed';
 COMMENT ON COLUMN retail."timestamp" IS 'Time of the last change. For a row of an open window, it can be that of another group, with which compaction has stored it';
 COMMENT ON COLUMN retail.final IS 'Whether the window is closed: the row never changes again';
 COMMENT ON COLUMN retail.events IS 'Number of events';
 
--- The open rows of retail, all at once: a window function adds up the amounts of each group. Its cost follows the number of rows,
--- where the running totals of retail follow rows × open windows. A condition on a window does not make it cheaper.
+-- The open rows of retail, all at once: a window function adds up the amounts of each group. Its cost follows the number of
+-- rows. A condition on a window does not make it cheaper.
 CREATE OR REPLACE VIEW retail_open_all AS
 SELECT s.window_start, s.window_start + (SELECT "window" FROM pipeline) AS window_end,
        g.d1 AS category, g.d2 AS payment_method,
@@ -116,7 +139,7 @@ FROM (
 ) s
 LEFT JOIN groups g ON g.id = s.group_id
 LEFT JOIN group_totals t ON t.bucket = s.group_id >> 6;
-COMMENT ON VIEW retail_open_all IS 'The open rows of retail, for reading all of them with running totals: from some hundred open windows on, it is faster than retail';
+COMMENT ON VIEW retail_open_all IS 'The open rows of retail, for reading all of them with running totals: it is then faster than retail';
 COMMENT ON COLUMN retail_open_all.window_start IS 'Start of the window';
 COMMENT ON COLUMN retail_open_all.window_end IS 'End of the window, which belongs to the next one';
 COMMENT ON COLUMN retail_open_all.category IS 'Category of the products';

@@ -9,6 +9,10 @@ use crate::session::Parameters;
 use crate::store::{Store, micros};
 use crate::time::{SqlTime, clock};
 
+/// Number of open windows above which compaction maintains the sums of spans: from there on, they save running totals more than
+/// they cost commits.
+const FEW_OPEN_WINDOWS: i64 = 64;
+
 /// The result of closing windows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Closed {
@@ -63,6 +67,7 @@ impl Store {
             closed.closing_until = step.closing_until;
         }
         self.appended.closed(closed.closed_until);
+        self.open_windows = closed.open_windows;
         Ok(Some(closed))
     }
 
@@ -104,16 +109,23 @@ impl Store {
 
     /// Merges rows of the delta log to which this session has appended repeatedly, and returns the number of merged deltas. The
     /// rows of `retail` do not change. Does nothing while another worker compacts or closes windows: a later call does.
+    ///
+    /// If many windows were open after the last closing, adds rows to the sums of spans, too.
     pub async fn compact(&mut self) -> Result<i64, DatabaseError> {
-        let due = self.appended.due();
+        let spans = self.open_windows > FEW_OPEN_WINDOWS;
+        let due = self.appended.due(spans);
         if due.is_empty() {
             return Ok(0);
         }
         let (windows, buckets): (Vec<SqlTime>, Vec<i32>) =
             due.iter().map(|(window, bucket)| (SqlTime(*window), *bucket)).unzip();
-        let compact = "SELECT * FROM {schema}.compact($1, $2, $3)";
-        let parameters: &Parameters<'_> =
-            &[(&self.identity, Type::TEXT), (&windows, Type::TIMESTAMPTZ_ARRAY), (&buckets, Type::INT4_ARRAY)];
+        let compact = "SELECT * FROM {schema}.compact($1, $2, $3, $4)";
+        let parameters: &Parameters<'_> = &[
+            (&self.identity, Type::TEXT),
+            (&windows, Type::TIMESTAMPTZ_ARRAY),
+            (&buckets, Type::INT4_ARRAY),
+            (&spans, Type::BOOL),
+        ];
         let Some(row) = self.session.query_opt(compact, parameters).await? else { return Ok(0) };
         self.appended.compacted(&due);
         Ok(row.get("merged"))

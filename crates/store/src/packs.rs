@@ -1,6 +1,7 @@
 //! Packs: the sums of a batch as rows of the delta log, one for each window and bucket of groups.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
 use retail_engine::{Money, Row, Sums, Timestamp};
 
@@ -12,6 +13,14 @@ const POSITION_BITS: u32 = 6;
 
 /// Number of commits of this session to a window and bucket after which compaction looks at it.
 const COMMITS_TO_COMPACT: u32 = 4;
+
+/// Number of rows that this session appends to a bucket, over all windows, before compaction adds them to the sums of spans. A
+/// running total reads up to this number of rows more for each session.
+const ROWS_TO_SPANS: u32 = 8;
+
+/// Maximum number of buckets whose rows one compaction adds to spans. When the 65th window opens, these are the rows of all open
+/// windows: some 100,000.
+const BUCKETS_TO_SPANS_AT_ONCE: usize = 256;
 
 /// Maximum number of windows and buckets in one compaction, so that it takes less than a second.
 const COMPACTED_AT_ONCE: usize = 1000;
@@ -134,10 +143,28 @@ impl Appended {
         self.0 = self.0.split_off(&(closed_until, 0));
     }
 
-    /// The windows and buckets to look at next; at most as many as fit into one compaction.
-    pub(super) fn due(&self) -> Vec<(Timestamp, i32)> {
-        let due = self.0.iter().filter(|(_, commits)| **commits >= COMMITS_TO_COMPACT);
+    /// The windows and buckets to look at next; at most as many as fit into one compaction. With `spans`, these are the windows
+    /// of the buckets whose rows are to be added to spans.
+    pub(super) fn due(&self, spans: bool) -> Vec<(Timestamp, i32)> {
+        let due_for_spans = if spans { self.due_for_spans() } else { BTreeSet::new() };
+        let due =
+            self.0.iter().filter(
+                |((_, bucket), commits)| {
+                    if spans { due_for_spans.contains(bucket) } else { **commits >= COMMITS_TO_COMPACT }
+                },
+            );
         due.map(|(key, _)| *key).take(COMPACTED_AT_ONCE).collect()
+    }
+
+    /// The buckets with the most rows since the last compaction.
+    fn due_for_spans(&self) -> BTreeSet<i32> {
+        let mut rows = BTreeMap::<i32, u32>::new();
+        for ((_, bucket), commits) in &self.0 {
+            *rows.entry(*bucket).or_default() += commits;
+        }
+        let mut due: Vec<_> = rows.into_iter().filter(|(_, rows)| *rows >= ROWS_TO_SPANS).collect();
+        due.sort_by_key(|(_, rows)| Reverse(*rows));
+        due.into_iter().map(|(bucket, _)| bucket).take(BUCKETS_TO_SPANS_AT_ONCE).collect()
     }
 
     /// Forgets windows and buckets that were looked at.
@@ -211,16 +238,41 @@ mod tests {
         for _ in 0..3 {
             appended.count(&often);
         }
-        assert_eq!(appended.due(), []);
+        assert_eq!(appended.due(false), []);
         appended.count(&once);
         let key = (Timestamp::from_secs(1), 1);
-        assert_eq!(appended.due(), [key]);
+        assert_eq!(appended.due(false), [key]);
         appended.compacted(&[key]);
-        assert_eq!(appended.due(), []);
+        assert_eq!(appended.due(false), []);
         appended.count(&often);
-        assert_eq!(appended.due(), [(Timestamp::EPOCH, 0), (Timestamp::from_secs(1), 0)]);
+        assert_eq!(appended.due(false), [(Timestamp::EPOCH, 0), (Timestamp::from_secs(1), 0)]);
         appended.closed(Timestamp::from_secs(1));
-        assert_eq!(appended.due(), [(Timestamp::from_secs(1), 0)]);
+        assert_eq!(appended.due(false), [(Timestamp::from_secs(1), 0)]);
+    }
+
+    #[test]
+    fn bucket_is_due_for_spans_after_eight_rows() {
+        let mut appended = Appended::default();
+        appended.count(&packs(&[&[0], &[0], &[0], &[0], &[0], &[0], &[0, 64], &[64]]));
+        assert_eq!(appended.due(true), []);
+        appended.count(&packs(&[&[], &[], &[0]]));
+        let due = appended.due(true);
+        assert_eq!(due, (0..7).map(|second| (Timestamp::from_secs(second), 0)).collect::<Vec<_>>());
+        assert_eq!(appended.due(false), []);
+        appended.compacted(&due);
+        assert_eq!(appended.due(true), []);
+    }
+
+    #[test]
+    fn buckets_with_most_rows_are_due_for_spans_first() {
+        let mut appended = Appended::default();
+        let buckets: Vec<i32> = (0..300).map(|bucket| bucket << POSITION_BITS).collect();
+        for _ in 0..8 {
+            appended.count(&packs(&[&buckets]));
+        }
+        appended.count(&packs(&[&buckets[290..]]));
+        let due: Vec<i32> = appended.due(true).into_iter().map(|(_, bucket)| bucket).collect();
+        assert_eq!(due, (0..246).chain(290..300).collect::<Vec<_>>());
     }
 
     fn assert_exact(millionths: i128) {

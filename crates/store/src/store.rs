@@ -42,6 +42,8 @@ pub struct Store {
     /// `None` if final rows are kept.
     pub(crate) retention: Option<Retention>,
     pub(crate) letters: LetterBounds,
+    /// Number of open windows after the last closing.
+    pub(crate) open_windows: i64,
     pub(crate) when_idle: WhenIdle,
     pub(crate) idle_timeout: Duration,
     max_future: Duration,
@@ -71,6 +73,7 @@ impl Store {
             appended: Appended::default(),
             retention: pipeline.final_rows_retention.map(Retention::new),
             letters: LetterBounds::of(pipeline),
+            open_windows: 0,
             when_idle: pipeline.when_idle,
             idle_timeout: pipeline.idle_timeout,
             max_future: pipeline.rules.max_future.into(),

@@ -21,5 +21,6 @@ mod progress;
 mod schema;
 mod session;
 mod silence;
+mod spans;
 mod steps;
 mod tls;

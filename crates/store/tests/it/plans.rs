@@ -8,7 +8,7 @@ use retail_testbed::{Case, at};
 use crate::steps::{commit, owner, row};
 
 /// The largest number of rows that one node of the plan returns.
-async fn most_rows(case: &Case, query: &str) -> i64 {
+pub(crate) async fn most_rows(case: &Case, query: &str) -> i64 {
     let client = case.client().await;
     client
         .batch_execute(
@@ -18,8 +18,8 @@ async fn most_rows(case: &Case, query: &str) -> i64 {
                  EXECUTE 'EXPLAIN (ANALYZE, TIMING off, FORMAT JSON) ' || query INTO plan;
                  RETURN (SELECT max((node ->> 'Actual Rows')::bigint * (node ->> 'Actual Loops')::bigint)
                          FROM jsonb_path_query(plan, 'strict $.** ? (exists(@.\"Node Type\"))') AS node
-                         -- It returns rows again that it has in memory.
-                         WHERE node ->> 'Node Type' <> 'Materialize');
+                         -- The first returns rows again that it has in memory, the second counts deleted rows.
+                         WHERE node ->> 'Node Type' NOT IN ('Materialize', 'Bitmap Index Scan'));
              END $$",
         )
         .await
