@@ -13,9 +13,6 @@ use crate::cursor::Cursor;
 use crate::digest::Key;
 use crate::state::State;
 
-/// Maximum number of open windows whose running totals are read from `retail`.
-const MAX_OPEN_WINDOWS: i64 = 64;
-
 pub(crate) async fn read(
     session: &Session,
     state: &State,
@@ -25,7 +22,7 @@ pub(crate) async fn read(
 ) -> Result<StoredRows, DatabaseError> {
     let mut cursor = Cursor::new(state, layout, key, decisions);
     let mut final_windows = HashSet::new();
-    let mut rows = session.stream(&select(open_rows(session).await?), &[]).await?;
+    let mut rows = session.stream(SELECT, &[]).await?;
     while let Some(row) = rows.next().await? {
         if let Some(window_start) = cursor.take(&row) {
             final_windows.insert(window_start);
@@ -38,47 +35,31 @@ pub(crate) async fn read(
     Ok(stored)
 }
 
-/// The view `retail`, or `retail_open_all` if there are many open windows: the running totals of `retail` cost rows × open
-/// windows.
-async fn open_rows(session: &Session) -> Result<&'static str, DatabaseError> {
-    let count = "SELECT count(DISTINCT window_start) FROM {schema}.delta_log";
-    let open_windows: i64 = session.query_one(count, &[]).await?.get(0);
-    Ok(if open_windows <= MAX_OPEN_WINDOWS {
-        "(SELECT * FROM {schema}.retail WHERE NOT final)"
-    } else {
-        "{schema}.retail_open_all"
-    })
-}
-
 /// Final rows, open rows, and the total of each group, in the order of groups and windows. A total has no window.
-fn select(open_rows: &str) -> String {
-    format!(
-        "
-        SELECT u.d1, u.d2, u.window_start, u.final, u.events, u.quantity, u.price_sum::text, u.amount::text,
-               u.running_total::text, u.avg_price::text, u.closed_at
-        FROM (
-            SELECT f.d1, f.d2, f.window_start, true AS final, f.events, f.quantity, f.price_sum, f.amount, f.running_total,
-                   CASE WHEN f.events > 0 THEN {{schema}}.average(f.price_sum, f.events) END AS avg_price, f.closed_at
-            FROM {{schema}}.final_rows f
-            UNION ALL
-            SELECT r.category, r.payment_method, r.window_start, false, r.events, r.total_quantity, s.price_sum,
-                   r.total_amount, r.running_total, r.avg_price, NULL
-            FROM {open_rows} r
-            LEFT JOIN (
-                SELECT d.window_start, g.d1, g.d2,
-                       sum(d.price_sum) * 0.000001 + coalesce(sum(d.high) * 18446744073709.551616, 0) AS price_sum
-                FROM (
-                    SELECT l.window_start, unnest(l.groups) AS group_id, unnest(l.price_sums) AS price_sum,
-                           unnest(l.price_sums_high) AS high
-                    FROM {{schema}}.delta_log l
-                ) d
-                JOIN {{schema}}.groups g ON g.id = d.group_id
-                GROUP BY d.window_start, g.d1, g.d2
-            ) s ON s.window_start = r.window_start AND s.d1 = r.category AND s.d2 = r.payment_method
-            UNION ALL
-            SELECT t.category, t.payment_method, NULL, NULL, NULL, NULL, NULL, t.total_amount, NULL, NULL, NULL
-            FROM {{schema}}.retail_totals t
-        ) u
-        ORDER BY u.d1 COLLATE \"C\", u.d2 COLLATE \"C\", u.window_start NULLS LAST, u.final DESC"
-    )
-}
+const SELECT: &str = "
+    SELECT u.d1, u.d2, u.window_start, u.final, u.events, u.quantity, u.price_sum::text, u.amount::text,
+           u.running_total::text, u.avg_price::text, u.closed_at
+    FROM (
+        SELECT f.d1, f.d2, f.window_start, true AS final, f.events, f.quantity, f.price_sum, f.amount, f.running_total,
+               CASE WHEN f.events > 0 THEN {schema}.average(f.price_sum, f.events) END AS avg_price, f.closed_at
+        FROM {schema}.final_rows f
+        UNION ALL
+        SELECT r.category, r.payment_method, r.window_start, false, r.events, r.total_quantity, s.price_sum,
+               r.total_amount, r.running_total, r.avg_price, NULL
+        FROM (SELECT * FROM {schema}.retail WHERE NOT final) r
+        LEFT JOIN (
+            SELECT d.window_start, g.d1, g.d2,
+                   sum(d.price_sum) * 0.000001 + coalesce(sum(d.high) * 18446744073709.551616, 0) AS price_sum
+            FROM (
+                SELECT l.window_start, unnest(l.groups) AS group_id, unnest(l.price_sums) AS price_sum,
+                       unnest(l.price_sums_high) AS high
+                FROM {schema}.delta_log l
+            ) d
+            JOIN {schema}.groups g ON g.id = d.group_id
+            GROUP BY d.window_start, g.d1, g.d2
+        ) s ON s.window_start = r.window_start AND s.d1 = r.category AND s.d2 = r.payment_method
+        UNION ALL
+        SELECT t.category, t.payment_method, NULL, NULL, NULL, NULL, NULL, t.total_amount, NULL, NULL, NULL
+        FROM {schema}.retail_totals t
+    ) u
+    ORDER BY u.d1 COLLATE \"C\", u.d2 COLLATE \"C\", u.window_start NULLS LAST, u.final DESC";
