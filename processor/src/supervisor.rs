@@ -230,9 +230,9 @@ impl Processor {
         let processed: Vec<Processed> = processed.collect();
         let check = move || {
             let findings = checker.check(&processed)?;
-            Ok::<_, KafkaError>((checker, findings))
+            Ok((checker, findings))
         };
-        let (checker, findings) = tokio::task::spawn_blocking(check).await.expect("requests to Kafka do not panic")?;
+        let (checker, findings) = blocking(check).await?;
         match findings.into_iter().find_map(Finding::into_replaced) {
             Some(replaced) => Err(replaced.into()),
             None => Ok(checker),

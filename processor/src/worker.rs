@@ -272,7 +272,10 @@ impl Worker {
                 self.name
             );
         }
-        self.dropped = self.reader.positions();
+        for (partition, position) in self.reader.positions() {
+            let reached = self.dropped.entry(partition).or_insert(position);
+            *reached = position.max(*reached);
+        }
         self.reader.reset();
         self.schedule.batch_taken(now);
     }
