@@ -5,6 +5,10 @@ use rdkafka::client::DefaultClientContext;
 
 use crate::records::Topic;
 use crate::servers::Kafka;
+use crate::wait::eventually;
+
+/// Id of every such cluster: its nodes only know each other's ports.
+const ID: &str = "threeNodesThreeNodesAA";
 
 /// Settings of all nodes. A broker that is lost is noticed within seconds, and a replica without the newest records may lead.
 const SETTINGS: &str = "\
@@ -34,9 +38,9 @@ impl KafkaCluster {
         let settings = |listeners: &str, voter: &str| SETTINGS.replace("LISTENERS", listeners).replace("VOTER", voter);
         let plain = "PLAINTEXT://127.0.0.1:@PORT@";
         let both = settings(&format!("{plain},CONTROLLER://127.0.0.1:@CONTROLLER@"), "@CONTROLLER@");
-        let controller = Kafka::node_with(&format!("node.id=3\n{both}"));
+        let controller = Kafka::node_with(ID, &format!("node.id=3\n{both}"));
         let only_broker = settings(plain, &controller.controller_port());
-        let broker = |id| Kafka::node_with(&format!("node.id={id}\nprocess.roles=broker\n{only_broker}"));
+        let broker = |id| Kafka::node_with(ID, &format!("node.id={id}\nprocess.roles=broker\n{only_broker}"));
         Self { brokers: [broker(1), broker(2)], controller }
     }
 
@@ -51,8 +55,12 @@ impl KafkaCluster {
         let mut config = rdkafka::ClientConfig::new();
         let admin: AdminClient<DefaultClientContext> =
             config.set("bootstrap.servers", &topic.bootstrap_servers).create().unwrap();
-        let topic = NewTopic::new(&topic.name, 1, TopicReplication::Variable(&[&[1, 2]]));
-        let results = admin.create_topics(&[topic], &AdminOptions::new()).await;
-        results.unwrap().into_iter().next().unwrap().unwrap();
+        // A broker listens before the controller knows it.
+        eventually("both brokers have joined, and the topic is created", async || {
+            let topic = NewTopic::new(&topic.name, 1, TopicReplication::Variable(&[&[1, 2]]));
+            let results = admin.create_topics(&[topic], &AdminOptions::new()).await.ok()?;
+            results.into_iter().next()?.ok()
+        })
+        .await;
     }
 }

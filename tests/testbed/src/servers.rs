@@ -61,9 +61,9 @@ impl Kafka {
         Self::private_files(&[("extra.properties", properties)])
     }
 
-    /// Starts a node of a private cluster. Its id differs from the one of the prepared disks, so that it formats its own.
-    pub(crate) fn node_with(properties: &str) -> Self {
-        Self::private_files(&[("extra.properties", properties), ("scram", "")])
+    /// Starts a node of a private cluster. Its node id differs from the one of the prepared disks, so that it formats its own.
+    pub(crate) fn node_with(cluster_id: &str, properties: &str) -> Self {
+        Self::private_files(&[("extra.properties", properties), ("cluster-id", cluster_id), ("scram", "")])
     }
 
     fn private_files(files: &[(&str, &str)]) -> Self {

@@ -88,11 +88,14 @@ impl<C: ConsumerContext + 'static> PartitionQueue<C> {
     }
 
     /// Calls `each` for the first item in the queue, if there is one, and returns the number of items.
-    pub fn take_one<F: FnMut(Fetched<'_>) -> ControlFlow<()>>(&mut self, each: F) -> usize {
-        self.take_up_to(1, each)
+    pub fn take_one(&mut self, mut each: impl FnMut(Fetched<'_>)) -> usize {
+        self.take_up_to(1, |fetched| {
+            each(fetched);
+            ControlFlow::Break(())
+        })
     }
 
-    /// `limit` is at most the number of items in the queue, so that the last ones of this call are known in advance.
+    /// `limit` is at most the number of items in the queue, so that the last ones are known in advance if `each` does not break.
     fn take_up_to<F: FnMut(Fetched<'_>) -> ControlFlow<()>>(&mut self, limit: usize, each: F) -> usize {
         // If items are dropped, those that are handed out may be fewer than the limit.
         let copied_from = if self.reassigned { 0 } else { limit.saturating_sub(COPIED) };

@@ -1,7 +1,6 @@
 //! Reads single records.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -116,7 +115,6 @@ fn answer(queue: &mut PartitionQueue<ClientEvents>) -> Option<Option<RecordIdent
             // It passes, or the deadline does.
             Fetched::Error(_) => None,
         };
-        ControlFlow::Continue(())
     });
     (taken > 0).then_some(())?;
     answer.map(|()| queue.take_last_record())
