@@ -20,6 +20,10 @@ use crate::purchases::Purchases;
 /// Limit for the acknowledgements of the last records.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Time after which a run with a number of purchases fails if Kafka does not store one of them: longer than the restart of a broker. A
+/// run without a number waits as long as Kafka's client does by default, and goes on.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// Longest pause between two purchases, so that `stop` is checked in time.
 const MAX_PAUSE: Duration = Duration::from_millis(20);
 
@@ -88,7 +92,7 @@ impl ProducerContext for Deliveries {
     }
 }
 
-/// Sends purchases until all are sent or `stop` is set, then waits for the acknowledgements.
+/// Sends purchases until all are sent, `stop` is set or one of a given number was not stored, then waits for the acknowledgements.
 pub fn run(
     connection: &KafkaConnection,
     topic: &str,
@@ -99,8 +103,11 @@ pub fn run(
     let described = KafkaAdmin::new(connection)?.describe_topic(topic)?;
     let partitions = described.ok_or_else(|| KafkaError::missing_topic(topic))?.partitions;
     let plan = &continued(connection, topic, partitions, *plan)?;
-    let producer: BaseProducer<Deliveries> = connection
-        .client_config()
+    let mut config = connection.client_config();
+    if plan.events.is_some() {
+        config.set("message.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string());
+    }
+    let producer: BaseProducer<Deliveries> = config
         .set("enable.idempotence", "true")
         .set("acks", "all")
         .set("compression.type", "lz4")
@@ -114,15 +121,16 @@ pub fn run(
         .set("queue.buffering.max.messages", "200000")
         .set("queue.buffering.max.kbytes", "131072")
         .create_with_context(Deliveries(Arc::clone(sent)))?;
+    let is_over = || stop.load(Ordering::Relaxed) || (plan.events.is_some() && sent.failed.load(Ordering::Relaxed) > 0);
     let started = Instant::now();
     let mut purchases = Purchases::new(plan.profile);
     let (mut events, mut bytes) = (0, 0);
-    'sending: while !stop.load(Ordering::Relaxed) {
+    'sending: while !is_over() {
         let due = due(plan, started.elapsed());
         while events < due {
             let purchase = purchases.next(plan.arrival(events, clock));
             let record = BaseRecord::to(topic).key(purchase.key).payload(purchase.value);
-            if !send(&producer, record, stop)? {
+            if !send(&producer, record, &is_over)? {
                 break 'sending;
             }
             bytes += purchase.value.len() as u64;
@@ -130,7 +138,7 @@ pub fn run(
             if events % 1024 == 0 {
                 producer.poll(Duration::ZERO);
                 sent.events.store(events, Ordering::Relaxed);
-                if stop.load(Ordering::Relaxed) {
+                if is_over() {
                     break 'sending;
                 }
             }
@@ -184,18 +192,18 @@ fn pause(plan: &Plan, events: u64, elapsed: Duration) -> Duration {
     }
 }
 
-/// Hands one record to the client, and waits while its queue is full; false if `stop` was set meanwhile.
+/// Hands one record to the client, and waits while its queue is full; false if the run is over meanwhile.
 fn send(
     producer: &BaseProducer<Deliveries>,
     record: BaseRecord<'_, [u8], [u8]>,
-    stop: &AtomicBool,
+    is_over: &impl Fn() -> bool,
 ) -> Result<bool, RdKafkaError> {
     let mut record = record;
     loop {
         match producer.send(record) {
             Ok(()) => return Ok(true),
             Err((RdKafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), returned)) => {
-                if stop.load(Ordering::Relaxed) {
+                if is_over() {
                     return Ok(false);
                 }
                 producer.poll(Duration::from_millis(5));

@@ -4,7 +4,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use retail_engine::{Decoder, Span, Timestamp};
-use retail_testbed::{Case, Program};
+use retail_testbed::{Case, Kafka, Postgres, Program};
 
 const PRODUCER: &str = env!("CARGO_BIN_EXE_retail-producer");
 
@@ -49,6 +49,21 @@ async fn customer_stays_in_one_partition() {
     let keys: Vec<std::collections::BTreeSet<Vec<u8>>> = keys.collect();
     assert!(keys.iter().all(|keys| keys.len() > 100));
     assert!(keys[0].is_disjoint(&keys[1]));
+}
+
+/// A run with a number of purchases does not wait for ever.
+#[tokio::test]
+async fn bounded_run_fails_when_kafka_falls_silent() {
+    let kafka = Kafka::private();
+    let case = Case::on(&kafka.address(), &Postgres::shared().url()).partitions(1).build();
+    case.apply_topic().await;
+    let mut producer = Program::start(PRODUCER, &case, &["--events", "1000000", "--rate", "1000"]);
+    retail_testbed::eventually("something is sent", async || (case.topic.end(0) > 0).then_some(())).await;
+    kafka.pause();
+    assert_eq!(producer.exit_code(Duration::from_secs(180)).await, 1);
+    kafka.resume();
+    let output = producer.output();
+    assert!(output.contains("Kafka did not store a purchase"), "{output}");
 }
 
 #[tokio::test]
