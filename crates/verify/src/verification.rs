@@ -68,9 +68,13 @@ pub async fn verify(
     options: Options,
     progress: impl Fn(i64, i64) + Send + Sync + 'static,
 ) -> Result<Report, VerifyError> {
+    let database = settings.database.clone().with_max_answer(u64::MAX);
+    let session = database.connect("retail verify").await?.with_statement_timeout(READ_TIMEOUT);
+    provision::check_rules(&session, &settings.pipeline).await?;
+    // The topic is described before the snapshot is taken, so that the snapshot contains all that these offsets show.
     let asked = settings.clone();
     let topic = tokio::task::spawn_blocking(move || Topic::describe(&asked)).await.expect("requests do not panic")?;
-    let snapshot = Arc::new(read(settings, options, topic).await?);
+    let snapshot = Arc::new(read(settings, options, session, topic).await?);
     let (replayed, shared) = (settings.clone(), Arc::clone(&snapshot));
     let outcome = tokio::task::spawn_blocking(move || compare(&replayed, &shared, &progress));
     let outcome = outcome.await.expect("verification does not panic")?;
@@ -103,9 +107,12 @@ pub async fn verify(
     })
 }
 
-async fn read(settings: &Settings, options: Options, topic: Topic) -> Result<Snapshot, VerifyError> {
-    let database = settings.database.clone().with_max_answer(u64::MAX);
-    let mut session = database.connect("retail verify").await?.with_statement_timeout(READ_TIMEOUT);
+async fn read(
+    settings: &Settings,
+    options: Options,
+    mut session: Session,
+    topic: Topic,
+) -> Result<Snapshot, VerifyError> {
     let transaction = session.transaction(TransactionMode::Snapshot).await?;
     let identity = provision::check_rules(&transaction, &settings.pipeline).await?;
     let state = state::read(&transaction, settings, &identity).await?;
