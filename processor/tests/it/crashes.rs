@@ -176,13 +176,14 @@ async fn fenced_batch_is_committed_without_another_trigger() {
     until(&case, "both partitions are claimed", "SELECT count(owner) = 2 FROM partition_progress").await;
     // As a close of another worker does. The first batch, which needs no trigger, is judged by the old floor.
     let raise = "WITH raised AS (UPDATE partition_progress SET lateness_floor = '2025-01-01 00:05Z' RETURNING *) \
-                 INSERT INTO fate_rules SELECT partition, next_offset, lateness_floor, max_future FROM raised \
+                 INSERT INTO fate_rules SELECT partition, next_offset, lateness_floor, max_future, keeps_late FROM raised \
                  ON CONFLICT (partition, \"offset\") DO UPDATE SET lateness_floor = excluded.lateness_floor";
     case.client().await.batch_execute(raise).await.unwrap();
     case.topic.purchases(0, &[("A", "1", 400)]);
     processor.says("a commit was fenced").await;
     until_consumed(&case, 1).await;
-    case.assert_exact().await;
+    // Not verified: no decision to close has raised the floor.
+    assert_eq!(case.retail().await, ["300 600 A 1 1 1 open"]);
     processor.signal("TERM");
     assert_eq!(processor.exit_code(LIMIT).await, 0);
 }
