@@ -102,7 +102,7 @@ async fn commit_of_another_worker_during_a_start_is_no_loss() {
     );
     until(&case, "the start has read the log and waits for Postgres", &waiting).await;
     case.topic.purchases(0, &[("A", "1", 0)]);
-    let commit = "SELECT begin_partitions(id || ' ' || uid, '{0}', '{0}', '1h') FROM pipeline; \
+    let commit = "SELECT begin_partitions(id || ' ' || uid, '{0}', '{0}', '1h', true) FROM pipeline; \
                   UPDATE partition_progress SET next_offset = 1, applied = 1; COMMIT";
     other.batch_execute(commit).await.unwrap();
     assert_eq!(processor.exit_code(LIMIT).await, 0, "{}", processor.output());
