@@ -139,7 +139,7 @@ async fn floors_without_a_decision_are_named() {
 /// The brokers set the timestamps, so that a proof of idleness can be checked.
 #[tokio::test]
 async fn valid_event_within_an_idle_proof_is_named() {
-    let case = Case::shared().topic_config("message.timestamp.type: LogAppendTime").start().await;
+    let case = Case::shared().timestamp_type(Some("LogAppendTime")).start().await;
     let sent = |partition, seconds| Sent { partition, timestamp: seconds, value: Some(purchase("A", "1", seconds)) };
     let mut feeder = Feeder::new(&case, "a").await;
     feeder.claim(&[0, 1]).await;
