@@ -12,7 +12,6 @@ use crate::claimed::Claimed;
 use crate::commit::{Commit, Idle, Outcome};
 use crate::connection::DatabaseConnection;
 use crate::error::DatabaseError;
-use crate::expiry::LetterBounds;
 use crate::groups::Groups;
 use crate::identity::Identity;
 use crate::last_records::LastRecords;
@@ -41,7 +40,10 @@ pub struct Store {
     pub(crate) appended: Appended,
     /// `None` if final rows are kept.
     pub(crate) retention: Option<Retention>,
-    pub(crate) letters: LetterBounds,
+    /// Age from which dead letters are deleted.
+    pub(crate) letter_age: Duration,
+    /// Size of the table of dead letters from which the oldest are deleted, in bytes.
+    pub(crate) letter_bytes: u64,
     /// Number of open windows after the last closing.
     pub(crate) open_windows: i64,
     pub(crate) when_idle: WhenIdle,
@@ -72,7 +74,8 @@ impl Store {
             groups: Groups::default(),
             appended: Appended::default(),
             retention: pipeline.final_rows_retention.map(Retention::new),
-            letters: LetterBounds::of(pipeline),
+            letter_age: pipeline.dead_letter_age,
+            letter_bytes: pipeline.dead_letter_bytes,
             open_windows: 0,
             when_idle: pipeline.when_idle,
             idle_timeout: pipeline.idle_timeout,
