@@ -12,6 +12,7 @@ use retail_connection::text::{visible, visible_json, visible_lines};
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use signal_hook::low_level::signal_name;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::format::debug_fn;
@@ -165,7 +166,9 @@ pub fn on_first_signal(stop: impl FnOnce() + Send + 'static) {
     let mut signals = Signals::new([SIGINT, SIGTERM]).expect("both signals can be caught");
     std::thread::spawn(move || {
         let mut signals = signals.forever();
-        if signals.next().is_some() {
+        if let Some(signal) = signals.next() {
+            let name = signal_name(signal).unwrap_or("a signal");
+            tracing::info!("stopping because of {name}; a second signal ends the process at once");
             stop();
         }
         if signals.next().is_some() {

@@ -305,6 +305,8 @@ async fn second_signal_ends_process_at_once() {
     // With a batch that cannot be committed, the first signal waits for Postgres.
     until_ready(&processor, 503, "cannot reach postgres").await;
     processor.signal("TERM");
+    // A signal that is still pending takes up a second one of its kind.
+    processor.says("a second signal ends the process at once").await;
     processor.signal("TERM");
     assert_eq!(processor.exit_code(Duration::from_secs(15)).await, 130);
     postgres.start();
