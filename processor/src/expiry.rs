@@ -1,4 +1,5 @@
-//! Deletes the dead letters that exceed the bounds of `spec.deadLetters`, and keeps their number and size for /metrics.
+//! Deletes the dead letters that exceed the bounds of `spec.deadLetters`, and the rules of records that Kafka has deleted. Keeps the
+//! number and the size of dead letters for /metrics.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +7,7 @@ use retail_store::{DatabaseError, Store};
 
 use crate::state::State;
 
-/// Interval between two searches for dead letters to delete.
+/// Interval between two searches for rows to delete.
 const INTERVAL: Duration = Duration::from_mins(1);
 
 /// Maximum number of deletions in a row, each of up to 1,000 dead letters; the next round continues.
@@ -20,12 +21,13 @@ pub(crate) struct Expiry {
 }
 
 impl Expiry {
-    /// Starts a round, if one is due. A failure is logged once: processing does not depend on it, but the table grows.
-    pub(crate) async fn round(&mut self, store: &Store, state: &State) {
+    /// Starts a round, if one is due. A failure is logged once: processing does not depend on it, but the tables grow. `log_starts` has
+    /// the first offsets of all partitions.
+    pub(crate) async fn round(&mut self, store: &Store, state: &State, log_starts: &[i64]) {
         if self.last.is_some_and(|last| last.elapsed() < INTERVAL) {
             return;
         }
-        match expire(store, state).await {
+        match expire(store, state, log_starts).await {
             Ok(deleted) => {
                 self.failing = false;
                 if deleted > 0 {
@@ -35,7 +37,7 @@ impl Expiry {
             Err(error) if error.kind.may_pass() => {}
             Err(error) => {
                 if !self.failing {
-                    tracing::warn!("dead letters cannot be deleted, and their table grows: {error}");
+                    tracing::warn!("old dead letters and rules cannot be deleted, and their tables grow: {error}");
                 }
                 self.failing = true;
             }
@@ -44,7 +46,8 @@ impl Expiry {
     }
 }
 
-async fn expire(store: &Store, state: &State) -> Result<i64, DatabaseError> {
+async fn expire(store: &Store, state: &State, log_starts: &[i64]) -> Result<i64, DatabaseError> {
+    store.forget_rules(log_starts).await?;
     let mut total = 0;
     for _ in 0..DELETIONS {
         let expired = store.expire_letters().await?;

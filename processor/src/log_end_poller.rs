@@ -1,4 +1,4 @@
-//! One thread that polls the brokers for all workers: the log ends, and whether the topic still has the same id.
+//! One thread that polls the brokers for all workers: the ends and starts of the logs, and whether the topic still has the same id.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +13,9 @@ use crate::state::State;
 
 /// Interval between two polls of the log ends, unless idleTimeout needs a shorter one.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Interval between two polls of the log starts.
+const START_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Age at which the last log ends count as outdated: the brokers have stopped to answer.
 const MAX_AGE: Duration = Duration::from_secs(10);
@@ -31,6 +34,8 @@ pub(crate) struct LogEnds {
     log_ends: Vec<i64>,
     /// The ends of the records that a reader of committed transactions can read.
     stable_ends: Vec<i64>,
+    /// The first offsets, from a poll of up to [`START_INTERVAL`] earlier.
+    log_starts: Vec<i64>,
 }
 
 impl LogEnds {
@@ -53,6 +58,11 @@ impl LogEnds {
     /// The end of the readable records of a partition.
     pub(crate) fn stable_end(&self, partition: i32) -> Option<i64> {
         self.stable_ends.get(usize::try_from(partition).ok()?).copied()
+    }
+
+    /// The first offsets of all partitions, or smaller ones: records may have been deleted since.
+    pub(crate) fn log_starts(&self) -> &[i64] {
+        &self.log_starts
     }
 }
 
@@ -111,7 +121,7 @@ pub(crate) fn start(
     let (latest, failing) = (Arc::new(Mutex::new(None)), Arc::new(Mutex::new(None)));
     let poller = LogEndPoller { latest: Arc::clone(&latest), failing: Arc::clone(&failing), checks };
     let interval = INTERVAL.min(idle_timeout / 4);
-    let polling = Thread { admin, topic, description, state, latest, failing };
+    let polling = Thread { admin, topic, description, state, latest, failing, log_starts: None };
     let run = move || polling.run(&requested_checks, interval, topic_gone);
     let thread = std::thread::Builder::new().name("log-end-poller".to_owned()).spawn(run);
     (poller, thread.expect("the system starts another thread"))
@@ -124,6 +134,8 @@ struct Thread {
     state: Arc<State>,
     latest: Arc<Mutex<Option<Arc<LogEnds>>>>,
     failing: Arc<Mutex<Option<Failing>>>,
+    /// The last log starts, and when they were received.
+    log_starts: Option<(Instant, Vec<i64>)>,
 }
 
 impl Thread {
@@ -179,10 +191,22 @@ impl Thread {
             let received = Instant::now();
             let stable_ends = self.admin.log_offsets(&self.topic, self.description.partitions, LogOffset::StableEnd)?;
             self.state.log_ends(&log_ends);
-            let log_ends = LogEnds { requested, received, log_ends, stable_ends };
+            let log_starts = self.log_starts()?;
+            let log_ends = LogEnds { requested, received, log_ends, stable_ends, log_starts };
             *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(log_ends));
         }
         Ok(true)
+    }
+
+    fn log_starts(&mut self) -> Result<Vec<i64>, KafkaError> {
+        match &self.log_starts {
+            Some((received, starts)) if received.elapsed() < START_INTERVAL => Ok(starts.clone()),
+            _ => {
+                let starts = self.admin.log_offsets(&self.topic, self.description.partitions, LogOffset::Start)?;
+                self.log_starts = Some((Instant::now(), starts.clone()));
+                Ok(starts)
+            }
+        }
     }
 }
 

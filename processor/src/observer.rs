@@ -1,5 +1,5 @@
 //! Observes the pipeline from outside of the workers: progress and lag of all partitions, partitions that do not move, the reason why
-//! windows stay open, and dead letters that exceed their bounds.
+//! windows stay open, dead letters that exceed their bounds, and rules that are no longer needed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -92,8 +92,8 @@ impl<'a> Observer<'a> {
                 }
             };
             self.last_answer = Instant::now();
-            if let Some(store) = &self.store {
-                self.expiry.round(store, self.state).await;
+            if let (Some(store), Some(log_ends)) = (&self.store, self.log_ends.latest()) {
+                self.expiry.round(store, self.state, log_ends.log_starts()).await;
             }
             if self.targets.as_ref().is_some_and(|targets| has_reached(&progress, targets)) {
                 return Ok(());

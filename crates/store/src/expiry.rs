@@ -1,4 +1,4 @@
-//! Deleting the dead letters that exceed the bounds of `spec.deadLetters`.
+//! Deleting the dead letters that exceed the bounds of `spec.deadLetters`, and the rules of records that Kafka has deleted.
 
 use tokio_postgres::types::Type;
 
@@ -25,5 +25,18 @@ impl Store {
         let parameters = &[(&self.identity as _, Type::TEXT), (&seconds as _, Type::INT8), (&bytes as _, Type::INT8)];
         let row = self.session().query_one(expire, parameters).await?;
         Ok(Expired { deleted: row.get("deleted"), letters: row.get("letters"), bytes: row.get("bytes") })
+    }
+
+    /// Deletes the rules by which no record of the topic was judged. `log_starts` has the first offset of each partition, in the order
+    /// of partitions. Returns how many were deleted.
+    pub async fn forget_rules(&self, log_starts: &[i64]) -> Result<i64, DatabaseError> {
+        let forget = "SELECT {schema}.forget_rules($1, $2, $3)";
+        let partitions: Vec<i32> = (0..).take(log_starts.len()).collect();
+        let parameters = &[
+            (&self.identity as _, Type::TEXT),
+            (&partitions as _, Type::INT4_ARRAY),
+            (&log_starts as _, Type::INT8_ARRAY),
+        ];
+        Ok(self.session().query_one(forget, parameters).await?.get(0))
     }
 }

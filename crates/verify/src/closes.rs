@@ -125,6 +125,9 @@ impl Closes {
             }
             self.raised.insert((*partition, offset), decision.until);
             let known = state.partitions.iter().find(|known| known.partition == *partition);
+            if known.is_some_and(|known| is_forgotten(known, offset)) {
+                continue;
+            }
             let floor = known.and_then(|known| floor_at(known, offset));
             if floor.is_none_or(|floor| floor < decision.until) {
                 self.differences.add(|| format!("{place}: fate_rules has no such floor from offset {offset} on"));
@@ -199,6 +202,12 @@ impl Closes {
 }
 
 /// The floor that applies to the record at `offset`.
+/// Whether the rule of an offset was deleted, because Kafka no longer has the records that were judged by it. The replay checks that
+/// each record has a rule.
+fn is_forgotten(partition: &Partition, offset: i64) -> bool {
+    partition.rules.first().is_some_and(|first| offset < first.offset && partition.start_offset < first.offset)
+}
+
 fn floor_at(partition: &Partition, offset: i64) -> Option<i64> {
     let after = partition.rules.partition_point(|rule| rule.offset <= offset);
     partition.rules.get(after.checked_sub(1)?).map(|rule| rule.floor.timestamp_micros())

@@ -59,6 +59,11 @@ impl<'a> Expected<'a> {
 
     pub(crate) fn take(&mut self, judged: &Judged<'_>) {
         let Judged { partition, record, judgement, rule, is_append_time } = judged;
+        if record.offset < rule.offset {
+            let offset = record.offset;
+            self.differences
+                .add(|| format!("partition {partition}, offset {offset}: fate_rules has no rule for the record"));
+        }
         let is_late = judgement.fate == "late";
         if judgement.is_dead() && (!is_late || rule.keeps_late) {
             let letter = Letter { pipeline_id: self.pipeline_id, partition: *partition, record, judgement };

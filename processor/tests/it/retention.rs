@@ -1,8 +1,8 @@
-//! Old months of final rows are dropped by the processor.
+//! The processor deletes old months of final rows, old dead letters, and old rules.
 
 use retail_testbed::{Case, CaseBuilder, Postgres, Sent, eventually};
 
-use crate::programs::{catch_up, http, start, until, until_consumed, until_ready};
+use crate::programs::{LIMIT, catch_up, http, start, until, until_consumed, until_ready};
 
 const DAY: i64 = 86_400;
 
@@ -61,4 +61,22 @@ async fn flood_of_dead_letters_stays_within_the_bound() {
     assert_eq!(case.ledger().await, ["200 = 0 applied + 0 late + 200 invalid + 0 future + 0 gaps"]);
     let report = case.verify().await;
     assert_eq!((report.equal, report.dead_letters, report.dead_letters_deleted), (true, 103, 97), "{report:?}");
+}
+
+#[tokio::test]
+async fn rules_of_deleted_records_are_deleted() {
+    let case = Case::shared().partitions(2).spec("watermark: {idleTimeout: 1s}").start().await;
+    let rules = "SELECT count(*) FROM fate_rules WHERE partition = 1";
+    let mut processor = start(&case, &["--workers", "1"]);
+    for round in 1..=3 {
+        case.topic.purchases(1, &[("A", "1", round * 1000 - 900)]);
+        case.topic.purchases(0, &[("A", "1", round * 1000)]);
+        until(&case, "a floor is raised", &format!("({rules}) = {}", round + 1)).await;
+    }
+    processor.signal("TERM");
+    assert_eq!(processor.exit_code(LIMIT).await, 0);
+    case.assert_exact().await;
+    case.topic.truncate(1, 3).await;
+    let _processor = start(&case, &["--workers", "1"]);
+    until(&case, "the rules are deleted", &format!("({rules}) = 1")).await;
 }

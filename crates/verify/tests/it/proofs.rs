@@ -248,3 +248,45 @@ async fn months_dropped_after_a_proof_verify() {
     ];
     assert_found(&case, &changes).await;
 }
+
+/// Rules of records that Kafka has deleted are deleted; a rule of another record is missed.
+#[tokio::test]
+async fn forgotten_rules_are_no_difference() {
+    let case = Case::shared().partitions(2).start().await;
+    for round in 1..=4_i64 {
+        // Partition 1 is idle when the windows of partition 0 close: each time its floor rises.
+        let mut feeder = Feeder::new(&case, "a").await;
+        feeder.claim(&[0, 1]).await;
+        let sent =
+            |partition, seconds: i64| Sent { partition, timestamp: seconds, value: Some(purchase("A", "1", seconds)) };
+        let records = [sent(1, round * 1000 - 900), sent(0, round * 1000)];
+        case.topic.send(&records);
+        feeder.feed(&records);
+        feeder.commit(&[1]).await.unwrap();
+        feeder.close().await;
+    }
+    let offsets = "SELECT string_agg(\"offset\"::text, ' ' ORDER BY \"offset\") FROM fate_rules WHERE partition = 1";
+    assert_eq!(case.text(offsets).await, "0 1 2 3 4");
+    case.assert_exact().await;
+    let mut feeder = Feeder::new(&case, "b").await;
+    assert_eq!(feeder.store.forget_rules(&[0, 0]).await.unwrap(), 0, "the topic has all records");
+    record(&case).await;
+
+    case.topic.truncate(1, 3).await;
+    assert_eq!(feeder.store.forget_rules(&[0, 3]).await.unwrap(), 3);
+    assert_eq!(case.text(offsets).await, "3 4");
+    case.assert_exact().await;
+    let punctual = [Sent { partition: 1, timestamp: 4500, value: Some(purchase("A", "1", 4500)) }];
+    case.topic.send(&punctual);
+    feeder.claim(&[0, 1]).await;
+    feeder.feed(&punctual);
+    feeder.commit(&[]).await.unwrap();
+    case.assert_exact().await;
+    let deleted = (
+        "CREATE TABLE rules AS SELECT * FROM fate_rules; DELETE FROM fate_rules WHERE partition = 1 AND \"offset\" = 3;
+         UPDATE fate_rules SET \"offset\" = 5 WHERE partition = 1",
+        "DELETE FROM fate_rules; INSERT INTO fate_rules SELECT * FROM rules",
+        "partition 1, offset 4: fate_rules has no rule for the record",
+    );
+    assert_found(&case, &[deleted]).await;
+}
