@@ -68,6 +68,26 @@ async fn large_window_closes_in_ranges_of_groups() {
 }
 
 #[tokio::test]
+async fn windows_with_few_groups_close_together() {
+    let case = Case::shared().partitions(1).start().await;
+    let (mut store, epoch) = owner(&case).await;
+    let rows = (0..500).flat_map(|window| [row(window, 0), row(window, 1)]).collect();
+    store.commit(&commit(epoch, 0, rows, 500 * 300 + 3600)).await.unwrap();
+    assert_eq!(store.close_windows(true).await.unwrap().unwrap().closed_rows, 1000);
+    // One pack of each of 391 windows, and the others.
+    let statements = "SELECT string_agg(n, ', ') FROM (
+                          SELECT concat_ws(' ', count(DISTINCT window_start), count(*)) AS n FROM final_rows
+                          GROUP BY closed_at ORDER BY closed_at) c";
+    assert_eq!(case.text(statements).await, "391 782, 109 218");
+    let wrong = "SELECT count(*) FROM (
+                     SELECT running_total <> sum(total_amount) OVER (PARTITION BY category ORDER BY window_start) AS wrong
+                     FROM retail) r WHERE wrong";
+    assert_eq!(case.text(wrong).await, "0");
+    let totals = "SELECT string_agg(trim_scale(total_amount)::text, ', ' ORDER BY category) FROM retail_totals";
+    assert_eq!(case.text(totals).await, "0.0005, 0.001");
+}
+
+#[tokio::test]
 async fn begun_close_continues_after_a_crash() {
     let case = Case::shared().partitions(1).start().await;
     let mut feeder = Feeder::new(&case, "a").await;
