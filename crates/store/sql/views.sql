@@ -17,6 +17,9 @@ RETURN div(2000000 * price_sum + sign(price_sum) * events::numeric, 2 * events::
 --   the planner from merging this level with the one above; conditions on window and dimensions still reach its tables.
 -- * Dimensions and totals are joined by LEFT JOIN: a query that does not need them does not read them.
 -- * The sub-selects of the outermost list are computed after sorting and LIMIT, for returned rows only.
+-- * Memoize needs a join whose outer side is expected to have several rows, and an inner side whose parameters are all known
+--   to that join. The LEFT JOIN makes bucket and window its parameters.
+-- * A range of window_start with two ends, where one would do, keeps the estimated cost low: compilation (jit) begins later.
 CREATE OR REPLACE VIEW retail AS
 SELECT u.window_start,
        u.window_start + (SELECT "window" FROM pipeline) AS window_end,
@@ -28,14 +31,45 @@ SELECT u.window_start,
        u.quantity AS total_quantity,
        u.amount AS total_amount,
        CASE WHEN u.final THEN u.running_total ELSE
-           -- The amounts of the group in this window, in closed windows, and in earlier open windows, ...
-           u.amount + coalesce(u.total * 0.000001, 0) + coalesce(u.total_high * 18446744073709.551616, 0) + (
+           -- The amounts of the group in this window, in closed windows, and in earlier open windows.
+           u.amount + coalesce(u.total * 0.000001, 0) + coalesce(u.total_high * 18446744073709.551616, 0)
+           + CASE WHEN (
+               SELECT l.window_start FROM delta_log l
+               WHERE l.window_start >= (SELECT 2 * span FROM pipeline) + (
+                   SELECT f.window_start FROM delta_log f WHERE f.window_start >= (SELECT closed_until FROM pipeline)
+                   ORDER BY f.window_start LIMIT 1)
+               ORDER BY l.window_start LIMIT 1) IS NULL
+           THEN coalesce((
+               -- Up to 32 windows: for all groups of the bucket. Memoize keeps them for the next rows.
+               SELECT e.amounts[array_position(e.groups, u.group_id)]
+               FROM (SELECT unnest(CASE WHEN u.group_id IS NOT NULL THEN '{0}'::integer[] END)) expected_to_be_ten_rows
+               LEFT JOIN (SELECT u.group_id >> 6 AS bucket, u.window_start) r ON true
+               CROSS JOIN LATERAL (
+                   SELECT array_agg(a.group_id) AS groups, array_agg(a.amount) AS amounts
+                   FROM (
+                       SELECT d.group_id, sum(d.amount) * 0.000001 + coalesce(
+                           sum(d.amount_high) FILTER (WHERE d.amount_high IS NOT NULL) * 18446744073709.551616, 0) AS amount
+                       FROM (
+                           SELECT unnest(l.groups) AS group_id, unnest(l.amounts) AS amount,
+                                  unnest(l.amounts_high) AS amount_high
+                           FROM delta_log l
+                           WHERE l.bucket = r.bucket AND l.window_start < r.window_start
+                               AND l.window_start >= (SELECT closed_until FROM pipeline)
+                       ) d
+                       GROUP BY d.group_id
+                   ) a
+               ) e
+           ), 0)
+           -- More windows: for this group alone, from rows that are in no span, ...
+           ELSE (
                SELECT coalesce(sum(l.amounts[CASE WHEN l.dense THEN (u.group_id & 63) + 1
                                              ELSE array_position(l.groups, u.group_id) END]) * 0.000001, 0)
                       + coalesce(sum(CASE WHEN l.amounts_high IS NOT NULL THEN l.amounts_high[
                           CASE WHEN l.dense THEN (u.group_id & 63) + 1 ELSE array_position(l.groups, u.group_id) END] END)
                           * 18446744073709.551616, 0)
-               FROM delta_log l WHERE l.bucket = u.group_id >> 6 AND NOT l.in_span AND l.window_start < u.window_start
+               FROM delta_log l
+               WHERE l.bucket = u.group_id >> 6 AND NOT l.in_span AND l.window_start < u.window_start
+                   AND l.window_start >= (SELECT closed_until FROM pipeline)
            ) + CASE WHEN (SELECT EXISTS (SELECT FROM span_sums)) THEN (
                SELECT coalesce(sum(e.amounts[CASE WHEN e.dense THEN (u.group_id & 63) + 1
                                              ELSE array_position(e.groups, u.group_id) END]) * 0.000001, 0)
@@ -46,6 +80,7 @@ SELECT u.window_start,
                    -- ... window by window in the span with which closing has begun, ...
                    SELECT l.dense, l.groups, l.amounts, l.amounts_high FROM delta_log l
                    WHERE l.bucket = u.group_id >> 6 AND l.in_span
+                       AND l.window_start >= (SELECT closed_until FROM pipeline)
                        AND l.window_start < least((SELECT date_bin(span, closed_until, 'epoch') + span FROM pipeline),
                                                   date_bin((SELECT span FROM pipeline), u.window_start, 'epoch'))
                    UNION ALL
@@ -61,7 +96,7 @@ SELECT u.window_start,
                        AND l.window_start >= date_bin((SELECT span FROM pipeline), u.window_start, 'epoch')
                        AND l.window_start < u.window_start
                ) e
-           ) ELSE 0 END
+           ) ELSE 0 END END
        END AS running_total,
        u.changed_at AS "timestamp",
        u.final,
@@ -78,12 +113,14 @@ FROM (
      CROSS JOIN LATERAL (
          SELECT a.group_id, g.d1, g.d2, a.events::bigint AS events, a.price_sum, a.price_sum_high,
                 a.quantity::bigint AS quantity,
-                a.amount * 0.000001 + coalesce(a.amount_high * 18446744073709.551616, 0) AS amount,
+                CASE WHEN a.amount_high IS NULL THEN a.amount * 0.000001
+                     ELSE a.amount * 0.000001 + a.amount_high * 18446744073709.551616 END AS amount,
                 t.totals[(a.group_id & 63) + 1] AS total, t.totals_high[(a.group_id & 63) + 1] AS total_high, a.changed_at
          FROM (
              SELECT d.group_id, sum(d.events) AS events, sum(d.price_sum) AS price_sum, sum(d.quantity) AS quantity,
-                    sum(d.amount) AS amount, sum(d.price_sum_high) AS price_sum_high, sum(d.amount_high) AS amount_high,
-                    max(d.written_at) AS changed_at
+                    sum(d.amount) AS amount, max(d.written_at) AS changed_at,
+                    sum(d.price_sum_high) FILTER (WHERE d.price_sum_high IS NOT NULL) AS price_sum_high,
+                    sum(d.amount_high) FILTER (WHERE d.amount_high IS NOT NULL) AS amount_high
              FROM (
                  SELECT unnest(l.groups) AS group_id, unnest(l.events) AS events, unnest(l.price_sums) AS price_sum,
                         unnest(l.quantities) AS quantity, unnest(l.amounts) AS amount,

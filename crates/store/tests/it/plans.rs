@@ -58,7 +58,8 @@ async fn queries_read_only_what_they_ask_for() {
         for (query, most) in [
             // Two packs of each of 16 buckets, with 64 deltas: 2,048 deltas of the newest window, and one bucket of the next.
             ("SELECT * FROM retail ORDER BY window_start DESC, category, payment_method LIMIT 20".to_owned(), 2200),
-            ("SELECT * FROM retail ORDER BY window_start DESC LIMIT 20".to_owned(), 200),
+            // Running totals: two packs of one bucket in each of four earlier windows.
+            ("SELECT * FROM retail ORDER BY window_start DESC LIMIT 20".to_owned(), 512),
             (format!("SELECT * FROM retail WHERE window_start = {closed}"), 200),
             (format!("SELECT * FROM retail WHERE window_start = {open} AND category = '000900'"), 1024),
             ("SELECT * FROM retail WHERE category = '000100' AND payment_method = 'COD' AND final".to_owned(), 40),
@@ -70,6 +71,8 @@ async fn queries_read_only_what_they_ask_for() {
                 ),
                 2000,
             ),
+            // Two packs of each bucket in each of four earlier windows, with 64 deltas, read once for all groups of the bucket.
+            (format!("SELECT sum(running_total) FROM retail WHERE window_start = {open}"), 8192),
             ("SELECT * FROM retail_totals WHERE category = '000100'".to_owned(), 1024),
             (format!("SELECT * FROM retail_windows WHERE window_start = {open}"), 2048),
         ] {
