@@ -127,7 +127,7 @@ impl Store {
             (&spans, Type::BOOL),
         ];
         let Some(row) = self.session.query_opt(compact, parameters).await? else { return Ok(0) };
-        self.appended.compacted(&due);
+        self.appended.compacted(&due, spans);
         Ok(row.get("merged"))
     }
 

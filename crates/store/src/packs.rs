@@ -1,7 +1,7 @@
 //! Packs: the sums of a batch as rows of the delta log, one for each window and bucket of groups.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use retail_engine::{Money, Row, Sums, Timestamp};
 
@@ -126,51 +126,62 @@ fn unless_zero(values: &[i64]) -> Option<&[i64]> {
     values.iter().any(|value| *value != 0).then_some(values)
 }
 
-/// How often this session has committed to each window and bucket since the last compaction.
+/// What this session has appended to the delta log, and compaction has not looked at.
 #[derive(Default, Debug)]
-pub(super) struct Appended(BTreeMap<(Timestamp, i32), u32>);
+pub(super) struct Appended {
+    /// The number of commits to each window and bucket.
+    commits: BTreeMap<(Timestamp, i32), u32>,
+    /// The number of rows of each bucket that are in no span.
+    outside_spans: BTreeMap<i32, u32>,
+}
 
 impl Appended {
     /// Counts the packs of a commit.
     pub(super) fn count(&mut self, packs: &Packs) {
         for (window, bucket) in packs.windows.iter().zip(&packs.buckets) {
-            *self.0.entry((window.0, *bucket)).or_default() += 1;
+            *self.commits.entry((window.0, *bucket)).or_default() += 1;
+            *self.outside_spans.entry(*bucket).or_default() += 1;
         }
     }
 
     /// Forgets closed windows.
     pub(super) fn closed(&mut self, closed_until: Timestamp) {
-        self.0 = self.0.split_off(&(closed_until, 0));
+        self.commits = self.commits.split_off(&(closed_until, 0));
     }
 
-    /// The windows and buckets to look at next; at most as many as fit into one compaction. With `spans`, these are the windows
-    /// of the buckets whose rows are to be added to spans.
+    /// The windows and buckets to look at next; at most as many as fit into one compaction. With `spans`, one window of each
+    /// bucket whose rows are to be added to spans comes first.
     pub(super) fn due(&self, spans: bool) -> Vec<(Timestamp, i32)> {
-        let due_for_spans = if spans { self.due_for_spans() } else { BTreeSet::new() };
-        let due =
-            self.0.iter().filter(
-                |((_, bucket), commits)| {
-                    if spans { due_for_spans.contains(bucket) } else { **commits >= COMMITS_TO_COMPACT }
-                },
-            );
-        due.map(|(key, _)| *key).take(COMPACTED_AT_ONCE).collect()
+        let mut due = if spans { self.due_for_spans() } else { Vec::new() };
+        let first: BTreeMap<i32, Timestamp> = due.iter().map(|(window, bucket)| (*bucket, *window)).collect();
+        let repeated = self.commits.iter().filter(|(_, commits)| **commits >= COMMITS_TO_COMPACT).map(|(key, _)| *key);
+        let others = repeated.filter(|(window, bucket)| match first.get(bucket) {
+            Some(first) => first != window,
+            None => !spans,
+        });
+        due.extend(others.take(COMPACTED_AT_ONCE - due.len()));
+        due
     }
 
-    /// The buckets with the most rows since the last compaction.
-    fn due_for_spans(&self) -> BTreeSet<i32> {
-        let mut rows = BTreeMap::<i32, u32>::new();
-        for ((_, bucket), commits) in &self.0 {
-            *rows.entry(*bucket).or_default() += commits;
+    /// A window of each of the buckets with the most rows outside spans.
+    fn due_for_spans(&self) -> Vec<(Timestamp, i32)> {
+        let mut windows = BTreeMap::new();
+        for (window, bucket) in self.commits.keys() {
+            windows.entry(*bucket).or_insert(*window);
         }
-        let mut due: Vec<_> = rows.into_iter().filter(|(_, rows)| *rows >= ROWS_TO_SPANS).collect();
-        due.sort_by_key(|(_, rows)| Reverse(*rows));
-        due.into_iter().map(|(bucket, _)| bucket).take(BUCKETS_TO_SPANS_AT_ONCE).collect()
+        let due = self.outside_spans.iter().filter(|(_, rows)| **rows >= ROWS_TO_SPANS);
+        let mut due: Vec<_> = due.filter_map(|(bucket, rows)| Some((rows, *windows.get(bucket)?, *bucket))).collect();
+        due.sort_by_key(|(rows, _, _)| Reverse(*rows));
+        due.into_iter().map(|(_, window, bucket)| (window, bucket)).take(BUCKETS_TO_SPANS_AT_ONCE).collect()
     }
 
-    /// Forgets windows and buckets that were looked at.
-    pub(super) fn compacted(&mut self, keys: &[(Timestamp, i32)]) {
+    /// Forgets windows and buckets that were looked at. With `spans`, the rows of these buckets are in spans now.
+    pub(super) fn compacted(&mut self, keys: &[(Timestamp, i32)], spans: bool) {
         for key in keys {
-            self.0.remove(key);
+            self.commits.remove(key);
+            if spans {
+                self.outside_spans.remove(&key.1);
+            }
         }
     }
 }
@@ -242,7 +253,7 @@ mod tests {
         appended.count(&once);
         let key = (Timestamp::from_secs(1), 1);
         assert_eq!(appended.due(false), [key]);
-        appended.compacted(&[key]);
+        appended.compacted(&[key], false);
         assert_eq!(appended.due(false), []);
         appended.count(&often);
         assert_eq!(appended.due(false), [(Timestamp::EPOCH, 0), (Timestamp::from_secs(1), 0)]);
@@ -257,9 +268,9 @@ mod tests {
         assert_eq!(appended.due(true), []);
         appended.count(&packs(&[&[], &[], &[0]]));
         let due = appended.due(true);
-        assert_eq!(due, (0..7).map(|second| (Timestamp::from_secs(second), 0)).collect::<Vec<_>>());
+        assert_eq!(due, [(Timestamp::EPOCH, 0)]);
         assert_eq!(appended.due(false), []);
-        appended.compacted(&due);
+        appended.compacted(&due, true);
         assert_eq!(appended.due(true), []);
     }
 
@@ -272,7 +283,28 @@ mod tests {
         }
         appended.count(&packs(&[&buckets[290..]]));
         let due: Vec<i32> = appended.due(true).into_iter().map(|(_, bucket)| bucket).collect();
-        assert_eq!(due, (0..246).chain(290..300).collect::<Vec<_>>());
+        assert_eq!(due, (290..300).chain(0..246).collect::<Vec<_>>());
+        assert_eq!(appended.due(false).len(), 300);
+    }
+
+    /// Many old windows of other buckets are due, too.
+    #[test]
+    fn busiest_bucket_is_in_spans_after_one_compaction() {
+        let mut appended = Appended::default();
+        let buckets: Vec<i32> = (0..200).map(|bucket| bucket << POSITION_BITS).collect();
+        for _ in 0..8 {
+            appended.count(&packs(&[&buckets, &buckets, &buckets, &buckets, &buckets, &buckets, &buckets]));
+        }
+        let mut windows: Vec<&[i32]> = vec![&[]; 7];
+        windows.resize(100, &[200 << POSITION_BITS]);
+        appended.count(&packs(&windows));
+        let due = appended.due(true);
+        assert_eq!(due.len(), COMPACTED_AT_ONCE);
+        assert_eq!(due[0], (Timestamp::from_secs(7), 200));
+        appended.compacted(&due, true);
+        let due = appended.due(true);
+        assert_eq!(due, [], "all rows are in spans");
+        assert_eq!(appended.due(false).len(), 7 * 200 - 999, "other windows wait for more rows");
     }
 
     fn assert_exact(millionths: i128) {
