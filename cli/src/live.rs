@@ -144,17 +144,14 @@ impl Frame<'_> {
             Some(watermark) => format!("watermark {watermark}, {} open windows", view.open_windows),
             None => "no watermark yet".to_owned(),
         });
-        let Counts { applied, late, invalid, future, gaps } = view.counts;
-        let sign = if applied + late + invalid + future + gaps == view.offsets { '=' } else { '≠' };
-        lines.push(format!(
-            "{} offsets {sign} {} applied + {} late + {} invalid + {} future + {} gaps",
-            count(view.offsets),
-            count(applied),
-            count(late),
-            count(invalid),
-            count(future),
-            count(gaps)
-        ));
+        let Counts { applied, late, invalid, future, filtered, duplicate, gaps } = view.counts;
+        let sign = if view.counts.total() == view.offsets { '=' } else { '≠' };
+        let always = [(applied, "applied"), (late, "late"), (invalid, "invalid"), (future, "future")];
+        // Only pipelines with a filter or deduplication have these.
+        let at_times = [(filtered, "filtered"), (duplicate, "duplicate")].into_iter().filter(|(number, _)| *number > 0);
+        let fates = always.into_iter().chain(at_times).chain([(gaps, "gaps")]);
+        let fates: Vec<String> = fates.map(|(number, fate)| format!("{} {fate}", count(number))).collect();
+        lines.push(format!("{} offsets {sign} {}", count(view.offsets), fates.join(" + ")));
         let commits = view.commits.get("committed").copied().unwrap_or_default();
         if let Some(ago) = view.last_commit.and_then(|time| self.now.duration_since(time).ok()) {
             lines.push(format!("{} commits, last {:.1} s ago", HumanCount(commits), ago.as_secs_f64()));
@@ -178,7 +175,7 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
         let mut view = View {
             offsets: 12_345,
-            counts: Counts { applied: 12_000, late: 300, invalid: 40, future: 4, gaps: 1 },
+            counts: Counts { applied: 12_000, late: 300, invalid: 40, future: 4, gaps: 1, ..Counts::default() },
             commits: BTreeMap::from([("committed", 17)]),
             partitions: BTreeMap::from([
                 (0, PartitionView { committed: 5, read: 5, log_end: Some(9) }),

@@ -4,7 +4,6 @@
 //! final: it is logged, counted, shown by /readyz, and stored for the operator.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Instant;
 
 use retail_connection::ErrorKind;
@@ -145,11 +144,7 @@ impl Committer {
             .batch
             .rows
             .iter()
-            .map(|row| RowKey {
-                window_start: row.window_start,
-                category: Arc::clone(&row.category),
-                payment_method: Arc::clone(&row.payment_method),
-            })
+            .map(|row| RowKey { window_start: row.window_start, dimensions: row.dimensions.clone() })
             .collect();
         if keys.is_empty() {
             return Ok(());
@@ -158,7 +153,7 @@ impl Committer {
         let more = keys.len().saturating_sub(table::MAX_ROWS);
         let newest: Vec<RowKey> = keys.into_iter().skip(more).collect();
         let rows = store.rows(&newest).await?;
-        print(&format!("\n{}{}", self.heading(commit), table::table(&rows, more)));
+        print(&format!("\n{}{}", self.heading(commit), table::table(&["category", "payment_method"], &rows, more)));
         Ok(())
     }
 
@@ -166,9 +161,11 @@ impl Committer {
     fn heading(&self, commit: &Commit) -> String {
         let mut counts = Counts::default();
         commit.batch.partitions.iter().for_each(|progress| counts += progress.counts);
-        let Counts { applied, late, invalid, future, gaps: _ } = counts;
+        let Counts { applied, late, invalid, future, filtered, duplicate, gaps: _ } = counts;
         let mut line = format!("{} rows changed by {applied} events", commit.batch.rows.len());
-        for (count, fate) in [(late, "late"), (invalid, "invalid"), (future, "future")] {
+        for (count, fate) in
+            [(late, "late"), (invalid, "invalid"), (future, "future"), (filtered, "filtered"), (duplicate, "duplicate")]
+        {
             if count > 0 {
                 line += &format!(", {count} {fate}");
             }

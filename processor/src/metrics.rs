@@ -49,8 +49,15 @@ impl Collector for Metrics {
         } = self.0.view();
         let encoder = &mut encoder;
 
-        let Counts { applied, late, invalid, future, gaps: _ } = counts;
-        let fates = [("applied", applied), ("late", late), ("invalid", invalid), ("future", future)];
+        let Counts { applied, late, invalid, future, filtered, duplicate, gaps: _ } = counts;
+        let fates = [
+            ("applied", applied),
+            ("late", late),
+            ("invalid", invalid),
+            ("future", future),
+            ("filtered", filtered),
+            ("duplicate", duplicate),
+        ];
         let fates = fates.map(|(fate, count)| (fate, count.unsigned_abs()));
         let records = metric(encoder, "retail_records", "Records committed, by fate", MetricType::Counter)?;
         counters(records, "fate", fates)?;

@@ -153,7 +153,7 @@ impl Reader {
                     (Fetched::Error(code), _) => failed = failed.or(Some(code)),
                     // An applied event is small. A dead letter can have 64 KiB.
                     (Fetched::Record(record), Some(input)) => match input.record(&record) {
-                        Some(Fate::Applied) | None => {}
+                        Some(Fate::Applied | Fate::Filtered | Fate::Duplicate) | None => {}
                         Some(_) if input.bytes() >= BATCH_LIMIT => return ControlFlow::Break(()),
                         Some(_) => {}
                     },

@@ -8,31 +8,21 @@ use retail_store::RetailRow;
 /// Limit for the rows shown of one trigger: they fit a screen.
 pub(crate) const MAX_ROWS: usize = 20;
 
-const COLUMNS: [&str; 8] = [
-    "window",
-    "category",
-    "payment_method",
-    "avg_price",
-    "total_quantity",
-    "total_amount",
-    "running_total",
-    "timestamp",
-];
-
-/// The right-aligned columns.
-const NUMBERS: std::ops::Range<usize> = 3..7;
+/// The columns after the dimensions.
+const VALUES: [&str; 5] = ["avg_price", "total_quantity", "total_amount", "running_total", "timestamp"];
 
 /// Rows below the column names; `more` is the number of changed rows that are not shown.
-pub(crate) fn table(rows: &[RetailRow], more: usize) -> String {
-    let cells: Vec<[String; 8]> = rows.iter().map(cells).collect();
-    let width = |column: usize| {
+pub(crate) fn table(dimensions: &[&str], rows: &[RetailRow], more: usize) -> String {
+    let names: Vec<&str> = ["window"].iter().chain(dimensions).chain(&VALUES).copied().collect();
+    let cells: Vec<Vec<String>> = rows.iter().map(cells).collect();
+    let width = |(column, name): (usize, &&str)| {
         let longest = cells.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-        longest.max(COLUMNS[column].len())
+        longest.max(name.chars().count())
     };
-    let widths: [usize; 8] = std::array::from_fn(width);
+    let widths: Vec<usize> = names.iter().enumerate().map(width).collect();
     let mut text = String::new();
-    line(&mut text, &COLUMNS, &widths);
-    line(&mut text, &widths.map(|width| "─".repeat(width)), &widths);
+    line(&mut text, &names, &widths);
+    line(&mut text, &widths.iter().map(|width| "─".repeat(*width)).collect::<Vec<_>>(), &widths);
     for row in &cells {
         line(&mut text, row, &widths);
     }
@@ -42,31 +32,34 @@ pub(crate) fn table(rows: &[RetailRow], more: usize) -> String {
     text
 }
 
-fn line<T: AsRef<str>>(text: &mut String, cells: &[T; 8], widths: &[usize; 8]) {
+fn line<T: AsRef<str>>(text: &mut String, cells: &[T], widths: &[usize]) {
+    // All values but the timestamp are numbers.
+    let numbers = cells.len() - VALUES.len()..cells.len() - 1;
     let mut line = String::new();
     for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
         let cell = cell.as_ref();
         let _infallible =
-            if NUMBERS.contains(&column) { write!(line, "{cell:>width$}  ") } else { write!(line, "{cell:<width$}  ") };
+            if numbers.contains(&column) { write!(line, "{cell:>width$}  ") } else { write!(line, "{cell:<width$}  ") };
     }
     text.push_str(line.trim_end());
     text.push('\n');
 }
 
-fn cells(row: &RetailRow) -> [String; 8] {
+fn cells(row: &RetailRow) -> Vec<String> {
     let (start, end) = (row.window_start.to_string(), row.window_end.to_string());
     // From 2025-01-01T00:05:00Z: the day is shown once, the seconds only if they are not zero.
     let clock = |time: &str| time[11..19].strip_suffix(":00").unwrap_or(&time[11..19]).to_owned();
-    [
-        format!("{} {}–{}{}", &start[..10], clock(&start), clock(&end), if row.is_final { " final" } else { "" }),
-        visible(&row.category).into_owned(),
-        visible(&row.payment_method).into_owned(),
+    let window =
+        format!("{} {}–{}{}", &start[..10], clock(&start), clock(&end), if row.is_final { " final" } else { "" });
+    let values = [
         money(&row.avg_price),
         row.total_quantity.to_string(),
         money(&row.total_amount),
         money(&row.running_total),
         row.timestamp.to_string()[..19].replace('T', " "),
-    ]
+    ];
+    let dimensions = row.dimensions.iter().map(|dimension| visible(dimension).into_owned());
+    [window].into_iter().chain(dimensions).chain(values).collect()
 }
 
 /// A decimal number without trailing zeros after the cents.
@@ -87,8 +80,7 @@ mod tests {
         let row = RetailRow {
             window_start: Timestamp::from_secs(1_735_689_600),
             window_end: Timestamp::from_secs(1_735_689_900),
-            category: "Bath & Body".to_owned(),
-            payment_method: "COD".to_owned(),
+            dimensions: vec!["Bath & Body".to_owned(), "COD".to_owned()],
             avg_price: "12.345600".to_owned(),
             total_quantity: 7,
             total_amount: "86".to_owned(),
@@ -96,8 +88,12 @@ mod tests {
             timestamp: Timestamp::from_micros(1_735_690_000_123_456),
             is_final: false,
         };
-        let closed = RetailRow { category: "Make-up für Ältere".to_owned(), is_final: true, ..row.clone() };
-        insta::assert_snapshot!(table(&[row, closed], 3), @r"
+        let closed = RetailRow {
+            dimensions: vec!["Make-up für Ältere".to_owned(), "COD".to_owned()],
+            is_final: true,
+            ..row.clone()
+        };
+        insta::assert_snapshot!(table(&["category", "payment_method"], &[row, closed], 3), @r"
         window                        category            payment_method  avg_price  total_quantity  total_amount  running_total  timestamp
         ────────────────────────────  ──────────────────  ──────────────  ─────────  ──────────────  ────────────  ─────────────  ───────────────────
         2025-01-01 00:00–00:05        Bath & Body         COD               12.3456               7         86.00        1086.50  2025-01-01 00:06:40

@@ -79,8 +79,8 @@ pub(super) fn rows(
             amount: Money::from_millionths(price * i128::from(quantity)),
         };
         let category = format!("category-{:04}", group / GROUPS_PER_CATEGORY).into();
-        let payment_method = PAYMENT_METHODS[group % GROUPS_PER_CATEGORY].into();
-        retail_engine::Row { window_start, category, payment_method, sums }
+        let dimensions = Box::new([category, PAYMENT_METHODS[group % GROUPS_PER_CATEGORY].into()]);
+        retail_engine::Row { window_start, dimensions, sums, more: Box::default() }
     };
     windows.into_iter().flat_map(|window| groups.clone().into_iter().map(move |group| row(window, group))).collect()
 }

@@ -43,12 +43,12 @@ impl Sums {
 pub struct Row {
     /// Start of the window.
     pub window_start: Timestamp,
-    /// Grouping key.
-    pub category: Arc<str>,
-    /// Grouping key.
-    pub payment_method: Arc<str>,
+    /// The group: one value for each dimension of the pipeline.
+    pub dimensions: Box<[Arc<str>]>,
     /// The sums to add.
     pub sums: Sums,
+    /// The further sums to add: one for each of the pipeline.
+    pub more: Box<[Money]>,
 }
 
 /// The sums of the current batch, by window and group. An event costs three lookups and no allocation.
@@ -113,18 +113,16 @@ impl Deltas {
             .drain(..)
             .map(|(group, sums)| Row {
                 window_start: group.window_start,
-                category: self.names.name(group.category),
-                payment_method: self.names.name(group.payment_method),
+                dimensions: Box::new([self.names.name(group.category), self.names.name(group.payment_method)]),
                 sums,
+                more: Box::default(),
             })
             .collect();
         self.index.clear();
         if self.names.len() > MAX_KEPT_NAMES {
             self.names = Names::default();
         }
-        rows.sort_unstable_by(|a, b| {
-            (a.window_start, &a.category, &a.payment_method).cmp(&(b.window_start, &b.category, &b.payment_method))
-        });
+        rows.sort_unstable_by(|a, b| (a.window_start, &a.dimensions).cmp(&(b.window_start, &b.dimensions)));
         rows
     }
 

@@ -86,14 +86,14 @@ pub struct DeadLetter {
 /// The contents of a purchase that was not applied.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Purchase {
-    /// Grouping key.
-    pub category: Box<str>,
-    /// Grouping key.
-    pub payment_method: Box<str>,
+    /// The group: one value for each dimension of the pipeline.
+    pub dimensions: Box<[Box<str>]>,
     /// Number of pieces.
     pub quantity: i64,
     /// Quantity × price.
     pub amount: Money,
+    /// One value for each further sum of the pipeline.
+    pub more: Box<[Money]>,
 }
 
 /// The results since the last [`Engine::take_batch`]: one transaction of the store.
@@ -280,7 +280,7 @@ impl PartitionInput<'_> {
         let (fate, event_time) = self.judge(record, find);
         self.state.counts.count(fate);
         let keep = match fate {
-            Fate::Applied => false,
+            Fate::Applied | Fate::Filtered | Fate::Duplicate => false,
             Fate::Late => self.keep_late,
             Fate::Invalid(_) | Fate::Future => true,
         };
@@ -339,10 +339,10 @@ impl PartitionInput<'_> {
         let payload = record.value.map(|value| &value[..value.len().min(MAX_DEAD_LETTER_PAYLOAD)]);
         let purchase = match event_time {
             Some(_) => self.decoder.decode(record.value).ok().map(|event| Purchase {
-                category: event.category.into(),
-                payment_method: event.payment_method.into(),
+                dimensions: Box::new([event.category.into(), event.payment_method.into()]),
                 quantity: event.quantity,
                 amount: event.amount(),
+                more: Box::default(),
             }),
             None => None,
         };
@@ -354,7 +354,7 @@ impl PartitionInput<'_> {
             }
             _ => None,
         };
-        let keys = purchase.as_ref().map_or(0, |purchase| purchase.category.len() + purchase.payment_method.len());
+        let keys = purchase.as_ref().map_or(0, |purchase| purchase.dimensions.iter().map(|key| key.len()).sum());
         *self.dead_letter_bytes += DEAD_LETTER_BYTES + keys + payload.map_or(0, <[u8]>::len);
         self.dead_letters.push(DeadLetter {
             partition: self.partition,

@@ -16,6 +16,10 @@ pub enum Fate {
     Invalid(Reason),
     /// Its event time is too far ahead of the timestamp of its record.
     Future,
+    /// It is not among the events that the pipeline selects.
+    Filtered,
+    /// An earlier record of its partition has the same transaction id.
+    Duplicate,
 }
 
 impl Fate {
@@ -26,6 +30,8 @@ impl Fate {
             Self::Late => "late",
             Self::Invalid(_) => "invalid",
             Self::Future => "future",
+            Self::Filtered => "filtered",
+            Self::Duplicate => "duplicate",
         }
     }
 
@@ -33,7 +39,7 @@ impl Fate {
     pub const fn reason(self) -> &'static str {
         match self {
             Self::Invalid(reason) => reason.as_str(),
-            Self::Applied | Self::Late | Self::Future => self.as_str(),
+            Self::Applied | Self::Late | Self::Future | Self::Filtered | Self::Duplicate => self.as_str(),
         }
     }
 }
@@ -55,6 +61,10 @@ pub struct Counts {
     pub invalid: i64,
     /// Events too far ahead of the timestamp of their record.
     pub future: i64,
+    /// Records that the pipeline does not select.
+    pub filtered: i64,
+    /// Records whose transaction id an earlier record of their partition has.
+    pub duplicate: i64,
     /// Offsets without a record for a reader of committed data: transaction markers, aborted and compacted records.
     pub gaps: i64,
 }
@@ -67,6 +77,8 @@ impl Counts {
             Fate::Late => self.late += 1,
             Fate::Invalid(_) => self.invalid += 1,
             Fate::Future => self.future += 1,
+            Fate::Filtered => self.filtered += 1,
+            Fate::Duplicate => self.duplicate += 1,
         }
     }
 
@@ -77,7 +89,7 @@ impl Counts {
 
     /// Number of all offsets. The ledger balances if it equals `next_offset - start_offset`.
     pub const fn total(&self) -> i64 {
-        self.applied + self.late + self.invalid + self.future + self.gaps
+        self.applied + self.late + self.invalid + self.future + self.filtered + self.duplicate + self.gaps
     }
 }
 
@@ -87,6 +99,8 @@ impl AddAssign for Counts {
         self.late += other.late;
         self.invalid += other.invalid;
         self.future += other.future;
+        self.filtered += other.filtered;
+        self.duplicate += other.duplicate;
         self.gaps += other.gaps;
     }
 }

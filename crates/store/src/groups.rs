@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use hashbrown::{Equivalent, HashMap};
+use hashbrown::HashMap;
 use retail_engine::Row;
 
 use crate::time::SqlTime;
@@ -12,17 +12,7 @@ use crate::time::SqlTime;
 const MAX_KNOWN: usize = 200_000;
 
 /// The dimensions of a group.
-type Key = (Arc<str>, Arc<str>);
-
-/// The dimensions of a group, as a lookup needs them.
-#[derive(Hash)]
-struct KeyRef<'a>(&'a str, &'a str);
-
-impl Equivalent<Key> for KeyRef<'_> {
-    fn equivalent(&self, key: &Key) -> bool {
-        *self.0 == *key.0 && *self.1 == *key.1
-    }
-}
+type Key = Box<[Arc<str>]>;
 
 /// The ids of groups, and the server that assigned them.
 ///
@@ -41,14 +31,13 @@ impl Groups {
     ///
     /// If the group is not known.
     pub(super) fn id(&self, row: &Row) -> i32 {
-        self.ids[&key(row)]
+        self.ids[&row.dimensions]
     }
 
     /// The groups of rows that are not known, each once and in order: concurrent sessions insert them in the same order.
     pub(super) fn missing(&self, rows: &[Row]) -> Vec<Key> {
-        let missing = rows.iter().filter(|row| !self.ids.contains_key(&key(row)));
-        let mut missing: Vec<Key> =
-            missing.map(|row| (Arc::clone(&row.category), Arc::clone(&row.payment_method))).collect();
+        let missing = rows.iter().filter(|row| !self.ids.contains_key(&row.dimensions));
+        let mut missing: Vec<Key> = missing.map(|row| row.dimensions.clone()).collect();
         missing.sort_unstable();
         missing.dedup();
         missing
@@ -82,10 +71,6 @@ impl Groups {
     }
 }
 
-fn key(row: &Row) -> KeyRef<'_> {
-    KeyRef(&row.category, &row.payment_method)
-}
-
 #[cfg(test)]
 mod tests {
     use retail_engine::{Sums, Timestamp};
@@ -94,7 +79,8 @@ mod tests {
 
     fn row(category: &str) -> Row {
         let window_start = Timestamp::EPOCH;
-        Row { window_start, category: category.into(), payment_method: "COD".into(), sums: Sums::default() }
+        let dimensions = Box::new([category.into(), "COD".into()]);
+        Row { window_start, dimensions, sums: Sums::default(), more: Box::default() }
     }
 
     #[test]
@@ -102,7 +88,7 @@ mod tests {
         let mut groups = Groups::default();
         let rows = [row("b"), row("a"), row("b"), row("c")];
         let missing = groups.missing(&rows);
-        assert_eq!(missing.iter().map(|(category, _)| &**category).collect::<Vec<_>>(), ["a", "b", "c"]);
+        assert_eq!(missing.iter().map(|key| &*key[0]).collect::<Vec<_>>(), ["a", "b", "c"]);
         groups.learn(missing, &[7, 8, 9], SqlTime(Timestamp::EPOCH));
         assert_eq!(groups.missing(&rows), []);
         assert_eq!(rows.map(|row| groups.id(&row)), [8, 7, 8, 9]);

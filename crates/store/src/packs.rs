@@ -200,16 +200,12 @@ mod tests {
             for id in *ids {
                 let sums = Sums { events: i64::from(*id) + 1, ..Sums::default() };
                 let window_start = Timestamp::from_secs(window as i64);
-                rows.push(Row {
-                    window_start,
-                    category: format!("{id:05}").into(),
-                    payment_method: "COD".into(),
-                    sums,
-                });
+                let dimensions = Box::new([format!("{id:05}").into(), "COD".into()]);
+                rows.push(Row { window_start, dimensions, sums, more: Box::default() });
             }
         }
         let missing = groups.missing(&rows);
-        let ids: Vec<i32> = missing.iter().map(|(category, _)| category.parse().unwrap()).collect();
+        let ids: Vec<i32> = missing.iter().map(|key| key[0].parse().unwrap()).collect();
         groups.learn(missing, &ids, SqlTime(Timestamp::EPOCH));
         Packs::new(&rows, &groups)
     }

@@ -110,6 +110,8 @@ async fn read(session: &Session, pipeline: &Pipeline) -> Result<Progress, Databa
             late: row.get("late"),
             invalid: row.get("invalid"),
             future: row.get("future"),
+            filtered: 0,
+            duplicate: 0,
             gaps: row.get("gaps"),
         },
         last_commit: time("committed_at"),

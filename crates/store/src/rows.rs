@@ -17,10 +17,8 @@ pub struct RetailRow {
     pub window_start: Timestamp,
     /// End of the window.
     pub window_end: Timestamp,
-    /// Grouping key.
-    pub category: String,
-    /// Grouping key.
-    pub payment_method: String,
+    /// The group: one value for each dimension of the pipeline.
+    pub dimensions: Vec<String>,
     /// Average price.
     pub avg_price: String,
     /// Sum of quantities.
@@ -40,10 +38,8 @@ pub struct RetailRow {
 pub struct RowKey {
     /// Start of the window.
     pub window_start: Timestamp,
-    /// Grouping key.
-    pub category: Arc<str>,
-    /// Grouping key.
-    pub payment_method: Arc<str>,
+    /// The group: one value for each dimension of the pipeline.
+    pub dimensions: Box<[Arc<str>]>,
 }
 
 impl Store {
@@ -58,8 +54,8 @@ impl Store {
             WHERE window_start = ANY ($1) AND category = ANY ($2) AND payment_method = ANY ($3)
             ORDER BY 1, 3, 4";
         let starts: Vec<SqlTime> = keys.iter().map(|key| SqlTime(key.window_start)).collect();
-        let categories: Vec<&str> = keys.iter().map(|key| &*key.category).collect();
-        let payment_methods: Vec<&str> = keys.iter().map(|key| &*key.payment_method).collect();
+        let categories: Vec<&str> = keys.iter().map(|key| &*key.dimensions[0]).collect();
+        let payment_methods: Vec<&str> = keys.iter().map(|key| &*key.dimensions[1]).collect();
         let rows = self
             .session
             .query(
@@ -79,8 +75,7 @@ fn retail_row(row: &Row) -> RetailRow {
     RetailRow {
         window_start: row.get::<_, SqlTime>("window_start").0,
         window_end: row.get::<_, SqlTime>("window_end").0,
-        category: row.get("category"),
-        payment_method: row.get("payment_method"),
+        dimensions: vec![row.get("category"), row.get("payment_method")],
         avg_price: row.get("avg_price"),
         total_quantity: row.get("total_quantity"),
         total_amount: row.get("total_amount"),

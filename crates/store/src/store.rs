@@ -170,7 +170,7 @@ impl Store {
             if missing.is_empty() {
                 return Ok(());
             }
-            let (d1s, d2s): (Vec<&str>, Vec<&str>) = missing.iter().map(|(d1, d2)| (&**d1, &**d2)).unzip();
+            let (d1s, d2s): (Vec<&str>, Vec<&str>) = missing.iter().map(|key| (&*key[0], &*key[1])).unzip();
             let parameters: &Parameters<'_> =
                 &[(&self.identity, Type::TEXT), (&d1s, Type::TEXT_ARRAY), (&d2s, Type::TEXT_ARRAY)];
             let row = self.session.query_one("SELECT * FROM {schema}.intern_groups($1, $2, $3)", parameters).await?;

@@ -104,7 +104,13 @@ pub(crate) fn sample_progress() -> Progress {
         watermark: Some(Timestamp::from_secs(1_800_000_000)),
         complete_through: Some(Timestamp::from_secs(1_799_999_700)),
         next_offsets: (0..4).map(|partition| (partition, 90)).collect(),
-        counts: retail_engine::Counts { applied: 300, late: 50, invalid: 9, future: 1, gaps: 0 },
+        counts: retail_engine::Counts {
+            applied: 300,
+            late: 50,
+            invalid: 9,
+            future: 1,
+            ..retail_engine::Counts::default()
+        },
         last_commit: Some(Timestamp::from_secs(1_800_003_600)),
         close_failure: None,
         clock_ahead: None,

@@ -53,10 +53,10 @@ impl Judge {
                 let (start, quantity, amount) = (row.window_start.as_micros(), row.sums.quantity, row.sums.amount);
                 format!(
                     "{start} {} {} {quantity} {} {amount} {observed:?}",
-                    row.category, row.payment_method, row.sums.price
+                    row.dimensions[0], row.dimensions[1], row.sums.price
                 )
             }
-            Fate::Late | Fate::Future | Fate::Invalid(_) => {
+            Fate::Late | Fate::Future | Fate::Filtered | Fate::Duplicate | Fate::Invalid(_) => {
                 format!("{} {observed:?}", batch.dead_letters[0].reason)
             }
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use retail_engine::{Batch, Counts, DeadLetter, Mark, Money, Span, Start, Sums, Timestamp, watermark};
 
-type Key = (Timestamp, Arc<str>, Arc<str>);
+type Key = (Timestamp, Box<[Arc<str>]>);
 
 /// One row of `partition_progress`.
 #[derive(Clone, Debug)]
@@ -52,7 +52,7 @@ pub(crate) struct Store {
     pub(crate) closed_until: Timestamp,
     open: BTreeMap<Key, Sums>,
     closed: BTreeMap<Key, (Sums, Money)>,
-    running: BTreeMap<(Arc<str>, Arc<str>), Money>,
+    running: BTreeMap<Box<[Arc<str>]>, Money>,
     pub(crate) dead_letters: BTreeMap<(i32, i64), DeadLetter>,
 }
 
@@ -104,7 +104,7 @@ impl Store {
         }
         for row in &batch.rows {
             assert!(row.window_start.plus(self.window) > self.closed_until, "a closed window got {row:?}");
-            let key = (row.window_start, row.category.clone(), row.payment_method.clone());
+            let key = (row.window_start, row.dimensions.clone());
             let sums = self.open.entry(key).or_default();
             sums.events += row.sums.events;
             sums.price += row.sums.price;
@@ -141,13 +141,12 @@ impl Store {
         }
         let later = self.open.split_off(&(
             until.minus(self.window).plus(Span::from(std::time::Duration::from_micros(1))),
-            "".into(),
-            "".into(),
+            Box::default(),
         ));
-        for ((start, category, payment_method), sums) in std::mem::replace(&mut self.open, later) {
-            let running = self.running.entry((category.clone(), payment_method.clone())).or_default();
+        for ((start, dimensions), sums) in std::mem::replace(&mut self.open, later) {
+            let running = self.running.entry(dimensions.clone()).or_default();
             *running += sums.amount;
-            self.closed.insert((start, category, payment_method), (sums, *running));
+            self.closed.insert((start, dimensions), (sums, *running));
         }
         self.closed_until = until;
     }
@@ -156,7 +155,7 @@ impl Store {
     pub(crate) fn rows(&self) -> Vec<String> {
         let mut running = self.running.clone();
         let open = self.open.iter().map(|(key, sums)| {
-            let running = running.entry((key.1.clone(), key.2.clone())).or_default();
+            let running = running.entry(key.1.clone()).or_default();
             *running += sums.amount;
             (key, (sums, *running))
         });
@@ -164,9 +163,9 @@ impl Store {
             .iter()
             .map(|(key, (sums, running))| (key, (sums, *running)))
             .chain(open)
-            .map(|((start, category, payment_method), (sums, running))| {
-                let micros = start.as_micros();
-                format!("{micros} {category} {payment_method} {} {} {running}", sums.quantity, sums.amount)
+            .map(|((start, dimensions), (sums, running))| {
+                let (micros, group) = (start.as_micros(), dimensions.join(" "));
+                format!("{micros} {group} {} {} {running}", sums.quantity, sums.amount)
             })
             .collect()
     }

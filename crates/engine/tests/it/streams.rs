@@ -240,8 +240,7 @@ fn oracle(logs: &[Log], store: &Store) -> Oracle {
 
 /// A dead letter of the engine, as text.
 fn letter(letter: &DeadLetter) -> String {
-    let purchase =
-        letter.purchase.as_ref().map(|p| format!("{} {} {} {}", p.category, p.payment_method, p.quantity, p.amount));
+    let purchase = letter.purchase.as_ref().map(|p| format!("{} {} {}", p.dimensions.join(" "), p.quantity, p.amount));
     let missed_by = letter.missed_by.map(Span::as_micros);
     format!("{} {} {} {purchase:?} {missed_by:?}", letter.partition, letter.offset, letter.reason)
 }
@@ -285,8 +284,8 @@ proptest! {
             let ledger = &oracle.ledgers()[&(partition as i32)];
             let counts = stored.counts;
             prop_assert_eq!(
-                (counts.applied, counts.late, counts.invalid, counts.future, counts.gaps),
-                (ledger.applied, ledger.late, ledger.invalid, ledger.future, ledger.gaps)
+                (counts.applied, counts.late, counts.invalid, counts.future, counts.filtered, counts.duplicate, counts.gaps),
+                (ledger.applied, ledger.late, ledger.invalid, ledger.future, 0, 0, ledger.gaps)
             );
             prop_assert_eq!(counts.total(), stored.next_offset - stored.start_offset, "every offset has one fate");
             prop_assert_eq!(

@@ -11,7 +11,7 @@ use retail_engine::{Money, Row, Sums, Timestamp};
 use retail_testbed::{Case, at};
 
 use crate::delta_log::assert_open_rows_agree;
-use crate::steps::{commit, owner};
+use crate::steps::{commit, group_key, owner};
 
 /// Millionths of any magnitude, of both signs.
 fn amount() -> impl Strategy<Value = i128> {
@@ -83,8 +83,7 @@ async fn exact(batches: Vec<Vec<Added>>) {
                 amount: Money::from_millionths(*amount),
             };
             let window_start = Timestamp::from_secs(at(window * 300));
-            let row =
-                Row { window_start, category: format!("{group:06}").into(), payment_method: "COD".into(), sums: sum };
+            let row = Row { window_start, dimensions: group_key(*group), sums: sum, more: Box::default() };
             added.insert((*window, *group), row);
         }
         for (key, Row { sums: sum, .. }) in &added {

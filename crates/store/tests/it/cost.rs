@@ -68,9 +68,10 @@ impl Bench {
                 quantity,
                 amount: Money::from_millionths(price * i128::from(quantity)),
             };
-            let payment_method = ["COD", "Credit Card", "Net Banking", "UPI"][group % 4].into();
+            let payment_method: &str = ["COD", "Credit Card", "Net Banking", "UPI"][group % 4];
             let window_start = Timestamp::from_secs(at(window * 300));
-            Row { window_start, category: format!("category {:05}", group / 4).into(), payment_method, sums }
+            let dimensions = Box::new([format!("category {:05}", group / 4).into(), payment_method.into()]);
+            Row { window_start, dimensions, sums, more: Box::default() }
         };
         let rows = match groups {
             Groups::Same(count) => (0..count).map(row).collect(),

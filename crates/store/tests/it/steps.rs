@@ -1,6 +1,7 @@
 //! Closing in steps: bounded transactions, which other work does not wait for, and which continue after a crash.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use retail_connection::ErrorKind;
@@ -8,12 +9,17 @@ use retail_engine::{Batch, Counts, Money, Progress, Row, Sums, Timestamp};
 use retail_store::{Commit, Store};
 use retail_testbed::{Case, Feeder, at};
 
+/// The dimensions of a group.
+pub(crate) fn group_key(group: usize) -> Box<[Arc<str>]> {
+    Box::new([format!("{group:06}").into(), "COD".into()])
+}
+
 /// A row of one event.
 pub(crate) fn row(window: i64, group: usize) -> Row {
     let price = Money::from_millionths(group as i128 + 1);
     let sums = Sums { events: 1, price, quantity: 1, amount: price };
     let window_start = Timestamp::from_secs(at(window * 300));
-    Row { window_start, category: format!("{group:06}").into(), payment_method: "COD".into(), sums }
+    Row { window_start, dimensions: group_key(group), sums, more: Box::default() }
 }
 
 /// A commit of partition 0 from an offset, with these rows, that observes a time.
