@@ -153,7 +153,7 @@ impl Committer {
         let more = keys.len().saturating_sub(table::MAX_ROWS);
         let newest: Vec<RowKey> = keys.into_iter().skip(more).collect();
         let rows = store.rows(&newest).await?;
-        print(&format!("\n{}{}", self.heading(commit), table::table(&["category", "payment_method"], &rows, more)));
+        print(&format!("\n{}{}", self.heading(commit), table::table(store.layout().dimensions(), &rows, more)));
         Ok(())
     }
 

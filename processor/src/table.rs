@@ -12,8 +12,9 @@ pub(crate) const MAX_ROWS: usize = 20;
 const VALUES: [&str; 5] = ["avg_price", "total_quantity", "total_amount", "running_total", "timestamp"];
 
 /// Rows below the column names; `more` is the number of changed rows that are not shown.
-pub(crate) fn table(dimensions: &[&str], rows: &[RetailRow], more: usize) -> String {
-    let names: Vec<&str> = ["window"].iter().chain(dimensions).chain(&VALUES).copied().collect();
+pub(crate) fn table(dimensions: &[String], rows: &[RetailRow], more: usize) -> String {
+    let dimensions = dimensions.iter().map(String::as_str);
+    let names: Vec<&str> = ["window"].into_iter().chain(dimensions).chain(VALUES).collect();
     let cells: Vec<Vec<String>> = rows.iter().map(cells).collect();
     let width = |(column, name): (usize, &&str)| {
         let longest = cells.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
@@ -93,7 +94,7 @@ mod tests {
             is_final: true,
             ..row.clone()
         };
-        insta::assert_snapshot!(table(&["category", "payment_method"], &[row, closed], 3), @r"
+        insta::assert_snapshot!(table(&["category".to_owned(), "payment_method".to_owned()], &[row, closed], 3), @r"
         window                        category            payment_method  avg_price  total_quantity  total_amount  running_total  timestamp
         ────────────────────────────  ──────────────────  ──────────────  ─────────  ──────────────  ────────────  ─────────────  ───────────────────
         2025-01-01 00:00–00:05        Bath & Body         COD               12.3456               7         86.00        1086.50  2025-01-01 00:06:40

@@ -4,6 +4,7 @@
 
 pub mod crd;
 pub mod duration;
+mod layout;
 mod pipeline;
 mod problem;
 pub mod resource;
@@ -12,5 +13,6 @@ mod structure;
 pub mod validate;
 mod yaml;
 
+pub use layout::{Layout, MAX_DIMENSIONS, MAX_NAME, MAX_SUMS};
 pub use pipeline::{Pipeline, ReadError};
 pub use yaml::Position;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use retail_engine::Rules;
 
 use crate::duration;
+use crate::layout::Layout;
 use crate::problem::Problems;
 use crate::resource::{
     Database, DeadLetters, Kafka, LateEvents, Processor, Producer, RetailPipeline, RetailPipelineSpec, Retention,
@@ -26,6 +27,8 @@ pub struct Pipeline {
     pub kafka: Kafka,
     /// The topic.
     pub topic: Topic,
+    /// Names of the dimensions and of the further sums.
+    pub layout: Layout,
     /// Window, delay and maxFuture.
     pub rules: Rules,
     /// Time without a new record after which a partition is idle.
@@ -129,6 +132,7 @@ impl Pipeline {
             uid: metadata.uid.unwrap_or_else(|| format!("local:{namespace}/{name}")),
             kafka,
             topic,
+            layout: Layout::default(),
             rules: Rules {
                 window: duration::parse(&window).into(),
                 delay: duration::parse(&delay).into(),

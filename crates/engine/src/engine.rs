@@ -71,6 +71,8 @@ pub struct DeadLetter {
     pub offset: i64,
     /// Why it was not applied, as in [`Fate::reason`].
     pub reason: &'static str,
+    /// Further explanation of the reason, such as the missing field.
+    pub detail: Option<Box<str>>,
     /// Event time, if the record contains a valid one.
     pub event_time: Option<Timestamp>,
     /// Timestamp of the record.
@@ -360,6 +362,7 @@ impl PartitionInput<'_> {
             partition: self.partition,
             offset: record.offset,
             reason: fate.reason(),
+            detail: None,
             event_time,
             record_time: record.timestamp,
             purchase,

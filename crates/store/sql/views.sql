@@ -1,6 +1,6 @@
 -- Views of a pipeline's schema, and the function that they need. They contain no data: `apply` recreates each one that differs
 -- from this file, after an upgrade or a manual change. Replacing a view needs a lock that waits for its readers. To change the
--- type or the order of its columns, a migration must drop it first.
+-- type or the order of its columns, a migration must drop it first. src/template.rs explains the braces.
 
 -- sum / count, rounded half away from zero to six decimals. It divides whole numbers, because numeric division would round
 -- before round() does.
@@ -23,9 +23,8 @@ RETURN div(2000000 * price_sum + sign(price_sum) * events::numeric, 2 * events::
 CREATE OR REPLACE VIEW retail AS
 SELECT u.window_start,
        u.window_start + (SELECT "window" FROM pipeline) AS window_end,
-       u.d1 AS category,
-       u.d2 AS payment_method,
-       (SELECT average(CASE WHEN u.final THEN u.price_sum
+{each dimension:       u.d# AS @,
+}       (SELECT average(CASE WHEN u.final THEN u.price_sum
                             ELSE u.price_sum * 0.000001 + coalesce(u.price_sum_high * 18446744073709.551616, 0) END, u.events)
        ) AS avg_price,
        u.quantity AS total_quantity,
@@ -100,31 +99,36 @@ SELECT u.window_start,
        END AS running_total,
        u.changed_at AS "timestamp",
        u.final,
-       u.events
+       u.events{each sum:,
+       u.sum# AS @}
 FROM (
-    SELECT f.window_start, f.d1, f.d2, f.events, f.price_sum, f.quantity, f.amount, f.running_total,
+    SELECT f.window_start, {dimensions: f.d#}, f.events, f.price_sum, f.quantity, f.amount, f.running_total,
            f.closed_at AS changed_at, true AS final, NULL::integer AS group_id, NULL::numeric AS price_sum_high,
-           NULL::bigint AS total, NULL::bigint AS total_high
+           NULL::bigint AS total, NULL::bigint AS total_high{each sum:, f.sum#}
     FROM final_rows f
     UNION ALL
-    (SELECT k.window_start, s.d1, s.d2, s.events, s.price_sum, s.quantity, s.amount, NULL::numeric AS running_total,
-            s.changed_at, false, s.group_id, s.price_sum_high, s.total, s.total_high
+    (SELECT k.window_start, {dimensions: s.d#}, s.events, s.price_sum, s.quantity, s.amount, NULL::numeric AS running_total,
+            s.changed_at, false, s.group_id, s.price_sum_high, s.total, s.total_high{each sum:, s.sum#}
      FROM (SELECT DISTINCT window_start, bucket FROM delta_log ORDER BY window_start DESC, bucket DESC) k
      CROSS JOIN LATERAL (
-         SELECT a.group_id, g.d1, g.d2, a.events::bigint AS events, a.price_sum, a.price_sum_high,
+         SELECT a.group_id, {dimensions: g.d#}, a.events::bigint AS events, a.price_sum, a.price_sum_high,
                 a.quantity::bigint AS quantity,
                 CASE WHEN a.amount_high IS NULL THEN a.amount * 0.000001
                      ELSE a.amount * 0.000001 + a.amount_high * 18446744073709.551616 END AS amount,
-                t.totals[(a.group_id & 63) + 1] AS total, t.totals_high[(a.group_id & 63) + 1] AS total_high, a.changed_at
+                t.totals[(a.group_id & 63) + 1] AS total, t.totals_high[(a.group_id & 63) + 1] AS total_high, a.changed_at{each sum:,
+                CASE WHEN a.sum#_high IS NULL THEN a.sum# * 0.000001
+                     ELSE a.sum# * 0.000001 + a.sum#_high * 18446744073709.551616 END AS sum#}
          FROM (
              SELECT d.group_id, sum(d.events) AS events, sum(d.price_sum) AS price_sum, sum(d.quantity) AS quantity,
                     sum(d.amount) AS amount, max(d.written_at) AS changed_at,
                     sum(d.price_sum_high) FILTER (WHERE d.price_sum_high IS NOT NULL) AS price_sum_high,
-                    sum(d.amount_high) FILTER (WHERE d.amount_high IS NOT NULL) AS amount_high
+                    sum(d.amount_high) FILTER (WHERE d.amount_high IS NOT NULL) AS amount_high{each sum:,
+                    sum(d.sum#) AS sum#, sum(d.sum#_high) FILTER (WHERE d.sum#_high IS NOT NULL) AS sum#_high}
              FROM (
                  SELECT unnest(l.groups) AS group_id, unnest(l.events) AS events, unnest(l.price_sums) AS price_sum,
                         unnest(l.quantities) AS quantity, unnest(l.amounts) AS amount,
-                        unnest(l.price_sums_high) AS price_sum_high, unnest(l.amounts_high) AS amount_high, l.written_at
+                        unnest(l.price_sums_high) AS price_sum_high, unnest(l.amounts_high) AS amount_high, l.written_at{each sum:,
+                        unnest(l.sums#) AS sum#, unnest(l.sums#_high) AS sum#_high}
                  FROM delta_log l WHERE l.window_start = k.window_start AND l.bucket = k.bucket
              ) d
              GROUP BY d.group_id
@@ -140,35 +144,37 @@ FROM (
 COMMENT ON VIEW retail IS 'The result: one row for each window and group. The rows of open windows are computed by the query: select and filter by ranges of window_start, and by the dimensions; a condition on an expression such as date_trunc(''day'', window_start) reads everything';
 COMMENT ON COLUMN retail.window_start IS 'Start of the window';
 COMMENT ON COLUMN retail.window_end IS 'End of the window, which belongs to the next one';
-COMMENT ON COLUMN retail.category IS 'Category of the products';
-COMMENT ON COLUMN retail.payment_method IS 'Payment method';
-COMMENT ON COLUMN retail.avg_price IS 'Average price of the events, rounded to six decimals';
+{each dimension:COMMENT ON COLUMN retail.@ IS 'Dimension # of the group';
+}COMMENT ON COLUMN retail.avg_price IS 'Average price of the events, rounded to six decimals';
 COMMENT ON COLUMN retail.total_quantity IS 'Sum of the quantities';
 COMMENT ON COLUMN retail.total_amount IS 'Sum of quantity × price';
 COMMENT ON COLUMN retail.running_total IS 'Sum of total_amount over this and all earlier windows of the group. For a row of an open window, it is computed by the query from the rows of earlier open windows: leave it out where it is not needed';
 COMMENT ON COLUMN retail."timestamp" IS 'Time of the last change. For a row of an open window, it can be that of another group, with which compaction has stored it';
 COMMENT ON COLUMN retail.final IS 'Whether the window is closed: the row never changes again';
 COMMENT ON COLUMN retail.events IS 'Number of events';
-
+{each sum:COMMENT ON COLUMN retail.@ IS 'Sum of % over the events';
+}
 -- The open rows of retail, all at once: a window function adds up the amounts of each group. Its cost follows the number of
 -- rows. A condition on a window does not make it cheaper.
 CREATE OR REPLACE VIEW retail_open_all AS
 SELECT s.window_start, s.window_start + (SELECT "window" FROM pipeline) AS window_end,
-       g.d1 AS category, g.d2 AS payment_method,
+       {dimensions: g.d# AS @},
        average(s.price_sum, s.events) AS avg_price, s.quantity AS total_quantity, s.amount AS total_amount,
        coalesce(t.totals[(s.group_id & 63) + 1] * 0.000001, 0)
            + coalesce(t.totals_high[(s.group_id & 63) + 1] * 18446744073709.551616, 0)
            + sum(s.amount) OVER (PARTITION BY s.group_id ORDER BY s.window_start) AS running_total,
-       s.changed_at AS "timestamp", false AS final, s.events
+       s.changed_at AS "timestamp", false AS final, s.events{each sum:, s.sum# AS @}
 FROM (
     SELECT d.window_start, d.group_id, sum(d.events)::bigint AS events, sum(d.quantity)::bigint AS quantity,
            sum(d.price_sum) * 0.000001 + coalesce(sum(d.price_sum_high) * 18446744073709.551616, 0) AS price_sum,
            sum(d.amount) * 0.000001 + coalesce(sum(d.amount_high) * 18446744073709.551616, 0) AS amount,
-           max(d.written_at) AS changed_at
+           max(d.written_at) AS changed_at{each sum:,
+           sum(d.sum#) * 0.000001 + coalesce(sum(d.sum#_high) * 18446744073709.551616, 0) AS sum#}
     FROM (
         SELECT l.window_start, unnest(l.groups) AS group_id, unnest(l.events) AS events, unnest(l.price_sums) AS price_sum,
                unnest(l.quantities) AS quantity, unnest(l.amounts) AS amount, unnest(l.price_sums_high) AS price_sum_high,
-               unnest(l.amounts_high) AS amount_high, l.written_at
+               unnest(l.amounts_high) AS amount_high, l.written_at{each sum:,
+               unnest(l.sums#) AS sum#, unnest(l.sums#_high) AS sum#_high}
         FROM delta_log l
     ) d
     GROUP BY d.window_start, d.group_id
@@ -179,33 +185,36 @@ LEFT JOIN group_totals t ON t.bucket = s.group_id >> 6;
 COMMENT ON VIEW retail_open_all IS 'The open rows of retail, for reading all of them with running totals: it is then faster than retail';
 COMMENT ON COLUMN retail_open_all.window_start IS 'Start of the window';
 COMMENT ON COLUMN retail_open_all.window_end IS 'End of the window, which belongs to the next one';
-COMMENT ON COLUMN retail_open_all.category IS 'Category of the products';
-COMMENT ON COLUMN retail_open_all.payment_method IS 'Payment method';
-COMMENT ON COLUMN retail_open_all.avg_price IS 'Average price of the events, rounded to six decimals';
+{each dimension:COMMENT ON COLUMN retail_open_all.@ IS 'Dimension # of the group';
+}COMMENT ON COLUMN retail_open_all.avg_price IS 'Average price of the events, rounded to six decimals';
 COMMENT ON COLUMN retail_open_all.total_quantity IS 'Sum of the quantities';
 COMMENT ON COLUMN retail_open_all.total_amount IS 'Sum of quantity × price';
 COMMENT ON COLUMN retail_open_all.running_total IS 'Sum of total_amount over this and all earlier windows of the group';
 COMMENT ON COLUMN retail_open_all."timestamp" IS 'Time of the last change; it can be that of another group, with which compaction has stored it';
 COMMENT ON COLUMN retail_open_all.final IS 'Always false';
 COMMENT ON COLUMN retail_open_all.events IS 'Number of events';
-
+{each sum:COMMENT ON COLUMN retail_open_all.@ IS 'Sum of % over the events';
+}
 -- All groups together, by window.
 CREATE OR REPLACE VIEW retail_windows AS
 SELECT u.window_start, u.window_start + (SELECT "window" FROM pipeline) AS window_end,
        average(u.price_sum, u.events) AS avg_price, u.quantity AS total_quantity, u.amount AS total_amount,
-       u.changed_at AS "timestamp", u.final, u.events
+       u.changed_at AS "timestamp", u.final, u.events{each sum:, u.sum# AS @}
 FROM (
     SELECT f.window_start, sum(f.events)::bigint AS events, sum(f.price_sum) AS price_sum, sum(f.quantity)::bigint AS quantity,
-           sum(f.amount) AS amount, max(f.closed_at) AS changed_at, true AS final
+           sum(f.amount) AS amount, max(f.closed_at) AS changed_at, true AS final{each sum:,
+           sum(f.sum#) AS sum#}
     FROM final_rows f GROUP BY f.window_start
     UNION ALL
     SELECT d.window_start, sum(d.events)::bigint,
            sum(d.price_sum) * 0.000001 + coalesce(sum(d.price_sum_high) * 18446744073709.551616, 0), sum(d.quantity)::bigint,
-           sum(d.amount) * 0.000001 + coalesce(sum(d.amount_high) * 18446744073709.551616, 0), max(d.written_at), false
+           sum(d.amount) * 0.000001 + coalesce(sum(d.amount_high) * 18446744073709.551616, 0), max(d.written_at), false{each sum:,
+           sum(d.sum#) * 0.000001 + coalesce(sum(d.sum#_high) * 18446744073709.551616, 0)}
     FROM (
         SELECT l.window_start, unnest(l.events) AS events, unnest(l.price_sums) AS price_sum,
                unnest(l.quantities) AS quantity, unnest(l.amounts) AS amount, unnest(l.price_sums_high) AS price_sum_high,
-               unnest(l.amounts_high) AS amount_high, l.written_at
+               unnest(l.amounts_high) AS amount_high, l.written_at{each sum:,
+               unnest(l.sums#) AS sum#, unnest(l.sums#_high) AS sum#_high}
         FROM delta_log l
     ) d
     GROUP BY d.window_start
@@ -219,10 +228,11 @@ COMMENT ON COLUMN retail_windows.total_amount IS 'Sum of quantity × price';
 COMMENT ON COLUMN retail_windows."timestamp" IS 'Time of the last change';
 COMMENT ON COLUMN retail_windows.final IS 'Whether the window is closed. While it is being closed, it has a row of each kind';
 COMMENT ON COLUMN retail_windows.events IS 'Number of events';
-
+{each sum:COMMENT ON COLUMN retail_windows.@ IS 'Sum of % over the events';
+}
 -- The sums of the amounts of all closed windows, by group.
 CREATE OR REPLACE VIEW retail_totals AS
-SELECT g.d1 AS category, g.d2 AS payment_method,
+SELECT {dimensions: g.d# AS @},
        t.total * 0.000001 + coalesce(t.total_high * 18446744073709.551616, 0) AS total_amount
 FROM (
     SELECT (b.bucket << 6) + generate_series(0, 63) AS group_id, unnest(b.totals) AS total, unnest(b.totals_high) AS total_high
@@ -230,14 +240,13 @@ FROM (
 ) t
 JOIN groups g ON g.id = t.group_id;
 COMMENT ON VIEW retail_totals IS 'One row for each group: its total over all closed windows';
-COMMENT ON COLUMN retail_totals.category IS 'Category of the products';
-COMMENT ON COLUMN retail_totals.payment_method IS 'Payment method';
-COMMENT ON COLUMN retail_totals.total_amount IS 'Sum of total_amount over all closed windows';
+{each dimension:COMMENT ON COLUMN retail_totals.@ IS 'Dimension # of the group';
+}COMMENT ON COLUMN retail_totals.total_amount IS 'Sum of total_amount over all closed windows';
 
 -- Proves that every offset has exactly one fate.
 CREATE OR REPLACE VIEW ledger AS
-SELECT partition, next_offset - start_offset AS consumed, applied, late, invalid, future, gaps,
-       next_offset - start_offset = applied + late + invalid + future + gaps AS balanced
+SELECT partition, next_offset - start_offset AS consumed, applied, late, invalid, future, filtered, duplicate, gaps,
+       next_offset - start_offset = applied + late + invalid + future + filtered + duplicate + gaps AS balanced
 FROM partition_progress;
 COMMENT ON VIEW ledger IS 'One row for each partition: it proves that every offset has exactly one fate';
 COMMENT ON COLUMN ledger.partition IS 'Number of the partition';
@@ -246,5 +255,7 @@ COMMENT ON COLUMN ledger.applied IS 'Number of events added to a window';
 COMMENT ON COLUMN ledger.late IS 'Number of events whose window was closed';
 COMMENT ON COLUMN ledger.invalid IS 'Number of records that are not purchases';
 COMMENT ON COLUMN ledger.future IS 'Number of events that are too far ahead of the timestamp of their record';
+COMMENT ON COLUMN ledger.filtered IS 'Number of records that the pipeline does not select';
+COMMENT ON COLUMN ledger.duplicate IS 'Number of events with the transaction id of an earlier record';
 COMMENT ON COLUMN ledger.gaps IS 'Number of offsets without a readable record';
 COMMENT ON COLUMN ledger.balanced IS 'Whether consumed is the sum of all fates';

@@ -2,15 +2,17 @@
 //! a view needs a lock that waits for its readers.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
+use retail_api::Layout;
 use retail_connection::ErrorKind;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use crate::error::DatabaseError;
 use crate::migrate::checksum;
-use crate::session::Session;
+use crate::session::{Parameter, Session};
+use crate::template::render;
 
 /// Reads the fingerprints of views and functions, and missing parts of tables.
 pub(crate) const INSPECT: &str = include_str!("../sql/inspect.sql");
@@ -29,8 +31,39 @@ const VIEWS: &[&str] = &[include_str!("../sql/views.sql")];
 /// The beginning of a definition, which is the first line of its text.
 const BEGIN: &str = "CREATE OR REPLACE ";
 
-static DEFINITIONS: LazyLock<Vec<Definition>> =
-    LazyLock::new(|| FUNCTIONS.iter().chain(VIEWS).flat_map(|file| split(file)).collect());
+/// The definitions of the default layout, which most schemas have.
+static OF_DEFAULT_LAYOUT: LazyLock<Arc<Definitions>> = LazyLock::new(|| Arc::new(Definitions::new(&Layout::default())));
+
+/// The views, functions and tables of a layout.
+#[derive(PartialEq, Eq, Debug)]
+pub(crate) struct Definitions {
+    /// In the order in which they must be created.
+    all: Vec<Definition>,
+    /// Each column and each primary key of all tables.
+    tables: Vec<String>,
+}
+
+impl Definitions {
+    pub(crate) fn of(layout: &Layout) -> Arc<Self> {
+        if *layout == Layout::default() { Arc::clone(&OF_DEFAULT_LAYOUT) } else { Arc::new(Self::new(layout)) }
+    }
+
+    fn new(layout: &Layout) -> Self {
+        let all = FUNCTIONS.iter().chain(VIEWS).flat_map(|file| split(&render(file, layout))).collect();
+        Self { all, tables: render(TABLES, layout).lines().map(str::to_owned).collect() }
+    }
+
+    fn names(&self, kind: Kind) -> Vec<&str> {
+        self.all.iter().filter(|definition| definition.kind == kind).map(|definition| &*definition.name).collect()
+    }
+
+    /// The names of all tables and views.
+    fn relations(&self) -> Vec<&str> {
+        let mut tables: Vec<&str> = self.tables.iter().filter_map(|line| line.split(['.', ' ']).next()).collect();
+        tables.dedup();
+        self.names(Kind::View).into_iter().chain(tables).collect()
+    }
+}
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Kind {
@@ -42,9 +75,9 @@ pub(crate) enum Kind {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Definition {
     pub(crate) kind: Kind,
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     /// The statements that create it.
-    pub(crate) sql: &'static str,
+    sql: String,
     checksum: String,
 }
 
@@ -60,12 +93,16 @@ impl Definition {
 
 /// Creates or replaces views and functions, and records their fingerprints: Postgres stores definitions in its own notation. The
 /// transaction has the schema as its search_path.
-pub(crate) async fn make(transaction: &Session, definitions: &[&Definition]) -> Result<(), DatabaseError> {
+pub(crate) async fn make(
+    transaction: &Session,
+    layout: &Layout,
+    definitions: &[Definition],
+) -> Result<(), DatabaseError> {
     if definitions.is_empty() {
         return Ok(());
     }
     for definition in definitions {
-        transaction.batch(definition.sql).await.map_err(|mut error| {
+        transaction.batch(&definition.sql).await.map_err(|mut error| {
             if error.kind == ErrorKind::Other {
                 error.kind = ErrorKind::Changed;
                 error.message += ": drop the conflicting view or function, and apply the schema again to recreate it";
@@ -73,8 +110,8 @@ pub(crate) async fn make(transaction: &Session, definitions: &[&Definition]) -> 
             error
         })?;
     }
-    let inspected = inspect(transaction).await?;
-    let labels: Vec<String> = definitions.iter().map(|definition| definition.label()).collect();
+    let inspected = inspect(transaction, &Definitions::of(layout)).await?;
+    let labels: Vec<String> = definitions.iter().map(Definition::label).collect();
     let fingerprints: Vec<String> = definitions.iter().map(|definition| inspected.fingerprint(definition)).collect();
     let record = "
         INSERT INTO {schema}.definitions (name, fingerprint) SELECT * FROM unnest($1::text[], $2::text[])
@@ -83,14 +120,14 @@ pub(crate) async fn make(transaction: &Session, definitions: &[&Definition]) -> 
 }
 
 /// The definitions in a file. Each ends before the comment of the next one.
-fn split(file: &'static str) -> Vec<Definition> {
+fn split(file: &str) -> Vec<Definition> {
     let begins: Vec<usize> =
         file.match_indices(BEGIN).map(|(at, _)| at).filter(|at| *at == 0 || file.as_bytes()[at - 1] == b'\n').collect();
     let ends = begins.iter().skip(1).copied().chain([file.len()]);
     begins.iter().zip(ends).map(|(begin, end)| definition(&file[*begin..end])).collect()
 }
 
-fn definition(text: &'static str) -> Definition {
+fn definition(text: &str) -> Definition {
     let mut sql = text.trim_end();
     while let Some((before, line)) = sql.rsplit_once('\n')
         && line.starts_with("--")
@@ -104,7 +141,7 @@ fn definition(text: &'static str) -> Definition {
         "VIEW" => Kind::View,
         other => unreachable!("the file contains a {other}"),
     };
-    Definition { kind, name, sql, checksum: checksum(sql) }
+    Definition { kind, name: name.to_owned(), sql: sql.to_owned(), checksum: checksum(sql) }
 }
 
 /// The answer to [`INSPECT`].
@@ -144,25 +181,26 @@ impl Inspected {
     }
 
     /// The definitions that are not as recorded, in the order in which they must be created.
-    pub(crate) fn outdated(&self, recorded: &[String]) -> Vec<&'static Definition> {
+    pub(crate) fn outdated(&self, definitions: &Definitions, recorded: &[String]) -> Vec<Definition> {
         let is_as_recorded = |definition: &Definition| {
             self.has(definition)
                 && recorded.contains(&format!("{} {}", definition.label(), self.fingerprint(definition)))
         };
-        DEFINITIONS.iter().filter(|definition| !is_as_recorded(definition)).collect()
+        definitions.all.iter().filter(|definition| !is_as_recorded(definition)).cloned().collect()
     }
 }
 
 /// The parameters of [`INSPECT`].
-pub(crate) struct InspectParameters {
-    tables: Vec<&'static str>,
-    functions: Vec<&'static str>,
-    views: Vec<&'static str>,
+pub(crate) struct InspectParameters<'d> {
+    tables: &'d [String],
+    functions: Vec<&'d str>,
+    views: Vec<&'d str>,
 }
 
-impl InspectParameters {
-    pub(crate) fn new() -> Self {
-        Self { tables: TABLES.lines().collect(), functions: names(Kind::Function), views: names(Kind::View) }
+impl<'d> InspectParameters<'d> {
+    pub(crate) fn new(definitions: &'d Definitions) -> Self {
+        let names = |kind| definitions.names(kind);
+        Self { tables: &definitions.tables, functions: names(Kind::Function), views: names(Kind::View) }
     }
 
     /// In their order, after the name of the schema.
@@ -172,32 +210,27 @@ impl InspectParameters {
     }
 }
 
-type Parameter<'a> = (&'a (dyn tokio_postgres::types::ToSql + Sync), Type);
-
-/// The names of all views or functions.
-pub(crate) fn names(kind: Kind) -> Vec<&'static str> {
-    DEFINITIONS.iter().filter(|definition| definition.kind == kind).map(|definition| definition.name).collect()
-}
-
-/// The names of all tables.
-pub(crate) fn tables() -> Vec<&'static str> {
-    let mut tables: Vec<&str> = TABLES.lines().filter_map(|line| line.split(['.', ' ']).next()).collect();
-    tables.dedup();
-    tables
+/// The names of all tables and views, which are the same in every layout.
+pub(crate) fn relations() -> Vec<&'static str> {
+    OF_DEFAULT_LAYOUT.relations()
 }
 
 /// Reads the fingerprints of the existing views and functions.
-pub(crate) async fn inspect(session: &Session) -> Result<Inspected, DatabaseError> {
-    let parameters = InspectParameters::new();
+async fn inspect(session: &Session, definitions: &Definitions) -> Result<Inspected, DatabaseError> {
+    let parameters = InspectParameters::new(definitions);
     let row = session.query_one(INSPECT, &parameters.after(&session.connection().schema)).await?;
     Inspected::new(session, &row)
 }
 
 /// The views and functions that differ from this program's or were changed.
-pub(crate) async fn outdated(session: &Session) -> Result<(Inspected, Vec<&'static Definition>), DatabaseError> {
-    let inspected = inspect(session).await?;
+pub(crate) async fn outdated(
+    session: &Session,
+    layout: &Layout,
+) -> Result<(Inspected, Vec<Definition>), DatabaseError> {
+    let definitions = Definitions::of(layout);
+    let inspected = inspect(session, &definitions).await?;
     let recorded: Vec<String> = session.query_one(SELECT_RECORDED, &[]).await?.get(0);
-    let outdated = inspected.outdated(&recorded);
+    let outdated = inspected.outdated(&definitions, &recorded);
     Ok((inspected, outdated))
 }
 
@@ -218,7 +251,7 @@ mod tests {
         let file = "-- Head\n\nCREATE OR REPLACE VIEW a AS\nSELECT 1;\nCOMMENT ON VIEW a IS 'x';\n\n-- About b\n-- more\n\
                     CREATE OR REPLACE FUNCTION b(x int) RETURNS void\nLANGUAGE sql AS ''\n;\n";
         let definitions = split(file);
-        let seen: Vec<_> = definitions.iter().map(|one| (one.label(), one.sql)).collect();
+        let seen: Vec<_> = definitions.iter().map(|one| (one.label(), &*one.sql)).collect();
         assert_eq!(
             seen,
             [
@@ -231,12 +264,12 @@ mod tests {
 
     #[test]
     fn each_object_is_defined_once() {
-        let mut labels: Vec<String> = DEFINITIONS.iter().map(Definition::label).collect();
+        let mut labels: Vec<String> = OF_DEFAULT_LAYOUT.all.iter().map(Definition::label).collect();
         let all = labels.len();
         labels.sort();
         labels.dedup();
         assert_eq!(labels.len(), all);
-        assert!(names(Kind::View).contains(&"retail") && names(Kind::Function).contains(&"claim"));
-        assert!(tables().contains(&"pipeline"));
+        assert!(relations().contains(&"retail") && relations().contains(&"pipeline"));
+        assert!(OF_DEFAULT_LAYOUT.names(Kind::Function).contains(&"claim"));
     }
 }

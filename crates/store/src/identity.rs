@@ -34,31 +34,33 @@ impl Identity {
 }
 
 pub(crate) const SELECT_IDENTITY: &str = "
-    SELECT p.id, p.uid, p.topic, p.topic_id, g.group_id, g.names_server,
+    SELECT p.id, p.uid, p.topic, p.topic_id, p.dimensions, p.sums, g.group_id, g.names_server,
            (extract(epoch FROM p.\"window\") * 1000000)::bigint AS \"window\",
            (extract(epoch FROM p.delay) * 1000000)::bigint AS delay
     FROM {schema}.pipeline p CROSS JOIN {schema}.consumer_group() g";
 
 const INSERT_IDENTITY: &str = "
-    INSERT INTO {schema}.pipeline (id, uid, group_prefix, topic, \"window\", delay)
+    INSERT INTO {schema}.pipeline (id, uid, group_prefix, topic, \"window\", delay, dimensions, sums)
     VALUES (gen_random_uuid()::text, $1, 'retail.' || $2 || '.' || left(gen_random_uuid()::text, 8), $3,
-            $4::bigint * interval '1 microsecond', $5::bigint * interval '1 microsecond')
+            $4::bigint * interval '1 microsecond', $5::bigint * interval '1 microsecond', $6, $7)
     ON CONFLICT DO NOTHING";
 
 /// Records the identity of a new schema. An existing one keeps its identity.
 pub(crate) async fn record(session: &Session, pipeline: &Pipeline) -> Result<(), DatabaseError> {
     let (window, delay) = (pipeline.rules.window.as_micros(), pipeline.rules.delay.as_micros());
-    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 5] = [
+    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 7] = [
         (&pipeline.uid, Type::TEXT),
         (&pipeline.name, Type::TEXT),
         (&pipeline.topic.name, Type::TEXT),
         (&window, Type::INT8),
         (&delay, Type::INT8),
+        (&pipeline.layout.dimensions(), Type::TEXT_ARRAY),
+        (&pipeline.layout.sums(), Type::TEXT_ARRAY),
     ];
     session.execute(INSERT_IDENTITY, &parameters).await.map(drop)
 }
 
-/// Reads the identity, and checks that the schema has the topic, window and delay of this pipeline.
+/// Reads the identity, and checks that the schema has the topic, window, delay and layout of this pipeline.
 pub(crate) async fn read(session: &Session, pipeline: &Pipeline) -> Result<Identity, DatabaseError> {
     has_rules(session, session.query_opt(SELECT_IDENTITY, &[]).await?.as_ref(), pipeline)
 }
@@ -81,6 +83,7 @@ pub(crate) fn has_rules(session: &Session, row: Option<&Row>, pipeline: &Pipelin
             return Err(foreign(session, &what));
         }
     }
+    is_of_layout(session, row, pipeline)?;
     Ok(Identity {
         id: row.get("id"),
         uid: row.get("uid"),
@@ -88,6 +91,34 @@ pub(crate) fn has_rules(session: &Session, row: Option<&Row>, pipeline: &Pipelin
         group_names_server: row.get("names_server"),
         topic_id: row.get("topic_id"),
     })
+}
+
+/// Checks that the schema has the layout of this pipeline, if it has one: a new schema has none yet. Tables that were changed may
+/// lack the columns that name the layout, and are reported otherwise.
+pub(crate) async fn has_layout(session: &Session, pipeline: &Pipeline, is_whole: bool) -> Result<(), DatabaseError> {
+    let select = "SELECT dimensions, sums FROM {schema}.pipeline";
+    match session.query_opt(select, &[]).await {
+        Ok(Some(row)) => is_of_layout(session, &row, pipeline),
+        Ok(None) => Ok(()),
+        Err(error) if is_whole => Err(error),
+        Err(_) => Ok(()),
+    }
+}
+
+fn is_of_layout(session: &Session, row: &Row, pipeline: &Pipeline) -> Result<(), DatabaseError> {
+    let layout = &pipeline.layout;
+    for (name, declared) in [("dimensions", layout.dimensions()), ("sums", layout.sums())] {
+        let stored: Vec<String> = row.get(name);
+        if stored != declared {
+            let [stored, declared] = [&*stored, declared].map(|names| match names {
+                [] => "none".to_owned(),
+                names => names.join(", "),
+            });
+            let what = format!("was created with events.{name} {stored}, but this pipeline has {declared}");
+            return Err(foreign(session, &what));
+        }
+    }
+    Ok(())
 }
 
 /// Checks that the pipeline owns the schema.

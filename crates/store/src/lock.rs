@@ -9,7 +9,7 @@ use retail_connection::text::shortened;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
-use crate::definitions::{self, Kind};
+use crate::definitions::relations;
 use crate::error::DatabaseError;
 use crate::session::{Session, Transaction, TransactionMode};
 
@@ -130,11 +130,6 @@ pub(crate) async fn holder(session: &Session, relations: &[&str]) -> Result<Stri
     Ok(row.map_or_else(|| "another session".to_owned(), |row| Holder::new(&row).to_string()))
 }
 
-/// The names of all tables and views.
-pub(crate) fn relations() -> Vec<&'static str> {
-    definitions::names(Kind::View).into_iter().chain(definitions::tables()).collect()
-}
-
 /// A session, as another one sees it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Holder {
@@ -168,19 +163,19 @@ impl std::fmt::Display for Holder {
 
 /// A change that waits for the readers of tables or views.
 #[derive(Debug)]
-pub(crate) struct LockWait {
+pub(crate) struct LockWait<'r> {
     /// The change that is not possible yet, such as "view retail cannot be replaced".
     problem: String,
-    relations: Vec<&'static str>,
+    relations: Vec<&'r str>,
     began: Instant,
     tries: u32,
     /// The sessions that held a lock after each of the last tries: since when, and the name of the locked object.
     holders: BTreeMap<Option<i32>, (Instant, Holder, String)>,
 }
 
-impl LockWait {
+impl<'r> LockWait<'r> {
     /// A change of these tables and views that has not been tried yet.
-    pub(crate) fn new(problem: String, relations: Vec<&'static str>) -> Self {
+    pub(crate) fn new(problem: String, relations: Vec<&'r str>) -> Self {
         Self { problem, relations, began: Instant::now(), tries: 0, holders: BTreeMap::new() }
     }
 

@@ -1,11 +1,13 @@
 //! The migrations of a schema: each one is applied once, in order, and recorded with the checksum of its text.
 
+use retail_api::Layout;
 use retail_connection::ErrorKind;
 use ring::digest::{SHA256, digest};
 use tokio_postgres::types::Type;
 
 use crate::error::DatabaseError;
 use crate::session::Session;
+use crate::template::render;
 
 /// The table of applied migrations, next to the tables of the pipeline.
 pub(crate) const HISTORY: &str = "schema_history";
@@ -28,6 +30,7 @@ pub(crate) struct Migration {
     /// The version of the schema after it.
     pub(crate) version: i32,
     pub(crate) name: &'static str,
+    /// A template: its checksum does not depend on the layout.
     pub(crate) sql: &'static str,
 }
 
@@ -60,12 +63,12 @@ pub(crate) async fn pending(session: &Session, migrations: &[Migration]) -> Resu
 }
 
 /// Applies the migrations. The transaction has the schema as its search_path.
-pub(crate) async fn migrate(transaction: &Session, pending: &Pending) -> Result<(), DatabaseError> {
+pub(crate) async fn migrate(transaction: &Session, pending: &Pending, layout: &Layout) -> Result<(), DatabaseError> {
     if !pending.has_history {
         transaction.batch(MAKE_HISTORY).await?;
     }
     for Migration { version, name, sql } in &pending.migrations {
-        transaction.batch(sql).await.map_err(|error| DatabaseError {
+        transaction.batch(&render(sql, layout)).await.map_err(|error| DatabaseError {
             message: format!("migration {version} ({name}) failed: {error}"),
             ..error
         })?;

@@ -4,8 +4,10 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use retail_engine::{Money, Row, Sums, Timestamp};
+use tokio_postgres::types::Type;
 
 use crate::groups::Groups;
+use crate::session::Parameter;
 use crate::time::SqlTime;
 
 /// The bits of a group's id that are its position in its bucket: a bucket has 64 groups.
@@ -29,26 +31,50 @@ const COMPACTED_AT_ONCE: usize = 1000;
 /// indexes of a pack's slice, counted from 1 and inclusive, as in Postgres.
 #[derive(Default, Debug)]
 pub(super) struct Packs {
-    pub(super) windows: Vec<SqlTime>,
-    pub(super) buckets: Vec<i32>,
-    pub(super) dense: Vec<bool>,
-    pub(super) firsts: Vec<i32>,
-    pub(super) lasts: Vec<i32>,
-    pub(super) groups: Vec<i32>,
-    pub(super) events: Vec<i64>,
-    pub(super) price_sums: Vec<i64>,
-    pub(super) quantities: Vec<i64>,
-    pub(super) amounts: Vec<i64>,
+    windows: Vec<SqlTime>,
+    buckets: Vec<i32>,
+    dense: Vec<bool>,
+    firsts: Vec<i32>,
+    lasts: Vec<i32>,
+    groups: Vec<i32>,
+    events: Vec<i64>,
+    price_sums: Vec<i64>,
+    quantities: Vec<i64>,
+    amounts: Vec<i64>,
     price_sums_high: Vec<i64>,
     amounts_high: Vec<i64>,
+    /// The further sums.
+    more: Vec<SumColumn>,
+}
+
+/// Multiples of 2^64 to add to the columns of packs; `None` where each is 0.
+pub(super) struct High<'a> {
+    price_sums: Option<&'a [i64]>,
+    amounts: Option<&'a [i64]>,
+    more: Vec<Option<&'a [i64]>>,
+}
+
+/// A further sum of all packs.
+#[derive(Clone, Default, Debug)]
+struct SumColumn {
+    low: Vec<i64>,
+    high: Vec<i64>,
+}
+
+impl SumColumn {
+    fn push(&mut self, money: Money) {
+        let (low, high) = split(money);
+        self.low.push(low);
+        self.high.push(high);
+    }
 }
 
 impl Packs {
-    /// The packs of a batch, whose rows are sorted by window. All groups must be known.
-    pub(super) fn new(rows: &[Row], groups: &Groups) -> Self {
-        let mut packs = Self::default();
+    /// The packs of a batch, whose rows are sorted by window, and have this number of further sums. All groups must be known.
+    pub(super) fn new(rows: &[Row], groups: &Groups, further_sums: usize) -> Self {
+        let mut packs = Self { more: vec![SumColumn::default(); further_sums], ..Self::default() };
         for window in rows.chunk_by(|a, b| a.window_start == b.window_start) {
-            let mut sums: Vec<(i32, &Sums)> = window.iter().map(|row| (groups.id(row), &row.sums)).collect();
+            let mut sums: Vec<(i32, &Row)> = window.iter().map(|row| (groups.id(row), row)).collect();
             sums.sort_unstable_by_key(|(id, _)| *id);
             for bucket in sums.chunk_by(|(a, _), (b, _)| bucket(*a) == bucket(*b)) {
                 packs.append(window[0].window_start, bucket);
@@ -58,7 +84,7 @@ impl Packs {
     }
 
     /// Appends one pack. It is dense if that adds less zeros than it has groups.
-    fn append(&mut self, window_start: Timestamp, sums: &[(i32, &Sums)]) {
+    fn append(&mut self, window_start: Timestamp, sums: &[(i32, &Row)]) {
         let (Some((first, _)), Some((last, _))) = (sums.first(), sums.last()) else { return };
         let (bucket, length) = (bucket(*first), position(*last) + 1);
         let dense = length < 2 * sums.len();
@@ -66,11 +92,11 @@ impl Packs {
         self.buckets.push(bucket);
         self.dense.push(dense);
         self.firsts.push(self.groups.len() as i32 + 1);
-        for (id, sums) in sums {
+        for (id, row) in sums {
             if dense {
                 self.fill(bucket, position(*id));
             }
-            self.push(*id, sums);
+            self.push(*id, &row.sums, &row.more);
         }
         self.lasts.push(self.groups.len() as i32);
     }
@@ -79,11 +105,12 @@ impl Packs {
     fn fill(&mut self, bucket: i32, position: usize) {
         let first = self.firsts.last().map_or(0, |first| *first as usize - 1);
         for absent in self.groups.len() - first..position {
-            self.push((bucket << POSITION_BITS) + absent as i32, &Sums::default());
+            self.push((bucket << POSITION_BITS) + absent as i32, &Sums::default(), &[]);
         }
     }
 
-    fn push(&mut self, id: i32, sums: &Sums) {
+    /// Appends a group. Missing further sums are zero.
+    fn push(&mut self, id: i32, sums: &Sums, more: &[Money]) {
         self.groups.push(id);
         self.events.push(sums.events);
         self.quantities.push(sums.quantity);
@@ -92,16 +119,40 @@ impl Packs {
         self.price_sums_high.push(price_high);
         self.amounts.push(amount);
         self.amounts_high.push(amount_high);
+        for (at, column) in self.more.iter_mut().enumerate() {
+            column.push(more.get(at).copied().unwrap_or_default());
+        }
     }
 
-    /// Multiples of 2^64 to add to `price_sums`; `None` if each is 0.
-    pub(super) fn price_sums_high(&self) -> Option<&[i64]> {
-        unless_zero(&self.price_sums_high)
+    /// The multiples of 2^64.
+    pub(super) fn high(&self) -> High<'_> {
+        High {
+            price_sums: unless_zero(&self.price_sums_high),
+            amounts: unless_zero(&self.amounts_high),
+            more: self.more.iter().map(|column| unless_zero(&column.high)).collect(),
+        }
     }
 
-    /// Multiples of 2^64 to add to `amounts`; `None` if each is 0.
-    pub(super) fn amounts_high(&self) -> Option<&[i64]> {
-        unless_zero(&self.amounts_high)
+    /// The columns in the order of the parameters of `commit_batch`.
+    pub(super) fn parameters<'a>(&'a self, high: &'a High<'a>) -> Vec<Parameter<'a>> {
+        let mut parameters: Vec<Parameter<'a>> = vec![
+            (&self.windows, Type::TIMESTAMPTZ_ARRAY),
+            (&self.buckets, Type::INT4_ARRAY),
+            (&self.dense, Type::BOOL_ARRAY),
+            (&self.firsts, Type::INT4_ARRAY),
+            (&self.lasts, Type::INT4_ARRAY),
+            (&self.groups, Type::INT4_ARRAY),
+            (&self.events, Type::INT8_ARRAY),
+            (&self.price_sums, Type::INT8_ARRAY),
+            (&self.quantities, Type::INT8_ARRAY),
+            (&self.amounts, Type::INT8_ARRAY),
+            (&high.price_sums, Type::INT8_ARRAY),
+            (&high.amounts, Type::INT8_ARRAY),
+        ];
+        for (column, high) in self.more.iter().zip(&high.more) {
+            parameters.extend([(&column.low as _, Type::INT8_ARRAY), (high as _, Type::INT8_ARRAY)]);
+        }
+        parameters
     }
 }
 
@@ -207,7 +258,7 @@ mod tests {
         let missing = groups.missing(&rows);
         let ids: Vec<i32> = missing.iter().map(|key| key[0].parse().unwrap()).collect();
         groups.learn(missing, &ids, SqlTime(Timestamp::EPOCH));
-        Packs::new(&rows, &groups)
+        Packs::new(&rows, &groups, 0)
     }
 
     /// Each pack: window, bucket, whether it is dense, and its groups with their events.

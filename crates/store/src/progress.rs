@@ -65,6 +65,7 @@ const SELECT: &str = "
            (SELECT h.detail FROM {schema}.watermark_hold h WHERE h.since < l.latest) AS held_detail,
            coalesce(sum(s.applied), 0)::bigint AS applied, coalesce(sum(s.late), 0)::bigint AS late,
            coalesce(sum(s.invalid), 0)::bigint AS invalid, coalesce(sum(s.future), 0)::bigint AS future,
+           coalesce(sum(s.filtered), 0)::bigint AS filtered, coalesce(sum(s.duplicate), 0)::bigint AS duplicate,
            coalesce(sum(s.gaps), 0)::bigint AS gaps, max(s.committed_at) AS committed_at,
            array_remove(array_agg(s.partition ORDER BY s.partition), NULL) AS partitions,
            array_remove(array_agg(s.next_offset ORDER BY s.partition), NULL) AS next_offsets
@@ -110,8 +111,8 @@ async fn read(session: &Session, pipeline: &Pipeline) -> Result<Progress, Databa
             late: row.get("late"),
             invalid: row.get("invalid"),
             future: row.get("future"),
-            filtered: 0,
-            duplicate: 0,
+            filtered: row.get("filtered"),
+            duplicate: row.get("duplicate"),
             gaps: row.get("gaps"),
         },
         last_commit: time("committed_at"),

@@ -5,12 +5,12 @@
 
 use std::sync::LazyLock;
 
-use retail_api::Pipeline;
+use retail_api::{Layout, Pipeline};
 use retail_connection::{ErrorKind, Removal};
 use tokio_postgres::types::Type;
 
 use crate::connection::DatabaseConnection;
-use crate::definitions::{self, Definition, INSPECT, InspectParameters, Inspected, Kind, SELECT_RECORDED};
+use crate::definitions::{self, Definition, Definitions, INSPECT, InspectParameters, Inspected, Kind, SELECT_RECORDED};
 use crate::error::DatabaseError;
 pub use crate::identity::Identity;
 use crate::identity::{self, SELECT_IDENTITY};
@@ -30,7 +30,7 @@ async fn apply_migrations(
 ) -> Result<Identity, DatabaseError> {
     let mut session = connection.connect("retail apply-schema").await?;
     let problem = format!("schema \"{}\" cannot be changed", connection.schema);
-    let mut wait = LockWait::new(problem, lock::relations());
+    let mut wait = LockWait::new(problem, definitions::relations());
     let (identity, views) = loop {
         let transaction = lock::begin(&mut session).await?;
         match build(&transaction, pipeline, migrations).await {
@@ -44,7 +44,7 @@ async fn apply_migrations(
         wait.refused(&session).await?;
     };
     for view in views {
-        replace(&mut session, view).await?;
+        replace(&mut session, &pipeline.layout, &view).await?;
     }
     Ok(identity)
 }
@@ -54,32 +54,35 @@ async fn build(
     transaction: &Session,
     pipeline: &Pipeline,
     migrations: &[Migration],
-) -> Result<(Identity, Vec<&'static Definition>), DatabaseError> {
+) -> Result<(Identity, Vec<Definition>), DatabaseError> {
     check_encoding(transaction).await?;
     make_schema(transaction, pipeline).await?;
     let pending = migrate::pending(transaction, migrations).await?;
     if pending.alters {
         lock::lock_all(transaction).await?;
     }
-    migrate::migrate(transaction, &pending).await?;
-    let (inspected, outdated) = definitions::outdated(transaction).await?;
+    migrate::migrate(transaction, &pending, &pipeline.layout).await?;
+    let outdated = definitions::outdated(transaction, &pipeline.layout).await;
+    // With another layout, the tables have other columns.
+    identity::has_layout(transaction, pipeline, outdated.is_ok()).await?;
+    let (inspected, outdated) = outdated?;
     identity::record(transaction, pipeline).await?;
     // Existing views have readers. Later ones may use them, so all views wait for the first one that exists.
     let replaces = outdated.iter().any(|definition| definition.kind == Kind::View && inspected.has(definition));
     let (views, now): (Vec<_>, Vec<_>) =
         outdated.into_iter().partition(|definition| definition.kind == Kind::View && replaces);
-    definitions::make(transaction, &now).await?;
+    definitions::make(transaction, &pipeline.layout, &now).await?;
     let identity = identity::read(transaction, pipeline).await?;
     identity::is_owned(transaction, &identity, pipeline)?;
     Ok((identity, views))
 }
 
 /// Replaces a view in a transaction of its own, once no reader holds it.
-async fn replace(session: &mut Session, view: &'static Definition) -> Result<(), DatabaseError> {
-    let mut wait = LockWait::new(format!("{} cannot be replaced", view.label()), vec![view.name]);
+async fn replace(session: &mut Session, layout: &Layout, view: &Definition) -> Result<(), DatabaseError> {
+    let mut wait = LockWait::new(format!("{} cannot be replaced", view.label()), vec![&view.name]);
     loop {
         let transaction = lock::begin(session).await?;
-        match definitions::make(&transaction, &[view]).await {
+        match definitions::make(&transaction, layout, std::slice::from_ref(view)).await {
             Ok(()) => return transaction.commit().await,
             Err(error) if error.kind == ErrorKind::Locked => transaction.rollback().await?,
             Err(error) => return Err(error),
@@ -92,7 +95,7 @@ async fn replace(session: &mut Session, view: &'static Definition) -> Result<(),
 pub async fn drop(connection: &DatabaseConnection, uid: &str) -> Result<Removal, DatabaseError> {
     let mut session = connection.connect("retail drop-schema").await?;
     let problem = format!("schema \"{}\" cannot be dropped", connection.schema);
-    let mut wait = LockWait::new(problem, lock::relations());
+    let mut wait = LockWait::new(problem, definitions::relations());
     loop {
         let transaction = lock::begin(&mut session).await?;
         match remove(&transaction, uid).await {
@@ -126,8 +129,8 @@ fn owner(uid: &str) -> String {
 
 /// Whether views and functions are as [`apply`] created them; if not, [`apply`] recreates them. A missing part of a table
 /// cannot be restored without losing data, and is an error.
-pub async fn is_as_made(session: &Session) -> Result<bool, DatabaseError> {
-    Ok(definitions::outdated(session).await?.1.is_empty())
+pub async fn is_as_made(session: &Session, layout: &Layout) -> Result<bool, DatabaseError> {
+    Ok(definitions::outdated(session, layout).await?.1.is_empty())
 }
 
 /// Checks that the schema exists, has the version of this program, and belongs to this pipeline.
@@ -137,7 +140,7 @@ pub async fn check(session: &Session, pipeline: &Pipeline) -> Result<Identity, D
     Ok(identity)
 }
 
-/// Checks that the schema exists, has the version of this program, and was created with the topic, window and delay of this
+/// Checks that the schema exists, has the version of this program, and was created with the topic, window, delay and layout of this
 /// pipeline. This suffices for reading. The owner is not checked.
 pub async fn check_rules(session: &Session, pipeline: &Pipeline) -> Result<Identity, DatabaseError> {
     migrate::check_version(session, session.query_one(SELECT_VERSION, &[]).await?.get(0))?;
@@ -153,14 +156,15 @@ pub(crate) async fn check_as_made(session: &Session, pipeline: &Pipeline) -> Res
              FROM inspected CROSS JOIN ({SELECT_IDENTITY}) identity"
         )
     });
-    let parameters = InspectParameters::new();
+    let definitions = Definitions::of(&pipeline.layout);
+    let parameters = InspectParameters::new(&definitions);
     let row = session.query_opt(&SELECT, &parameters.after(&session.connection().schema)).await?;
     let Some(row) = row else { return Err(DatabaseError::missing_schema(session.connection())) };
     migrate::check_version(session, row.get("version"))?;
     let identity = identity::has_rules(session, Some(&row), pipeline)?;
     identity::is_owned(session, &identity, pipeline)?;
     let recorded: Vec<String> = row.get("recorded");
-    Ok(Inspected::new(session, &row)?.outdated(&recorded).is_empty())
+    Ok(Inspected::new(session, &row)?.outdated(&definitions, &recorded).is_empty())
 }
 
 async fn check_encoding(session: &Session) -> Result<(), DatabaseError> {

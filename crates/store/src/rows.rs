@@ -7,7 +7,9 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use crate::error::DatabaseError;
+use crate::session::Parameter;
 use crate::store::Store;
+use crate::template::quoted;
 use crate::time::SqlTime;
 
 /// A row of `retail`. Decimals are texts, as Postgres prints them.
@@ -46,27 +48,29 @@ impl Store {
     /// The present rows of `retail` with these keys.
     pub async fn rows(&self, keys: &[RowKey]) -> Result<Vec<RetailRow>, DatabaseError> {
         // Without the conditions, the join reads all closed windows; a query per key would unpack the delta log for each key.
-        let select = "
-            SELECT window_start, r.window_end, category, payment_method, r.avg_price::text, r.total_quantity,
-                   r.total_amount::text, r.running_total::text, r.\"timestamp\", r.final
-            FROM {schema}.retail r JOIN unnest($1::timestamptz[], $2::text[], $3::text[]) AS k (window_start, category, payment_method)
-                USING (window_start, category, payment_method)
-            WHERE window_start = ANY ($1) AND category = ANY ($2) AND payment_method = ANY ($3)
-            ORDER BY 1, 3, 4";
+        let names: Vec<String> = self.layout.dimensions().iter().map(|name| quoted(name)).collect();
+        let each = |text: fn(usize, &str) -> String, separator: &str| -> String {
+            names.iter().enumerate().map(|(at, name)| text(at + 2, name)).collect::<Vec<_>>().join(separator)
+        };
+        let select = format!(
+            "SELECT r.window_start, r.window_end, ARRAY[{columns}] AS dimensions, r.avg_price::text, r.total_quantity,
+                    r.total_amount::text, r.running_total::text, r.\"timestamp\", r.final
+             FROM {{schema}}.retail r JOIN unnest($1::timestamptz[], {arrays}) AS k (window_start, {keys})
+                 ON r.window_start = k.window_start AND {joined}
+             WHERE r.window_start = ANY ($1) AND {any}
+             ORDER BY r.window_start, {columns}",
+            columns = each(|_, name| format!("r.{name}"), ", "),
+            arrays = each(|number, _| format!("${number}::text[]"), ", "),
+            keys = each(|number, _| format!("k{number}"), ", "),
+            joined = each(|number, name| format!("r.{name} = k.k{number}"), " AND "),
+            any = each(|number, name| format!("r.{name} = ANY (${number})"), " AND "),
+        );
         let starts: Vec<SqlTime> = keys.iter().map(|key| SqlTime(key.window_start)).collect();
-        let categories: Vec<&str> = keys.iter().map(|key| &*key.dimensions[0]).collect();
-        let payment_methods: Vec<&str> = keys.iter().map(|key| &*key.dimensions[1]).collect();
-        let rows = self
-            .session
-            .query(
-                select,
-                &[
-                    (&starts, Type::TIMESTAMPTZ_ARRAY),
-                    (&categories, Type::TEXT_ARRAY),
-                    (&payment_methods, Type::TEXT_ARRAY),
-                ],
-            )
-            .await?;
+        let dimensions: Vec<Vec<&str>> =
+            (0..names.len()).map(|at| keys.iter().map(|key| &*key.dimensions[at]).collect()).collect();
+        let mut parameters: Vec<Parameter<'_>> = vec![(&starts, Type::TIMESTAMPTZ_ARRAY)];
+        parameters.extend(dimensions.iter().map(|values| (values as _, Type::TEXT_ARRAY)));
+        let rows = self.session.query(&select, &parameters).await?;
         Ok(rows.iter().map(retail_row).collect())
     }
 }
@@ -75,7 +79,7 @@ fn retail_row(row: &Row) -> RetailRow {
     RetailRow {
         window_start: row.get::<_, SqlTime>("window_start").0,
         window_end: row.get::<_, SqlTime>("window_end").0,
-        dimensions: vec![row.get("category"), row.get("payment_method")],
+        dimensions: row.get("dimensions"),
         avg_price: row.get("avg_price"),
         total_quantity: row.get("total_quantity"),
         total_amount: row.get("total_amount"),

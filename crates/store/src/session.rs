@@ -29,8 +29,11 @@ use crate::socket::Peer;
 /// Time until the task of a lost connection has reported the cause.
 const CAUSE_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// The parameters of a statement, with their types in Postgres.
-pub type Parameters<'a> = [(&'a (dyn ToSql + Sync), Type)];
+/// A parameter of a statement, with its type in Postgres.
+pub type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// The parameters of a statement.
+pub type Parameters<'a> = [Parameter<'a>];
 
 /// A session with Postgres, for the statements of one pipeline. Dropping it closes the connection.
 ///

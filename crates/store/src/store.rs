@@ -1,32 +1,26 @@
 //! The store of a pipeline: claims, commits, and the closing of windows. `crates/store/sql` contains the statements.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use retail_api::Pipeline;
 use retail_api::resource::{LateEvents, WhenIdle};
+use retail_api::{Layout, Pipeline};
 use retail_connection::ErrorKind;
 use retail_engine::Timestamp;
 use tokio_postgres::types::Type;
 
 use crate::claimed::Claimed;
-use crate::commit::{Commit, Idle, Outcome};
+use crate::commit::{Commit, Outcome};
 use crate::connection::DatabaseConnection;
 use crate::error::DatabaseError;
 use crate::groups::Groups;
 use crate::identity::Identity;
-use crate::last_records::LastRecords;
 use crate::letters::Letters;
 use crate::packs::{Appended, Packs};
+use crate::partitions::Partitions;
 use crate::provision;
 use crate::retention::Retention;
-use crate::session::{Parameters, Session};
+use crate::session::{Parameter, Parameters, Session};
 use crate::time::SqlTime;
-
-/// The first parameter is the identity, the last ones are the columns of packs and dead letters.
-const COMMIT: &str = "
-    SELECT * FROM {schema}.commit_batch(
-        $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25,
-        $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42)";
 
 /// Number of attempts of a commit while the server behind the session is being replaced.
 const COMMIT_ATTEMPTS: usize = 3;
@@ -36,6 +30,7 @@ pub struct Store {
     pub(crate) session: Session,
     /// Names the pipeline in every statement: id of the schema, space, uid of the pipeline.
     pub(crate) identity: String,
+    pub(crate) layout: Layout,
     groups: Groups,
     pub(crate) appended: Appended,
     /// `None` if final rows are kept.
@@ -71,6 +66,7 @@ impl Store {
         Self {
             session,
             identity: identity.token(),
+            layout: pipeline.layout.clone(),
             groups: Groups::default(),
             appended: Appended::default(),
             retention: pipeline.final_rows_retention.map(Retention::new),
@@ -87,6 +83,11 @@ impl Store {
     /// Whether the session has ended.
     pub fn is_closed(&self) -> bool {
         self.session.is_closed()
+    }
+
+    /// The names of the dimensions and of the further sums.
+    pub const fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     /// The session, for other statements.
@@ -145,7 +146,7 @@ impl Store {
         let mut attempts = 1;
         loop {
             self.learn_groups(&commit.batch.rows).await?;
-            let packs = Packs::new(&commit.batch.rows, &self.groups);
+            let packs = Packs::new(&commit.batch.rows, &self.groups, self.layout.sums().len());
             match self.commit_packs(commit, &packs).await {
                 Ok(floors) => {
                     self.appended.count(&packs);
@@ -170,10 +171,11 @@ impl Store {
             if missing.is_empty() {
                 return Ok(());
             }
-            let (d1s, d2s): (Vec<&str>, Vec<&str>) = missing.iter().map(|key| (&*key[0], &*key[1])).unzip();
-            let parameters: &Parameters<'_> =
-                &[(&self.identity, Type::TEXT), (&d1s, Type::TEXT_ARRAY), (&d2s, Type::TEXT_ARRAY)];
-            let row = self.session.query_one("SELECT * FROM {schema}.intern_groups($1, $2, $3)", parameters).await?;
+            let dimensions: Vec<Vec<&str>> =
+                (0..self.layout.dimensions().len()).map(|at| missing.iter().map(|key| &*key[at]).collect()).collect();
+            let mut parameters: Vec<Parameter<'_>> = vec![(&self.identity, Type::TEXT)];
+            parameters.extend(dimensions.iter().map(|values| (values as _, Type::TEXT_ARRAY)));
+            let row = self.session.query_one(&call("intern_groups", parameters.len()), &parameters).await?;
             let (ids, server_started): (Vec<i32>, SqlTime) = (row.get("ids"), row.get("server_started"));
             self.groups.learn(missing, &ids, server_started);
         }
@@ -182,68 +184,16 @@ impl Store {
     }
 
     async fn commit_packs(&self, commit: &Commit, packs: &Packs) -> Result<Vec<(i32, Timestamp)>, DatabaseError> {
-        let progress: Vec<_> = commit.partitions().collect();
-        let partitions: Vec<i32> = progress.iter().map(|p| p.partition).collect();
-        // No row has epoch -1, so that the fence refuses a partition that was never claimed.
-        let epochs: Vec<i64> = partitions.iter().map(|p| commit.epochs.get(p).copied().unwrap_or(-1)).collect();
-        let ago = |moment: fn(&Idle) -> Instant| -> Vec<Option<i64>> {
-            partitions.iter().map(|p| commit.idle.get(p).map(|idle| micros(moment(idle).elapsed()))).collect()
-        };
-        let each = |value: fn(&retail_engine::Progress) -> i64| progress.iter().map(|p| value(p)).collect::<Vec<i64>>();
-        let max_observed: Vec<Option<SqlTime>> = progress.iter().map(|p| p.max_observed.map(SqlTime)).collect();
-        let floors: Vec<SqlTime> = progress.iter().map(|p| SqlTime(p.floor)).collect();
-        let records = LastRecords::new(commit, &partitions);
-        let letters = Letters::new(&commit.batch.dead_letters);
-        let rows = self
-            .session
-            .query(
-                COMMIT,
-                &[
-                    (&self.identity, Type::TEXT),
-                    (&self.groups.server_started(), Type::TIMESTAMPTZ),
-                    (&partitions, Type::INT4_ARRAY),
-                    (&epochs, Type::INT8_ARRAY),
-                    (&each(|p| p.from), Type::INT8_ARRAY),
-                    (&each(|p| p.to), Type::INT8_ARRAY),
-                    (&max_observed, Type::TIMESTAMPTZ_ARRAY),
-                    (&floors, Type::TIMESTAMPTZ_ARRAY),
-                    (&each(|p| p.counts.applied), Type::INT8_ARRAY),
-                    (&each(|p| p.counts.late), Type::INT8_ARRAY),
-                    (&each(|p| p.counts.invalid), Type::INT8_ARRAY),
-                    (&each(|p| p.counts.future), Type::INT8_ARRAY),
-                    (&each(|p| p.counts.gaps), Type::INT8_ARRAY),
-                    (&ago(|idle| idle.since), Type::INT8_ARRAY),
-                    (&ago(|idle| idle.until), Type::INT8_ARRAY),
-                    (&records.offsets, Type::INT8_ARRAY),
-                    (&records.epochs, Type::INT4_ARRAY),
-                    (&records.timestamps, Type::INT8_ARRAY),
-                    (&records.digests, Type::BYTEA_ARRAY),
-                    (&packs.windows, Type::TIMESTAMPTZ_ARRAY),
-                    (&packs.buckets, Type::INT4_ARRAY),
-                    (&packs.dense, Type::BOOL_ARRAY),
-                    (&packs.firsts, Type::INT4_ARRAY),
-                    (&packs.lasts, Type::INT4_ARRAY),
-                    (&packs.groups, Type::INT4_ARRAY),
-                    (&packs.events, Type::INT8_ARRAY),
-                    (&packs.price_sums, Type::INT8_ARRAY),
-                    (&packs.quantities, Type::INT8_ARRAY),
-                    (&packs.amounts, Type::INT8_ARRAY),
-                    (&packs.price_sums_high(), Type::INT8_ARRAY),
-                    (&packs.amounts_high(), Type::INT8_ARRAY),
-                    (&letters.partitions, Type::INT4_ARRAY),
-                    (&letters.offsets, Type::INT8_ARRAY),
-                    (&letters.reasons, Type::TEXT_ARRAY),
-                    (&letters.event_times, Type::TIMESTAMPTZ_ARRAY),
-                    (&letters.record_times, Type::TIMESTAMPTZ_ARRAY),
-                    (&letters.categories, Type::TEXT_ARRAY),
-                    (&letters.payment_methods, Type::TEXT_ARRAY),
-                    (&letters.quantities, Type::INT8_ARRAY),
-                    (&letters.amounts, Type::NUMERIC_ARRAY),
-                    (&letters.missed_by, Type::INT8_ARRAY),
-                    (&letters.payloads, Type::BYTEA_ARRAY),
-                ],
-            )
-            .await?;
+        let partitions = Partitions::new(commit);
+        let letters = Letters::new(&commit.batch.dead_letters, &self.layout);
+        let high = packs.high();
+        let server_started = self.groups.server_started();
+        let mut parameters: Vec<Parameter<'_>> =
+            vec![(&self.identity, Type::TEXT), (&server_started, Type::TIMESTAMPTZ)];
+        parameters.extend(partitions.parameters());
+        parameters.extend(packs.parameters(&high));
+        parameters.extend(letters.parameters());
+        let rows = self.session.query(&call("commit_batch", parameters.len()), &parameters).await?;
         Ok(rows.iter().map(|row| (row.get("partition"), row.get::<_, SqlTime>("lateness_floor").0)).collect())
     }
 
@@ -251,6 +201,12 @@ impl Store {
     pub async fn outcome(&self, commit: &Commit) -> Result<Outcome, DatabaseError> {
         Ok(commit.outcome(&self.progress().await?))
     }
+}
+
+/// The statement that calls a function with a number of parameters.
+fn call(function: &str, parameters: usize) -> String {
+    let numbers: Vec<String> = (1..=parameters).map(|number| format!("${number}")).collect();
+    format!("SELECT * FROM {{schema}}.{function}({})", numbers.join(", "))
 }
 
 pub(crate) fn micros(duration: Duration) -> i64 {

@@ -118,7 +118,7 @@ async fn read(
     let state = state::read(&transaction, settings, &identity).await?;
     topic.check_id(&state)?;
     let (last, mut differences) = proof::read(&transaction).await?;
-    check_schema(&transaction, &mut differences).await?;
+    check_schema(&transaction, settings, &mut differences).await?;
     let base = base(&state, last.as_ref().filter(|_| !options.full))?;
     let missing = state.partitions.iter().try_for_each(|partition| {
         let from = base.ledger(partition.partition, partition.start_offset).next_offset;
@@ -150,8 +150,12 @@ fn base(state: &State, last: Option<&Last>) -> Result<Checkpoint, VerifyError> {
 }
 
 /// Rows are computed by views and functions, which must be those of this program.
-async fn check_schema(session: &Session, differences: &mut Differences) -> Result<(), VerifyError> {
-    if !provision::is_as_made(session).await? {
+async fn check_schema(
+    session: &Session,
+    settings: &Settings,
+    differences: &mut Differences,
+) -> Result<(), VerifyError> {
+    if !provision::is_as_made(session, &settings.pipeline.layout).await? {
         differences.add(|| {
             "schema: views, functions or triggers differ from those of this version: retail apply-schema recreates them".to_owned()
         });

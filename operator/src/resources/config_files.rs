@@ -30,6 +30,8 @@ pub fn processor_file(pipeline: &Pipeline) -> String {
         uid: _,
         kafka,
         topic,
+        // Follows from the other fields.
+        layout: _,
         rules: Rules { window, delay, max_future },
         idle_timeout,
         when_idle,
@@ -87,6 +89,7 @@ pub fn producer_file(pipeline: &Pipeline, producer: &Producer) -> String {
         uid: _,
         kafka,
         topic: Topic { name, partitions: _, replication_factor: _, config: _ },
+        layout: _,
         rules: Rules { window, delay, max_future: _ },
         idle_timeout: _,
         when_idle: _,

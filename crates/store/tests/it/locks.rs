@@ -98,7 +98,7 @@ async fn readers_pass_a_view_that_cannot_be_replaced() {
 
     idle.batch_execute("ROLLBACK").await.unwrap();
     provision::apply(database, pipeline).await.unwrap();
-    assert!(provision::is_as_made(&database.connect("test").await.unwrap()).await.unwrap());
+    assert!(provision::is_as_made(&database.connect("test").await.unwrap(), &pipeline.layout).await.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,7 +111,11 @@ async fn view_is_replaced_once_its_reader_ends() {
     tries(&case, 3).await;
     idle.batch_execute("ROLLBACK").await.unwrap();
     apply.await.unwrap().unwrap();
-    assert!(provision::is_as_made(&case.settings.database.connect("test").await.unwrap()).await.unwrap());
+    assert!(
+        provision::is_as_made(&case.settings.database.connect("test").await.unwrap(), &case.settings.pipeline.layout)
+            .await
+            .unwrap()
+    );
 }
 
 #[tokio::test]
@@ -126,7 +130,11 @@ async fn function_is_replaced_next_to_a_reader() {
                  WHERE relnamespace = to_regnamespace(current_schema()) AND relkind = 'v'";
     let before = case.text(views).await;
     provision::apply(&case.settings.database, &case.settings.pipeline).await.unwrap();
-    assert!(provision::is_as_made(&case.settings.database.connect("test").await.unwrap()).await.unwrap());
+    assert!(
+        provision::is_as_made(&case.settings.database.connect("test").await.unwrap(), &case.settings.pipeline.layout)
+            .await
+            .unwrap()
+    );
     assert_eq!(case.text(views).await, before, "views that are as made are not replaced");
     assert_eq!(case.text(held).await, "1", "the transaction is still open");
     idle.batch_execute("ROLLBACK").await.unwrap();
@@ -232,7 +240,7 @@ async fn schema_is_changed_and_dropped_through_a_pooler() {
             provision::apply(database, pipeline)
         );
         assert!(a.is_ok() && a == b && b == c, "{a:?} {b:?} {c:?}");
-        assert!(provision::is_as_made(&database.connect("test").await.unwrap()).await.unwrap());
+        assert!(provision::is_as_made(&database.connect("test").await.unwrap(), &pipeline.layout).await.unwrap());
         assert_eq!(provision::drop(database, &pipeline.uid).await, Ok(Removal::Removed));
     }
     assert_eq!(

@@ -234,7 +234,11 @@ async fn months_survive_dump_and_restore() {
     let dump = postgres.dump(&[&format!("--schema={}", case.settings.pipeline.schema)]);
     let copy = case.with_database(&postgres.create_database("copy").await);
     postgres.restore("copy", &dump);
-    assert!(provision::is_as_made(&copy.settings.database.connect("test").await.unwrap()).await.unwrap());
+    assert!(
+        provision::is_as_made(&copy.settings.database.connect("test").await.unwrap(), &copy.settings.pipeline.layout)
+            .await
+            .unwrap()
+    );
     assert_eq!((months(&copy).await, copy.retail().await), (months(&case).await, case.retail().await));
     let mut feeder = owner(&copy).await;
     assert_eq!(close(&mut feeder, &[MAY, MAY + DAY]).await, 2);

@@ -1,8 +1,15 @@
 //! The schema on a real Postgres: creation, migration, and the check of its owner.
 
+use retail_api::Layout;
 use retail_connection::{ErrorKind, Removal};
 use retail_store::{DatabaseConnection, TransactionMode, provision};
 use retail_testbed::{Case, Postgres};
+
+/// A layout with these names.
+pub(crate) fn layout(dimensions: &[&str], sums: &[&str]) -> Layout {
+    let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    Layout::new(owned(dimensions), owned(sums)).unwrap()
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn apply_schema_is_idempotent_and_concurrent() {
@@ -43,6 +50,18 @@ async fn schema_rejects_another_pipeline_or_other_rules() {
         (
             |p| p.rules.delay = retail_engine::Span::ZERO,
             "was created with watermark.delay 1h, but this pipeline has 0s",
+        ),
+        (
+            |p| p.layout = layout(&["category", "payment_method"], &["discount"]),
+            "was created with events.sums none, but this pipeline has discount",
+        ),
+        (
+            |p| p.layout = layout(&["category"], &[]),
+            "was created with events.dimensions category, payment_method, but this pipeline has category",
+        ),
+        (
+            |p| p.layout = layout(&["payment_method", "category"], &[]),
+            "was created with events.dimensions category, payment_method, but this pipeline has payment_method, category",
         ),
     ] {
         let (kind, message) = apply(change).await.unwrap_err();
@@ -141,7 +160,7 @@ async fn changed_views_and_functions_are_recreated() {
     let case = Case::shared().start().await;
     let (database, pipeline) = (&case.settings.database, &case.settings.pipeline);
     let (client, session) = (case.client().await, database.connect("test").await.unwrap());
-    let as_made = async || provision::is_as_made(&session).await.unwrap();
+    let as_made = async || provision::is_as_made(&session, &case.settings.pipeline.layout).await.unwrap();
     assert!(as_made().await);
     let definitions = "
         SELECT 'FUNCTION ' || oid::regprocedure FROM pg_proc WHERE pronamespace = to_regnamespace(current_schema())
@@ -156,7 +175,7 @@ async fn changed_views_and_functions_are_recreated() {
         assert!(as_made().await, "{definition}");
     }
     for change in [
-        "CREATE OR REPLACE VIEW ledger AS SELECT partition, 1::bigint AS consumed, applied, late, invalid, future, gaps, true AS balanced FROM partition_progress",
+        "CREATE OR REPLACE VIEW ledger AS SELECT partition, 1::bigint AS consumed, applied, late, invalid, future, filtered, duplicate, gaps, true AS balanced FROM partition_progress",
         "CREATE OR REPLACE FUNCTION expect_identity(expected text) RETURNS void LANGUAGE sql AS ''",
         "ALTER FUNCTION watermark(interval, timestamptz) SET search_path TO public",
         "DROP TRIGGER log_deleted ON dead_letter",
@@ -192,11 +211,11 @@ async fn search_path_of_the_user_does_not_matter() {
         let database = case.with_database(&url).settings.database;
         let session = database.connect("test").await.unwrap();
         assert_eq!(session.query_one("SHOW search_path", &[]).await.unwrap().get::<_, &str>(0), path);
-        assert!(provision::is_as_made(&session).await.unwrap(), "{path}");
+        assert!(provision::is_as_made(&session, &case.settings.pipeline.layout).await.unwrap(), "{path}");
         provision::apply(&database, &case.settings.pipeline).await.unwrap();
     }
     let session = case.settings.database.connect("test").await.unwrap();
-    assert!(provision::is_as_made(&session).await.unwrap());
+    assert!(provision::is_as_made(&session, &case.settings.pipeline.layout).await.unwrap());
     assert_eq!(case.text("SELECT to_regclass('public.pipeline')").await, "NULL");
 }
 
@@ -214,7 +233,7 @@ async fn conflicting_view_reports_the_fix() {
     );
     client.batch_execute("DROP VIEW ledger").await.unwrap();
     provision::apply(database, pipeline).await.unwrap();
-    assert!(provision::is_as_made(&database.connect("test").await.unwrap()).await.unwrap());
+    assert!(provision::is_as_made(&database.connect("test").await.unwrap(), &pipeline.layout).await.unwrap());
 }
 
 #[tokio::test]
@@ -237,14 +256,14 @@ async fn changed_tables_are_reported_and_not_recreated() {
         }
         let change = format!("ALTER TABLE {{schema}}.{table} DROP COLUMN \"{column}\" CASCADE");
         transaction.batch(&change).await.unwrap();
-        let error = provision::is_as_made(&transaction).await.unwrap_err();
+        let error = provision::is_as_made(&transaction, &case.settings.pipeline.layout).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Changed, "{table}.{column}: {error}");
         transaction.rollback().await.unwrap();
     }
     for (change, lacks) in [
         (
             "DROP TABLE dead_letter",
-            "dead_letter PRIMARY KEY (partition, \"offset\"), dead_letter.amount numeric, dead_letter.d1 text and 10 more;",
+            "dead_letter PRIMARY KEY (partition, \"offset\"), dead_letter.amount numeric, dead_letter.d1 text and 11 more;",
         ),
         ("ALTER TABLE group_totals DROP CONSTRAINT group_totals_pkey", "group_totals PRIMARY KEY (bucket);"),
         (
@@ -263,7 +282,7 @@ async fn changed_tables_are_reported_and_not_recreated() {
     ] {
         let transaction = session.transaction(TransactionMode::ReadWrite).await.unwrap();
         transaction.batch(&format!("SET LOCAL search_path TO {{schema}}; {change}")).await.unwrap();
-        let error = provision::is_as_made(&transaction).await.unwrap_err();
+        let error = provision::is_as_made(&transaction, &case.settings.pipeline.layout).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Changed, "{change}");
         assert!(error.message.contains(&format!("its tables lack {lacks}")), "{change}: {error}");
         transaction.rollback().await.unwrap();
