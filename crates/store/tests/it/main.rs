@@ -11,6 +11,7 @@ mod groups;
 mod hold;
 mod hostile;
 mod identity;
+mod layouts;
 mod letters;
 mod locks;
 mod log_in;
