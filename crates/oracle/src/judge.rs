@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use bigdecimal::BigDecimal;
 use chrono::{DateTime, Duration, TimeZone, Utc};
 
-use crate::purchase::purchase;
+use crate::purchase::{OraclePurchase, purchase};
 
 /// One Kafka record.
 #[derive(Clone, Debug)]
@@ -21,9 +20,9 @@ pub struct OracleRecord<'a> {
 /// The fate of a record.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Judgement {
-    /// `applied`, `late`, `future`, or why the record is invalid.
+    /// `applied`, `late`, `future`, `filtered`, or why the record is invalid.
     pub fate: &'static str,
-    /// The event; `None` if the record is not a purchase.
+    /// The event; `None` if the record is filtered or invalid.
     pub event: Option<OracleEvent>,
     /// For a late event: the time from the end of its window to the bound that closed it.
     pub missed_by: Option<Duration>,
@@ -32,27 +31,28 @@ pub struct Judgement {
 impl Judgement {
     /// Whether the record is a dead letter.
     pub fn is_dead(&self) -> bool {
-        self.fate != "applied"
+        !matches!(self.fate, "applied" | "filtered")
     }
 }
 
-/// A purchase with its window.
+/// The purchases of a record, with their window.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OracleEvent {
     /// Event time.
     pub time: DateTime<Utc>,
     /// Start of the window.
     pub window_start: DateTime<Utc>,
-    /// Grouping key.
-    pub category: String,
-    /// Grouping key.
-    pub payment_method: String,
-    /// Number of pieces.
-    pub quantity: i64,
-    /// Price of a piece.
-    pub price: BigDecimal,
-    /// Quantity × price.
-    pub amount: BigDecimal,
+    /// One purchase, or those of the elements of an array.
+    pub purchases: Vec<OraclePurchase>,
+    /// Whether the purchases are the elements of an array.
+    pub is_exploded: bool,
+}
+
+impl OracleEvent {
+    /// The purchase, as a dead letter keeps it: `None` for the elements of an array.
+    pub fn purchase(&self) -> Option<&OraclePurchase> {
+        self.purchases.first().filter(|_| !self.is_exploded)
+    }
 }
 
 /// The counts of one partition.
@@ -68,6 +68,10 @@ pub struct OracleLedger {
     pub invalid: i64,
     /// Events too far ahead of the timestamp of their record.
     pub future: i64,
+    /// Records for which the condition of the mapping is not true.
+    pub filtered: i64,
+    /// Events with the id of an earlier event.
+    pub duplicate: i64,
     /// Offsets without a record.
     pub gaps: i64,
     /// The latest observed time.
@@ -179,11 +183,8 @@ fn event(value: Option<&[u8]>, window: Duration) -> Result<OracleEvent, &'static
     Ok(OracleEvent {
         time: purchase.time,
         window_start: DateTime::from_timestamp_micros(start).expect("within the years of event time"),
-        amount: &purchase.price * BigDecimal::from(purchase.quantity),
-        category: purchase.category,
-        payment_method: purchase.payment_method,
-        quantity: purchase.quantity,
-        price: purchase.price,
+        purchases: vec![purchase.purchase],
+        is_exploded: false,
     })
 }
 

@@ -8,4 +8,5 @@ mod purchase;
 mod rows;
 
 pub use judge::{Judge, Judgement, OracleEvent, OracleLedger, OracleRecord};
-pub use rows::{Oracle, OracleDeadLetter, OraclePurchase, OracleRow, OracleRows, average};
+pub use purchase::OraclePurchase;
+pub use rows::{Oracle, OracleDeadLetter, OracleRow, OracleRows, average};

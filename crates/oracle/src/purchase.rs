@@ -8,13 +8,25 @@ use chrono::{DateTime, Duration, TimeZone, Timelike, Utc};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// The contents of a purchase.
-pub(crate) struct Purchase {
-    pub(crate) category: String,
-    pub(crate) payment_method: String,
-    pub(crate) quantity: i64,
-    pub(crate) price: BigDecimal,
+/// A purchase.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OraclePurchase {
+    /// Values of the dimensions of the group.
+    pub dimensions: Vec<String>,
+    /// Number of pieces.
+    pub quantity: i64,
+    /// Price of a piece, without its sign.
+    pub price: BigDecimal,
+    /// Quantity × price.
+    pub amount: BigDecimal,
+    /// Values of the further sums.
+    pub more: Vec<BigDecimal>,
+}
+
+/// A purchase with its event time.
+pub(crate) struct TimedPurchase {
     pub(crate) time: DateTime<Utc>,
+    pub(crate) purchase: OraclePurchase,
 }
 
 const KNOWN: [&str; 10] = [
@@ -31,7 +43,7 @@ const KNOWN: [&str; 10] = [
 ];
 
 /// Reads the value of a record. Returns the reason if it is not a purchase.
-pub(crate) fn purchase(value: Option<&[u8]>) -> Result<Purchase, &'static str> {
+pub(crate) fn purchase(value: Option<&[u8]>) -> Result<TimedPurchase, &'static str> {
     let value = value.unwrap_or_default();
     if value.is_empty() {
         return Err("empty");
@@ -49,16 +61,16 @@ pub(crate) fn purchase(value: Option<&[u8]>) -> Result<Purchase, &'static str> {
     let quantity = field("quantity").ok_or(missing)?;
     let category = field("category").ok_or(missing)?;
     let payment_method = field("payment_method").ok_or(missing)?;
-    Ok(Purchase {
-        time: event_time(timestamp).ok_or("bad_timestamp")?,
-        price: exact(price)
-            .filter(|price| !price.is_negative() && price < &BigDecimal::from(1_000_000_000_000_i64))
-            .map(|price| price.with_scale_round(6, RoundingMode::HalfEven))
-            .ok_or("bad_price")?,
-        quantity: quantity.parse().ok().filter(|n| (1..=i64::from(i32::MAX)).contains(n)).ok_or("bad_quantity")?,
-        category: key(category).ok_or("bad_key")?,
-        payment_method: key(payment_method).ok_or("bad_key")?,
-    })
+    let time = event_time(timestamp).ok_or("bad_timestamp")?;
+    let price = exact(price)
+        .filter(|price| !price.is_negative() && price < &BigDecimal::from(1_000_000_000_000_i64))
+        .map(|price| price.with_scale_round(6, RoundingMode::HalfEven))
+        .ok_or("bad_price")?;
+    let quantity: i64 =
+        quantity.parse().ok().filter(|n| (1..=i64::from(i32::MAX)).contains(n)).ok_or("bad_quantity")?;
+    let dimensions = vec![key(category).ok_or("bad_key")?, key(payment_method).ok_or("bad_key")?];
+    let amount = &price * BigDecimal::from(quantity);
+    Ok(TimedPurchase { time, purchase: OraclePurchase { dimensions, quantity, price, amount, more: Vec::new() } })
 }
 
 fn key(raw: &str) -> Option<String> {

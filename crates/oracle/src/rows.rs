@@ -7,6 +7,7 @@ use bigdecimal::{BigDecimal, RoundingMode};
 use chrono::{DateTime, Duration, Utc};
 
 use crate::judge::{Judge, Judgement, OracleEvent, OracleLedger, OracleRecord};
+use crate::purchase::OraclePurchase;
 
 /// The row that the oracle expects for one group of one window.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -15,11 +16,9 @@ pub struct OracleRow {
     pub window_start: DateTime<Utc>,
     /// End of the window.
     pub window_end: DateTime<Utc>,
-    /// Grouping key.
-    pub category: String,
-    /// Grouping key.
-    pub payment_method: String,
-    /// Number of events.
+    /// Values of the dimensions of the group.
+    pub dimensions: Vec<String>,
+    /// Number of purchases.
     pub events: i64,
     /// Sum of prices.
     pub price_sum: BigDecimal,
@@ -29,6 +28,8 @@ pub struct OracleRow {
     pub total_quantity: BigInt,
     /// Sum of quantity × price.
     pub total_amount: BigDecimal,
+    /// Further sums.
+    pub more: Vec<BigDecimal>,
     /// Sum of `total_amount` over this and all earlier windows of the group.
     pub running_total: BigDecimal,
 }
@@ -38,23 +39,10 @@ pub struct OracleRow {
 pub struct OracleDeadLetter {
     /// `late`, `future`, or why the record is invalid.
     pub reason: &'static str,
-    /// The contents of a purchase; `None` for another record.
+    /// The purchase; `None` for a record without one, and for the elements of an array.
     pub purchase: Option<OraclePurchase>,
     /// For a late event: the time from the end of its window to the bound that closed it.
     pub missed_by: Option<Duration>,
-}
-
-/// The contents of a purchase that was not applied.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct OraclePurchase {
-    /// Grouping key.
-    pub category: String,
-    /// Grouping key.
-    pub payment_method: String,
-    /// Number of pieces.
-    pub quantity: i64,
-    /// Quantity × price.
-    pub amount: BigDecimal,
 }
 
 /// The oracle, with its results so far. Its memory grows with them.
@@ -100,15 +88,16 @@ impl Oracle {
         let Judgement { fate, event, missed_by } = judgement;
         match (fate, event) {
             ("applied", Some(event)) => self.rows.add(event),
+            ("filtered", _) => {}
             (reason, event) => {
-                let purchase = event.map(OraclePurchase::from);
+                let purchase = event.and_then(|event| event.purchase().cloned());
                 self.dead_letters.insert((partition, record.offset), OracleDeadLetter { reason, purchase, missed_by });
             }
         }
         fate
     }
 
-    /// The rows of all windows with events, sorted by window, category and payment method.
+    /// The rows of all windows with events, sorted by window and dimensions.
     pub fn rows(&self) -> Vec<OracleRow> {
         self.rows.rows(self.judge.window())
     }
@@ -124,17 +113,10 @@ impl Oracle {
     }
 }
 
-impl From<OracleEvent> for OraclePurchase {
-    fn from(event: OracleEvent) -> Self {
-        let OracleEvent { category, payment_method, quantity, amount, .. } = event;
-        Self { category, payment_method, quantity, amount }
-    }
-}
-
 /// The sums of applied events, by window and group.
 #[derive(Clone, Default, Debug)]
 pub struct OracleRows {
-    groups: BTreeMap<(DateTime<Utc>, String, String), Group>,
+    groups: BTreeMap<(DateTime<Utc>, Vec<String>), Group>,
 }
 
 #[derive(Clone, Default, Debug)]
@@ -143,36 +125,44 @@ struct Group {
     price: BigDecimal,
     quantity: BigInt,
     amount: BigDecimal,
+    more: Vec<BigDecimal>,
 }
 
 impl OracleRows {
     /// Adds an applied event.
     pub fn add(&mut self, event: OracleEvent) {
-        let group = self.groups.entry((event.window_start, event.category, event.payment_method)).or_default();
-        group.events += 1;
-        group.amount += event.amount;
-        group.price += event.price;
-        group.quantity += event.quantity;
+        for purchase in event.purchases {
+            let OraclePurchase { dimensions, quantity, price, amount, more } = purchase;
+            let group = self.groups.entry((event.window_start, dimensions)).or_default();
+            group.events += 1;
+            group.amount += amount;
+            group.price += price;
+            group.quantity += quantity;
+            group.more.resize(more.len(), BigDecimal::default());
+            for (sum, value) in group.more.iter_mut().zip(more) {
+                *sum += value;
+            }
+        }
     }
 
-    /// The rows, sorted by window, category and payment method. Their running totals begin with the first added window.
+    /// The rows, sorted by window and dimensions. Their running totals begin with the first added window.
     pub fn rows(&self, window: Duration) -> Vec<OracleRow> {
-        let mut running = BTreeMap::<(&str, &str), BigDecimal>::new();
+        let mut running = BTreeMap::<&[String], BigDecimal>::new();
         self.groups
             .iter()
-            .map(|((start, category, payment_method), group)| {
-                let running_total = running.entry((category, payment_method)).or_default();
+            .map(|((start, dimensions), group)| {
+                let running_total = running.entry(dimensions).or_default();
                 *running_total += &group.amount;
                 OracleRow {
                     window_start: *start,
                     window_end: *start + window,
-                    category: category.clone(),
-                    payment_method: payment_method.clone(),
+                    dimensions: dimensions.clone(),
                     events: group.events,
                     price_sum: group.price.clone(),
                     avg_price: average(&group.price, group.events),
                     total_quantity: group.quantity.clone(),
                     total_amount: group.amount.clone(),
+                    more: group.more.clone(),
                     running_total: running_total.clone(),
                 }
             })

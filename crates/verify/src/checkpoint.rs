@@ -53,6 +53,8 @@ pub(crate) struct CheckedPartition {
     late: i64,
     invalid: i64,
     future: i64,
+    filtered: i64,
+    duplicate: i64,
     gaps: i64,
     max_observed: Option<i64>,
     /// Dead letters, including the deleted ones.
@@ -79,7 +81,8 @@ pub(crate) struct OpenWindow {
 
 impl CheckedPartition {
     pub(crate) fn new(partition: i32, ledger: &OracleLedger, letters: LetterSum) -> Self {
-        let OracleLedger { next_offset, applied, late, invalid, future, gaps, max_observed } = ledger;
+        let OracleLedger { next_offset, applied, late, invalid, future, filtered, duplicate, gaps, max_observed } =
+            ledger;
         Self {
             partition,
             next_offset: *next_offset,
@@ -87,6 +90,8 @@ impl CheckedPartition {
             late: *late,
             invalid: *invalid,
             future: *future,
+            filtered: *filtered,
+            duplicate: *duplicate,
             gaps: *gaps,
             max_observed: max_observed.map(|time| time.timestamp_micros()),
             letters,
@@ -100,6 +105,8 @@ impl CheckedPartition {
             late: self.late,
             invalid: self.invalid,
             future: self.future,
+            filtered: self.filtered,
+            duplicate: self.duplicate,
             gaps: self.gaps,
             max_observed: self.max_observed.map(time),
         }

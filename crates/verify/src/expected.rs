@@ -90,15 +90,17 @@ impl<'a> Expected<'a> {
             self.dropped_windows.insert(window_start);
         }
         let exact = |amount| exact_millionths(amount).expect("prices have six decimals and 18 digits, quantities ten");
-        let values = Values {
-            events: 1,
-            price_sum: exact(&event.price),
-            quantity: event.quantity.into(),
-            amount: exact(&event.amount),
-        };
-        let (category, payment_method) = (&event.category, &event.payment_method);
-        let row = self.key.row(window_start, category, payment_method);
-        self.buckets.entry(bucket).or_default().add(row, self.key.group(category, payment_method), &values);
+        for purchase in &event.purchases {
+            let values = Values {
+                events: 1,
+                price_sum: exact(&purchase.price),
+                quantity: purchase.quantity.into(),
+                amount: exact(&purchase.amount),
+            };
+            let (category, payment_method) = (&purchase.dimensions[0], &purchase.dimensions[1]);
+            let row = self.key.row(window_start, category, payment_method);
+            self.buckets.entry(bucket).or_default().add(row, self.key.group(category, payment_method), &values);
+        }
     }
 
     fn check_idle(&mut self, partition: i32, offset: i64, timestamp_millis: Option<i64>, is_append_time: bool) {

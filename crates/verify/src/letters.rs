@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::AddAssign;
 
 use bigdecimal::BigDecimal;
-use retail_oracle::{Judgement, OracleRecord};
+use retail_oracle::{Judgement, OracleEvent, OracleRecord};
 use retail_store::{DatabaseError, Session, Type};
 use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
@@ -71,6 +71,7 @@ impl Letter<'_> {
         let Self { pipeline_id, partition, record, judgement } = self;
         let payload = record.value.map(|value| &value[..value.len().min(MAX_PAYLOAD)]);
         let event = judgement.event.as_ref();
+        let purchase = event.and_then(OracleEvent::purchase);
         let text = |text: &str| format!("{}:{text}", text.len());
         let head = [
             (*pipeline_id).to_owned(),
@@ -79,10 +80,10 @@ impl Letter<'_> {
             text(judgement.fate),
             or_none(event.map(|event| sent_time(event.time.timestamp_micros()))),
             or_none(record.timestamp_millis.map(|millis| sent_time(millis.saturating_mul(1000)))),
-            or_none(event.map(|event| text(&event.category))),
-            or_none(event.map(|event| text(&event.payment_method))),
-            or_none(event.map(|event| event.quantity.to_string())),
-            or_none(event.map(|event| in_millionths(&event.amount))),
+            or_none(purchase.map(|purchase| text(&purchase.dimensions[0]))),
+            or_none(purchase.map(|purchase| text(&purchase.dimensions[1]))),
+            or_none(purchase.map(|purchase| purchase.quantity.to_string())),
+            or_none(purchase.map(|purchase| in_millionths(&purchase.amount))),
             or_none(judgement.missed_by.and_then(|missed_by| missed_by.num_microseconds()).map(sent_interval)),
             or_none(payload.map(|payload| payload.len().to_string())),
             String::new(),

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use bigdecimal::BigDecimal;
 use chrono::{DateTime, Duration, Utc};
-use retail_oracle::{Judge, OracleLedger};
+use retail_oracle::{Judge, OracleEvent, OracleLedger};
 use retail_runtime::args::Settings;
 use retail_store::{Row, TransactionMode, Type, provision};
 use ring::digest::{SHA256, digest};
@@ -174,22 +174,24 @@ fn compare_letter(place: &str, is: &Stored, judged: &Judged<'_>, differences: &m
     }
     let (judgement, record) = (judged.judgement, judged.record);
     let event = judgement.event.as_ref();
+    let purchase = event.and_then(OracleEvent::purchase);
+    let dimension = |at: usize| text(purchase.and_then(|purchase| purchase.dimensions.get(at)));
     let record_time = record.timestamp_millis.map(|millis| time(millis.saturating_mul(1000)));
     let payload = record.value.map(|value| hex(digest(&SHA256, &value[..value.len().min(MAX_PAYLOAD)]).as_ref()));
     differences.check(place, "reason", &is.reason, &judgement.fate.to_owned());
     for (what, is, should_be) in [
         ("event_time", text(is.event_time.as_ref()), text(event.map(|event| &event.time))),
         ("record_time", text(is.record_time.as_ref()), text(record_time.as_ref())),
-        ("category", text(is.category.as_ref()), text(event.map(|event| &event.category))),
-        ("payment_method", text(is.payment_method.as_ref()), text(event.map(|event| &event.payment_method))),
-        ("quantity", text(is.quantity.as_ref()), text(event.map(|event| &event.quantity))),
+        ("category", text(is.category.as_ref()), dimension(0)),
+        ("payment_method", text(is.payment_method.as_ref()), dimension(1)),
+        ("quantity", text(is.quantity.as_ref()), text(purchase.map(|purchase| &purchase.quantity))),
         ("missed_by", text(is.missed_by.as_ref()), text(judgement.missed_by.as_ref())),
         ("SHA-256 of the payload", text(is.payload.as_ref()), text(payload.as_ref())),
     ] {
         differences.check(place, what, &is, &should_be);
     }
     // Numbers with different scales are equal.
-    let amount = event.map(|event| &event.amount);
+    let amount = purchase.map(|purchase| &purchase.amount);
     if is.amount.as_ref() != amount {
         differences.add(|| format!("{place}: amount is {}, expected {}", text(is.amount.as_ref()), text(amount)));
     }

@@ -135,7 +135,7 @@ fn key(row: &Row) -> Key<'_> {
 }
 
 fn expected_key(row: &OracleRow) -> Key<'_> {
-    (row.window_start, &row.category, &row.payment_method)
+    (row.window_start, &row.dimensions[0], &row.dimensions[1])
 }
 
 fn place((window_start, category, payment_method): Key<'_>) -> String {

@@ -100,6 +100,8 @@ fn partition(row: &retail_store::Row) -> Partition {
             late: row.get("late"),
             invalid: row.get("invalid"),
             future: row.get("future"),
+            filtered: 0,
+            duplicate: 0,
             gaps: row.get("gaps"),
             max_observed: row.get("max_observed_time"),
         },

@@ -76,7 +76,10 @@ fn oracle_says(value: Option<&[u8]>, timestamp_millis: Option<i64>) -> String {
             let (start, quantity, amount) =
                 (row.window_start.timestamp_micros(), &row.total_quantity, &row.total_amount);
             let price = &row.avg_price;
-            format!("{start} {} {} {quantity} {price:.6} {amount:.6} {observed:?}", row.category, row.payment_method)
+            format!(
+                "{start} {} {} {quantity} {price:.6} {amount:.6} {observed:?}",
+                row.dimensions[0], row.dimensions[1]
+            )
         }
         reason => format!("{reason} {observed:?}"),
     }

@@ -248,7 +248,7 @@ fn letter(letter: &DeadLetter) -> String {
 /// A dead letter of the oracle, as text.
 fn oracle_letter((partition, offset): (i32, i64), letter: &OracleDeadLetter) -> String {
     let purchase =
-        letter.purchase.as_ref().map(|p| format!("{} {} {} {:.6}", p.category, p.payment_method, p.quantity, p.amount));
+        letter.purchase.as_ref().map(|p| format!("{} {} {:.6}", p.dimensions.join(" "), p.quantity, p.amount));
     let missed_by = letter.missed_by.map(|time| time.num_microseconds().unwrap());
     format!("{partition} {offset} {} {purchase:?} {missed_by:?}", letter.reason)
 }
@@ -269,7 +269,7 @@ proptest! {
             .iter()
             .map(|row| format!(
                 "{} {} {} {} {:.6} {:.6}",
-                row.window_start.timestamp_micros(), row.category, row.payment_method,
+                row.window_start.timestamp_micros(), row.dimensions[0], row.dimensions[1],
                 row.total_quantity, row.total_amount, row.running_total,
             ))
             .collect();
