@@ -53,6 +53,7 @@ pub use months::MonthDrop;
 pub use rows::{RetailRow, RowKey};
 pub use session::{Parameter, Parameters, Rows, Session, Transaction, TransactionMode};
 pub use store::Store;
+pub use template::render;
 pub use time::clock;
 pub use tokio_postgres::Row;
 pub use tokio_postgres::types::{ToSql, Type};

@@ -4,6 +4,7 @@
 //! {dimensions: g.d#}               g.d1, g.d2              for each dimension, with commas
 //! {dimensions AND: t.d# = g.d#}    t.d1 = g.d1 AND ...     for each dimension, with AND
 //! {each dimension:d# text, }       d1 text, d2 text,       for each dimension, as it is written
+//! {sums: s.sum#}                   s.sum1, s.sum2          for each further sum, with commas
 //! {each sum:, sums# bigint[]}      , sums1 bigint[] ...    for each further sum, as it is written
 //! ```
 //!
@@ -20,15 +21,17 @@ enum Repeat {
     Each,
 }
 
-const FORMS: [(&str, bool, Repeat); 4] = [
+/// The beginning of each form, and whether it repeats dimensions.
+const FORMS: [(&str, bool, Repeat); 5] = [
     ("{dimensions: ", true, Repeat::Joined(", ")),
     ("{dimensions AND: ", true, Repeat::Joined(" AND ")),
     ("{each dimension:", true, Repeat::Each),
+    ("{sums: ", false, Repeat::Joined(", ")),
     ("{each sum:", false, Repeat::Each),
 ];
 
 /// The SQL of a template for a layout. Other braces stay as they are.
-pub(crate) fn render(template: &str, layout: &Layout) -> String {
+pub fn render(template: &str, layout: &Layout) -> String {
     let mut sql = String::with_capacity(template.len());
     let mut rest = template;
     while let Some(at) = rest.find('{') {
@@ -83,15 +86,15 @@ mod tests {
 
     #[test]
     fn braces_are_repeated_for_each_column() {
-        let template = "SELECT {dimensions: g.d# AS @}{each sum:, s.sum# AS @} FROM x WHERE {dimensions AND: a.d# = b.d#};\n\
+        let template = "SELECT {dimensions: g.d# AS @}{each sum:, s.sum# AS @}, ARRAY[{sums: s.sum#}] FROM x WHERE {dimensions AND: a.d# = b.d#};\n\
                         {each dimension:COMMENT ON COLUMN x.d# IS 'Dimension #: %';\n}{schema} '{64}' {}";
         assert_eq!(
             render(template, &layout(&["a"], &[])),
-            "SELECT g.d1 AS \"a\" FROM x WHERE a.d1 = b.d1;\nCOMMENT ON COLUMN x.d1 IS 'Dimension 1: a';\n{schema} '{64}' {}"
+            "SELECT g.d1 AS \"a\", ARRAY[] FROM x WHERE a.d1 = b.d1;\nCOMMENT ON COLUMN x.d1 IS 'Dimension 1: a';\n{schema} '{64}' {}"
         );
         assert_eq!(
             render(template, &layout(&["a", "b"], &["c", "e"])),
-            "SELECT g.d1 AS \"a\", g.d2 AS \"b\", s.sum1 AS \"c\", s.sum2 AS \"e\" FROM x WHERE a.d1 = b.d1 AND a.d2 = b.d2;\n\
+            "SELECT g.d1 AS \"a\", g.d2 AS \"b\", s.sum1 AS \"c\", s.sum2 AS \"e\", ARRAY[s.sum1, s.sum2] FROM x WHERE a.d1 = b.d1 AND a.d2 = b.d2;\n\
              COMMENT ON COLUMN x.d1 IS 'Dimension 1: a';\nCOMMENT ON COLUMN x.d2 IS 'Dimension 2: b';\n{schema} '{64}' {}"
         );
     }

@@ -28,6 +28,8 @@ pub(crate) fn ledger(state: &State, judge: &Judge) -> Differences {
             ("late", is.late, expected.late),
             ("invalid", is.invalid, expected.invalid),
             ("future", is.future, expected.future),
+            ("filtered", is.filtered, expected.filtered),
+            ("duplicate", is.duplicate, expected.duplicate),
             ("gaps", is.gaps, expected.gaps),
         ] {
             differences.check(&place, name, &is, &should_be);
@@ -65,7 +67,7 @@ pub(crate) fn rows(
     expected: &Expected<'_>,
 ) -> Vec<DifferentBucket> {
     let retained_from = state.retained_from.timestamp_micros();
-    let mut different = old_rows(base, retained_from, layout, stored);
+    let mut different = old_rows(state, base, layout, stored);
     // Rows before it are unexpected, which the cursor reports.
     let since = stored.buckets().filter(|(bucket, _)| !bucket.is_old && bucket.start >= retained_from);
     let mut pairs: BTreeMap<Bucket, (StoredBucket, EventSums)> =
@@ -74,7 +76,7 @@ pub(crate) fn rows(
         pairs.entry(*bucket).or_default().1 = *sums;
     }
     for (bucket, (is, should_be)) in pairs {
-        let columns = is.sums.differing(&should_be);
+        let columns = is.sums.differing(&should_be, state.columns.sums());
         if !columns.is_empty() || is.is_impossible {
             let (from, until) = (bucket.start, layout.end(bucket));
             let sentence = format!(
@@ -91,7 +93,8 @@ pub(crate) fn rows(
 }
 
 /// Rows that were closed at the checkpoint have not changed since.
-fn old_rows(base: &Checkpoint, retained_from: i64, layout: Layout, stored: &StoredRows) -> Vec<DifferentBucket> {
+fn old_rows(state: &State, base: &Checkpoint, layout: Layout, stored: &StoredRows) -> Vec<DifferentBucket> {
+    let retained_from = state.retained_from.timestamp_micros();
     let mut ranges: BTreeMap<i64, (ClosedRange, ClosedRange, bool)> = BTreeMap::new();
     for range in base.closed.iter().filter(|range| range.from >= retained_from) {
         let none = ClosedRange { from: range.from, until: range.until, ..ClosedRange::default() };
@@ -116,7 +119,7 @@ fn old_rows(base: &Checkpoint, retained_from: i64, layout: Layout, stored: &Stor
     let different = ranges.into_values().filter(|(should_be, is, is_impossible)| is != should_be || *is_impossible);
     different
         .map(|(should_be, is, _)| {
-            let mut columns = is.sums.differing(&should_be.sums);
+            let mut columns = is.sums.differing(&should_be.sums, state.columns.sums());
             columns.extend((is.running_total != should_be.running_total).then_some("running_total"));
             columns.extend((is.closed_at != should_be.closed_at).then_some("closed_at"));
             let (from, until) = (should_be.from, should_be.until);

@@ -24,14 +24,19 @@ pub(crate) struct Cursor<'a> {
 
 /// The group of the last row.
 struct Group {
-    category: String,
-    payment_method: String,
+    dimensions: Vec<String>,
     weight: Weight,
     last_window: Option<i64>,
     /// `None` if it is unknown: before the first retained row, or after a row with an invalid amount.
     running_total: Option<i128>,
     /// The running total of the last final row.
     final_total: Option<i128>,
+}
+
+impl Group {
+    fn name(&self) -> String {
+        self.dimensions.join(", ")
+    }
 }
 
 /// A row without its group. Values that no event can cause are `None`.
@@ -42,6 +47,7 @@ struct Stored {
     quantity: i64,
     price_sum: Option<i128>,
     amount: Option<i128>,
+    more: Vec<Option<i128>>,
     running_total: Option<i128>,
     avg_price: Option<String>,
     closed_at: Option<i64>,
@@ -58,6 +64,7 @@ impl Stored {
             quantity: row.get("quantity"),
             price_sum: amount("price_sum"),
             amount: amount("amount"),
+            more: row.get::<_, Vec<Option<&str>>>("more").into_iter().map(|sum| sum.and_then(millionths)).collect(),
             running_total: amount("running_total"),
             avg_price: row.get("avg_price"),
             closed_at: closed_at.map(|time| time.timestamp_micros()),
@@ -70,6 +77,7 @@ impl Stored {
             price_sum: self.price_sum?,
             quantity: i128::from(self.quantity),
             amount: self.amount?,
+            more: self.more.iter().copied().collect::<Option<Vec<i128>>>()?,
         })
     }
 }
@@ -81,14 +89,14 @@ impl<'a> Cursor<'a> {
 
     /// Takes the next row. Returns the start of its window if it is final.
     pub(crate) fn take(&mut self, row: &Row) -> Option<i64> {
-        let (category, payment_method): (Option<&str>, Option<&str>) = (row.get("d1"), row.get("d2"));
-        let (Some(category), Some(payment_method)) = (category, payment_method) else {
+        let dimensions: Vec<Option<String>> = row.get("dimensions");
+        let Some(dimensions) = dimensions.into_iter().collect::<Option<Vec<String>>>() else {
             self.stored
                 .differences
                 .add(|| "delta_log: a row belongs to a group that is not in table groups".to_owned());
             return None;
         };
-        self.enter(category, payment_method);
+        self.enter(dimensions);
         let window_start: Option<chrono::DateTime<chrono::Utc>> = row.get("window_start");
         let Some(window_start) = window_start else {
             self.take_total(millionths(row.get("amount")));
@@ -103,16 +111,14 @@ impl<'a> Cursor<'a> {
         self.stored
     }
 
-    fn enter(&mut self, category: &str, payment_method: &str) {
-        let is_same = |group: &Group| group.category == category && group.payment_method == payment_method;
-        if self.group.as_ref().is_some_and(is_same) {
+    fn enter(&mut self, dimensions: Vec<String>) {
+        if self.group.as_ref().is_some_and(|group| group.dimensions == dimensions) {
             return;
         }
         let all_rows = self.state.retained_from.timestamp_micros() <= 0;
         self.group = Some(Group {
-            category: category.to_owned(),
-            payment_method: payment_method.to_owned(),
-            weight: self.key.group(category, payment_method),
+            weight: self.key.group(&dimensions),
+            dimensions,
             last_window: None,
             running_total: all_rows.then_some(0),
             final_total: all_rows.then_some(0),
@@ -137,7 +143,7 @@ impl<'a> Cursor<'a> {
             let expected = decimal(expected).to_plain_string();
             differences.add(|| format!("{}: running_total is {is}, expected {expected}", place.name()));
         }
-        let weight = key.row(row.window_start, &group.category, &group.payment_method);
+        let weight = key.row(row.window_start, &group.dimensions);
         let closed_until = state.closed_until.timestamp_micros();
         let bucket = stored.buckets.entry(layout.bucket(row.window_start)).or_default();
         stored.count += 1;
@@ -170,10 +176,9 @@ impl<'a> Cursor<'a> {
         if let Some(expected) = group.final_total
             && expected != total
         {
-            let (category, payment_method) = (&group.category, &group.payment_method);
             let (is, expected) = (decimal(total).to_plain_string(), decimal(expected).to_plain_string());
             self.stored.differences.add(|| {
-                format!("retail_totals, {category}, {payment_method}: total_amount is {is}, expected {expected}, the running total of its last closed window")
+                format!("retail_totals, {}: total_amount is {is}, expected {expected}, the running total of its last closed window", group.name())
             });
         }
     }
@@ -186,8 +191,7 @@ struct Place<'a> {
 
 impl Place<'_> {
     fn name(&self) -> String {
-        let Group { category, payment_method, .. } = self.group;
-        format!("retail, window {}, {category}, {payment_method}", shown(self.window_start))
+        format!("retail, window {}, {}", shown(self.window_start), self.group.name())
     }
 }
 

@@ -7,6 +7,7 @@
 
 use std::ops::{AddAssign, SubAssign};
 
+use retail_api::MAX_SUMS;
 use ring::digest::{Context, SHA256};
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
@@ -67,23 +68,24 @@ impl Key {
     }
 
     /// The weight of a group.
-    pub(crate) fn group(&self, category: &str, payment_method: &str) -> Weight {
-        self.weight(&[], category, payment_method)
+    pub(crate) fn group(&self, dimensions: &[String]) -> Weight {
+        self.weight(&[], dimensions)
     }
 
     /// The weight of a group in a window.
-    pub(crate) fn row(&self, window_start: i64, category: &str, payment_method: &str) -> Weight {
-        self.weight(&window_start.to_be_bytes(), category, payment_method)
+    pub(crate) fn row(&self, window_start: i64, dimensions: &[String]) -> Weight {
+        self.weight(&window_start.to_be_bytes(), dimensions)
     }
 
-    fn weight(&self, window: &[u8], category: &str, payment_method: &str) -> Weight {
+    fn weight(&self, window: &[u8], dimensions: &[String]) -> Weight {
         let mut context = Context::new(&SHA256);
         context.update(self.0.as_bytes());
         context.update(&[window.len() as u8]);
         context.update(window);
-        context.update(&(category.len() as u64).to_be_bytes());
-        context.update(category.as_bytes());
-        context.update(payment_method.as_bytes());
+        for dimension in dimensions {
+            context.update(&(dimension.len() as u64).to_be_bytes());
+            context.update(dimension.as_bytes());
+        }
         let hash = context.finish();
         let part =
             |from: usize| u64::from_be_bytes(hash.as_ref()[from..from + 8].try_into().expect("a SHA-256 has 32 bytes"));
@@ -103,17 +105,26 @@ pub(crate) struct EventSums {
     price_sum: Residue,
     quantity: Residue,
     amount: Residue,
+    /// The further sums; zero after the last one.
+    #[serde(default, skip_serializing_if = "are_zero")]
+    more: [Residue; MAX_SUMS],
     /// The amounts with the weights of groups, in which windows do not count: for totals.
     pub(crate) group_amount: Residue,
 }
 
+fn are_zero(residues: &[Residue; MAX_SUMS]) -> bool {
+    *residues == [Residue::default(); MAX_SUMS]
+}
+
 /// The sums of a row or of one event, in millionths where they are money.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Values {
     pub(crate) events: i128,
     pub(crate) price_sum: i128,
     pub(crate) quantity: i128,
     pub(crate) amount: i128,
+    /// The further sums.
+    pub(crate) more: Vec<i128>,
 }
 
 impl EventSums {
@@ -123,19 +134,21 @@ impl EventSums {
         self.quantity.add_product(row, values.quantity);
         self.amount.add_product(row, values.amount);
         self.group_amount.add_product(group, values.amount);
+        for (sum, value) in self.more.iter_mut().zip(&values.more) {
+            sum.add_product(row, *value);
+        }
     }
 
-    /// The names of the columns in which two digests differ.
-    pub(crate) fn differing(&self, other: &Self) -> Vec<&'static str> {
-        [
+    /// The names of the columns in which two digests differ, with these names of the further sums.
+    pub(crate) fn differing<'a>(&self, other: &Self, sums: &'a [String]) -> Vec<&'a str> {
+        let fixed = [
             ("events", self.events == other.events),
             ("price_sum", self.price_sum == other.price_sum),
             ("total_quantity", self.quantity == other.quantity),
             ("total_amount", self.amount == other.amount),
-        ]
-        .into_iter()
-        .filter_map(|(name, equal)| (!equal).then_some(name))
-        .collect()
+        ];
+        let more = sums.iter().zip(self.more.iter().zip(&other.more)).map(|(name, (a, b))| (name.as_str(), a == b));
+        fixed.into_iter().chain(more).filter_map(|(name, equal)| (!equal).then_some(name)).collect()
     }
 }
 
@@ -146,6 +159,9 @@ impl AddAssign for EventSums {
         self.quantity += other.quantity;
         self.amount += other.amount;
         self.group_amount += other.group_amount;
+        for (sum, value) in self.more.iter_mut().zip(other.more) {
+            *sum += value;
+        }
     }
 }
 
@@ -154,34 +170,53 @@ mod tests {
     use super::*;
 
     fn values(amount: i128) -> Values {
-        Values { events: 1, price_sum: amount, quantity: 1, amount }
+        Values { events: 1, price_sum: amount, quantity: 1, amount, more: vec![amount, -amount] }
+    }
+
+    fn group(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
     }
 
     #[test]
     fn digest_of_events_equals_digest_of_their_sums() {
         let key = Key::random();
-        let (row, group) = (key.row(300, "A", "COD"), key.group("A", "COD"));
+        let names = group(&["A", "COD"]);
+        let (row, group) = (key.row(300, &names), key.group(&names));
         let (mut events, mut sums) = (EventSums::default(), EventSums::default());
         events.add(row, group, &values(i128::from(u64::MAX) << 40));
         events.add(row, group, &values(-5));
         let amount = (i128::from(u64::MAX) << 40) - 5;
-        sums.add(row, group, &Values { events: 2, price_sum: amount, quantity: 2, amount });
+        sums.add(
+            row,
+            group,
+            &Values { events: 2, price_sum: amount, quantity: 2, amount, more: vec![amount, -amount] },
+        );
         assert_eq!(events, sums);
     }
 
     #[test]
     fn digest_changes_with_each_value_and_key() {
         let key = Key::random();
-        let digest = |start: i64, category: &str, payment_method: &str, amount: i128| {
-            let mut sums = EventSums::default();
-            sums.add(key.row(start, category, payment_method), key.group(category, payment_method), &values(amount));
+        let digest = |start: i64, names: &[&str], values: &Values| {
+            let (mut sums, names) = (EventSums::default(), group(names));
+            sums.add(key.row(start, &names), key.group(&names), values);
             sums
         };
-        let one = digest(0, "A", "COD", 7);
-        for other in [digest(1, "A", "COD", 7), digest(0, "AC", "OD", 7), digest(0, "A", "COD", 8)] {
+        let one = digest(0, &["A", "COD"], &values(7));
+        let other_sum = Values { more: vec![7, -8], ..values(7) };
+        for other in [
+            digest(1, &["A", "COD"], &values(7)),
+            digest(0, &["AC", "OD"], &values(7)),
+            digest(0, &["A", "C", "OD"], &values(7)),
+            digest(0, &["A", "COD"], &values(8)),
+            digest(0, &["A", "COD"], &other_sum),
+        ] {
             assert_ne!(one, other);
         }
-        assert_eq!(one.differing(&digest(0, "A", "COD", 8)), ["price_sum", "total_amount"]);
+        let sums = group(&["discount", "tax"]);
+        let columns = ["price_sum", "total_amount", "discount", "tax"];
+        assert_eq!(one.differing(&digest(0, &["A", "COD"], &values(8)), &sums), columns);
+        assert_eq!(one.differing(&digest(0, &["A", "COD"], &other_sum), &sums), ["tax"]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use bigdecimal::BigDecimal;
 use retail_oracle::OracleEvent;
 
 use crate::buckets::{Bucket, Layout};
@@ -16,6 +17,7 @@ use crate::units::exact_millionths;
 
 pub(crate) struct Expected<'a> {
     pipeline_id: &'a str,
+    columns: &'a retail_api::Layout,
     key: &'a Key,
     layout: Layout,
     closes: &'a Closes,
@@ -45,6 +47,7 @@ impl<'a> Expected<'a> {
         let letters = state.partitions.iter().map(|p| (p.partition, base.letters(p.partition))).collect();
         Self {
             pipeline_id: &state.pipeline_id,
+            columns: &state.columns,
             key: &base.key,
             layout,
             closes,
@@ -66,7 +69,13 @@ impl<'a> Expected<'a> {
         }
         let is_late = judgement.fate == "late";
         if judgement.is_dead() && (!is_late || rule.keeps_late) {
-            let letter = Letter { pipeline_id: self.pipeline_id, partition: *partition, record, judgement };
+            let letter = Letter {
+                pipeline_id: self.pipeline_id,
+                columns: self.columns,
+                partition: *partition,
+                record,
+                judgement,
+            };
             self.letters.entry(*partition).or_default().add(&letter);
         }
         let Some(event) = judgement.event.as_ref().filter(|_| is_late || !judgement.is_dead()) else { return };
@@ -89,17 +98,19 @@ impl<'a> Expected<'a> {
         if window_start < self.retained_from {
             self.dropped_windows.insert(window_start);
         }
-        let exact = |amount| exact_millionths(amount).expect("prices have six decimals and 18 digits, quantities ten");
+        let exact = |amount: &BigDecimal| {
+            exact_millionths(amount).expect("prices have six decimals and 18 digits, quantities ten")
+        };
         for purchase in &event.purchases {
             let values = Values {
                 events: 1,
                 price_sum: exact(&purchase.price),
                 quantity: purchase.quantity.into(),
                 amount: exact(&purchase.amount),
+                more: purchase.more.iter().map(exact).collect(),
             };
-            let (category, payment_method) = (&purchase.dimensions[0], &purchase.dimensions[1]);
-            let row = self.key.row(window_start, category, payment_method);
-            self.buckets.entry(bucket).or_default().add(row, self.key.group(category, payment_method), &values);
+            let row = self.key.row(window_start, &purchase.dimensions);
+            self.buckets.entry(bucket).or_default().add(row, self.key.group(&purchase.dimensions), &values);
         }
     }
 

@@ -8,7 +8,7 @@ use std::ops::AddAssign;
 
 use bigdecimal::BigDecimal;
 use retail_oracle::{Judgement, OracleEvent, OracleRecord};
-use retail_store::{DatabaseError, Session, Type};
+use retail_store::{DatabaseError, Session, Type, render};
 use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 
@@ -60,6 +60,7 @@ impl AddAssign for LetterSum {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Letter<'a> {
     pub(crate) pipeline_id: &'a str,
+    pub(crate) columns: &'a retail_api::Layout,
     pub(crate) partition: i32,
     pub(crate) record: &'a OracleRecord<'a>,
     pub(crate) judgement: &'a Judgement,
@@ -68,26 +69,30 @@ pub(crate) struct Letter<'a> {
 impl Letter<'_> {
     /// The hash of the dead letter, in hexadecimal.
     pub(crate) fn hash(&self) -> String {
-        let Self { pipeline_id, partition, record, judgement } = self;
+        let Self { pipeline_id, columns, partition, record, judgement } = self;
         let payload = record.value.map(|value| &value[..value.len().min(MAX_PAYLOAD)]);
         let event = judgement.event.as_ref();
         let purchase = event.and_then(OracleEvent::purchase);
         let text = |text: &str| format!("{}:{text}", text.len());
-        let head = [
+        let dimension = |at: usize| or_none(purchase.map(|purchase| text(&purchase.dimensions[at])));
+        let sum = |at: usize| or_none(purchase.map(|purchase| in_millionths(&purchase.more[at])));
+        let mut head = vec![
             (*pipeline_id).to_owned(),
             partition.to_string(),
             record.offset.to_string(),
             text(judgement.fate),
             or_none(event.map(|event| sent_time(event.time.timestamp_micros()))),
             or_none(record.timestamp_millis.map(|millis| sent_time(millis.saturating_mul(1000)))),
-            or_none(purchase.map(|purchase| text(&purchase.dimensions[0]))),
-            or_none(purchase.map(|purchase| text(&purchase.dimensions[1]))),
-            or_none(purchase.map(|purchase| purchase.quantity.to_string())),
-            or_none(purchase.map(|purchase| in_millionths(&purchase.amount))),
+        ];
+        head.extend((0..columns.dimensions().len()).map(dimension));
+        head.push(or_none(purchase.map(|purchase| purchase.quantity.to_string())));
+        head.push(or_none(purchase.map(|purchase| in_millionths(&purchase.amount))));
+        head.extend((0..columns.sums().len()).map(sum));
+        head.extend([
             or_none(judgement.missed_by.and_then(|missed_by| missed_by.num_microseconds()).map(sent_interval)),
             or_none(payload.map(|payload| payload.len().to_string())),
             String::new(),
-        ];
+        ]);
         let mut context = Context::new(&SHA256);
         context.update(head.join(" ").as_bytes());
         context.update(payload.unwrap_or_default());
@@ -147,9 +152,10 @@ pub(crate) async fn read(session: &Session, state: &State) -> Result<StoredLette
                sum({schema}.hash_bits(h.hash, 16))::text AS digest_2
         FROM {schema}.dead_letter d
         CROSS JOIN LATERAL (SELECT {schema}.letter_hash(
-            $2, d.partition, d.\"offset\", d.reason, d.event_time, d.record_time, d.d1, d.d2, d.quantity, d.amount,
-            d.missed_by, d.payload) AS hash OFFSET 0) h
+            $2, d.partition, d.\"offset\", d.reason, d.event_time, d.record_time, {dimensions: d.d#}, d.quantity, d.amount,
+            {each sum:d.sum#, }d.missed_by, d.payload) AS hash OFFSET 0) h
         WHERE d.partition = $1 GROUP BY d.partition";
+    let present = render(present, &state.columns);
     let deleted = "
         SELECT partition, sum(letters)::bigint AS letters, sum(digest)::text AS digest, sum(digest_2)::text AS digest_2
         FROM {schema}.dead_letter_log GROUP BY partition";
@@ -164,7 +170,7 @@ pub(crate) async fn read(session: &Session, state: &State) -> Result<StoredLette
     let mut letters = StoredLetters::default();
     for row in session.query(partitions, &[]).await? {
         let partition: i32 = row.get(0);
-        let row = session.query_one(present, &[(&partition, Type::INT4), (&state.pipeline_id, Type::TEXT)]).await?;
+        let row = session.query_one(&present, &[(&partition, Type::INT4), (&state.pipeline_id, Type::TEXT)]).await?;
         letters.present.insert(partition, sum(&row));
     }
     for row in session.query(deleted, &[]).await? {

@@ -4,9 +4,10 @@ use std::fmt::Display;
 
 use bigdecimal::BigDecimal;
 use chrono::{DateTime, Duration, Utc};
+use retail_api::Layout;
 use retail_oracle::{Judge, OracleEvent, OracleLedger};
 use retail_runtime::args::Settings;
-use retail_store::{Row, TransactionMode, Type, provision};
+use retail_store::{Row, TransactionMode, Type, provision, render};
 use ring::digest::{SHA256, digest};
 use tokio::sync::mpsc::{Receiver, channel};
 
@@ -27,10 +28,10 @@ struct Stored {
     reason: String,
     event_time: Option<DateTime<Utc>>,
     record_time: Option<DateTime<Utc>>,
-    category: Option<String>,
-    payment_method: Option<String>,
+    dimensions: Vec<Option<String>>,
     quantity: Option<i64>,
     amount: Option<BigDecimal>,
+    more: Vec<Option<BigDecimal>>,
     missed_by: Option<Duration>,
     payload: Option<String>,
 }
@@ -42,10 +43,14 @@ impl Stored {
             reason: row.get("reason"),
             event_time: row.get("event_time"),
             record_time: row.get("record_time"),
-            category: row.get("d1"),
-            payment_method: row.get("d2"),
+            dimensions: row.get("dimensions"),
             quantity: row.get("quantity"),
             amount: row.get::<_, Option<&str>>("amount").and_then(|amount| amount.parse().ok()),
+            more: row
+                .get::<_, Vec<Option<&str>>>("more")
+                .into_iter()
+                .map(|sum| sum.and_then(|sum| sum.parse().ok()))
+                .collect(),
             missed_by: row.get::<_, Option<i64>>("missed_by").map(Duration::microseconds),
             payload: row.get("payload"),
         }
@@ -62,14 +67,17 @@ pub(crate) async fn name(
 ) -> Result<Differences, VerifyError> {
     let select = "
         SELECT \"offset\", reason, nullif(nullif(event_time, 'infinity'), '-infinity') AS event_time,
-               nullif(nullif(record_time, 'infinity'), '-infinity') AS record_time, d1, d2, quantity, amount::text,
+               nullif(nullif(record_time, 'infinity'), '-infinity') AS record_time, ARRAY[{dimensions: d#}] AS dimensions, quantity,
+               amount::text, ARRAY[{sums: sum#::text}]::text[] AS more,
                (extract(epoch FROM missed_by) * 1000000)::bigint AS missed_by, encode(sha256(payload), 'hex') AS payload
         FROM {schema}.dead_letter WHERE partition = $1 AND \"offset\" >= $2 ORDER BY \"offset\"";
     let mut session = settings.database.clone().with_max_answer(u64::MAX).connect("retail verify").await?;
     let transaction = session.transaction(TransactionMode::Snapshot).await?;
     let identity = provision::check_rules(&transaction, &settings.pipeline).await?;
     let state = state::read(&transaction, settings, &identity).await?;
-    let mut rows = transaction.stream(select, &[(&partition, Type::INT4), (&start.next_offset, Type::INT8)]).await?;
+    let mut rows = transaction
+        .stream(&render(select, &state.columns), &[(&partition, Type::INT4), (&start.next_offset, Type::INT8)])
+        .await?;
     let (sender, receiver) = channel(QUEUE);
     let settings = settings.clone();
     let compared = tokio::task::spawn_blocking(move || compare(&settings, &state, partition, start, deleted, receiver));
@@ -94,7 +102,7 @@ fn compare(
     let mut judge = Judge::new(state.window, state.delay);
     judge.start(partition, start);
     let partitions = state.partitions.iter().filter(|known| known.partition == partition).collect();
-    let mut merge = Merge::new(partition, letters);
+    let mut merge = Merge::new(partition, state.columns.clone(), letters);
     Replay { settings, judge, partitions }.run(&|_, _| {}, &mut |judged| merge.take(judged))?;
     Ok(merge.finish(deleted))
 }
@@ -102,6 +110,7 @@ fn compare(
 /// Merges stored and expected dead letters.
 struct Merge {
     partition: i32,
+    columns: Layout,
     letters: Receiver<Stored>,
     next: Option<Stored>,
     missing: i64,
@@ -110,9 +119,9 @@ struct Merge {
 }
 
 impl Merge {
-    fn new(partition: i32, mut letters: Receiver<Stored>) -> Self {
+    fn new(partition: i32, columns: Layout, mut letters: Receiver<Stored>) -> Self {
         let next = letters.blocking_recv();
-        Self { partition, letters, next, missing: 0, first_missing: 0, differences: Differences::default() }
+        Self { partition, columns, letters, next, missing: 0, first_missing: 0, differences: Differences::default() }
     }
 
     fn place(&self, offset: i64) -> String {
@@ -129,7 +138,7 @@ impl Merge {
             Some(stored) => {
                 self.next = self.letters.blocking_recv();
                 let place = self.place(offset);
-                compare_letter(&place, &stored, judged, &mut self.differences);
+                compare_letter(&place, &stored, judged, &self.columns, &mut self.differences);
             }
             None => {
                 if self.missing == 0 {
@@ -168,31 +177,39 @@ impl Merge {
     }
 }
 
-fn compare_letter(place: &str, is: &Stored, judged: &Judged<'_>, differences: &mut Differences) {
+fn compare_letter(place: &str, is: &Stored, judged: &Judged<'_>, columns: &Layout, differences: &mut Differences) {
     fn text(value: Option<&impl Display>) -> String {
         value.map_or_else(|| "null".to_owned(), ToString::to_string)
     }
     let (judgement, record) = (judged.judgement, judged.record);
     let event = judgement.event.as_ref();
     let purchase = event.and_then(OracleEvent::purchase);
-    let dimension = |at: usize| text(purchase.and_then(|purchase| purchase.dimensions.get(at)));
     let record_time = record.timestamp_millis.map(|millis| time(millis.saturating_mul(1000)));
     let payload = record.value.map(|value| hex(digest(&SHA256, &value[..value.len().min(MAX_PAYLOAD)]).as_ref()));
     differences.check(place, "reason", &is.reason, &judgement.fate.to_owned());
     for (what, is, should_be) in [
         ("event_time", text(is.event_time.as_ref()), text(event.map(|event| &event.time))),
         ("record_time", text(is.record_time.as_ref()), text(record_time.as_ref())),
-        ("category", text(is.category.as_ref()), dimension(0)),
-        ("payment_method", text(is.payment_method.as_ref()), dimension(1)),
         ("quantity", text(is.quantity.as_ref()), text(purchase.map(|purchase| &purchase.quantity))),
         ("missed_by", text(is.missed_by.as_ref()), text(judgement.missed_by.as_ref())),
         ("SHA-256 of the payload", text(is.payload.as_ref()), text(payload.as_ref())),
     ] {
         differences.check(place, what, &is, &should_be);
     }
-    // Numbers with different scales are equal.
-    let amount = purchase.map(|purchase| &purchase.amount);
-    if is.amount.as_ref() != amount {
-        differences.add(|| format!("{place}: amount is {}, expected {}", text(is.amount.as_ref()), text(amount)));
+    for (at, name) in columns.dimensions().iter().enumerate() {
+        let should_be = text(purchase.and_then(|purchase| purchase.dimensions.get(at)));
+        differences.check(place, name, &text(is.dimensions.get(at).and_then(Option::as_ref)), &should_be);
+    }
+    let amount = (&is.amount, purchase.map(|purchase| &purchase.amount));
+    let more = columns
+        .sums()
+        .iter()
+        .enumerate()
+        .map(|(at, name)| (name.as_str(), (&is.more[at], purchase.and_then(|purchase| purchase.more.get(at)))));
+    for (name, (is, should_be)) in [("amount", amount)].into_iter().chain(more) {
+        // Numbers with different scales are equal.
+        if is.as_ref() != should_be {
+            differences.add(|| format!("{place}: {name} is {}, expected {}", text(is.as_ref()), text(should_be)));
+        }
     }
 }

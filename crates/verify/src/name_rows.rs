@@ -7,7 +7,7 @@ use bigdecimal::num_bigint::BigInt;
 use chrono::{DateTime, Utc};
 use retail_oracle::{Judge, OracleLedger, OracleRow, OracleRows};
 use retail_runtime::args::Settings;
-use retail_store::{DatabaseError, Session, TransactionMode, Type, provision};
+use retail_store::{DatabaseError, Session, TransactionMode, Type, provision, render};
 
 use crate::differences::Differences;
 use crate::error::VerifyError;
@@ -18,11 +18,12 @@ use crate::units::time;
 /// A row of `retail`.
 struct Row {
     window_start: DateTime<Utc>,
-    category: String,
-    payment_method: String,
+    dimensions: Vec<String>,
     avg_price: BigDecimal,
     total_quantity: i64,
     total_amount: BigDecimal,
+    /// The further sums.
+    more: Vec<BigDecimal>,
     events: i64,
     /// Of a final row.
     price_sum: Option<BigDecimal>,
@@ -34,42 +35,44 @@ pub(crate) async fn name(settings: &Settings, from: i64, until: i64) -> Result<D
     let transaction = session.transaction(TransactionMode::Snapshot).await?;
     let identity = provision::check_rules(&transaction, &settings.pipeline).await?;
     let state = state::read(&transaction, settings, &identity).await?;
-    let rows = read(&transaction, from, until).await?;
+    let rows = read(&transaction, &state, from, until).await?;
     transaction.rollback().await?;
     let settings = settings.clone();
+    let sums = settings.pipeline.layout.sums().to_vec();
     let expected = tokio::task::spawn_blocking(move || expected(&settings, &state, from, until));
-    Ok(compare(&rows, &expected.await.expect("verification does not panic")?))
+    Ok(compare(&rows, &expected.await.expect("verification does not panic")?, &sums))
 }
 
-async fn read(session: &Session, from: i64, until: i64) -> Result<Vec<Row>, DatabaseError> {
+async fn read(session: &Session, state: &State, from: i64, until: i64) -> Result<Vec<Row>, DatabaseError> {
     // The view would fail for a final row without events.
     let select = "
-        SELECT u.window_start, u.d1, u.d2, u.avg_price::text, u.quantity, u.amount::text, u.events, u.price_sum::text
+        SELECT u.window_start, ARRAY[{dimensions: u.d#}] AS dimensions, u.avg_price::text, u.quantity, u.amount::text, u.events,
+               u.price_sum::text, ARRAY[{sums: u.sum#::text}]::text[] AS more
         FROM (
-            SELECT f.window_start, f.d1, f.d2,
+            SELECT f.window_start, {dimensions: f.d#},
                    CASE WHEN f.events > 0 THEN {schema}.average(f.price_sum, f.events) END AS avg_price, f.quantity, f.amount,
-                   f.events, f.price_sum
+                   f.events, f.price_sum{each sum:, f.sum#}
             FROM {schema}.final_rows f
             UNION ALL
-            SELECT r.window_start, r.category, r.payment_method, r.avg_price, r.total_quantity, r.total_amount, r.events, NULL
+            SELECT r.window_start, {dimensions: r.@}, r.avg_price, r.total_quantity, r.total_amount, r.events, NULL{each sum:, r.@}
             FROM {schema}.retail r WHERE NOT r.final
         ) u
         WHERE u.window_start >= $1 AND u.window_start < $2
-        ORDER BY u.window_start, u.d1 COLLATE \"C\", u.d2 COLLATE \"C\"";
+        ORDER BY u.window_start, {dimensions: u.d# COLLATE \"C\"}";
     let range = [(time(from), Type::TIMESTAMPTZ), (time(until), Type::TIMESTAMPTZ)];
     let parameters: Vec<_> =
         range.iter().map(|(time, kind)| (time as &(dyn retail_store::ToSql + Sync), kind.clone())).collect();
-    let mut stream = session.stream(select, &parameters).await?;
+    let mut stream = session.stream(&render(select, &state.columns), &parameters).await?;
     let mut rows = Vec::new();
     while let Some(row) = stream.next().await? {
         let decimal = |column: &str| row.get::<_, Option<&str>>(column).and_then(|text| text.parse().ok());
         rows.push(Row {
             window_start: row.get("window_start"),
-            category: row.get("d1"),
-            payment_method: row.get("d2"),
+            dimensions: row.get("dimensions"),
             avg_price: decimal("avg_price").unwrap_or_default(),
             total_quantity: row.get("quantity"),
             total_amount: decimal("amount").unwrap_or_default(),
+            more: row.get::<_, Vec<&str>>("more").iter().map(|sum| sum.parse().unwrap_or_default()).collect(),
             events: row.get("events"),
             price_sum: decimal("price_sum"),
         });
@@ -96,7 +99,7 @@ fn expected(settings: &Settings, state: &State, from: i64, until: i64) -> Result
     Ok(rows.rows(state.window))
 }
 
-fn compare(rows: &[Row], expected: &[OracleRow]) -> Differences {
+fn compare(rows: &[Row], expected: &[OracleRow], sums: &[String]) -> Differences {
     let mut differences = Differences::default();
     let (mut are, mut should_be) = (rows.iter().peekable(), expected.iter().peekable());
     loop {
@@ -111,33 +114,36 @@ fn compare(rows: &[Row], expected: &[OracleRow]) -> Differences {
         match (is, expected) {
             (Some(is), None) => differences.add(|| format!("{}: unexpected row", place(key(is)))),
             (None, Some(expected)) => differences.add(|| format!("{}: missing row", place(expected_key(expected)))),
-            (Some(is), Some(expected)) => compare_row(is, expected, &mut differences),
+            (Some(is), Some(expected)) => compare_row(is, expected, sums, &mut differences),
             (None, None) => return differences,
         }
     }
 }
 
-fn compare_row(is: &Row, expected: &OracleRow, differences: &mut Differences) {
+fn compare_row(is: &Row, expected: &OracleRow, sums: &[String], differences: &mut Differences) {
     let place = place(key(is));
     differences.check(&place, "avg_price", &is.avg_price, &expected.avg_price);
     differences.check(&place, "total_quantity", &BigInt::from(is.total_quantity), &expected.total_quantity);
     differences.check(&place, "total_amount", &is.total_amount, &expected.total_amount);
     differences.check(&place, "events", &is.events, &expected.events);
+    for (name, (is, expected)) in sums.iter().zip(is.more.iter().zip(&expected.more)) {
+        differences.check(&place, name, is, expected);
+    }
     if let Some(price_sum) = &is.price_sum {
         differences.check(&place, "price_sum", price_sum, &expected.price_sum);
     }
 }
 
-type Key<'a> = (DateTime<Utc>, &'a str, &'a str);
+type Key<'a> = (DateTime<Utc>, &'a [String]);
 
 fn key(row: &Row) -> Key<'_> {
-    (row.window_start, &row.category, &row.payment_method)
+    (row.window_start, &row.dimensions)
 }
 
 fn expected_key(row: &OracleRow) -> Key<'_> {
-    (row.window_start, &row.dimensions[0], &row.dimensions[1])
+    (row.window_start, &row.dimensions)
 }
 
-fn place((window_start, category, payment_method): Key<'_>) -> String {
-    format!("retail, window {}, {category}, {payment_method}", window_start.format("%F %T"))
+fn place((window_start, dimensions): Key<'_>) -> String {
+    format!("retail, window {}, {}", window_start.format("%F %T"), dimensions.join(", "))
 }

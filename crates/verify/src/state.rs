@@ -13,6 +13,8 @@ pub(crate) struct State {
     pub(crate) topic_id: Option<String>,
     pub(crate) window: Duration,
     pub(crate) delay: Duration,
+    /// The names of the dimensions and of the further sums.
+    pub(crate) columns: retail_api::Layout,
     /// Windows that end at or before this time are closed.
     pub(crate) closed_until: DateTime<Utc>,
     /// Windows that end at or before this time receive no more events, and some of their rows may be closed.
@@ -56,6 +58,7 @@ pub(crate) async fn read(session: &Session, settings: &Settings, identity: &Iden
         topic_id: identity.topic_id.clone(),
         window: span(rules.window),
         delay: span(rules.delay),
+        columns: settings.pipeline.layout.clone(),
         closed_until: row.get("closed_until"),
         closing_until: row.get("closing_until"),
         retained_from: row.get("retained_from"),
@@ -67,7 +70,7 @@ pub(crate) async fn read(session: &Session, settings: &Settings, identity: &Iden
 async fn partitions(session: &Session) -> Result<Vec<Partition>, DatabaseError> {
     let select = "
         SELECT p.partition, p.start_offset, p.next_offset, p.max_observed_time, p.lateness_floor, l.applied, l.late,
-               l.invalid, l.future, l.gaps, l.balanced, p.last_record_offset, p.last_record_epoch, p.last_record_timestamp_ms,
+               l.invalid, l.future, l.filtered, l.duplicate, l.gaps, l.balanced, p.last_record_offset, p.last_record_epoch, p.last_record_timestamp_ms,
                p.last_record_digest
         FROM {schema}.partition_progress p JOIN {schema}.ledger l USING (partition) ORDER BY partition";
     let mut partitions: Vec<Partition> = session.query(select, &[]).await?.iter().map(partition).collect();
@@ -100,8 +103,8 @@ fn partition(row: &retail_store::Row) -> Partition {
             late: row.get("late"),
             invalid: row.get("invalid"),
             future: row.get("future"),
-            filtered: 0,
-            duplicate: 0,
+            filtered: row.get("filtered"),
+            duplicate: row.get("duplicate"),
             gaps: row.get("gaps"),
             max_observed: row.get("max_observed_time"),
         },
