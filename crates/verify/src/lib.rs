@@ -19,6 +19,8 @@ mod differences;
 mod digest;
 mod error;
 mod expected;
+#[cfg(test)]
+mod layout_tests;
 mod letters;
 mod name_letters;
 mod name_rows;

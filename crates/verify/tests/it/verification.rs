@@ -1,5 +1,6 @@
 //! Verification finds manual changes, down to one offset.
 
+use retail_api::Layout;
 use retail_store::MonthDrop;
 use retail_testbed::{Case, CaseBuilder, Feeder, Sent, purchase};
 use retail_verify::{Options, VerifyError};
@@ -36,6 +37,46 @@ async fn processed_records_verify() {
     let case = consumed().await;
     let report = case.assert_exact().await;
     assert_eq!((report.partitions, report.offsets, report.rows, report.dead_letters), (2, 8, 4, 4));
+}
+
+#[tokio::test]
+async fn names_of_dimensions_are_those_of_differences() {
+    let mut case = Case::shared().partitions(1).build();
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    case.settings.pipeline.layout = Layout::new(names(&["d2", "value"]), Vec::new()).unwrap();
+    case.apply_topic().await;
+    case.apply_schema().await;
+    let mut feeder = Feeder::new(&case, "a").await;
+    feeder.claim(&[0]).await;
+    let sent = |seconds| Sent { partition: 0, timestamp: 1, value: Some(purchase("A", "1", seconds)) };
+    let records = [sent(0), sent(10_000)];
+    case.topic.send(&records);
+    feeder.feed(&records);
+    feeder.commit(&[]).await.unwrap();
+    case.assert_exact().await;
+    let changes = [
+        (
+            "UPDATE dead_letter SET d1 = 'B'",
+            "UPDATE dead_letter SET d1 = 'A'",
+            "dead_letter, partition 0, offset 1: d2 is B, expected A",
+        ),
+        (
+            "UPDATE partition_progress SET filtered = 1, applied = applied - 1",
+            "UPDATE partition_progress SET filtered = 0, applied = applied + 1",
+            "ledger, partition 0: applied is 0, expected 1",
+        ),
+        (
+            "UPDATE partition_progress SET filtered = 1",
+            "UPDATE partition_progress SET filtered = 0",
+            "ledger, partition 0: filtered is 1, expected 0",
+        ),
+        (
+            "UPDATE partition_progress SET duplicate = 1",
+            "UPDATE partition_progress SET duplicate = 0",
+            "ledger, partition 0: duplicate is 1, expected 0",
+        ),
+    ];
+    assert_found(&case, &changes).await;
 }
 
 /// Their running totals are read from sums of spans.
