@@ -6,8 +6,8 @@ use tokio_postgres::types::Type;
 
 use crate::error::DatabaseError;
 use crate::session::Parameters;
-use crate::store::{Store, micros};
-use crate::time::{SqlTime, clock};
+use crate::store::Store;
+use crate::time::{SqlTime, clock, micros};
 
 /// Number of open windows above which compaction maintains the sums of spans: from there on, they save running totals more than
 /// they cost commits.

@@ -8,8 +8,8 @@ use tokio_postgres::types::Type;
 use crate::close::followed;
 use crate::error::DatabaseError;
 use crate::session::Parameters;
-use crate::store::{Store, micros};
-use crate::time::SqlTime;
+use crate::store::Store;
+use crate::time::{SqlTime, micros};
 
 /// The cause of a hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

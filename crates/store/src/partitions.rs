@@ -8,8 +8,7 @@ use tokio_postgres::types::Type;
 use crate::commit::{Commit, Idle};
 use crate::last_records::LastRecords;
 use crate::session::Parameter;
-use crate::store::micros;
-use crate::time::SqlTime;
+use crate::time::{SqlTime, micros};
 
 /// The columns of the partitions that a commit changes.
 pub(super) struct Partitions {

@@ -12,8 +12,7 @@ use crate::close::followed;
 use crate::error::DatabaseError;
 use crate::provision;
 use crate::session::{Parameters, Session};
-use crate::store::micros;
-use crate::time::{SqlTime, clock};
+use crate::time::{SqlTime, clock, micros};
 
 /// The progress of a pipeline.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]

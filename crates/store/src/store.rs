@@ -20,7 +20,7 @@ use crate::partitions::Partitions;
 use crate::provision;
 use crate::retention::Retention;
 use crate::session::{Parameter, Parameters, Session};
-use crate::time::SqlTime;
+use crate::time::{SqlTime, micros};
 
 /// Number of attempts of a commit while the server behind the session is being replaced.
 const COMMIT_ATTEMPTS: usize = 3;
@@ -207,8 +207,4 @@ impl Store {
 fn call(function: &str, parameters: usize) -> String {
     let numbers: Vec<String> = (1..=parameters).map(|number| format!("${number}")).collect();
     format!("SELECT * FROM {{schema}}.{function}({})", numbers.join(", "))
-}
-
-pub(crate) fn micros(duration: Duration) -> i64 {
-    retail_engine::Span::from(duration).as_micros()
 }

@@ -1,6 +1,6 @@
 //! Encodes timestamps: microseconds since 1970 in the engine, since 2000 in Postgres.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use retail_engine::Timestamp;
 use tokio_postgres::types::private::BytesMut;
@@ -17,6 +17,11 @@ pub(super) struct SqlTime(pub(super) Timestamp);
 pub fn clock() -> Timestamp {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::EPOCH.plus(since_1970.into())
+}
+
+/// The microseconds of a duration.
+pub(crate) fn micros(duration: Duration) -> i64 {
+    retail_engine::Span::from(duration).as_micros()
 }
 
 type BoxedError = Box<dyn std::error::Error + Sync + Send>;
