@@ -307,6 +307,30 @@ async fn every_layout_has_its_columns_and_processes_rows() {
     }
 }
 
+/// Its row would not fit a page.
+#[tokio::test]
+async fn full_pack_of_eight_large_sums_is_stored() {
+    let mut model = Model::new(numbered(8, 8)).await;
+    for _ in 0..6 {
+        let mut rows = Vec::new();
+        for group in 0..64 {
+            let mut amount = || Money::from_millionths(i128::from(model.random.next_u64()) << 32);
+            let more = (0..8).map(|_| amount()).collect();
+            let sums = Sums { events: 1, price: amount(), quantity: 1, amount: amount() };
+            let row = Row { window_start: Timestamp::from_secs(at(0)), dimensions: key(group, 8), sums, more };
+            model.sums.entry((0, row.dimensions.clone())).or_default().add(&row);
+            rows.push(row);
+        }
+        model.commit(rows).await;
+    }
+    model.assert_exact().await;
+    model.compact().await;
+    assert_eq!(model.case.text("SELECT count(*) FROM delta_log").await, "1");
+    model.assert_exact().await;
+    model.close(1).await;
+    model.assert_exact().await;
+}
+
 #[tokio::test]
 async fn rows_to_print_are_found_by_all_dimensions() {
     let case = case(numbered(3, 2)).await;
