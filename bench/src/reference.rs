@@ -66,7 +66,8 @@ pub(crate) fn read(connection: &KafkaConnection, topic: &str, partitions: i32, r
     }
     let sums = oracle.rows().into_iter().map(|row| {
         let quantity = row.total_quantity.to_i64().context("a sum of quantities exceeds 64 bits")?;
-        Ok(((row.window_start, row.category, row.payment_method), Sums { quantity, amount: row.total_amount }))
+        let [category, payment_method] = row.dimensions.try_into().expect("purchases have two dimensions");
+        Ok(((row.window_start, category, payment_method), Sums { quantity, amount: row.total_amount }))
     });
     sums.collect()
 }
