@@ -15,7 +15,7 @@ use crate::records::Topic;
 use crate::servers::{Kafka, Postgres, directory};
 
 /// A pipeline for one test.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Case {
     /// The parsed settings.
     pub settings: Settings,
@@ -32,6 +32,7 @@ pub struct CaseBuilder {
     partitions: i32,
     topic_config: String,
     timestamp_type: Option<&'static str>,
+    replication_factor: i32,
     spec: Vec<String>,
     kafka: String,
     database_url: String,
@@ -49,6 +50,7 @@ impl Case {
             partitions: 2,
             topic_config: "retention.ms: \"-1\"".to_owned(),
             timestamp_type: Some("CreateTime"),
+            replication_factor: 1,
             spec: Vec::new(),
             kafka: kafka.to_owned(),
             database_url: database_url.to_owned(),
@@ -63,6 +65,11 @@ impl Case {
             .env("RETAIL_BOOTSTRAP_SERVERS", &self.settings.kafka.bootstrap_servers)
             .env("RETAIL_DATABASE_URL", &self.database_url);
         command
+    }
+
+    /// The URL of the database.
+    pub fn database_url(&self) -> &str {
+        &self.database_url
     }
 
     /// Returns the case with another URL of the same database, such as the URL of a proxy.
@@ -205,6 +212,13 @@ impl CaseBuilder {
         self
     }
 
+    /// Sets the number of replicas of each partition. The default is one.
+    #[must_use]
+    pub fn replication_factor(mut self, replication_factor: i32) -> Self {
+        self.replication_factor = replication_factor;
+        self
+    }
+
     /// Adds a line under `spec`, like `trigger: 1s`.
     #[must_use]
     pub fn spec(mut self, line: &str) -> Self {
@@ -214,7 +228,8 @@ impl CaseBuilder {
 
     /// Writes the pipeline.yaml, without creating topic or schema.
     pub fn build(self) -> Case {
-        let Self { partitions, mut topic_config, timestamp_type, mut spec, kafka, database_url } = self;
+        let Self { partitions, mut topic_config, timestamp_type, replication_factor, mut spec, kafka, database_url } =
+            self;
         if let Some(timestamp_type) = timestamp_type {
             topic_config += &format!(", message.timestamp.type: {timestamp_type}");
         }
@@ -228,7 +243,7 @@ impl CaseBuilder {
         }
         let yaml = format!(
             "apiVersion: retailpipeline.dev/v1alpha1\nkind: RetailPipeline\nmetadata: {{name: {name}}}\nspec:\n  \
-             kafka: {{bootstrapServers: \"{kafka}\"}}\n  topic: {{name: {name}, partitions: {partitions}, config: {{{topic_config}}}}}\n  \
+             kafka: {{bootstrapServers: \"{kafka}\"}}\n  topic: {{name: {name}, partitions: {partitions}, replicationFactor: {replication_factor}, config: {{{topic_config}}}}}\n  \
              database: {{host: 127.0.0.1, name: retail}}\n  {}\n",
             spec.join("\n  ")
         );

@@ -15,7 +15,11 @@ pub struct SmallDisk {
 impl SmallDisk {
     /// Mounts a file system owned by this user id. Returns `None` without the right to mount.
     pub fn mount(mib: u32, user: u32) -> Option<Self> {
-        let directory = std::env::temp_dir().join(unique("disk"));
+        Self::mount_at(std::env::temp_dir().join(unique("disk")), mib, user)
+    }
+
+    /// Mounts such a file system at this path, which must not exist.
+    pub(crate) fn mount_at(directory: PathBuf, mib: u32, user: u32) -> Option<Self> {
         std::fs::create_dir(&directory).unwrap();
         let options = format!("size={mib}m,mode=0700,uid={user}");
         let done = |program: &str, arguments: &[&str]| {

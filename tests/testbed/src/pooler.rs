@@ -24,12 +24,21 @@ impl Pooler {
 
     /// Starts a pooler with another `pool_mode`.
     pub fn with_mode(postgres: &Postgres, pool_size: u32, mode: &str) -> Self {
+        Self::start_to(&postgres.address(), postgres.url(), pool_size, mode)
+    }
+
+    /// Starts a pooler for the server at this host:port, such as that of a proxy. `url` has its log-in.
+    pub fn at(address: &str, url: &str, pool_size: u32) -> Self {
+        Self::start_to(address, url.to_owned(), pool_size, "transaction")
+    }
+
+    fn start_to(address: &str, database_url: String, pool_size: u32, mode: &str) -> Self {
         let name = unique("pgbouncer");
         let conf = directory().join(&name).join("conf");
         fs::create_dir_all(&conf).unwrap();
-        fs::write(conf.join("pgbouncer.ini"), settings(&postgres.address(), pool_size, mode)).unwrap();
+        fs::write(conf.join("pgbouncer.ini"), settings(address, pool_size, mode)).unwrap();
         fs::write(conf.join("userlist.txt"), "\"retail\" \"retail\"\n\"postgres\" \"postgres\"\n").unwrap();
-        Self { server: Server::start("dev/pgbouncer", &name, true), database_url: postgres.url() }
+        Self { server: Server::start("dev/pgbouncer", &name, true), database_url }
     }
 
     /// Returns the URL of the database `retail` with the address of the pooler.
@@ -41,6 +50,12 @@ impl Pooler {
     /// Returns the address as host:port.
     pub fn address(&self) -> String {
         self.server.address()
+    }
+
+    /// Returns the process id, another one after each start.
+    pub fn pid(&self) -> u32 {
+        let pid = fs::read_to_string(self.server.directory.join("data/pid")).unwrap();
+        pid.trim().parse().unwrap()
     }
 
     /// Ends all sessions and the pooler.

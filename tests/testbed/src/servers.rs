@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
+use crate::disk::SmallDisk;
 use crate::process::{signal, unique};
 
 /// A Kafka broker.
@@ -26,6 +27,8 @@ pub(crate) struct Server {
     pub(crate) directory: PathBuf,
     address: OnceLock<String>,
     private: bool,
+    /// The file system of the data, if it is one of its own.
+    disk: Option<SmallDisk>,
 }
 
 fn root() -> &'static Path {
@@ -33,7 +36,7 @@ fn root() -> &'static Path {
 }
 
 /// Returns the directory for files of tests.
-pub(crate) fn directory() -> PathBuf {
+pub fn directory() -> PathBuf {
     let directory = root().join(".dev/test");
     std::fs::create_dir_all(&directory).unwrap();
     directory
@@ -76,7 +79,28 @@ impl Kafka {
         Self { server: Server::start("dev/kafka", &name, true) }
     }
 
-    /// The port of the controller of a running node.
+    /// Creates the directory of such a node and chooses its controller's port. [`Kafka::start`] starts it, once the other nodes
+    /// start too: a node listens when its cluster has a controller.
+    pub(crate) fn prepared_node(cluster_id: &str) -> Self {
+        let server = Server::prepared("dev/kafka", &unique("kafka"));
+        let files = [("port", free_port()), ("controller-port", free_port())];
+        let files = files.map(|(file, port)| (file, port.to_string()));
+        for (file, content) in [("cluster-id", cluster_id), ("scram", "")] {
+            std::fs::write(server.directory.join(file), content).unwrap();
+        }
+        for (file, content) in &files {
+            std::fs::write(server.directory.join(file), content).unwrap();
+        }
+        server.address.set(format!("127.0.0.1:{}", files[0].1)).unwrap();
+        Self { server }
+    }
+
+    /// Writes additional lines of the server.properties of a prepared node.
+    pub(crate) fn configure(&self, properties: &str) {
+        std::fs::write(self.server.directory.join("extra.properties"), properties).unwrap();
+    }
+
+    /// The port of the controller of a running or prepared node.
     pub(crate) fn controller_port(&self) -> String {
         std::fs::read_to_string(self.server.directory.join("controller-port")).unwrap().trim().to_owned()
     }
@@ -111,9 +135,12 @@ impl Kafka {
         self.server.run("up");
     }
 
-    /// Copies the disk of a stopped private broker, with its metadata.
+    /// Copies the disk of a stopped or paused private broker, with its metadata. Replaces an earlier copy.
     pub fn back_up(&self) {
         let (data, copy) = self.disks();
+        if copy.exists() {
+            std::fs::remove_dir_all(&copy).unwrap();
+        }
         copy_directory(&data, &copy);
     }
 
@@ -124,10 +151,32 @@ impl Kafka {
         copy_directory(&copy, &data);
     }
 
+    /// Number of bytes of a topic that the disk has and its copy lacks.
+    pub fn missing_in_copy(&self, topic: &str) -> u64 {
+        let (data, copy) = self.disks();
+        log_bytes(&data, topic).saturating_sub(log_bytes(&copy, topic))
+    }
+
+    /// Whether the process runs.
+    pub fn runs(&self) -> bool {
+        let pid = std::fs::read_to_string(self.server.directory.join("pid")).unwrap_or_default();
+        !pid.is_empty() && Path::new("/proc").join(pid.trim()).join("exe").exists()
+    }
+
     fn disks(&self) -> (PathBuf, PathBuf) {
         assert!(self.server.private, "only a private broker can be damaged");
         (self.server.directory.join("data"), self.server.directory.join("copy"))
     }
+}
+
+/// The size of the logs of a topic's partitions.
+fn log_bytes(disk: &Path, topic: &str) -> u64 {
+    let entries = |directory: &Path| std::fs::read_dir(directory).into_iter().flatten().flatten().collect::<Vec<_>>();
+    let is_partition = |name: &str| name.rsplit_once('-').is_some_and(|(of, _)| of == topic);
+    let partitions = entries(disk).into_iter().filter(|entry| is_partition(&entry.file_name().to_string_lossy()));
+    let files = partitions.flat_map(|partition| entries(&partition.path()));
+    let logs = files.filter(|file| file.path().extension().is_some_and(|extension| extension == "log"));
+    logs.filter_map(|log| log.metadata().ok()).map(|metadata| metadata.len()).sum()
 }
 
 fn copy_directory(from: &Path, to: &Path) {
@@ -150,6 +199,32 @@ impl Postgres {
     /// Starts a server for one test. Dropping the value stops it and deletes its data.
     pub fn private() -> Self {
         Self { server: Server::start("dev/postgres", &unique("postgres"), true) }
+    }
+
+    /// Starts a private server on a file system of its own, of this size. Returns `None` without the right to mount.
+    pub fn private_on_disk(mib: u32) -> Option<Self> {
+        let server = Server::prepared("dev/postgres", &unique("postgres")).on_disk(mib)?;
+        let conf = server.directory.join("conf");
+        std::fs::create_dir_all(&conf).unwrap();
+        std::fs::write(conf.join("extra.conf"), "max_wal_size = 64MB\nmin_wal_size = 32MB\n").unwrap();
+        Some(Self { server: server.begin(("up", &[])) })
+    }
+
+    /// Starts a hot standby of such a server, on a file system of the same kind.
+    pub(crate) fn standby_on_disk(primary: &Self, mib: u32) -> Option<Self> {
+        let directory = primary.server.directory.as_path();
+        let server = Server::prepared("dev/postgres", &unique("postgres")).on_disk(mib)?;
+        Some(Self { server: server.begin(("standby", &[directory])) })
+    }
+
+    /// The file system of the data, if it is one of its own.
+    pub const fn disk(&self) -> Option<&SmallDisk> {
+        self.server.disk.as_ref()
+    }
+
+    /// Returns the log of the server.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.server.directory.join("log")).unwrap()).into_owned()
     }
 
     /// Starts a hot standby of a private server, at its own address.
@@ -237,9 +312,27 @@ impl Server {
 
     /// Starts a server for the first time by another command than `up`.
     fn start_by(command: (&str, &[&Path]), script: &'static str, name: &str, private: bool) -> Self {
-        let server = Self { script, directory: directory().join(name), address: OnceLock::new(), private };
-        server.address.set(server.run_with(command.0, command.1)).unwrap();
-        server
+        let directory = directory().join(name);
+        Self { script, directory, address: OnceLock::new(), private, disk: None }.begin(command)
+    }
+
+    /// A private server that does not run yet. Its directory exists.
+    fn prepared(script: &'static str, name: &str) -> Self {
+        let directory = directory().join(name);
+        std::fs::create_dir_all(&directory).unwrap();
+        Self { script, directory, address: OnceLock::new(), private: true, disk: None }
+    }
+
+    /// Gives a prepared server a file system of its own for its data.
+    fn on_disk(mut self, mib: u32) -> Option<Self> {
+        self.disk = Some(SmallDisk::mount_at(self.directory.join("data"), mib, server_user()?)?);
+        Some(self)
+    }
+
+    /// Starts the server for the first time.
+    fn begin(self, command: (&str, &[&Path])) -> Self {
+        self.address.set(self.run_with(command.0, command.1)).unwrap();
+        self
     }
 
     /// Runs a command of the script for this server. Returns its output.
@@ -299,9 +392,19 @@ impl Drop for Server {
     fn drop(&mut self) {
         if self.private {
             self.run("down");
+            drop(self.disk.take());
             std::fs::remove_dir_all(&self.directory).unwrap();
         }
     }
+}
+
+/// Returns the id of the system user that runs database servers, like dev/lib.sh.
+fn server_user() -> Option<u32> {
+    let id = |user: &str| {
+        let output = Command::new("id").args(["-u", user]).output().ok()?;
+        text(&output.stdout).trim().parse().ok()
+    };
+    id("postgres").or_else(|| id("nobody"))
 }
 
 fn text(output: &[u8]) -> std::borrow::Cow<'_, str> {

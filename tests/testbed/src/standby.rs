@@ -18,9 +18,24 @@ impl Standby {
         Self { postgres: Postgres::standby_of(primary) }
     }
 
+    /// Copies a private server to a file system of its own, and starts the copy. Returns `None` without the right to mount.
+    pub fn on_disk(primary: &Postgres, mib: u32) -> Option<Self> {
+        Some(Self { postgres: Postgres::standby_on_disk(primary, mib)? })
+    }
+
     /// Returns the server, to read from it.
     pub const fn server(&self) -> &Postgres {
         &self.postgres
+    }
+
+    /// Ends the connection to the primary: from now on the standby lacks its commits.
+    pub async fn disconnect(&self) {
+        let standby = superuser(&self.postgres).await;
+        standby.batch_execute("ALTER SYSTEM SET primary_conninfo = ''").await.unwrap();
+        standby.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+        let receives = "SELECT count(*) > 0 FROM pg_stat_wal_receiver";
+        eventually("the standby is disconnected", async || (!value::<bool>(&standby, receives).await).then_some(()))
+            .await;
     }
 
     /// Waits until the standby shows everything that the primary has committed so far.
