@@ -24,6 +24,9 @@ const FETCHED_KIB: usize = 8 << 10;
 /// Lower limit for each partition: with less than the largest batch of a producer, reading stalls between two fetches.
 const MIN_PARTITION_KIB: usize = 1 << 10;
 
+/// Deadline for the answer of a broker. Also a slow connection transfers [`FETCH_ALL_BYTES`] in this time.
+const BROKER_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Compressed bytes of one partition in a fetch. A larger batch is fetched as a whole.
 const FETCH_BYTES: usize = 256 << 10;
 
@@ -136,6 +139,8 @@ pub(crate) fn config(
         // Reports the end of the readable records, and with it a gap before the log end.
         .set("enable.partition.eof", "true")
         .set("check.crcs", "true")
+        // The default of a minute stalls all partitions of a broker for a minute when a connection goes silent.
+        .set("socket.timeout.ms", BROKER_TIMEOUT.as_millis().to_string())
         // The default of a second stalls a partition for a second whenever its queue was full.
         .set("fetch.queue.backoff.ms", "2")
         .set("fetch.min.bytes", FETCH_MIN_BYTES.to_string())
@@ -243,6 +248,16 @@ mod tests {
         ));
         assert!(!is_disconnect("FAIL", "[thrd:a:1/1]: a:1/1: Connect failed: refused (after 0ms in state CONNECT)"));
         assert!(!is_disconnect("SESSTMOUT", lost));
+    }
+
+    /// librdkafka reads nothing from a broker until its pending requests end, and its default is a minute.
+    #[test]
+    fn silent_connection_ends_long_before_a_minute() {
+        let membership = Membership { group_id: "g", client_id: "c", session_timeout: Duration::from_secs(10) };
+        let config = config(&KafkaConnection::plain("a:1"), &membership, Duration::from_hours(1), 4);
+        let timeout: u64 = config.get("socket.timeout.ms").unwrap().parse().unwrap();
+        let wait: u64 = config.get("fetch.wait.max.ms").unwrap().parse().unwrap();
+        assert!(timeout <= 15_000 && timeout >= wait + 5_000, "{timeout} ms, of which {wait} ms are the broker's");
     }
 
     #[test]
