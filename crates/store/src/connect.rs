@@ -120,7 +120,8 @@ impl DatabaseConnection {
                 cause.send_replace(Some(DatabaseError::explain(&settings, &error)));
             }
         });
-        let mut session = Session::new(client, self.clone(), peer, Arc::clone(&seen), task.abort_handle(), ended);
+        let mut session =
+            Session::new(client, self.clone(), peer, Arc::clone(&seen), application, task.abort_handle(), ended);
         session.is_direct = self.first_query(&session).await?;
         if session.is_direct {
             self.check_client(&session).await?;

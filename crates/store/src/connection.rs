@@ -154,6 +154,11 @@ impl DatabaseConnection {
         self.url.require_auth.unwrap_or(LogIns::ANY)
     }
 
+    /// The name of the application in the URL, or else this one.
+    pub(crate) fn application<'a>(&'a self, application: &'a str) -> &'a str {
+        self.url.application_name.as_deref().unwrap_or(application)
+    }
+
     /// The start-up and the log-in, for tokio-postgres. The connection exists already, with TLS if there is one.
     pub(crate) fn start_up(&self, application: &str) -> Config {
         let mut config = Config::new();
@@ -161,7 +166,7 @@ impl DatabaseConnection {
             .ssl_mode(Negotiated::Require)
             .ssl_negotiation(SslNegotiation::Direct)
             .channel_binding(self.url.channel_binding.unwrap_or(ChannelBinding::Prefer))
-            .application_name(self.url.application_name.as_deref().unwrap_or(application));
+            .application_name(self.application(application));
         if let Some(user) = &self.url.user {
             config.user(user);
         }

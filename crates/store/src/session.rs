@@ -43,6 +43,8 @@ pub struct Session {
     pub(crate) connection: DatabaseConnection,
     pub(crate) peer: Peer,
     pub(crate) seen: Arc<Seen>,
+    /// The name of the session in pg_stat_activity.
+    application: String,
     /// Whether the session talks to a server without a pooler in between.
     pub(crate) is_direct: bool,
     statement_timeout: Duration,
@@ -64,11 +66,13 @@ impl Session {
         connection: DatabaseConnection,
         peer: Peer,
         seen: Arc<Seen>,
+        application: &str,
         task: AbortHandle,
         ended: watch::Receiver<Option<DatabaseError>>,
     ) -> Self {
         let statement_timeout = connection.deadlines.statement;
-        Self { client, connection, peer, seen, is_direct: false, statement_timeout, task, ended }
+        let application = connection.application(application).to_owned();
+        Self { client, connection, peer, seen, application, is_direct: false, statement_timeout, task, ended }
     }
 }
 
@@ -215,24 +219,38 @@ impl Session {
         }
     }
 
-    /// Asks over another connection whether the server executes a statement of this session. Behind a pooler, the process of
-    /// the session is unknown, and every answer counts.
+    /// Asks over another connection whether the server executes a statement of this session.
     async fn executes(&self) -> bool {
-        const EXECUTES: &str = "
-            SELECT count(*) > 0 FROM pg_stat_activity
-            WHERE pid = $1 AND state = 'active' AND wait_event IS DISTINCT FROM 'ClientWrite'";
         let other = match self.connection.connect_again(&self.peer).await {
             Ok(other) => other,
             // The server answers.
             Err(error) => return !matches!(error.kind, retail_connection::ErrorKind::Unreachable),
         };
-        if self.behind_pooler() {
-            return true;
-        }
+        if self.behind_pooler() { self.executes_by_name(&other).await } else { self.executes_by_process(&other).await }
+    }
+
+    async fn executes_by_process(&self, other: &Self) -> bool {
+        const EXECUTES: &str = "
+            SELECT count(*) > 0 FROM pg_stat_activity
+            WHERE pid = $1 AND state = 'active' AND wait_event IS DISTINCT FROM 'ClientWrite'";
         let process = self.seen.process_id().unwrap_or_default();
         let parameters: &Parameters<'_> = &[(&process, Type::INT4)];
         let answer = other.client.query_typed_one(EXECUTES, parameters);
         timeout(self.connection.deadlines.connect, answer).await.is_ok_and(|row| row.is_ok_and(|row| row.get(0)))
+    }
+
+    /// Behind a pooler, the process of the session is unknown. A pooler such as PgBouncer gives the name of the application to
+    /// the session of the server that executes a transaction. If it does not, or if this question has to wait for a session of
+    /// the pool, nothing is known, and the statement may be waiting or executing.
+    async fn executes_by_name(&self, other: &Self) -> bool {
+        const EXECUTES: &str = "
+            SELECT current_setting('application_name') <> left($2, 63) OR count(*) > 0 FROM pg_stat_activity
+            WHERE application_name = left($1, 63) AND pid <> pg_backend_pid() AND state = 'active'
+                AND wait_event IS DISTINCT FROM 'ClientWrite'";
+        let parameters: &Parameters<'_> = &[(&self.application, Type::TEXT), (&other.application, Type::TEXT)];
+        let answer = other.client.query_typed_one(EXECUTES, parameters);
+        let answered = timeout(self.connection.deadlines.connect, answer).await;
+        answered.map_or(true, |row| row.map_or(true, |row| row.get(0)))
     }
 
     /// Waits for an answer without a deadline, and explains its error.

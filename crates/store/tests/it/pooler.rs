@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use retail_connection::ErrorKind;
 use retail_store::{DatabaseConnection, Deadlines, TransactionMode, provision};
-use retail_testbed::{Case, Feeder, Pooler, Postgres};
+use retail_testbed::{Case, Feeder, Pooler, Postgres, Silence, SilentProxy};
 
 /// Longer than any step, and shorter than the deadlines of a connection together.
 const LIMIT: Duration = Duration::from_secs(90);
@@ -133,6 +133,31 @@ async fn statement_through_a_pooler_is_ended_by_the_server() {
     // The limit belongs to the transaction, not to the session of the pool.
     let limit: String = session.query_one("SHOW statement_timeout", &[]).await.unwrap().get(0);
     assert_eq!(limit, "0");
+}
+
+/// As when a proxy before the pooler has lost one connection: others work.
+#[tokio::test]
+async fn silent_connection_to_a_pooler_ends_before_its_deadline() {
+    let pooler = Pooler::to(Postgres::shared(), 3);
+    let proxy = SilentProxy::start(&pooler.address(), Silence::Never).await;
+    let deadlines = Deadlines {
+        statement: Duration::from_hours(1),
+        silence: Duration::from_millis(300),
+        cancel: Duration::from_millis(200),
+        ..Deadlines::default()
+    };
+    let session = connection(&proxy.url(&pooler.url())).with_deadlines(deadlines).connect("silent").await.unwrap();
+    let working = session.query("SELECT pg_sleep(2)", &[]).await;
+    assert!(working.is_ok(), "a working server is waited for: {working:?}");
+    proxy.silence();
+    let statement = session.query("SELECT 1", &[]);
+    tokio::pin!(statement);
+    let sent = tokio::time::timeout(Duration::from_millis(100), &mut statement).await;
+    assert!(sent.is_err(), "the statement is lost");
+    proxy.resume();
+    let ended = tokio::time::timeout(LIMIT, statement).await.expect("it does not wait for its deadline");
+    let error = ended.unwrap_err();
+    assert!(error.message.contains("did not answer in time"), "{error}");
 }
 
 #[tokio::test]
