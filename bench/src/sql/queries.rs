@@ -54,6 +54,12 @@ pub(super) fn rows(size: Size) -> Vec<Query> {
         ),
         Query::new("all open rows, with running totals", "SELECT * FROM retail WHERE NOT final", open * hours, ""),
         Query::new(
+            "all open rows, with running totals, from retail_open_all",
+            "SELECT * FROM retail_open_all",
+            open * hours,
+            "",
+        ),
+        Query::new(
             "a year of one group",
             "SELECT * FROM retail WHERE category = 'category-0000' AND payment_method = 'cash' \
              AND window_start >= '2025-11-01T13:00Z' ORDER BY window_start",
@@ -149,6 +155,12 @@ pub(super) fn of_many_windows(size: Size) -> Vec<Query> {
             format!("all groups in {} open windows, with running totals", grouped(windows)),
             "SELECT * FROM retail WHERE window_start >= '2026-11-01T13:00Z'",
             windows * groups,
+            "",
+        ),
+        Query::new(
+            format!("all rows of {open} open windows, with running totals, from retail_open_all"),
+            "SELECT * FROM retail_open_all",
+            size.open_rows() + windows * groups,
             "",
         ),
     ]
