@@ -1,9 +1,18 @@
 //! Methods of log-in of a real server: which are used, and which are refused.
 
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
 use retail_api::resource::TlsMode;
 use retail_connection::{Certificates, ErrorKind, Pem};
 use retail_store::DatabaseConnection;
 use retail_testbed::{Certificates as Files, SecurePostgres};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 fn certificates() -> Certificates {
     let ca = Pem { text: Files::shared().text("ca.crt"), origin: "ca.crt".to_owned() };
@@ -88,4 +97,91 @@ async fn first_server_that_matches_the_url_is_used() {
     connect(&format!("{url}?target_session_attrs=standby&{reads}")).await.unwrap();
     let error = connect(&format!("{url}?target_session_attrs=primary&{reads}")).await.map(drop).unwrap_err();
     assert!(error.message.contains("only reads (a standby), which target_session_attrs"), "{error}");
+}
+
+/// The request for TLS, which clients send in the clear.
+const TLS_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+
+fn certificate(name: &str) -> CertificateDer<'static> {
+    CertificateDer::from_pem_slice(Files::shared().text(name).as_bytes()).unwrap()
+}
+
+/// Ends the TLS of a client with a trusted certificate that is not the server's, and passes all bytes to the server over another
+/// TLS connection.
+async fn relay(client: TcpStream) -> std::io::Result<()> {
+    let key = PrivateKeyDer::from_pem_slice(Files::shared().text("server.key").as_bytes()).unwrap();
+    let accepts = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate("server.crt")], key);
+    let mut trusted = RootCertStore::empty();
+    trusted.add(certificate("ca.crt")).unwrap();
+    let connects = ClientConfig::builder().with_root_certificates(trusted).with_no_client_auth();
+    let (mut client, mut server) = (client, TcpStream::connect(("127.0.0.1", SecurePostgres::shared().port())).await?);
+    client.read_exact(&mut [0; 8]).await?;
+    client.write_all(b"S").await?;
+    server.write_all(&TLS_REQUEST).await?;
+    assert_eq!(server.read_u8().await?, b'S');
+    let mut client = TlsAcceptor::from(Arc::new(accepts.unwrap())).accept(client).await?;
+    let name = "localhost".try_into().unwrap();
+    let mut server = TlsConnector::from(Arc::new(connects)).connect(name, server).await?;
+    tokio::io::copy_bidirectional(&mut client, &mut server).await.map(drop)
+}
+
+/// By default, the log-in is bound to the certificate that the client has seen.
+#[tokio::test]
+async fn log_in_through_another_end_of_tls_is_refused() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        loop {
+            tokio::spawn(relay(listener.accept().await.unwrap().0));
+        }
+    });
+    let log_in = async |options: &str| {
+        let url = format!("postgres://scrambled:scrambled@127.0.0.1:{port}/retail?{options}");
+        let connection = DatabaseConnection::new(url.parse().unwrap(), "public");
+        connection.with_tls(TlsMode::VerifyFull, &certificates()).unwrap().connect("test").await.map(drop)
+    };
+    log_in("channel_binding=disable").await.unwrap();
+    let error = log_in("").await.unwrap_err();
+    assert!(error.message.contains("channel binding check failed"), "{error}");
+}
+
+/// What is logged.
+#[derive(Default)]
+struct Log(Mutex<Vec<u8>>);
+
+impl Write for &Log {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(text);
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn log_in_by_md5_without_tls_is_warned_about_once() {
+    let log = Arc::new(Log::default());
+    let subscriber = tracing_subscriber::fmt().with_writer(Arc::clone(&log)).finish();
+    let _logged = tracing::subscriber::set_default(subscriber);
+    let warnings = || {
+        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        text.lines().filter(|line| line.contains("WARN")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    // Other tests use another name of the server.
+    let url = |user: &str| SecurePostgres::shared().url(user, user, "127.0.0.1").parse().unwrap();
+    let connect = async |connection: DatabaseConnection| drop(connection.connect("test").await.unwrap());
+    connect(DatabaseConnection::new(url("scrambled"), "public")).await;
+    let encrypted = DatabaseConnection::new(url("hashed"), "public");
+    connect(encrypted.with_tls(TlsMode::Require, &Certificates::default()).unwrap()).await;
+    assert_eq!(warnings(), [""; 0]);
+    for _ in 0..2 {
+        connect(DatabaseConnection::new(url("hashed"), "public")).await;
+    }
+    let warnings = warnings();
+    assert!(
+        warnings.len() == 1 && warnings[0].contains("sends an MD5 hash of the password without TLS"),
+        "{warnings:?}"
+    );
 }
