@@ -7,7 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 use retail_kafka::topic;
 use retail_operator::external::live::LiveSystems;
 use retail_operator::watch::controller::{self, Context};
-use retail_testbed::{Case, Kafka, Postgres};
+use retail_testbed::{Case, Feeder, Kafka, Pooler, Postgres};
 use serde_json::{Value, json};
 
 use crate::api::{Api, Key, Store};
@@ -15,13 +15,17 @@ use crate::harness::{context, pipeline_key};
 
 /// Creates a pipeline that deletes its data, and a Secret with a URI, as CloudNativePG's.
 pub(crate) fn declare(api: &Api, case: &Case) {
+    declare_at(api, case, &Postgres::shared().url());
+}
+
+fn declare_at(api: &Api, case: &Case, database_url: &str) {
     let spec = json!({
         "kafka": {"bootstrapServers": Kafka::shared().address()},
         "topic": {"name": case.topic.name, "partitions": 2, "config": {"retention.ms": "-1"}},
         "database": {"host": "not-read", "name": "retail", "schema": case.settings.pipeline.schema, "secret": {"name": "app", "uriKey": "uri"}},
         "deletionPolicy": {"topic": "Delete", "database": "Delete"},
     });
-    let uri = k8s_openapi::ByteString(Postgres::shared().url().into_bytes());
+    let uri = k8s_openapi::ByteString(database_url.as_bytes().to_vec());
     api.change(|store| {
         let secret = json!({"apiVersion": "v1", "kind": "Secret", "data": {"uri": uri}});
         store.create(&Key::new("secrets", "app"), secret).unwrap();
@@ -61,6 +65,35 @@ async fn pipeline_on_real_servers_becomes_ready_and_deletes_data() {
     let gone = api.until("it is gone", |store| store.get(&pipeline_key("retail")).is_none());
     tokio::time::timeout(Duration::from_secs(60), gone).await.unwrap();
     assert_eq!(topic::observe(kafka, &case.topic.name).await.unwrap(), None);
+    assert_eq!(case.try_text("SELECT current_schema() IS NULL").await.as_deref(), Some("true"));
+    operator.abort();
+}
+
+/// One session serves schema, status and deletion.
+#[tokio::test(flavor = "multi_thread")]
+async fn pipeline_behind_a_pooler_reports_progress_and_deletes_data() {
+    let pooler = Pooler::to(Postgres::shared(), 1);
+    let (api, mut case) = (Api::default(), Case::shared().build());
+    let context = Context {
+        namespaces: BTreeSet::from(["shop".to_owned()]),
+        now: Timestamp::now,
+        ..context(&api, LiveSystems::default())
+    };
+    let operator = tokio::spawn(controller::run(context, std::future::pending()));
+    declare_at(&api, &case, &pooler.url());
+    let ready = api.until("it is ready", |store| status(store)["conditions"][0]["status"] == "True");
+    tokio::time::timeout(Duration::from_secs(60), ready).await.unwrap();
+    case.settings.pipeline.uid = uid(&api.store());
+    let mut feeder = Feeder::new(&case, "worker").await;
+    feeder.claim(&[0, 1]).await;
+    feeder.purchases(0, "1", &[0, 1, 2]);
+    feeder.commit(&[]).await.unwrap();
+    let counted = api.until("the commit is in the status", |store| status(store)["progress"]["applied"] == 3);
+    tokio::time::timeout(Duration::from_secs(60), counted).await.unwrap();
+    drop(feeder);
+    api.change(|store| store.delete(&pipeline_key("retail")).unwrap());
+    let gone = api.until("it is gone", |store| store.get(&pipeline_key("retail")).is_none());
+    tokio::time::timeout(Duration::from_secs(60), gone).await.unwrap();
     assert_eq!(case.try_text("SELECT current_schema() IS NULL").await.as_deref(), Some("true"));
     operator.abort();
 }

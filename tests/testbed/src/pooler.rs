@@ -3,13 +3,14 @@
 use std::fs;
 
 use crate::process::unique;
+use crate::secure::Certificates;
 use crate::servers::{Postgres, Server, directory};
 
 /// A `PgBouncer` in transaction mode: after each transaction, the next one of any client may run in the same session of the
 /// server. Dropping the value stops it.
 ///
-/// Its settings are those of docs/how-to/use-a-pooler.md. The users are those of the server, with the same passwords. TLS is off on
-/// both sides.
+/// Its settings are those of docs/how-to/use-a-pooler.md. The users are those of the server, with the same passwords. TLS is off,
+/// except for clients of [`Self::with_tls`].
 #[derive(Debug)]
 pub struct Pooler {
     server: Server,
@@ -24,19 +25,28 @@ impl Pooler {
 
     /// Starts a pooler with another `pool_mode`.
     pub fn with_mode(postgres: &Postgres, pool_size: u32, mode: &str) -> Self {
-        Self::start_to(&postgres.address(), postgres.url(), pool_size, mode)
+        Self::start_to(&postgres.address(), postgres.url(), pool_size, mode, "")
+    }
+
+    /// Starts a pooler whose clients must use TLS. Its certificate is `server`.
+    pub fn with_tls(postgres: &Postgres, pool_size: u32) -> Self {
+        let tls = "client_tls_sslmode = require\nclient_tls_key_file = @DIR@/server.key\nclient_tls_cert_file = @DIR@/server.crt\n";
+        Self::start_to(&postgres.address(), postgres.url(), pool_size, "transaction", tls)
     }
 
     /// Starts a pooler for the server at this host:port, such as that of a proxy. `url` has its log-in.
     pub fn at(address: &str, url: &str, pool_size: u32) -> Self {
-        Self::start_to(address, url.to_owned(), pool_size, "transaction")
+        Self::start_to(address, url.to_owned(), pool_size, "transaction", "")
     }
 
-    fn start_to(address: &str, database_url: String, pool_size: u32, mode: &str) -> Self {
+    fn start_to(address: &str, database_url: String, pool_size: u32, mode: &str, more: &str) -> Self {
         let name = unique("pgbouncer");
         let conf = directory().join(&name).join("conf");
         fs::create_dir_all(&conf).unwrap();
-        fs::write(conf.join("pgbouncer.ini"), settings(address, pool_size, mode)).unwrap();
+        fs::write(conf.join("pgbouncer.ini"), settings(address, pool_size, mode) + more).unwrap();
+        for file in ["server.key", "server.crt"] {
+            fs::write(conf.join(file), Certificates::shared().text(file)).unwrap();
+        }
         fs::write(conf.join("userlist.txt"), "\"retail\" \"retail\"\n\"postgres\" \"postgres\"\n").unwrap();
         Self { server: Server::start("dev/pgbouncer", &name, true), database_url }
     }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use retail_connection::ErrorKind;
+use retail_api::resource::TlsMode;
+use retail_connection::{Certificates, ErrorKind, Pem};
 use retail_store::{DatabaseConnection, Deadlines, TransactionMode, provision};
-use retail_testbed::{Case, Feeder, Pooler, Postgres, Silence, SilentProxy};
+use retail_testbed::{Case, Certificates as Files, Feeder, Pooler, Postgres, Silence, SilentProxy};
 
 /// Longer than any step, and shorter than the deadlines of a connection together.
 const LIMIT: Duration = Duration::from_secs(90);
@@ -118,6 +119,27 @@ async fn pooler_is_detected() {
     let pooler = Pooler::to(Postgres::shared(), 2);
     assert!(!connection(&Postgres::shared().url()).connect("test").await.unwrap().behind_pooler());
     assert!(connection(&pooler.url()).connect("test").await.unwrap().behind_pooler());
+}
+
+#[tokio::test]
+async fn pooler_with_tls_is_verified_and_used() {
+    let pooler = Pooler::with_tls(Postgres::shared(), 2);
+    let files = Files::shared();
+    let trusts = |ca: &str| {
+        let pem = Pem { text: files.text(ca), origin: ca.to_owned() };
+        Certificates::new(Some(pem), None, None).unwrap()
+    };
+    let case = Case::on("127.0.0.1:1", &Postgres::shared().url()).partitions(1).build();
+    let database = DatabaseConnection::new(pooler.url().parse().unwrap(), &case.settings.pipeline.schema);
+    let encrypted = database.clone().with_tls(TlsMode::VerifyFull, &trusts("ca.crt")).unwrap();
+    assert!(encrypted.connect("test").await.unwrap().behind_pooler());
+    provision::apply(&encrypted, &case.settings.pipeline).await.unwrap();
+    assert_eq!(case.text("SELECT count(*) FROM pipeline").await, "1");
+    let error = database.connect("test").await.map(drop).unwrap_err();
+    assert!(error.message.contains("SSL required"), "{error}");
+    let stranger = database.with_tls(TlsMode::VerifyFull, &trusts("stranger.crt")).unwrap();
+    let error = stranger.connect("test").await.map(drop).unwrap_err();
+    assert!(error.kind == ErrorKind::NoTls && error.message.contains("is not trusted"), "{error}");
 }
 
 /// A request to cancel could end the pooler, or a statement of another client.
