@@ -89,6 +89,10 @@ crds: ## Generate crds/ and the chart's CRD and roles from the code
 fuzz: ## Fuzz the decoders for FUZZ_SECONDS (nightly compiler)
 	@dev/fuzz
 
+.PHONY: trial
+trial: ## Play faults on real servers and compare every row (SEED, ROUNDS, MINUTES, KINDS)
+	@dev/trial
+
 .PHONY: sbom
 sbom: ## Write the image's software bill of materials to .dev/sbom
 	@dev/sbom

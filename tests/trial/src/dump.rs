@@ -1,0 +1,116 @@
+//! Writes the tables and the records of a round for the independent oracle, as JSON lines.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use anyhow::{Context, Result};
+use retail_testbed::Case;
+use serde_json::{Value, json};
+use tokio_postgres::Client;
+
+use crate::tap::Records;
+
+/// The position of `fate_rules` in [`TABLES`].
+const RULES: usize = 2;
+
+/// The queries by table. Times are microseconds.
+const TABLES: [(&str, &str); 7] = [
+    (
+        "settings",
+        r#"SELECT micros("window") AS "window", micros(delay) AS delay, micros(closed_until) AS closed_until FROM pipeline"#,
+    ),
+    (
+        "partition_progress",
+        "SELECT partition, start_offset, next_offset, micros(max_observed_time) AS max_observed_time, applied, late, invalid,
+                future, gaps, letters FROM partition_progress",
+    ),
+    (
+        "fate_rules",
+        r#"SELECT partition, "offset", micros(lateness_floor) AS lateness_floor, micros(max_future) AS max_future, keeps_late
+           FROM fate_rules"#,
+    ),
+    (
+        "retail",
+        "SELECT micros(window_start) AS window_start, micros(window_end) AS window_end, category, payment_method, events,
+                avg_price, total_quantity, total_amount, running_total, final FROM retail",
+    ),
+    ("retail_totals", "SELECT category, payment_method, total_amount FROM retail_totals"),
+    (
+        "dead_letter",
+        r#"SELECT partition, "offset", reason, micros(event_time) AS event_time, micros(record_time) AS record_time, d1, d2,
+                  quantity, amount, micros(missed_by) AS missed_by, encode(payload, 'hex') AS payload FROM dead_letter"#,
+    ),
+    (
+        "closes",
+        "SELECT micros(closed_until) AS closed_until, partitions, next_offsets,
+                ARRAY(SELECT micros(t) FROM unnest(max_observed) WITH ORDINALITY u(t, n) ORDER BY n) AS max_observed,
+                ARRAY(SELECT micros(t) FROM unnest(idle_until) WITH ORDINALITY u(t, n) ORDER BY n) AS idle_until FROM closes",
+    ),
+];
+
+/// Temporary functions: microseconds since 1970, and of an interval.
+const FUNCTIONS: &str = "
+    SET search_path TO SCHEMA, pg_temp;
+    CREATE OR REPLACE FUNCTION pg_temp.micros(t timestamptz) RETURNS bigint LANGUAGE sql
+        RETURN (extract(epoch FROM t) * 1000000)::bigint;
+    CREATE OR REPLACE FUNCTION pg_temp.micros(i interval) RETURNS bigint LANGUAGE sql
+        RETURN (extract(epoch FROM i) * 1000000)::bigint";
+
+/// Rows of `fate_rules` as JSON, by partition and offset.
+pub(crate) type Rules = BTreeMap<(i64, i64), String>;
+
+/// The rules at present. A processor deletes those of records that Kafka has deleted; the oracle still judges these records.
+pub(crate) async fn rules(case: &Case) -> Result<Rules> {
+    let client = open(case).await?;
+    read(&client, TABLES[RULES]).await?.into_iter().map(keyed).collect()
+}
+
+fn keyed(rule: String) -> Result<((i64, i64), String)> {
+    let value: Value = serde_json::from_str(&rule)?;
+    let number = |field: &str| value[field].as_i64().context("a rule has a partition and an offset");
+    Ok(((number("partition")?, number("offset")?), rule))
+}
+
+async fn open(case: &Case) -> Result<Client> {
+    let client = crate::servers::session(case.database_url()).await?;
+    client.batch_execute(&FUNCTIONS.replace("SCHEMA", &format!("\"{}\"", case.settings.pipeline.schema))).await?;
+    Ok(client)
+}
+
+async fn read(client: &Client, (table, query): (&str, &str)) -> Result<Vec<String>> {
+    let query = query.replace("micros(", "pg_temp.micros(");
+    let rows = client.query(&format!("SELECT row_to_json(t)::text FROM ({query}) t"), &[]).await;
+    Ok(rows.with_context(|| format!("reading {table}"))?.iter().map(|row| row.get(0)).collect())
+}
+
+/// Reads all tables in one snapshot, and adds the records, and the rules that were deleted with records.
+pub(crate) async fn dump(case: &Case, records: &Records, deleted: &Rules) -> Result<String> {
+    let mut text = String::new();
+    let client = open(case).await?;
+    client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
+    for (number, table) in TABLES.into_iter().enumerate() {
+        let mut rows = read(&client, table).await?;
+        if number == RULES {
+            let present: Rules = rows.iter().cloned().map(keyed).collect::<Result<_>>()?;
+            rows.extend(deleted.iter().filter(|(key, _)| !present.contains_key(key)).map(|(_, rule)| rule.clone()));
+        }
+        for row in rows {
+            writeln!(text, r#"{{"table":"{}","row":{row}}}"#, table.0)?;
+        }
+    }
+    for ((partition, offset), record) in records {
+        let value = record.value.as_ref().map_or(Value::Null, |value| Value::String(hex(value)));
+        let row =
+            json!({"partition": partition, "offset": offset, "timestamp_ms": record.timestamp_ms, "value": value});
+        writeln!(text, "{}", json!({"table": "records", "row": row}))?;
+    }
+    Ok(text)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _written = write!(text, "{byte:02x}");
+        text
+    })
+}

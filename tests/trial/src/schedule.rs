@@ -1,0 +1,171 @@
+//! The schedule of a round, drawn from a seed: the same seed gives the same schedule.
+
+use std::collections::BTreeMap;
+
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
+use serde::Serialize;
+
+use crate::kind::{KINDS, Kind};
+
+/// The time in which the faults of a round begin.
+const DRAWN_MS: u64 = 12_000;
+
+/// A fault of a schedule.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct Fault {
+    /// Milliseconds from the beginning of the round. A fault waits for another one of the same server or processor.
+    pub at_ms: u64,
+    /// Its kind.
+    pub kind: Kind,
+    /// Decides which server, processor or partition it concerns, and its variant.
+    pub choice: u64,
+    /// How long it lasts, if its kind has a duration.
+    pub lasts_ms: u64,
+}
+
+impl Fault {
+    /// Chooses one of `count` things. Different `place`s give independent choices.
+    pub const fn choose(&self, place: u32, count: usize) -> usize {
+        (self.choice >> (place * 12)) as usize % 4096 % count
+    }
+}
+
+/// The settings and the faults of a round.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Schedule {
+    /// Number of partitions of the topic.
+    pub partitions: i32,
+    /// Number of processors.
+    pub processors: usize,
+    /// Number of workers of each processor.
+    pub workers: usize,
+    /// Whether the processors reach Postgres through PgBouncer.
+    pub pooled: bool,
+    /// Whether producers set the timestamps of records.
+    pub create_time: bool,
+    /// Whether late events are dropped instead of stored.
+    pub drops_late: bool,
+    /// Interval between commits.
+    pub trigger_ms: u64,
+    /// Purchases per second.
+    pub rate: u32,
+    /// Seed of the purchases.
+    pub purchases: u64,
+    /// The faults, by time.
+    pub faults: Vec<Fault>,
+}
+
+/// Draws kinds so that each comes as often as its weight says, also in few rounds: from a bag that is filled again when empty.
+#[derive(Debug)]
+pub struct Draws {
+    seed: u64,
+    kinds: Vec<Kind>,
+    bag: Vec<Kind>,
+    random: Xoshiro256PlusPlus,
+}
+
+impl Draws {
+    /// The draws of a seed, of these kinds only, or of all if none is named.
+    pub fn of(seed: u64, kinds: &[Kind]) -> Self {
+        let named = |kind: &Kind| kinds.is_empty() || kinds.contains(kind);
+        let weighted = KINDS.iter().filter(|(kind, _, _)| named(kind));
+        let kinds = weighted.flat_map(|(kind, weight, _)| std::iter::repeat_n(*kind, *weight as usize)).collect();
+        Self { seed, kinds, bag: Vec::new(), random: Xoshiro256PlusPlus::seed_from_u64(seed) }
+    }
+
+    fn kind(&mut self) -> Kind {
+        if self.bag.is_empty() {
+            self.bag.clone_from(&self.kinds);
+            for at in (1..self.bag.len()).rev() {
+                self.bag.swap(at, self.random.next_u64() as usize % (at + 1));
+            }
+        }
+        self.bag.pop().unwrap_or(Kind::Killed)
+    }
+
+    /// The schedule of the next round: 10 to 20 faults.
+    pub fn next_round(&mut self) -> Schedule {
+        let count = 10 + self.random.next_u64() as usize % 11;
+        let (mut kinds, mut later) = (Vec::new(), Vec::new());
+        while kinds.len() < count && later.len() < count {
+            let kind = self.kind();
+            // All brokers lose records once in a round at most, because this begins a new schema.
+            let again = kind == Kind::ClusterDiskRestored && kinds.contains(&kind);
+            if again { later.push(kind) } else { kinds.push(kind) }
+        }
+        self.bag.extend(later);
+        self.round_of(&kinds)
+    }
+
+    /// A round with these kinds.
+    pub fn round_of(&mut self, kinds: &[Kind]) -> Schedule {
+        let mut number = |bound: u64| self.random.next_u64() % bound;
+        let mut faults: Vec<Fault> = kinds
+            .iter()
+            .map(|kind| Fault {
+                at_ms: number(DRAWN_MS),
+                kind: *kind,
+                choice: number(u64::MAX),
+                lasts_ms: 500 + number(3500),
+            })
+            .collect();
+        faults.sort_by_key(|fault| (fault.kind == Kind::ClusterDiskRestored, fault.at_ms));
+        Schedule {
+            partitions: 2 + number(5) as i32,
+            processors: 2 + number(3) as usize,
+            workers: 1 + number(2) as usize,
+            pooled: kinds.contains(&Kind::PoolerRestarted),
+            create_time: number(4) == 0,
+            drops_late: number(5) == 0,
+            trigger_ms: [100, 100, 300, 1000][number(4) as usize],
+            rate: 200 + number(600) as u32,
+            purchases: number(u64::MAX),
+            faults,
+        }
+    }
+
+    /// The seed.
+    pub const fn seed(&self) -> u64 {
+        self.seed
+    }
+}
+
+/// Number of faults by kind.
+pub fn count(faults: &[Fault]) -> BTreeMap<Kind, u64> {
+    faults.iter().fold(BTreeMap::new(), |mut counts, fault| {
+        *counts.entry(fault.kind).or_default() += 1;
+        counts
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rounds(seed: u64, rounds: usize) -> Vec<Schedule> {
+        let mut draws = Draws::of(seed, &[]);
+        (0..rounds).map(|_| draws.next_round()).collect()
+    }
+
+    #[test]
+    fn seed_repeats_the_schedule() {
+        assert_eq!(rounds(7, 20), rounds(7, 20));
+        assert_ne!(rounds(7, 20), rounds(8, 20));
+    }
+
+    #[test]
+    fn ten_thousand_faults_have_three_hundred_of_each_kind() {
+        let mut faults = Vec::new();
+        let mut draws = Draws::of(1, &[]);
+        while faults.len() < 10_000 {
+            let round = draws.next_round();
+            assert!((10..=20).contains(&round.faults.len()), "{}", round.faults.len());
+            assert!(round.faults.iter().filter(|fault| fault.kind == Kind::ClusterDiskRestored).count() <= 1);
+            faults.extend(round.faults);
+        }
+        let counts = count(&faults);
+        assert_eq!(counts.len(), KINDS.len());
+        assert!(counts.values().all(|count| *count >= 300), "{counts:?}");
+    }
+}

@@ -1,0 +1,31 @@
+//! A slice of the campaign.
+
+use std::collections::VecDeque;
+use std::path::Path;
+
+use retail_trial::campaign::Campaign;
+use retail_trial::kind::{KINDS, Kind};
+use retail_trial::schedule::Draws;
+
+/// Each kind is played, twelve in a round. One whose effect was not observed is played again.
+#[test]
+fn every_kind_of_fault_is_observed_and_rows_are_exact() {
+    let program = Path::new(env!("CARGO_BIN_EXE_retail-trial"));
+    let mut campaign = Campaign::start(program, Draws::of(17, &[])).unwrap();
+    let disks = campaign.has_small_disks();
+    let possible = |kind: &Kind| disks || *kind != Kind::DiskFull;
+    let mut left: VecDeque<Kind> = KINDS.iter().map(|(kind, _, _)| *kind).filter(possible).collect();
+    let rounds = 5;
+    for _ in 0..rounds {
+        let kinds: Vec<Kind> = left.drain(..left.len().min(12)).collect();
+        let schedule = campaign.draw_of(&kinds);
+        let played = campaign.play(schedule);
+        assert_eq!(played.failure, None, "{played:?}; the logs are in {}", campaign.directory().display());
+        assert!(played.compared.rows > 0, "{played:?}");
+        left.extend(kinds.iter().filter(|kind| !played.observed.contains_key(kind)));
+        if left.is_empty() {
+            return;
+        }
+    }
+    panic!("not observed in {rounds} rounds: {left:?}");
+}
