@@ -6,7 +6,8 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use crate::decode::Event;
+use crate::decode::{Event, MappedPurchase};
+use crate::mapping::MAX_DIMENSIONS;
 use crate::money::Money;
 use crate::time::Timestamp;
 
@@ -30,11 +31,12 @@ pub struct Sums {
 }
 
 impl Sums {
-    fn add(&mut self, event: &Event<'_>) {
+    #[inline(always)]
+    fn add(&mut self, price: i64, quantity: i64, amount: Money) {
         self.events += 1;
-        self.price += Money::from_millionths(event.price.into());
-        self.quantity += event.quantity;
-        self.amount += event.amount();
+        self.price += Money::from_millionths(price.into());
+        self.quantity += quantity;
+        self.amount += amount;
     }
 }
 
@@ -51,73 +53,116 @@ pub struct Row {
     pub more: Box<[Money]>,
 }
 
-/// The sums of the current batch, by window and group. An event costs three lookups and no allocation.
-#[derive(Default, Debug)]
-pub(crate) struct Deltas {
+/// The sums of the current batch, by window and group of at most `N` dimensions. An event costs a lookup for each dimension and
+/// one for the group, and no allocation.
+#[derive(Debug)]
+pub(crate) struct Deltas<const N: usize> {
+    /// Number of dimensions.
+    dimensions: usize,
     names: Names,
-    groups: Vec<(Group, Sums)>,
+    groups: Vec<(Group<N>, Sums)>,
+    /// The further sums of all groups, one group after the other.
+    more: Vec<Money>,
+    /// Number of further sums of a group.
+    further: usize,
     index: HashTable<u32>,
     state: RandomState,
     recent: Recent,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-struct Group {
+struct Group<const N: usize> {
     window_start: Timestamp,
-    category: u32,
-    payment_method: u32,
+    /// The name of each dimension; zero behind the last one.
+    names: [u32; N],
 }
 
-impl Deltas {
+impl Deltas<2> {
     #[inline(always)]
     pub(crate) fn add(&mut self, window_start: Timestamp, event: &Event<'_>) {
-        let group = Group {
-            window_start,
-            category: self.names.id(event.category),
-            payment_method: self.names.id(event.payment_method),
-        };
+        let names = [self.names.id(event.category), self.names.id(event.payment_method)];
+        let group = Group { window_start, names };
         let seen = self.recent.place(group.spread());
         match self.groups.get_mut(*seen as usize) {
-            Some((other, sums)) if *other == group => sums.add(event),
+            Some((other, sums)) if *other == group => sums.add(event.price, event.quantity, event.amount()),
             _ => {
                 let at = self.find(group);
                 *self.recent.place(group.spread()) = at;
-                self.groups[at as usize].1.add(event);
+                self.groups[at as usize].1.add(event.price, event.quantity, event.amount());
             }
         }
+    }
+}
+
+impl Deltas<MAX_DIMENSIONS> {
+    pub(crate) fn add_mapped(&mut self, window_start: Timestamp, purchase: &MappedPurchase<'_>) {
+        let mut names = [0; MAX_DIMENSIONS];
+        for (name, dimension) in names.iter_mut().zip(purchase.dimensions()) {
+            *name = self.names.id(dimension);
+        }
+        let at = self.place(Group { window_start, names });
+        self.groups[at].1.add(purchase.price, purchase.quantity, purchase.amount);
+        for (sum, value) in self.more[at * self.further..].iter_mut().zip(purchase.more) {
+            *sum += *value;
+        }
+    }
+
+    /// The index of a group.
+    fn place(&mut self, group: Group<MAX_DIMENSIONS>) -> usize {
+        let seen = *self.recent.place(group.spread()) as usize;
+        match self.groups.get(seen) {
+            Some((other, _)) if *other == group => seen,
+            _ => {
+                let at = self.find(group);
+                *self.recent.place(group.spread()) = at;
+                at as usize
+            }
+        }
+    }
+}
+
+impl<const N: usize> Deltas<N> {
+    /// Sums of groups with this number of dimensions, at most `N`, and of further sums.
+    pub(crate) fn new(dimensions: usize, further: usize) -> Self {
+        let (names, groups, more, index, state, recent) = Default::default();
+        Self { dimensions, names, groups, more, further, index, state, recent }
     }
 
     /// The index of a group; inserts a new group.
     #[cold]
     #[inline(never)]
-    fn find(&mut self, group: Group) -> u32 {
+    fn find(&mut self, group: Group<N>) -> u32 {
         let hash = self.state.hash_one(group);
         if let Some(at) = self.index.find(hash, |at| self.groups[*at as usize].0 == group) {
             return *at;
         }
         let at = self.groups.len() as u32;
         self.groups.push((group, Sums::default()));
+        self.more.resize(self.groups.len() * self.further, Money::ZERO);
         let (groups, state) = (&self.groups, &self.state);
         self.index.insert_unique(hash, at, |at| state.hash_one(groups[*at as usize].0));
         at
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.groups.len() * GROUP_BYTES + self.names.bytes
+        self.groups.len() * (GROUP_BYTES + self.further * size_of::<Money>()) + self.names.bytes
     }
 
     /// Returns all rows, sorted by key: workers that write the same rows lock them in the same order.
     pub(crate) fn take_rows(&mut self) -> Vec<Row> {
+        let (names, further) = (&self.names, self.further);
+        let mut more = self.more.drain(..);
         let mut rows: Vec<Row> = self
             .groups
             .drain(..)
             .map(|(group, sums)| Row {
                 window_start: group.window_start,
-                dimensions: Box::new([self.names.name(group.category), self.names.name(group.payment_method)]),
+                dimensions: group.names[..self.dimensions].iter().map(|name| names.name(*name)).collect(),
                 sums,
-                more: Box::default(),
+                more: more.by_ref().take(further).collect(),
             })
             .collect();
+        drop(more);
         self.index.clear();
         if self.names.len() > MAX_KEPT_NAMES {
             self.names = Names::default();
@@ -128,15 +173,19 @@ impl Deltas {
 
     pub(crate) fn clear(&mut self) {
         self.groups.clear();
+        self.more.clear();
         self.index.clear();
     }
 }
 
-impl Group {
+impl<const N: usize> Group<N> {
     /// A number that rarely is equal for groups that are used together.
     fn spread(&self) -> u64 {
-        let names = u64::from(self.category) << 32 | u64::from(self.payment_method);
-        self.window_start.as_micros().cast_unsigned() ^ names.wrapping_mul(SPREAD)
+        let pairs = self.names.as_chunks().0.iter();
+        let names = pairs.fold(0_u64, |spread, [first, second]: &[u32; 2]| {
+            spread.rotate_left(29) ^ (u64::from(*first) << 32 | u64::from(*second)).wrapping_mul(SPREAD)
+        });
+        self.window_start.as_micros().cast_unsigned() ^ names
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::decode::{Decoder, FindQuotes, Reason, SimdTask};
+use crate::decode::{Decoder, FindQuotes, Mapped, MappedDecoder, Reason, SimdTask};
 use crate::deltas::{Deltas, Row};
 use crate::fate::{Counts, Fate};
 use crate::lateness::Lateness;
+use crate::mapping::{MAX_DIMENSIONS, Mapping};
 use crate::money::Money;
 use crate::rules::{Rules, observed_time};
 use crate::time::{Span, Timestamp};
@@ -118,10 +119,20 @@ pub struct Engine {
     keep_late: bool,
     decoder: Decoder,
     partitions: BTreeMap<i32, Partition>,
-    deltas: Deltas,
+    deltas: Deltas<2>,
+    /// With a mapping, it replaces `decoder` and `deltas`.
+    mapped: Option<Box<MappedRecords>>,
     dead_letters: Vec<DeadLetter>,
-    dead_letter_bytes: usize,
+    /// Approximate memory of dead letters and of `mapped`.
+    other_bytes: usize,
     lateness: Lateness,
+}
+
+/// Reads and sums up records by a mapping.
+#[derive(Debug)]
+struct MappedRecords {
+    decoder: MappedDecoder,
+    deltas: Deltas<MAX_DIMENSIONS>,
 }
 
 #[derive(Debug)]
@@ -134,6 +145,34 @@ struct Partition {
     counts: Counts,
 }
 
+impl Partition {
+    /// The window of an event that is applied; otherwise its fate.
+    #[inline(always)]
+    fn window_start(
+        &mut self,
+        time: Timestamp,
+        record_time: Option<Timestamp>,
+        rules: &Rules,
+        lateness: &mut Lateness,
+    ) -> Result<Timestamp, Fate> {
+        let earlier = self.max_observed;
+        let observed = match record_time {
+            Some(record_time) if rules.is_future(time, record_time) => return Err(Fate::Future),
+            Some(record_time) => observed_time(time, record_time),
+            // No record time bounds the event time, so that the event must not move time.
+            None if Some(time) > earlier => return Err(Fate::Invalid(Reason::NoRecordTime)),
+            None => time,
+        };
+        lateness.observe(earlier.map_or(Span::ZERO, |earlier| earlier.since(time)));
+        self.max_observed = earlier.max(Some(observed));
+        let window_start = time.floor(rules.window);
+        if rules.is_late(window_start.plus(rules.window), earlier, self.floor) {
+            return Err(Fate::Late);
+        }
+        Ok(window_start)
+    }
+}
+
 impl Engine {
     /// An engine without partitions. With `keep_late`, late events become dead letters; they are counted in any case.
     pub fn new(rules: Rules, keep_late: bool) -> Self {
@@ -142,11 +181,19 @@ impl Engine {
             keep_late,
             decoder: Decoder::default(),
             partitions: BTreeMap::new(),
-            deltas: Deltas::default(),
+            deltas: Deltas::new(2, 0),
+            mapped: None,
             dead_letters: Vec::new(),
-            dead_letter_bytes: 0,
+            other_bytes: 0,
             lateness: Lateness::default(),
         }
+    }
+
+    /// As [`Self::new`], for records that have the fields of a mapping.
+    pub fn with_mapping(rules: Rules, keep_late: bool, mapping: &Mapping) -> Self {
+        let deltas = Deltas::new(mapping.dimensions.len(), mapping.sums.len());
+        let mapped = MappedRecords { decoder: MappedDecoder::new(mapping), deltas };
+        Self { mapped: Some(Box::new(mapped)), ..Self::new(rules, keep_late) }
     }
 
     /// Starts to take records of a partition, or restarts it at another offset.
@@ -173,14 +220,17 @@ impl Engine {
     pub fn reset(&mut self) {
         self.partitions.clear();
         self.deltas.clear();
+        if let Some(mapped) = &mut self.mapped {
+            mapped.deltas.clear();
+        }
         self.dead_letters.clear();
-        self.dead_letter_bytes = 0;
+        self.other_bytes = 0;
         self.lateness = Lateness::default();
     }
 
     /// The input for records of a partition; `None` if the partition is not assigned.
     pub fn partition(&mut self, partition: i32) -> Option<PartitionInput<'_>> {
-        let Self { rules, keep_late, decoder, partitions, deltas, dead_letters, dead_letter_bytes, lateness } = self;
+        let Self { rules, keep_late, decoder, partitions, deltas, mapped, dead_letters, other_bytes, lateness } = self;
         let state = partitions.get_mut(&partition)?;
         Some(PartitionInput {
             partition,
@@ -189,8 +239,9 @@ impl Engine {
             keep_late: *keep_late,
             decoder,
             deltas,
+            mapped: mapped.as_deref_mut(),
             dead_letters,
-            dead_letter_bytes,
+            other_bytes,
             lateness,
         })
     }
@@ -214,7 +265,7 @@ impl Engine {
 
     /// Approximate memory of the current batch, in bytes.
     pub fn bytes(&self) -> usize {
-        self.deltas.bytes() + self.dead_letter_bytes
+        self.deltas.bytes() + self.other_bytes
     }
 
     /// Takes over a floor that the store has raised, if the current batch contains no event judged by the old one: none that is
@@ -241,10 +292,14 @@ impl Engine {
                 counts: std::mem::take(&mut state.counts),
             })
             .collect();
-        self.dead_letter_bytes = 0;
+        let rows = match &mut self.mapped {
+            None => self.deltas.take_rows(),
+            Some(mapped) => mapped.deltas.take_rows(),
+        };
+        self.other_bytes = self.mapped.as_ref().map_or(0, |mapped| mapped.deltas.bytes());
         Batch {
             partitions,
-            rows: self.deltas.take_rows(),
+            rows,
             dead_letters: std::mem::take(&mut self.dead_letters),
             lateness: std::mem::take(&mut self.lateness),
         }
@@ -259,9 +314,10 @@ pub struct PartitionInput<'a> {
     rules: Rules,
     keep_late: bool,
     decoder: &'a mut Decoder,
-    deltas: &'a mut Deltas,
+    deltas: &'a mut Deltas<2>,
+    mapped: Option<&'a mut MappedRecords>,
     dead_letters: &'a mut Vec<DeadLetter>,
-    dead_letter_bytes: &'a mut usize,
+    other_bytes: &'a mut usize,
     lateness: &'a mut Lateness,
 }
 
@@ -279,7 +335,10 @@ impl PartitionInput<'_> {
         }
         self.skip_to(record.offset);
         self.state.next += 1;
-        let (fate, event_time) = self.judge(record, find);
+        let (fate, event_time) = match self.mapped {
+            None => self.judge(record, find),
+            Some(_) => self.judge_mapped(record),
+        };
         self.state.counts.count(fate);
         let keep = match fate {
             Fate::Applied | Fate::Filtered | Fate::Duplicate => false,
@@ -299,7 +358,7 @@ impl PartitionInput<'_> {
 
     /// Approximate memory of the current batch of all partitions, in bytes.
     pub fn bytes(&self) -> usize {
-        self.deltas.bytes() + *self.dead_letter_bytes
+        self.deltas.bytes() + *self.other_bytes
     }
 
     /// Moves the position to `offset`, if it is larger. The skipped offsets contain no record, and are counted as gaps.
@@ -316,23 +375,57 @@ impl PartitionInput<'_> {
             Ok(event) => event,
             Err(reason) => return (Fate::Invalid(reason), None),
         };
-        let time = event.timestamp;
-        let earlier = self.state.max_observed;
-        let observed = match record.timestamp {
-            Some(record_time) if self.rules.is_future(time, record_time) => return (Fate::Future, Some(time)),
-            Some(record_time) => observed_time(time, record_time),
-            // No record time bounds the event time, so that the event must not move time.
-            None if Some(time) > earlier => return (Fate::Invalid(Reason::NoRecordTime), Some(time)),
-            None => time,
-        };
-        self.lateness.observe(earlier.map_or(Span::ZERO, |earlier| earlier.since(time)));
-        self.state.max_observed = earlier.max(Some(observed));
-        let window_start = time.floor(self.rules.window);
-        if self.rules.is_late(window_start.plus(self.rules.window), earlier, self.state.floor) {
-            return (Fate::Late, Some(time));
+        match self.state.window_start(event.timestamp, record.timestamp, &self.rules, self.lateness) {
+            Ok(window_start) => {
+                self.deltas.add(window_start, &event);
+                (Fate::Applied, Some(event.timestamp))
+            }
+            Err(fate) => (fate, Some(event.timestamp)),
         }
-        self.deltas.add(window_start, &event);
-        (Fate::Applied, Some(time))
+    }
+
+    #[inline(never)]
+    fn judge_mapped(&mut self, record: &Record<'_>) -> (Fate, Option<Timestamp>) {
+        let Some(mapped) = self.mapped.take() else { return (Fate::Invalid(Reason::Empty), None) };
+        let MappedRecords { decoder, deltas } = &mut *mapped;
+        let bytes = deltas.bytes();
+        let judged = match decoder.decode(record.value, record.timestamp) {
+            Err(reason) => (Fate::Invalid(reason), None),
+            Ok(Mapped::Filtered) => (Fate::Filtered, None),
+            Ok(Mapped::Purchases(purchases)) => {
+                match self.state.window_start(purchases.time, record.timestamp, &self.rules, self.lateness) {
+                    Ok(window_start) => {
+                        purchases.iter().for_each(|purchase| deltas.add_mapped(window_start, &purchase));
+                        (Fate::Applied, Some(purchases.time))
+                    }
+                    Err(fate) => (fate, Some(purchases.time)),
+                }
+            }
+        };
+        *self.other_bytes += deltas.bytes() - bytes;
+        self.mapped = Some(mapped);
+        judged
+    }
+
+    /// The purchase of a record, which is decoded once more; `None` for the elements of an array.
+    fn purchase(&mut self, record: &Record<'_>) -> Option<Purchase> {
+        let Some(mapped) = &mut self.mapped else {
+            return self.decoder.decode(record.value).ok().map(|event| Purchase {
+                dimensions: Box::new([event.category.into(), event.payment_method.into()]),
+                quantity: event.quantity,
+                amount: event.amount(),
+                more: Box::default(),
+            });
+        };
+        match mapped.decoder.decode(record.value, record.timestamp) {
+            Ok(Mapped::Purchases(purchases)) => purchases.only().map(|purchase| Purchase {
+                dimensions: purchase.dimensions().map(Box::from).collect(),
+                quantity: purchase.quantity,
+                amount: purchase.amount,
+                more: purchase.more.into(),
+            }),
+            Ok(Mapped::Filtered) | Err(_) => None,
+        }
     }
 
     /// Decodes the record once more: for applied events, keeping its contents until here would cost time.
@@ -340,12 +433,7 @@ impl PartitionInput<'_> {
     fn keep(&mut self, record: &Record<'_>, fate: Fate, event_time: Option<Timestamp>) {
         let payload = record.value.map(|value| &value[..value.len().min(MAX_DEAD_LETTER_PAYLOAD)]);
         let purchase = match event_time {
-            Some(_) => self.decoder.decode(record.value).ok().map(|event| Purchase {
-                dimensions: Box::new([event.category.into(), event.payment_method.into()]),
-                quantity: event.quantity,
-                amount: event.amount(),
-                more: Box::default(),
-            }),
+            Some(_) => self.purchase(record),
             None => None,
         };
         let missed_by = match (fate, event_time) {
@@ -357,7 +445,7 @@ impl PartitionInput<'_> {
             _ => None,
         };
         let keys = purchase.as_ref().map_or(0, |purchase| purchase.dimensions.iter().map(|key| key.len()).sum());
-        *self.dead_letter_bytes += DEAD_LETTER_BYTES + keys + payload.map_or(0, <[u8]>::len);
+        *self.other_bytes += DEAD_LETTER_BYTES + keys + payload.map_or(0, <[u8]>::len);
         self.dead_letters.push(DeadLetter {
             partition: self.partition,
             offset: record.offset,

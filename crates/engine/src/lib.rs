@@ -16,23 +16,27 @@
 //!
 //! `retail-oracle` computes the same results with simple, slow code, and shares none with this crate.
 
+mod condition;
 mod decode;
 mod deltas;
 mod engine;
 mod fate;
 mod identity;
 mod lateness;
+mod mapping;
 mod money;
 mod rules;
 mod time;
 mod watermark;
 
+pub use condition::{Comparison, Condition, Literal, TextTest};
 pub use decode::{Decoder, Event, Reason};
 pub use deltas::{Row, Sums};
 pub use engine::{Batch, DeadLetter, Engine, PartitionInput, Progress, Purchase, Record, Start};
 pub use fate::{Counts, Fate};
 pub use identity::RecordIdentity;
 pub use lateness::{BOUNDS_SECONDS, Lateness};
+pub use mapping::{Level, MAX_DIMENSIONS, MAX_ELEMENTS, Mapping, NumberField, Path, TextField, TimeField, ValueField};
 pub use money::Money;
 pub use rules::Rules;
 pub use time::{Span, Timestamp};

@@ -16,6 +16,11 @@ impl Timestamp {
     /// The first instant of the year 10000; all events are earlier.
     pub(crate) const YEAR_10000: Self = Self(253_402_300_800 * MICROS_PER_SECOND);
 
+    /// The instant, if it is in the years 1970..=9999 of events.
+    pub(crate) fn in_years_of_events(self) -> Option<Self> {
+        (Self::EPOCH..Self::YEAR_10000).contains(&self).then_some(self)
+    }
+
     /// The instant `micros` microseconds after the epoch.
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)

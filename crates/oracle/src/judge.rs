@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Duration, TimeZone, Utc};
 
-use crate::purchase::{OraclePurchase, purchase};
+use crate::mapping::{self, OracleMapping, Purchases, Reader};
+use crate::purchase::{OraclePurchase, TimedPurchase, purchase};
 
 /// One Kafka record.
 #[derive(Clone, Debug)]
@@ -83,13 +84,20 @@ pub struct OracleLedger {
 pub struct Judge {
     window: Duration,
     delay: Duration,
+    reader: Option<Reader>,
     ledgers: BTreeMap<i32, OracleLedger>,
 }
 
 impl Judge {
     /// A judge for windows of length `window`, and a watermark at the distance `delay`.
     pub fn new(window: Duration, delay: Duration) -> Self {
-        Self { window, delay, ledgers: BTreeMap::new() }
+        Self { window, delay, reader: None, ledgers: BTreeMap::new() }
+    }
+
+    /// The judge of records that have the fields of a mapping.
+    #[must_use]
+    pub fn with_mapping(self, mapping: Option<OracleMapping>) -> Self {
+        Self { reader: mapping.map(Reader::new), ..self }
     }
 
     /// The length of a window.
@@ -133,8 +141,12 @@ impl Judge {
         let (window, delay) = (self.window, self.delay);
         let ledger = self.ledgers.entry(partition).or_default();
         ledger.next_offset += 1;
-        let event = match event(record.value, window) {
+        let event = match event(self.reader.as_ref(), record, window) {
             Ok(event) => event,
+            Err("filtered") => {
+                ledger.filtered += 1;
+                return Judgement { fate: "filtered", event: None, missed_by: None };
+            }
             Err(reason) => {
                 ledger.invalid += 1;
                 return Judgement { fate: reason, event: None, missed_by: None };
@@ -176,15 +188,25 @@ fn judge(
     ("applied", None)
 }
 
-fn event(value: Option<&[u8]>, window: Duration) -> Result<OracleEvent, &'static str> {
-    let purchase = purchase(value)?;
+fn event(reader: Option<&Reader>, record: &OracleRecord<'_>, window: Duration) -> Result<OracleEvent, &'static str> {
+    let (time, purchases) = match reader {
+        None => {
+            let TimedPurchase { time, purchase } = purchase(record.value)?;
+            (time, vec![purchase])
+        }
+        Some(reader) => {
+            let Purchases { time, purchases } =
+                mapping::read(reader, record.value, record.timestamp_millis.map(record_time))?;
+            (time, purchases)
+        }
+    };
     let micros = window.num_microseconds().expect("a window is shorter than a day");
-    let start = purchase.time.timestamp_micros() / micros * micros;
+    let start = time.timestamp_micros() / micros * micros;
     Ok(OracleEvent {
-        time: purchase.time,
+        time,
         window_start: DateTime::from_timestamp_micros(start).expect("within the years of event time"),
-        purchases: vec![purchase.purchase],
-        is_exploded: false,
+        purchases,
+        is_exploded: reader.is_some_and(Reader::is_exploded),
     })
 }
 

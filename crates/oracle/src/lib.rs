@@ -3,10 +3,14 @@
 //! It handles one record after another with serde_json, chrono, BigDecimal and a BTreeMap, and follows the rules as they are
 //! documented. It shares no code with the engine, so that a mistake in one of them shows as a difference.
 
+mod filter;
+mod json;
 mod judge;
+mod mapping;
 mod purchase;
 mod rows;
 
 pub use judge::{Judge, Judgement, OracleEvent, OracleLedger, OracleRecord};
+pub use mapping::{OracleField, OracleMapping};
 pub use purchase::OraclePurchase;
 pub use rows::{Oracle, OracleDeadLetter, OracleRow, OracleRows, average};

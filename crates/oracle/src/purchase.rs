@@ -1,12 +1,10 @@
 //! Reads a purchase from the value of a record, with serde_json, BigDecimal and chrono.
 
-use std::fmt;
-
 use bigdecimal::num_bigint::BigInt;
 use bigdecimal::{BigDecimal, RoundingMode, Signed, ToPrimitive, Zero};
 use chrono::{DateTime, Duration, TimeZone, Timelike, Utc};
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
+
+use crate::json::Object;
 
 /// A purchase.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -73,14 +71,19 @@ pub(crate) fn purchase(value: Option<&[u8]>) -> Result<TimedPurchase, &'static s
     Ok(TimedPurchase { time, purchase: OraclePurchase { dimensions, quantity, price, amount, more: Vec::new() } })
 }
 
-fn key(raw: &str) -> Option<String> {
+pub(crate) fn key(raw: &str) -> Option<String> {
     let key: String = serde_json::from_str(raw).ok()?;
     (!key.is_empty() && key.len() <= 128 && !key.contains('\0')).then_some(key)
 }
 
 /// The exact value of a JSON number; `None` for another value, or a magnitude of 10^30 or more. A magnitude below 10^-30
 /// becomes 10^-30, which suffices for all rules, so that a large exponent does not cost memory.
-fn exact(raw: &str) -> Option<BigDecimal> {
+pub(crate) fn exact(raw: &str) -> Option<BigDecimal> {
+    exact_within(raw, 30)
+}
+
+/// As [`exact`], for other magnitudes.
+pub(crate) fn exact_within(raw: &str, magnitude_bound: i64) -> Option<BigDecimal> {
     let unsigned = raw.strip_prefix('-').unwrap_or(raw);
     if !unsigned.starts_with(|c: char| c.is_ascii_digit()) {
         return None;
@@ -92,11 +95,11 @@ fn exact(raw: &str) -> Option<BigDecimal> {
     }
     let exponent: BigInt = exponent.parse().expect("a JSON exponent");
     let magnitude = BigInt::from(mantissa.digits()) - mantissa.fractional_digit_count() + &exponent;
-    if magnitude > BigInt::from(30) {
+    if magnitude > BigInt::from(magnitude_bound) {
         return None;
     }
-    let magnitude = if magnitude < BigInt::from(-30) {
-        BigDecimal::new(1.into(), 30)
+    let magnitude = if magnitude < BigInt::from(-magnitude_bound) {
+        BigDecimal::new(1.into(), magnitude_bound)
     } else {
         let exponent = exponent.to_i64().expect("bounded by the magnitude and the length of the text");
         let (digits, scale) = mantissa.into_bigint_and_exponent();
@@ -113,12 +116,17 @@ fn event_time(raw: &str) -> Option<DateTime<Utc>> {
         let micros = (seconds * BigDecimal::from(1_000_000)).with_scale_round(0, RoundingMode::Down);
         DateTime::from_timestamp_micros(micros.to_i64()?)?
     };
+    within_years(time)
+}
+
+/// The instant, if it is in the years 1970 to 9999.
+pub(crate) fn within_years(time: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let first = Utc.with_ymd_and_hms(1970, 1, 1, 0, 0, 0).unwrap();
     let last = Utc.with_ymd_and_hms(9999, 12, 31, 23, 59, 59).unwrap() + Duration::seconds(1);
     (first <= time && time < last).then_some(time)
 }
 
-fn rfc3339(text: &str) -> Option<DateTime<Utc>> {
+pub(crate) fn rfc3339(text: &str) -> Option<DateTime<Utc>> {
     let fraction = text.split_once('.').map_or("", |(_, rest)| rest);
     let fraction_digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
     // chrono accepts any number of digits, a Unicode minus sign, and a leap second in any minute.
@@ -130,27 +138,4 @@ fn rfc3339(text: &str) -> Option<DateTime<Utc>> {
         return None;
     }
     DateTime::from_timestamp_micros(time.timestamp_micros())
-}
-
-/// A JSON object with all fields in their order, including repeated ones.
-struct Object(Vec<(String, Box<RawValue>)>);
-
-impl<'de> Deserialize<'de> for Object {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields;
-        impl<'de> Visitor<'de> for Fields {
-            type Value = Object;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
-                let mut fields = Vec::new();
-                while let Some(field) = map.next_entry()? {
-                    fields.push(field);
-                }
-                Ok(Object(fields))
-            }
-        }
-        deserializer.deserialize_map(Fields)
-    }
 }

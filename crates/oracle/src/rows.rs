@@ -7,6 +7,7 @@ use bigdecimal::{BigDecimal, RoundingMode};
 use chrono::{DateTime, Duration, Utc};
 
 use crate::judge::{Judge, Judgement, OracleEvent, OracleLedger, OracleRecord};
+use crate::mapping::OracleMapping;
 use crate::purchase::OraclePurchase;
 
 /// The row that the oracle expects for one group of one window.
@@ -57,6 +58,12 @@ impl Oracle {
     /// An oracle with windows of length `window`, and a watermark at the distance `delay`.
     pub fn new(window: Duration, delay: Duration) -> Self {
         Self { judge: Judge::new(window, delay), rows: OracleRows::default(), dead_letters: BTreeMap::new() }
+    }
+
+    /// The oracle for records that have the fields of a mapping.
+    #[must_use]
+    pub fn with_mapping(self, mapping: Option<OracleMapping>) -> Self {
+        Self { judge: self.judge.with_mapping(mapping), ..self }
     }
 
     /// The distance of the watermark from the latest observed time.

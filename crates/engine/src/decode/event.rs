@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 const MAX_KEY_BYTES: usize = 128;
 
 /// Maximum quantity: the largest Postgres `integer`.
-const MAX_QUANTITY: i64 = i32::MAX as i64;
+pub(super) const MAX_QUANTITY: i64 = i32::MAX as i64;
 
 /// The fields of one purchase that the aggregation uses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,15 +42,17 @@ pub enum Reason {
     Empty,
     /// The value is not one JSON object in UTF-8, or repeats a known field.
     MalformedJson,
-    /// The field category, payment_method, quantity, price or timestamp is missing.
+    /// A required field is missing: without a mapping category, payment_method, quantity, price or timestamp.
     MissingField,
+    /// The exploded field is not an array, or an array without elements, or with more than 1,000.
+    BadItems,
     /// The timestamp is neither an RFC 3339 string with offset nor Unix seconds, or not in the years 1970..=9999.
     BadTimestamp,
-    /// The price is not a number, is negative, or is 10^12 or more.
+    /// The price, the amount or a further sum is not a number, or is 10^12 or more, or price or amount is negative without refunds.
     BadPrice,
-    /// The quantity is not an integer of 1..=2^31-1.
+    /// The quantity is not an integer of 1..=2^31-1, or of -(2^31-1)..=-1 with refunds and a price that is not negative.
     BadQuantity,
-    /// A grouping key is not a string of 1..=128 bytes, or contains U+0000, which Postgres does not support.
+    /// A grouping key is not a text of 1..=128 bytes, or contains U+0000, which Postgres does not support.
     BadKey,
     /// The record has no timestamp, and its purchase is newer than all earlier events of the partition: no record time bounds
     /// the time that it would prove.
@@ -59,10 +61,11 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order in which they are checked.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Empty,
         Self::MalformedJson,
         Self::MissingField,
+        Self::BadItems,
         Self::BadTimestamp,
         Self::BadPrice,
         Self::BadQuantity,
@@ -76,6 +79,7 @@ impl Reason {
             Self::Empty => "empty",
             Self::MalformedJson => "malformed_json",
             Self::MissingField => "missing_field",
+            Self::BadItems => "bad_items",
             Self::BadTimestamp => "bad_timestamp",
             Self::BadPrice => "bad_price",
             Self::BadQuantity => "bad_quantity",

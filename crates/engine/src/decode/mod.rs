@@ -6,11 +6,14 @@
 //! - `scan`: a flat object without escapes, read byte by byte;
 //! - `slow`: anything else, read by serde_json, whose result is authoritative.
 //!
+//! With a mapping, `mapped` reads the records instead.
+//!
 //! `event` defines the valid values of each field; `number` and `timestamp` parse them exactly. An event without escapes
 //! does not allocate.
 
 mod event;
 mod fields;
+mod mapped;
 mod number;
 mod quotes;
 mod scan;
@@ -21,6 +24,7 @@ mod timestamp;
 pub use event::{Event, Reason};
 use event::{fits_key, price, quantity};
 use fields::{Fields, Value};
+pub(crate) use mapped::{Mapped, MappedDecoder, MappedPurchase};
 use quotes::Quotes;
 pub(crate) use quotes::{FindQuotes, SimdBackend, SimdTask};
 use shape::Shape;

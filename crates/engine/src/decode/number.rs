@@ -165,12 +165,22 @@ impl Millionths {
 
     /// The number rounded half-even to millionths; `None` for a negative number.
     pub(super) fn rounded(self) -> Option<i64> {
-        let up = match self.rest {
+        self.truncated().map(|whole| whole + self.up())
+    }
+
+    /// The number rounded half-even to millionths, with its sign.
+    pub(super) fn signed_rounded(self) -> i64 {
+        let magnitude = self.whole + self.up();
+        if self.negative { -magnitude } else { magnitude }
+    }
+
+    /// What rounding adds to the magnitude.
+    fn up(self) -> i64 {
+        match self.rest {
             Rest::Nothing | Rest::BelowHalf => 0,
             Rest::Half => self.whole & 1,
             Rest::AboveHalf => 1,
-        };
-        self.truncated().map(|whole| whole + up)
+        }
     }
 }
 
@@ -178,6 +188,11 @@ impl Millionths {
 ///
 /// Any exponent and any number of digits are exact: `1e-999999999999` is above zero and below half a millionth.
 pub(super) fn millionths(text: &[u8]) -> Option<Millionths> {
+    millionths_of(text, 0)
+}
+
+/// As [`millionths`], of the number × 10^`shift`.
+pub(super) fn millionths_of(text: &[u8], shift: i64) -> Option<Millionths> {
     let (negative, text) = match text {
         [b'-', rest @ ..] => (true, rest),
         _ => (false, text),
@@ -185,7 +200,7 @@ pub(super) fn millionths(text: &[u8]) -> Option<Millionths> {
     let before = |is: fn(&u8) -> bool, text: &[u8]| text.iter().position(is).unwrap_or(text.len());
     let (mantissa, power) = text.split_at(before(|byte| matches!(byte, b'e' | b'E'), text));
     let (integer, fraction) = mantissa.split_at(before(|byte| *byte == b'.', mantissa));
-    let exponent = exponent(power.get(1..).unwrap_or_default());
+    let exponent = exponent(power.get(1..).unwrap_or_default()).saturating_add(shift);
     let digits = integer.iter().chain(fraction.get(1..).unwrap_or_default());
     let mut digits = digits.map(|digit| i64::from(digit - b'0')).peekable();
     let mut leading_zeros = 0;

@@ -1,13 +1,18 @@
 //! Event timestamps: RFC 3339 strings, or JSON numbers of Unix seconds.
 
-use super::number::{HIGH, ZEROS, are_digits, from_digits, millionths};
+use super::number::{HIGH, ZEROS, are_digits, from_digits, millionths_of};
 use crate::time::Timestamp;
 
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 
 /// Parses a JSON number of Unix seconds, truncated to microseconds. Years 1970..=9999.
 pub(super) fn unix_seconds(text: &[u8]) -> Option<Timestamp> {
-    in_range(millionths(text)?.truncated()?)
+    from_number(text, 0)
+}
+
+/// Parses a JSON number of units of 10^-`decimals` seconds since 1970, truncated to microseconds. Years 1970..=9999.
+pub(super) fn from_number(text: &[u8], decimals: u8) -> Option<Timestamp> {
+    in_range(millionths_of(text, -i64::from(decimals))?.truncated()?)
 }
 
 /// Parses RFC 3339 strings with an offset, truncated to microseconds. Years 1970..=9999 in UTC.
@@ -63,8 +68,7 @@ impl Dates {
 }
 
 fn in_range(micros: i64) -> Option<Timestamp> {
-    let time = Timestamp::from_micros(micros);
-    (Timestamp::EPOCH..Timestamp::YEAR_10000).contains(&time).then_some(time)
+    Timestamp::from_micros(micros).in_years_of_events()
 }
 
 /// `YYYY-MM-DD` as days since 1970-01-01.

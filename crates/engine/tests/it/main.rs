@@ -8,6 +8,7 @@ mod allocations;
 mod conformance;
 mod differential;
 mod judge;
+mod mapped;
 mod model;
 mod mutations;
 mod payloads;

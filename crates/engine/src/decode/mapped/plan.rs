@@ -1,0 +1,124 @@
+//! A mapping as a tree of the wanted fields.
+
+use crate::condition::Condition;
+use crate::mapping::{Level, Mapping, NumberField, Path, TextField, TimeField, ValueField};
+
+/// A wanted field, or an object on the way to one. The same number is the field's slot.
+pub(super) type NodeId = usize;
+
+/// The record.
+pub(super) const RECORD: NodeId = 0;
+
+/// An element of the exploded array.
+pub(super) const ELEMENT: NodeId = 1;
+
+/// A mapping as a tree of the wanted fields: the records' fields below [`RECORD`], the elements' below [`ELEMENT`].
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) nodes: Vec<Node>,
+    /// The nodes below [`ELEMENT`]: their slots are cleared for each element.
+    pub(super) of_elements: Vec<NodeId>,
+    pub(super) timestamp: TimePlan,
+    pub(super) dimensions: Vec<TextPlan>,
+    pub(super) quantity: NumberPlan,
+    pub(super) value: NumberPlan,
+    pub(super) is_amount: bool,
+    pub(super) refunds: bool,
+    pub(super) sums: Vec<NumberPlan>,
+    pub(super) condition: Option<Condition<NodeId>>,
+    pub(super) explode: Option<NodeId>,
+}
+
+/// The wanted fields of an object.
+#[derive(Default, Debug)]
+pub(super) struct Node {
+    pub(super) children: Vec<(Box<str>, NodeId)>,
+}
+
+impl Node {
+    /// The field with this name, if it is wanted.
+    pub(super) fn child(&self, name: &str) -> Option<NodeId> {
+        self.children.iter().find(|(other, _)| **other == *name).map(|(_, child)| *child)
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum TimePlan {
+    Rfc3339(NodeId),
+    Number { at: NodeId, decimals: u8, is_text: bool },
+    RecordTime,
+}
+
+#[derive(Debug)]
+pub(super) struct TextPlan {
+    pub(super) at: NodeId,
+    pub(super) if_missing: Option<Box<str>>,
+}
+
+#[derive(Debug)]
+pub(super) struct NumberPlan {
+    pub(super) at: NodeId,
+    pub(super) if_missing: Option<Box<str>>,
+    pub(super) is_text: bool,
+    pub(super) scale: u8,
+}
+
+impl Plan {
+    pub(super) fn new(mapping: &Mapping) -> Self {
+        let Mapping { timestamp, dimensions, quantity, value, refunds, sums, condition, explode } = mapping;
+        let mut tree = Tree { nodes: vec![Node::default(), Node::default()], of_elements: vec![ELEMENT] };
+        Self {
+            timestamp: match timestamp {
+                TimeField::Rfc3339(path) => TimePlan::Rfc3339(tree.node(path)),
+                TimeField::Number { path, decimals, is_text } => {
+                    TimePlan::Number { at: tree.node(path), decimals: *decimals, is_text: *is_text }
+                }
+                TimeField::RecordTime => TimePlan::RecordTime,
+            },
+            dimensions: dimensions.iter().map(|field| tree.text(field)).collect(),
+            quantity: tree.number(quantity),
+            value: tree.number(value.field()),
+            is_amount: matches!(value, ValueField::Amount(_)),
+            refunds: *refunds,
+            sums: sums.iter().map(|field| tree.number(field)).collect(),
+            condition: condition.as_ref().map(|condition| condition.map(&mut |path| tree.node(path))),
+            explode: explode.as_ref().map(|path| tree.node(path)),
+            of_elements: tree.of_elements,
+            nodes: tree.nodes,
+        }
+    }
+}
+
+struct Tree {
+    nodes: Vec<Node>,
+    of_elements: Vec<NodeId>,
+}
+
+impl Tree {
+    fn node(&mut self, path: &Path) -> NodeId {
+        let start = match path.level {
+            Level::Record => RECORD,
+            Level::Element => ELEMENT,
+        };
+        path.names.iter().fold(start, |node, name| match self.nodes[node].child(name) {
+            Some(child) => child,
+            None => {
+                let child = self.nodes.len();
+                self.nodes.push(Node::default());
+                self.nodes[node].children.push((name.clone(), child));
+                if path.level == Level::Element {
+                    self.of_elements.push(child);
+                }
+                child
+            }
+        })
+    }
+
+    fn text(&mut self, TextField { path, if_missing }: &TextField) -> TextPlan {
+        TextPlan { at: self.node(path), if_missing: if_missing.clone() }
+    }
+
+    fn number(&mut self, NumberField { path, if_missing, is_text, scale }: &NumberField) -> NumberPlan {
+        NumberPlan { at: self.node(path), if_missing: if_missing.clone(), is_text: *is_text, scale: *scale }
+    }
+}

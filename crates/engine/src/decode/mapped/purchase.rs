@@ -1,0 +1,231 @@
+//! Parses the values of the wanted fields: units, scales, refunds and constants.
+
+use std::borrow::Cow;
+
+use super::plan::{NumberPlan, Plan, TextPlan, TimePlan};
+use super::slots::{Fields, Kind};
+use crate::decode::Reason;
+use crate::decode::event::{MAX_QUANTITY, fits_key};
+use crate::decode::number;
+use crate::decode::timestamp::{Dates, from_number};
+use crate::mapping::{MAX_DIMENSIONS, Mapping};
+use crate::money::Money;
+use crate::time::Timestamp;
+
+/// The purchases of one record.
+#[derive(Debug)]
+pub(crate) struct Purchases {
+    /// Event time.
+    pub(crate) time: Timestamp,
+    purchases: Vec<Numbers>,
+    /// The dimensions of all purchases, one after the other.
+    texts: String,
+    /// The further sums of all purchases, one after the other.
+    more: Vec<Money>,
+    dimensions: usize,
+    sums: usize,
+    is_exploded: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Numbers {
+    quantity: i64,
+    price: i64,
+    amount: Money,
+    /// Where the dimensions start in `texts`, and where each of them ends.
+    start: usize,
+    ends: [usize; MAX_DIMENSIONS],
+}
+
+/// One purchase of a record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MappedPurchase<'a> {
+    texts: &'a str,
+    ends: &'a [usize],
+    start: usize,
+    /// Number of pieces, negative for a refund.
+    pub(crate) quantity: i64,
+    /// Price of a piece in millionths, without its sign.
+    pub(crate) price: i64,
+    /// Amount, negative for a refund.
+    pub(crate) amount: Money,
+    /// The further sums.
+    pub(crate) more: &'a [Money],
+}
+
+impl<'a> MappedPurchase<'a> {
+    /// The values of the dimensions.
+    pub(crate) fn dimensions(&self) -> impl Iterator<Item = &'a str> {
+        let (texts, ends, first) = (self.texts, self.ends, self.start);
+        let starts = std::iter::once(first).chain(ends.iter().copied());
+        starts.zip(ends).map(move |(start, end)| &texts[start..*end])
+    }
+}
+
+impl Purchases {
+    pub(super) fn new(mapping: &Mapping) -> Self {
+        let Mapping { dimensions, sums, explode, .. } = mapping;
+        let (purchases, texts, more) = Default::default();
+        let (dimensions, sums, is_exploded) = (dimensions.len(), sums.len(), explode.is_some());
+        Self { time: Timestamp::EPOCH, purchases, texts, more, dimensions, sums, is_exploded }
+    }
+
+    /// The purchase of a record without an exploded array.
+    pub(crate) fn only(&self) -> Option<MappedPurchase<'_>> {
+        self.iter().next().filter(|_| !self.is_exploded)
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.purchases.clear();
+        self.texts.clear();
+        self.more.clear();
+    }
+
+    /// The purchases in their order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = MappedPurchase<'_>> {
+        self.purchases.iter().enumerate().map(|(at, numbers)| {
+            let Numbers { quantity, price, amount, start, ends } = numbers;
+            let more = &self.more[at * self.sums..(at + 1) * self.sums];
+            let ends = &ends[..self.dimensions];
+            MappedPurchase {
+                texts: &self.texts,
+                ends,
+                start: *start,
+                quantity: *quantity,
+                price: *price,
+                amount: *amount,
+                more,
+            }
+        })
+    }
+
+    /// Adds the purchase of these fields. The error is its first reason in the order of [`Reason`]; then the purchases of the
+    /// record must not be used.
+    pub(super) fn read(&mut self, plan: &Plan, fields: &Fields<'_>) -> Result<(), Reason> {
+        check_missing(plan, fields)?;
+        let value = money(&plan.value, fields, plan.refunds).ok_or(Reason::BadPrice)?;
+        for sum in &plan.sums {
+            let value = money(sum, fields, true).ok_or(Reason::BadPrice)?;
+            self.more.push(Money::from_millionths(value.into()));
+        }
+        let quantity = quantity(&plan.quantity, fields).filter(|quantity| plan.refunds || *quantity > 0);
+        let quantity = quantity.ok_or(Reason::BadQuantity)?;
+        let (price, amount) = match plan.is_amount {
+            true => (divide_half_even(value, quantity), i128::from(value)),
+            false => (value, i128::from(value) * i128::from(quantity)),
+        };
+        // A negative quantity has a positive price: both negative would count a refund as a sale.
+        if quantity < 0 && (if plan.is_amount { value > 0 } else { value < 0 }) {
+            return Err(Reason::BadQuantity);
+        }
+        let start = self.texts.len();
+        let mut ends = [start; MAX_DIMENSIONS];
+        for (dimension, end) in plan.dimensions.iter().zip(&mut ends) {
+            let text = text(dimension, fields).ok_or(Reason::BadKey)?;
+            self.texts.push_str(&text);
+            *end = self.texts.len();
+        }
+        let amount = Money::from_millionths(amount);
+        self.purchases.push(Numbers { quantity, price: price.abs(), amount, start, ends });
+        Ok(())
+    }
+}
+
+fn check_missing(plan: &Plan, fields: &Fields<'_>) -> Result<(), Reason> {
+    let numbers = [&plan.quantity, &plan.value].into_iter().chain(&plan.sums);
+    let required = numbers.map(|number| (number.at, &number.if_missing));
+    let mut required = required.chain(plan.dimensions.iter().map(|dimension| (dimension.at, &dimension.if_missing)));
+    match required.any(|(at, if_missing)| if_missing.is_none() && is_missing(fields.value(at).0)) {
+        true => Err(Reason::MissingField),
+        false => Ok(()),
+    }
+}
+
+fn is_missing(kind: Kind) -> bool {
+    matches!(kind, Kind::Missing | Kind::Null)
+}
+
+/// The text of a dimension: numbers and booleans as written.
+fn text<'a>(plan: &'a TextPlan, fields: &Fields<'a>) -> Option<Cow<'a, str>> {
+    let text = match fields.value(plan.at) {
+        (Kind::Missing | Kind::Null, _) => Cow::Borrowed(&**plan.if_missing.as_ref()?),
+        (Kind::Bool(_) | Kind::Number, raw) => Cow::Borrowed(raw),
+        (Kind::Plain | Kind::Escaped, _) => fields.string(plan.at)?,
+        (Kind::Array | Kind::Object, _) => return None,
+    };
+    (fits_key(&text) && !text.contains('\0')).then_some(text)
+}
+
+/// The text of a number as JSON writes it.
+fn number<'a>(plan: &'a NumberPlan, fields: &Fields<'a>) -> Option<Cow<'a, str>> {
+    match fields.value(plan.at) {
+        (Kind::Missing | Kind::Null, _) => plan.if_missing.as_deref().map(Cow::Borrowed),
+        (Kind::Number, raw) => Some(Cow::Borrowed(raw)),
+        (Kind::Plain | Kind::Escaped, _) if plan.is_text => {
+            fields.string(plan.at).filter(|text| number::is_number(text.as_bytes()))
+        }
+        (Kind::Bool(_) | Kind::Plain | Kind::Escaped | Kind::Array | Kind::Object, _) => None,
+    }
+}
+
+/// A number of units of 10^-scale in millionths, rounded half to even; `None` if its magnitude is 10^12 or more, or if it is
+/// negative and may not be.
+fn money(plan: &NumberPlan, fields: &Fields<'_>, can_be_negative: bool) -> Option<i64> {
+    let text = number(plan, fields)?;
+    let text = text.as_bytes();
+    let plain = if plan.scale == 0 { number::plain(text) } else { None };
+    plain.or_else(|| {
+        let millionths = number::millionths_of(text, -i64::from(plan.scale))?;
+        if can_be_negative { Some(millionths.signed_rounded()) } else { millionths.rounded() }
+    })
+}
+
+/// A whole number that is not zero.
+fn quantity(plan: &NumberPlan, fields: &Fields<'_>) -> Option<i64> {
+    let text = number(plan, fields)?;
+    let (sign, digits) = text.strip_prefix('-').map_or((1, &*text), |digits| (-1, digits));
+    number::positive(digits.as_bytes()).filter(|quantity| *quantity <= MAX_QUANTITY).map(|quantity| sign * quantity)
+}
+
+fn divide_half_even(dividend: i64, divisor: i64) -> i64 {
+    let (magnitude, divisor) = (dividend.unsigned_abs(), divisor.unsigned_abs());
+    let (quotient, rest) = (magnitude / divisor, magnitude % divisor);
+    let up = match (2 * rest).cmp(&divisor) {
+        std::cmp::Ordering::Less => 0,
+        std::cmp::Ordering::Equal => quotient & 1,
+        std::cmp::Ordering::Greater => 1,
+    };
+    (quotient + up).cast_signed()
+}
+
+impl TimePlan {
+    /// The event time of a record with this timestamp.
+    pub(super) fn read(
+        &self,
+        fields: &Fields<'_>,
+        record_time: Option<Timestamp>,
+        dates: &mut Dates,
+    ) -> Result<Timestamp, Reason> {
+        let at = match self {
+            Self::RecordTime => {
+                let time = record_time.ok_or(Reason::NoRecordTime)?;
+                return time.in_years_of_events().ok_or(Reason::BadTimestamp);
+            }
+            Self::Rfc3339(at) | Self::Number { at, .. } => *at,
+        };
+        let (kind, raw) = fields.value(at);
+        if is_missing(kind) {
+            return Err(Reason::MissingField);
+        }
+        let time = match self {
+            Self::Number { decimals, .. } if kind == Kind::Number => from_number(raw.as_bytes(), *decimals),
+            Self::Number { decimals, is_text: true, .. } => fields
+                .string(at)
+                .filter(|text| number::is_number(text.as_bytes()))
+                .and_then(|text| from_number(text.as_bytes(), *decimals)),
+            Self::Rfc3339(_) => fields.string(at).and_then(|text| dates.rfc3339(text.as_bytes())),
+            Self::Number { .. } | Self::RecordTime => None,
+        };
+        time.ok_or(Reason::BadTimestamp)
+    }
+}

@@ -1,0 +1,235 @@
+//! The places of the wanted fields in a record.
+//!
+//! serde_json decides what is valid, and passes over everything that is not wanted without building it. A value on the way to a
+//! wanted field is read a second time for its fields: paths are short, and no stack grows with the depth of a record.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::plan::{ELEMENT, NodeId, Plan, RECORD};
+use crate::condition::{Operand, Operands};
+
+/// The type of a value.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) enum Kind {
+    /// The record has no such field.
+    #[default]
+    Missing,
+    Null,
+    Bool(bool),
+    Number,
+    /// A string without escapes.
+    Plain,
+    /// A string with escapes.
+    Escaped,
+    Array,
+    Object,
+}
+
+impl Kind {
+    fn of(raw: &str) -> Self {
+        match raw.as_bytes() {
+            [b'"', inside @ ..] if inside.contains(&b'\\') => Self::Escaped,
+            [b'"', ..] => Self::Plain,
+            [b'{', ..] => Self::Object,
+            [b'[', ..] => Self::Array,
+            b"null" => Self::Null,
+            b"true" => Self::Bool(true),
+            b"false" => Self::Bool(false),
+            _ => Self::Number,
+        }
+    }
+}
+
+/// The place of a value in the text of a record.
+#[derive(Clone, Copy, Default, Debug)]
+struct Slot {
+    kind: Kind,
+    start: usize,
+    end: usize,
+}
+
+/// The places of all wanted fields.
+#[derive(Debug)]
+pub(super) struct Slots(Vec<Slot>);
+
+impl Slots {
+    pub(super) fn new(nodes: usize) -> Self {
+        Self(vec![Slot::default(); nodes])
+    }
+
+    /// The type of a field.
+    pub(super) fn kind(&self, node: NodeId) -> Kind {
+        self.0[node].kind
+    }
+
+    /// The fields with their texts.
+    pub(super) const fn of<'a>(&'a self, text: &'a str) -> Fields<'a> {
+        Fields { slots: self, text }
+    }
+
+    /// Finds the fields of a record. An error if it is not one JSON object, or repeats a wanted field.
+    pub(super) fn read_record(&mut self, plan: &Plan, text: &str) -> serde_json::Result<()> {
+        self.0.fill(Slot::default());
+        let mut object = serde_json::Deserializer::from_str(text);
+        let reader = ObjectReader { plan, node: RECORD, text, slots: self };
+        object.deserialize_map(reader)?;
+        object.end()
+    }
+
+    /// Finds the fields of one element of an array after the other, and calls `each`, until it returns false.
+    pub(super) fn read_elements(
+        &mut self,
+        plan: &Plan,
+        text: &str,
+        array: NodeId,
+        each: impl FnMut(&Self) -> bool,
+    ) -> serde_json::Result<()> {
+        let Slot { start, end, .. } = self.0[array];
+        let mut elements = serde_json::Deserializer::from_str(&text[start..end]);
+        elements.deserialize_seq(ElementsReader { plan, text, slots: self, each })
+    }
+
+    fn read_object(&mut self, plan: &Plan, node: NodeId, text: &str, raw: &str) -> serde_json::Result<()> {
+        serde_json::Deserializer::from_str(raw).deserialize_map(ObjectReader { plan, node, text, slots: self })
+    }
+
+    fn set(&mut self, node: NodeId, text: &str, raw: &str) {
+        // `raw` is a part of `text`.
+        let start = raw.as_ptr() as usize - text.as_ptr() as usize;
+        self.0[node] = Slot { kind: Kind::of(raw), start, end: start + raw.len() };
+    }
+}
+
+/// The wanted fields of a record or element.
+#[derive(Clone, Copy)]
+pub(super) struct Fields<'a> {
+    slots: &'a Slots,
+    text: &'a str,
+}
+
+impl<'a> Fields<'a> {
+    /// The type of a field, and its text as written.
+    pub(super) fn value(&self, node: NodeId) -> (Kind, &'a str) {
+        let Slot { kind, start, end } = self.slots.0[node];
+        (kind, &self.text[start..end])
+    }
+
+    /// The content of a string; `None` for another value, and for one that is not Unicode, such as the unpaired surrogate `"\ud800"`.
+    pub(super) fn string(&self, node: NodeId) -> Option<Cow<'a, str>> {
+        match self.value(node) {
+            (Kind::Plain, raw) => Some(Cow::Borrowed(&raw[1..raw.len() - 1])),
+            (Kind::Escaped, raw) => serde_json::from_str(raw).ok().map(Cow::Owned),
+            _ => None,
+        }
+    }
+}
+
+impl Operands<NodeId> for Fields<'_> {
+    fn operand(&self, node: &NodeId) -> Operand<'_> {
+        match self.value(*node) {
+            (Kind::Missing, _) => Operand::Missing,
+            (Kind::Null, _) => Operand::Null,
+            (Kind::Bool(is), _) => Operand::Bool(is),
+            (Kind::Number, raw) => Operand::Number(raw),
+            (Kind::Plain | Kind::Escaped, _) => self.string(*node).map_or(Operand::Other, Operand::Text),
+            (Kind::Object, _) => Operand::Object,
+            (Kind::Array, _) => Operand::Other,
+        }
+    }
+}
+
+/// Reads the wanted fields of an object.
+struct ObjectReader<'a> {
+    plan: &'a Plan,
+    node: NodeId,
+    /// The record.
+    text: &'a str,
+    slots: &'a mut Slots,
+}
+
+impl<'de> Visitor<'de> for ObjectReader<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Self { plan, node, text, slots } = self;
+        let names = &plan.nodes[node];
+        while let Some(child) = map.next_key_seed(NameReader(|name: &str| names.child(name)))? {
+            let raw: &RawValue = map.next_value()?;
+            let Some(child) = child else { continue };
+            if slots.kind(child) != Kind::Missing {
+                return Err(A::Error::custom("repeated field"));
+            }
+            slots.set(child, text, raw.get());
+            if slots.kind(child) == Kind::Object && !plan.nodes[child].children.is_empty() {
+                slots.read_object(plan, child, text, raw.get()).map_err(A::Error::custom)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Finds the field of a name, without a copy of the name.
+struct NameReader<F>(F);
+
+impl<'de, F: Fn(&str) -> Option<NodeId>> DeserializeSeed<'de> for NameReader<F> {
+    type Value = Option<NodeId>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<F: Fn(&str) -> Option<NodeId>> Visitor<'_> for NameReader<F> {
+    type Value = Option<NodeId>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a field name")
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<Self::Value, E> {
+        Ok((self.0)(name))
+    }
+}
+
+/// Reads the elements of an array until `each` returns false.
+struct ElementsReader<'a, F> {
+    plan: &'a Plan,
+    text: &'a str,
+    slots: &'a mut Slots,
+    each: F,
+}
+
+impl<'de, F: FnMut(&Slots) -> bool> Visitor<'de> for ElementsReader<'_, F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
+        let Self { plan, text, slots, mut each } = self;
+        while let Some(raw) = elements.next_element::<&RawValue>()? {
+            for node in &plan.of_elements {
+                slots.0[*node] = Slot::default();
+            }
+            slots.set(ELEMENT, text, raw.get());
+            if slots.kind(ELEMENT) == Kind::Object {
+                slots.read_object(plan, ELEMENT, text, raw.get()).map_err(A::Error::custom)?;
+            }
+            if !each(slots) {
+                // serde_json expects that all elements are read.
+                while elements.next_element::<&RawValue>()?.is_some() {}
+            }
+        }
+        Ok(())
+    }
+}
