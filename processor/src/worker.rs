@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError as RdKafkaError;
+use retail_api::Pipeline;
 use retail_api::resource::LateEvents;
 use retail_engine::{Batch, Engine, RecordIdentity};
 use retail_kafka::KafkaError;
@@ -92,6 +93,14 @@ pub(crate) struct Worker {
     positions_due: Instant,
 }
 
+fn engine(pipeline: &Pipeline) -> Engine {
+    let keep_late = pipeline.late_events == LateEvents::DeadLetter;
+    match &pipeline.events {
+        None => Engine::new(pipeline.rules, keep_late),
+        Some(events) => Engine::with_mapping(pipeline.rules, keep_late, &events.mapping),
+    }
+}
+
 impl Worker {
     /// Creates the worker of this thread.
     pub(crate) fn new(config: WorkerConfig) -> Result<Self, WorkerError> {
@@ -109,7 +118,7 @@ impl Worker {
         Ok(Self {
             log_queue: LogQueue::new(&consumer)?,
             disconnects: 0,
-            reader: Reader::new(Engine::new(pipeline.rules, pipeline.late_events == LateEvents::DeadLetter)),
+            reader: Reader::new(engine(pipeline)),
             schedule: CommitSchedule::new(pipeline.trigger, pipeline.idle_timeout),
             settings,
             name,

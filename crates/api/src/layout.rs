@@ -81,6 +81,11 @@ impl Layout {
     }
 }
 
+/// All names that cannot be a column.
+pub(crate) fn refused_names() -> impl Iterator<Item = &'static str> {
+    OURS.into_iter().chain(SYSTEM).chain(RESERVED.split_whitespace())
+}
+
 /// Checks that a name can be a column of `retail`.
 fn check_name(name: &str) -> Result<(), String> {
     let starts = name.starts_with(|first: char| first.is_ascii_lowercase() || first == '_');

@@ -4,7 +4,9 @@
 
 pub mod crd;
 pub mod duration;
+pub mod events;
 mod layout;
+mod mapping;
 mod pipeline;
 mod problem;
 pub mod resource;
@@ -14,5 +16,6 @@ pub mod validate;
 mod yaml;
 
 pub use layout::{Layout, MAX_DIMENSIONS, MAX_NAME, MAX_SUMS};
+pub use mapping::EventMapping;
 pub use pipeline::{Pipeline, ReadError};
 pub use yaml::Position;

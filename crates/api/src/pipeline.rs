@@ -7,6 +7,7 @@ use retail_engine::Rules;
 
 use crate::duration;
 use crate::layout::Layout;
+use crate::mapping::EventMapping;
 use crate::problem::Problems;
 use crate::resource::{
     Database, DeadLetters, Kafka, LateEvents, Processor, Producer, RetailPipeline, RetailPipelineSpec, Retention,
@@ -27,6 +28,8 @@ pub struct Pipeline {
     pub kafka: Kafka,
     /// The topic.
     pub topic: Topic,
+    /// The fields of the records; `None` for the tutorial's.
+    pub events: Option<EventMapping>,
     /// Names of the dimensions and of the further sums.
     pub layout: Layout,
     /// Window, delay and maxFuture.
@@ -112,6 +115,7 @@ impl Pipeline {
         let RetailPipelineSpec {
             kafka,
             topic,
+            events,
             window,
             watermark: Watermark { delay, idle_timeout, max_future, when_idle },
             trigger,
@@ -126,13 +130,16 @@ impl Pipeline {
             suspend: _,
             deletion_policy: _,
         } = spec;
+        let events = events
+            .map(|events| EventMapping::new(&events).unwrap_or_else(|_| panic!("the validator checks spec.events")));
         let name = metadata.name.expect("the validator requires a name");
         let namespace = metadata.namespace.unwrap_or_else(|| "default".to_owned());
         Self {
             uid: metadata.uid.unwrap_or_else(|| format!("local:{namespace}/{name}")),
             kafka,
             topic,
-            layout: Layout::default(),
+            layout: events.as_ref().map_or_else(Layout::default, |events| events.layout.clone()),
+            events,
             rules: Rules {
                 window: duration::parse(&window).into(),
                 delay: duration::parse(&delay).into(),

@@ -12,6 +12,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::events::Events;
 use crate::status::RetailPipelineStatus;
 
 /// A streaming pipeline that reads purchases from a Kafka topic and writes their sums by window, category and payment
@@ -53,14 +54,27 @@ use crate::status::RetailPipelineStatus;
     validation = (
         "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
         "name must be lower-case letters, digits and '-', beginning and ending with a letter or digit"
+    ),
+    validation = (
+        "!has(self.spec.events) && !has(oldSelf.spec.events) || !has(oldSelf.status) || !has(oldSelf.status.schema) || (has(self.spec.events) && has(oldSelf.spec.events) && self.spec.events == oldSelf.spec.events)",
+        "events cannot be changed once the Postgres schema exists: create a new pipeline"
     )
 )]
+#[x_kube(validation = (
+    "!has(self.events) || !has(self.producer) || (has(self.producer.enabled) && !self.producer.enabled)",
+    "the producer makes events without spec.events: omit one of them"
+))]
 #[serde(rename_all = "camelCase")]
 pub struct RetailPipelineSpec {
     /// Connection to Kafka.
     pub kafka: Kafka,
     /// Topic with the purchases. Created if it does not exist.
     pub topic: Topic,
+    /// Fields of the records. Default: category, payment_method, quantity, price and timestamp, in JSON. Cannot be changed once the
+    /// Postgres schema exists. A path is names of fields joined by dots, such as store.id; a name with a dot or a blank is quoted:
+    /// "a.b".c. A field is missing if a name on the path is missing, or if its value is null.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<Events>,
     /// Length of a window: a duration of whole seconds such as 5m or 1h30m, from 1s to 24h, that divides 24h evenly.
     /// Windows are aligned to 1970-01-01T00:00:00Z. Default: 5m. Cannot be changed.
     #[serde(default = "default_window")]

@@ -28,6 +28,14 @@ pub(crate) fn check(schema: &Value, node: &Node, path: &str, problems: &mut Vec<
     match (schema["type"].as_str(), &node.content) {
         (Some("object"), Content::Map(entries)) => check_object(schema, node, entries, path, problems),
         (Some("array"), Content::List(nodes)) => {
+            let (least, most) = (schema["minItems"].as_u64(), schema["maxItems"].as_u64());
+            let count = nodes.len() as u64;
+            if least.is_some_and(|least| count < least) || most.is_some_and(|most| count > most) {
+                problem(format!(
+                    "must have {} elements",
+                    range_in_words(least.map(|n| n as f64), most.map(|n| n as f64))
+                ));
+            }
             for (i, node) in nodes.iter().enumerate() {
                 check(&schema["items"], node, &format!("{path}[{i}]"), problems);
             }
@@ -148,6 +156,10 @@ fn pattern_in_words(pattern: &str) -> String {
         "a number of days such as 400d".to_owned()
     } else if pattern == "^[1-9][0-9]{0,5}[MG]i$" {
         "a size such as 500Mi or 1Gi".to_owned()
+    } else if pattern.starts_with(r"^(\$\.)?") {
+        "names of fields joined by dots, such as store.id".to_owned()
+    } else if pattern == "^[a-z_][a-z0-9_]*$" {
+        "lower-case letters, digits and '_', and not begin with a digit".to_owned()
     } else if pattern.contains(":[0-9]{1,5}(,") {
         "host:port, or several separated by commas".to_owned()
     } else if pattern == "^[a-zA-Z0-9._-]+$" {

@@ -4,6 +4,7 @@ use kube::core::cel::{ErrorKind, Validator};
 use kube::{CustomResourceExt, Resource};
 use serde_json::Value;
 
+use crate::mapping::EventMapping;
 pub use crate::problem::{Problem, Problems};
 use crate::resource::RetailPipeline;
 use crate::structure;
@@ -21,14 +22,27 @@ pub fn read(text: &str) -> Result<RetailPipeline, Problems> {
     let value = node.to_json();
     check_rules(&schema, &node, &value, &mut problems);
     if problems.is_empty() {
-        match serde_json::from_value(value) {
-            Ok(pipeline) => return Ok(pipeline),
+        match serde_json::from_value::<RetailPipeline>(value) {
+            Ok(pipeline) => {
+                check_events(&pipeline, &node, &mut problems);
+                if problems.is_empty() {
+                    return Ok(pipeline);
+                }
+            }
             Err(error) => problems.push(Problem::new(node.position, "", error.to_string())),
         }
     }
     problems.sort();
     problems.dedup();
     Err(Problems(problems))
+}
+
+fn check_events(pipeline: &RetailPipeline, node: &Node, problems: &mut Vec<Problem>) {
+    let Some(Err(found)) = pipeline.spec.events.as_ref().map(EventMapping::new) else { return };
+    for (place, message) in found {
+        let path = if place.is_empty() { "spec.events".to_owned() } else { format!("spec.events.{place}") };
+        problems.push(Problem::new(node.position_of(&path), &path, message));
+    }
 }
 
 /// Checks the transition rules: `new` must not change immutable fields of `old`. Returns the messages of violated rules.

@@ -79,13 +79,22 @@ impl Node {
     /// The position of the value at a path such as `spec.topic.name`, or of its nearest existing ancestor.
     pub(crate) fn position_of(&self, path: &str) -> Position {
         let mut node = self;
-        for name in path.split('.').filter(|name| !name.is_empty()) {
-            match node.get(name) {
+        // Elements of lists are `[0]` in paths.
+        for name in path.split(['.', '[']).filter(|name| !name.is_empty()) {
+            let element = name.strip_suffix(']').and_then(|index| node.element(index.parse().ok()?));
+            match element.or_else(|| node.get(name)) {
                 Some(child) => node = child,
                 None => break,
             }
         }
         node.position
+    }
+
+    fn element(&self, index: usize) -> Option<&Self> {
+        match &self.content {
+            Content::List(nodes) => nodes.get(index),
+            Content::Scalar(_) | Content::Map(_) => None,
+        }
     }
 
     /// The tree as JSON, without nulls, which the API server also drops.

@@ -30,6 +30,7 @@ pub fn processor_file(pipeline: &Pipeline) -> String {
         uid: _,
         kafka,
         topic,
+        events,
         // Follows from the other fields.
         layout: _,
         rules: Rules { window, delay, max_future },
@@ -60,6 +61,9 @@ pub fn processor_file(pipeline: &Pipeline) -> String {
         "database": database_fields(pipeline),
         "printRows": print_rows,
     });
+    if let Some(events) = events {
+        spec["events"] = json!(events.events);
+    }
     if let Some(tls) = &database.tls {
         spec["database"]["tls"] = json!(tls);
     }
@@ -89,6 +93,8 @@ pub fn producer_file(pipeline: &Pipeline, producer: &Producer) -> String {
         uid: _,
         kafka,
         topic: Topic { name, partitions: _, replication_factor: _, config: _ },
+        // The producer makes records without a mapping.
+        events: _,
         layout: _,
         rules: Rules { window, delay, max_future: _ },
         idle_timeout: _,

@@ -42,12 +42,20 @@ fn bounds(keyword: &str, schema: &Value, value: &Value) -> (Vec<Value>, Vec<(Val
             let refused = (json!(entries(most + 1)), format!("must have at most {most} entries"));
             (vec![json!(entries(most))], vec![refused])
         }
+        "minItems" => (Vec::new(), vec![(json!([]), "must have 1 to 8 elements".to_owned())]),
+        "maxItems" => {
+            let most = bound.as_u64().unwrap();
+            let named =
+                |count: u64| (0..count).map(|at| json!({"name": format!("n{at}"), "field": "x"})).collect::<Value>();
+            (vec![named(most)], vec![(named(most + 1), "must have …8 elements".to_owned())])
+        }
         "type" => {
             let words = match bound.as_str().unwrap() {
                 "object" => "a mapping",
                 "integer" => "a whole number",
                 "boolean" => "true or false",
                 "string" => "a string",
+                "array" => return (Vec::new(), vec![(json!(1), "must be a list".to_owned())]),
                 other => panic!("there is no example of type {other}"),
             };
             (Vec::new(), vec![(json!([]), format!("must be {words}"))])
@@ -56,7 +64,9 @@ fn bounds(keyword: &str, schema: &Value, value: &Value) -> (Vec<Value>, Vec<(Val
             (vec![json!(1), json!("1")], vec![(json!([]), "must be a whole number or a string".to_owned())])
         }
         // Tested with the fields themselves.
-        "required" | "properties" | "additionalProperties" | "x-kubernetes-validations" => (Vec::new(), Vec::new()),
+        "required" | "properties" | "items" | "additionalProperties" | "x-kubernetes-validations" => {
+            (Vec::new(), Vec::new())
+        }
         // These reject nothing; the bounds of a number are within its format.
         "description" | "default" | "nullable" | "format" => (vec![value.clone()], Vec::new()),
         other => panic!("there is no example of {other}"),
@@ -68,8 +78,9 @@ fn every_bound_accepts_and_rejects_by_example() {
     assert_eq!(problems(&whole()), []);
     let mut tried = 0;
     visit("spec", &schema()["properties"]["spec"], &mut |path, schema| {
-        // For a map, the path of an existing entry.
-        let path = path.replace("config[]", "config.retention").replace("[]", ".memory");
+        // For a map, the path of an existing entry; for a list, that of its first element.
+        let path = path.replace("config[]", "config.retention").replace("dimensions[]", "dimensions[0]");
+        let path = path.replace("sums[]", "sums[0]").replace("[]", ".memory");
         let value = value_at(&path);
         for keyword in schema.as_object().unwrap().keys() {
             let (taken, refused) = bounds(keyword, schema, &value);

@@ -97,8 +97,20 @@ fn compare(path: &str, old: &Value, new: &Value, found: &mut Vec<String>) {
     }
     let rules = "x-kubernetes-validations";
     let holds_already = |rule: &Value| list(old, rules).iter().any(|other| other["rule"] == rule["rule"]);
+    // `!has(self.a) || …` and `!has(self.a) && !has(oldSelf.a) || …` accept resources without a new field.
+    let is_of_new_field = |rule: &Value| {
+        let rule = rule["rule"].as_str().unwrap();
+        let field = rule.strip_prefix("!has(self.").and_then(|rest| rest.split_once(')')).map(|(field, _)| field);
+        field.is_some_and(|field| {
+            let place = format!("/properties/{}", field.replace('.', "/properties/"));
+            let rest = &rule["!has(self.)".len() + field.len()..];
+            let before = format!(" && !has(oldSelf.{field})");
+            old.pointer(&place).is_none() && rest.strip_prefix(&*before).unwrap_or(rest).starts_with(" || ")
+        })
+    };
     // A rule with optionalOldSelf can accept existing values.
-    for rule in list(new, rules).iter().filter(|rule| rule["optionalOldSelf"] != true && !holds_already(rule)) {
+    let is_stricter = |rule: &&Value| rule["optionalOldSelf"] != true && !holds_already(rule) && !is_of_new_field(rule);
+    for rule in list(new, rules).iter().filter(is_stricter) {
         say(format!("rule {} is new and rejects existing resources", rule["rule"]));
     }
     for (name, old) in old["properties"].as_object().into_iter().flatten() {

@@ -21,6 +21,17 @@ pub(crate) fn whole() -> Value {
                 "bootstrapServers": "kafka:9092", "tls": tls, "sasl": {"mechanism": "PLAIN", "secret": login},
             },
             "topic": {"name": "events", "partitions": 4, "replicationFactor": 1, "config": {"retention": "1000"}},
+            "events": {
+                "format": {"type": "JSON"},
+                "timestamp": {"field": "meta.time", "unit": "Milliseconds", "text": false},
+                "dimensions": [{"name": "store", "field": "store.id", "ifMissing": "web"}],
+                "quantity": {"field": "qty", "ifMissing": 1, "text": false},
+                "price": {"field": "unit_price", "ifMissing": 0, "scale": 2, "text": false},
+                "refunds": "Allow",
+                "sums": [{"name": "discount", "field": "discount", "ifMissing": 0, "scale": 2, "text": false}],
+                "where": "kind == 'sale'",
+                "explode": "items",
+            },
             "window": "5m",
             "watermark": {"delay": "1h", "idleTimeout": "1m", "maxFuture": "1h", "whenIdle": "Hold"},
             "trigger": "5m",
@@ -31,7 +42,7 @@ pub(crate) fn whole() -> Value {
                 "tls": {"mode": "require", "caSecret": tls["caSecret"], "clientSecret": tls["clientSecret"]},
             },
             "producer": {
-                "enabled": true, "replicas": 1, "eventsPerSecond": 100, "seed": 42, "speed": 1,
+                "enabled": false, "replicas": 1, "eventsPerSecond": 100, "seed": 42, "speed": 1,
                 "faults": {"tooLate": 0, "malformed": 0, "future": 0, "duplicated": 0}, "resources": resources,
             },
             "processor": {"replicas": 1, "resources": resources},
@@ -41,12 +52,20 @@ pub(crate) fn whole() -> Value {
             "suspend": false,
             "deletionPolicy": {"topic": "Retain", "database": "Retain"},
         },
+        "status": {"schema": "shop"},
     })
 }
 
-/// The pipeline of [`whole`] with this field: `uriKey` replaces two other fields.
+/// The pipeline of [`whole`] with this field: some fields replace others.
 fn whole_with(path: &str) -> Value {
     let mut pipeline = whole();
+    let events = &mut pipeline["spec"]["events"];
+    if path.starts_with("spec.events.amount") {
+        events["amount"] = events.as_object_mut().unwrap().remove("price").unwrap();
+    }
+    if path == "spec.producer.enabled" {
+        pipeline["spec"].as_object_mut().unwrap().remove("events");
+    }
     if path == "spec.database.secret.uriKey" {
         pipeline["spec"]["database"]["secret"] = json!({"name": "login", "uriKey": "uri"});
     }
@@ -56,14 +75,28 @@ fn whole_with(path: &str) -> Value {
 /// The pipeline with another value at `path`; null removes the field.
 pub(crate) fn with(path: &str, value: &Value) -> Value {
     let mut pipeline = whole_with(path);
+    if *value == "RecordTime" {
+        pipeline["spec"]["events"]["timestamp"].as_object_mut().unwrap().remove("field");
+    }
+    let path = &path.replace("[0]", ".0").replace("[]", ".0");
     let (parent, name) = path.rsplit_once('.').unwrap_or(("", path));
-    let parent = pipeline.pointer_mut(&pointer(parent)).unwrap().as_object_mut().unwrap();
+    let parent = pipeline.pointer_mut(&pointer(parent)).unwrap();
+    if let (Some(elements), Ok(at)) = (parent.as_array_mut(), name.parse::<usize>()) {
+        elements[at] = value.clone();
+        return pipeline;
+    }
+    let parent = parent.as_object_mut().unwrap();
     let _before = if value.is_null() { parent.remove(name) } else { parent.insert(name.to_owned(), value.clone()) };
     pipeline
 }
 
 fn pointer(path: &str) -> String {
-    if path.is_empty() { String::new() } else { format!("/{}", path.replace('.', "/")) }
+    // The first element of a list is `[0]` or `[]`.
+    if path.is_empty() {
+        String::new()
+    } else {
+        format!("/{}", path.replace("[0]", ".0").replace("[]", ".0").replace('.', "/"))
+    }
 }
 
 /// The messages about a pipeline, each with its path.
@@ -106,6 +139,11 @@ type Example = (&'static str, &'static str, Value, Value);
 fn examples() -> Vec<Example> {
     let faults = |too_late: i32, malformed: i32, future: i32, duplicated: i32| json!({"tooLate": too_late, "malformed": malformed, "future": future, "duplicated": duplicated});
     let letters = |count: usize| json!("x".repeat(count));
+    let events = |values: &Value| {
+        let mut events = json!({"timestamp": {"field": "t"}, "dimensions": [{"name": "a", "field": "x"}], "quantity": {"field": "q"}});
+        events.as_object_mut().unwrap().extend(values.as_object().unwrap().clone());
+        events
+    };
     vec![
         (
             "name must have at most 40 characters: the names of other objects are derived from it",
@@ -151,6 +189,72 @@ fn examples() -> Vec<Example> {
             json!({"name": "login"}),
             json!({"name": "login", "uriKey": "uri", "passwordKey": "pass"}),
         ),
+        (
+            "set either price or amount",
+            "spec.events",
+            events(&json!({"price": {"field": "price"}})),
+            events(&json!({"price": {"field": "price"}, "amount": {"field": "total"}})),
+        ),
+        (
+            "set either price or amount",
+            "spec.events",
+            events(&json!({"amount": {"field": "price"}})),
+            events(&json!({})),
+        ),
+        (
+            "set field, or the unit RecordTime without a field",
+            "spec.events.timestamp",
+            json!({"unit": "RecordTime"}),
+            json!({"unit": "Seconds"}),
+        ),
+        (
+            "set field, or the unit RecordTime without a field",
+            "spec.events.timestamp",
+            json!({"field": "time"}),
+            json!({"field": "time", "unit": "RecordTime"}),
+        ),
+        (
+            "text is only for units that are numbers",
+            "spec.events.timestamp",
+            json!({"field": "time", "unit": "Nanoseconds", "text": true}),
+            json!({"field": "time", "text": true}),
+        ),
+        (
+            "each dimension needs another name",
+            "spec.events.dimensions",
+            json!([{"name": "a", "field": "x"}, {"name": "b", "field": "x"}]),
+            json!([{"name": "a", "field": "x"}, {"name": "a", "field": "y"}]),
+        ),
+        (
+            "each dimension needs another name",
+            "spec.events.dimensions",
+            json!([{"name": "a", "field": "x"}]),
+            json!([{"name": "discount", "field": "x"}]),
+        ),
+        (
+            "each sum needs another name",
+            "spec.events.sums",
+            json!([{"name": "a", "field": "x"}, {"name": "b", "field": "x"}]),
+            json!([{"name": "a", "field": "x"}, {"name": "a", "field": "y"}]),
+        ),
+        (
+            "the name of a dimension must not be reserved by SQL, and not be another column of retail",
+            "spec.events.dimensions[0].name",
+            json!("user_id"),
+            json!("user"),
+        ),
+        (
+            "the name of a sum must not be reserved by SQL, and not be another column of retail",
+            "spec.events.sums[0].name",
+            json!("event"),
+            json!("events"),
+        ),
+        (
+            "the producer makes events without spec.events: omit one of them",
+            "spec.producer",
+            json!({"enabled": false}),
+            json!({"eventsPerSecond": 1}),
+        ),
         ("faults must add up to at most 100", "spec.producer.faults", faults(25, 25, 25, 25), faults(26, 25, 25, 25)),
         ("faults must add up to at most 100", "spec.producer.faults", faults(0, 0, 0, 100), faults(0, 0, 1, 100)),
     ]
@@ -188,6 +292,18 @@ fn changes() -> Vec<Example> {
             json!("shop"),
             Value::Null,
         ),
+        (
+            "events cannot be changed once the Postgres schema exists: create a new pipeline",
+            "spec.events.explode",
+            json!("items"),
+            json!("lines"),
+        ),
+        (
+            "events cannot be changed once the Postgres schema exists: create a new pipeline",
+            "spec.events",
+            whole()["spec"]["events"].clone(),
+            Value::Null,
+        ),
     ]
 }
 
@@ -201,8 +317,8 @@ fn every_rule_accepts_and_rejects_by_example() {
             let is_of_change = rule["rule"].as_str().unwrap().contains("oldSelf");
             let rules = if is_of_change { &mut of_changes } else { &mut of_values };
             // Kubernetes only allows rules on the name at the root of the schema.
-            let path = if path.is_empty() { "metadata.name" } else { path };
-            let other = rules.insert(message.to_owned(), path.to_owned());
+            let path = if path.is_empty() { "metadata.name".to_owned() } else { path.replace("[]", "[0]") };
+            let other = rules.insert(message.to_owned(), path);
             assert_eq!(other, None, "two rules say: {message}");
         }
     });
@@ -224,6 +340,17 @@ fn every_rule_accepts_and_rejects_by_example() {
 }
 
 #[test]
+fn events_can_be_changed_before_the_schema_exists() {
+    let mut old = whole();
+    old.as_object_mut().unwrap().remove("status");
+    assert_eq!(refusals(&with("spec.events.explode", &json!("lines")), &old), [""; 0]);
+    assert_eq!(refusals(&with("spec.events", &Value::Null), &old), [""; 0]);
+    let none = with("spec.events", &Value::Null);
+    let refused = ["events cannot be changed once the Postgres schema exists: create a new pipeline"];
+    assert_eq!(refusals(&whole(), &none), refused);
+}
+
+#[test]
 fn omitted_schema_cannot_be_set_later() {
     let without = with("spec.database.schema", &Value::Null);
     assert_eq!(refusals(&whole(), &without), ["database.schema cannot be changed: create a new pipeline"]);
@@ -241,14 +368,18 @@ fn fields_without_a_transition_rule_can_change() {
             (Some("integer"), _) => Some(json!(7)),
             _ => None,
         };
-        others.extend(other.filter(|_| !kept.contains(path)).map(|other| (path.to_owned(), other)));
+        others.extend(
+            other
+                .filter(|_| !kept.contains(path) && !path.starts_with("spec.events"))
+                .map(|other| (path.to_owned(), other)),
+        );
     });
     assert!(others.len() > 15, "{others:?}");
     others.push(("spec.kafka.bootstrapServers".to_owned(), json!("other:9092")));
     others.push(("spec.retention.finalRows".to_owned(), json!("31d")));
     others.push(("spec.retention".to_owned(), Value::Null));
     for (path, other) in others {
-        assert_eq!(refusals(&with(&path, &other), &whole()), [""; 0], "{path}");
+        assert_eq!(refusals(&with(&path, &other), &whole_with(&path)), [""; 0], "{path}");
     }
 }
 

@@ -124,6 +124,16 @@ impl<P> Condition<P> {
         }
     }
 
+    /// The places that the condition names.
+    pub fn places(&self) -> Vec<&P> {
+        match self {
+            Self::And(a, b) | Self::Or(a, b) => [a.places(), b.places()].concat(),
+            Self::Not(condition) => condition.places(),
+            Self::Has { object, field } => vec![object, field],
+            Self::Compare(at, ..) | Self::In(at, _) | Self::Text(at, ..) | Self::IsTrue(at) => vec![at],
+        }
+    }
+
     /// The same condition on other places.
     pub(crate) fn map<Q>(&self, place: &mut impl FnMut(&P) -> Q) -> Condition<Q> {
         match self {

@@ -1,0 +1,214 @@
+//! `spec.events`: the fields of the records of a topic. `kubectl explain` prints the doc comments.
+#![allow(unreachable_pub, reason = "the derive repeats each struct inside a function")]
+
+use kube::KubeSchema;
+use kube::core::cel::Rule;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::layout;
+
+/// Fields of the records.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("has(self.price) != has(self.amount)", "set either price or amount"))]
+#[x_kube(validation = (
+    "self.dimensions.all(a, self.dimensions.exists_one(b, b.name == a.name) && (!has(self.sums) || !self.sums.exists(b, b.name == a.name)))",
+    "each dimension needs another name"
+))]
+#[x_kube(validation = (
+    "!has(self.sums) || self.sums.all(a, self.sums.exists_one(b, b.name == a.name))",
+    "each sum needs another name"
+))]
+pub struct Events {
+    /// Format of the records. Default: JSON.
+    #[serde(default)]
+    pub format: Format,
+    /// Event time.
+    pub timestamp: Timestamp,
+    /// Dimensions by which purchases are grouped: 1 to 8. Their names are columns of retail.
+    #[schemars(length(min = 1, max = 8))]
+    pub dimensions: Vec<Dimension>,
+    /// Number of pieces: an integer from 1 to 2147483647.
+    pub quantity: Quantity,
+    /// Price of a piece, from 0 to below 10^12; the amount of a purchase is quantity × price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<Money>,
+    /// Amount of a purchase, from 0 to below 10^12; its price is amount / quantity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amount: Option<Money>,
+    /// Negative quantities and amounts: Reject makes such a record invalid, Allow subtracts them. Default: Reject.
+    #[serde(default)]
+    pub refunds: Refunds,
+    /// Further numbers to add up: at most 8. Their names are columns of retail.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub sums: Vec<Sum>,
+    /// Condition in CEL, such as kind in ['sale', 'refund']: a record for which it is not true is filtered. It compares fields of
+    /// the record with constants (==, !=, <, <=, >, >=, in), tests them (has, startsWith, endsWith, contains, or a boolean field),
+    /// and combines that with &&, || and !. Default: all records count.
+    #[serde(rename = "where", default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub condition: Option<String>,
+    /// Path of an array with 1 to 1000 elements: each of them is a purchase. The paths of dimensions, quantity, price, amount and
+    /// sums then start at the element, except for those that begin with $. and start at the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256), regex(pattern = r#"^(\$\.)?([^\s."]+|"[^"]+")(\.([^\s."]+|"[^"]+"))*$"#))]
+    pub explode: Option<String>,
+}
+
+/// Format of the records.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[serde(rename_all = "camelCase")]
+pub struct Format {
+    /// JSON: an object in UTF-8. No other format is supported yet.
+    #[serde(rename = "type")]
+    pub kind: FormatType,
+}
+
+/// Format of the records.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum FormatType {
+    /// A JSON object.
+    #[default]
+    #[serde(rename = "JSON")]
+    Json,
+}
+
+/// Event time.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = (
+    "has(self.field) == (!has(self.unit) || self.unit != 'RecordTime')",
+    "set field, or the unit RecordTime without a field"
+))]
+#[x_kube(validation = (
+    "!has(self.text) || !self.text || (has(self.unit) && !(self.unit in ['RFC3339', 'RecordTime']))",
+    "text is only for units that are numbers"
+))]
+pub struct Timestamp {
+    /// Path of the event time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256), regex(pattern = r#"^(\$\.)?([^\s."]+|"[^"]+")(\.([^\s."]+|"[^"]+"))*$"#))]
+    pub field: Option<String>,
+    /// RFC3339: a string with an offset. Seconds, Milliseconds, Microseconds or Nanoseconds: a number since 1970-01-01T00:00:00Z.
+    /// RecordTime: the timestamp of the Kafka record. Default: RFC3339.
+    #[serde(default)]
+    pub unit: Unit,
+    /// Whether a string can contain the number, such as "1735689600000". Default: false.
+    #[serde(default)]
+    pub text: bool,
+}
+
+/// Unit of the event time.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Unit {
+    /// A string with an offset.
+    #[default]
+    #[serde(rename = "RFC3339")]
+    Rfc3339,
+    /// Seconds since 1970.
+    Seconds,
+    /// Milliseconds since 1970.
+    Milliseconds,
+    /// Microseconds since 1970.
+    Microseconds,
+    /// Nanoseconds since 1970.
+    Nanoseconds,
+    /// The timestamp of the Kafka record.
+    RecordTime,
+}
+
+/// A dimension.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+#[serde(rename_all = "camelCase")]
+pub struct Dimension {
+    /// Name of the column: 1 to 40 lower-case letters, digits and '_', not beginning with a digit, and not reserved by SQL.
+    #[schemars(length(min = 1, max = 40), regex(pattern = r"^[a-z_][a-z0-9_]*$"))]
+    #[x_kube(validation = not_reserved("a dimension"))]
+    pub name: String,
+    /// Path of the field: a text of 1 to 128 bytes. Numbers and booleans become text as written.
+    #[schemars(length(max = 256), regex(pattern = r#"^(\$\.)?([^\s."]+|"[^"]+")(\.([^\s."]+|"[^"]+"))*$"#))]
+    pub field: String,
+    /// Value of a missing field. If omitted, the record is invalid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub if_missing: Option<String>,
+}
+
+/// Number of pieces.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+#[serde(rename_all = "camelCase")]
+pub struct Quantity {
+    /// Path of the field.
+    #[schemars(length(max = 256), regex(pattern = r#"^(\$\.)?([^\s."]+|"[^"]+")(\.([^\s."]+|"[^"]+"))*$"#))]
+    pub field: String,
+    /// Value of a missing field, from 1 to 2147483647. If omitted, the record is invalid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 2_147_483_647))]
+    pub if_missing: Option<i64>,
+    /// Whether a string can contain the number, such as "2". Default: false.
+    #[serde(default)]
+    pub text: bool,
+}
+
+/// A price or an amount.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+#[serde(rename_all = "camelCase")]
+pub struct Money {
+    /// Path of the field.
+    #[schemars(length(max = 256), regex(pattern = r#"^(\$\.)?([^\s."]+|"[^"]+")(\.([^\s."]+|"[^"]+"))*$"#))]
+    pub field: String,
+    /// Value of a missing field, in the unit of the field. If omitted, the record is invalid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 999_999_999_999_i64))]
+    pub if_missing: Option<i64>,
+    /// Decimals of the unit of the field, 0 to 12: with scale 2, the number 1999 is 19.99. Default: 0.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 12))]
+    pub scale: i32,
+    /// Whether a string can contain the number, such as "19.99". Default: false.
+    #[serde(default)]
+    pub text: bool,
+}
+
+/// A further sum.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+#[serde(rename_all = "camelCase")]
+pub struct Sum {
+    /// Name of the column: 1 to 40 lower-case letters, digits and '_', not beginning with a digit, and not reserved by SQL.
+    #[schemars(length(min = 1, max = 40), regex(pattern = r"^[a-z_][a-z0-9_]*$"))]
+    #[x_kube(validation = not_reserved("a sum"))]
+    pub name: String,
+    /// Path of the field: a number of a magnitude below 10^12, which can be negative.
+    #[schemars(length(max = 256), regex(pattern = r#"^(\$\.)?([^\s."]+|"[^"]+")(\.([^\s."]+|"[^"]+"))*$"#))]
+    pub field: String,
+    /// Value of a missing field, in the unit of the field. If omitted, the record is invalid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = -999_999_999_999_i64, max = 999_999_999_999_i64))]
+    pub if_missing: Option<i64>,
+    /// Decimals of the unit of the field, 0 to 12: with scale 2, the number 1999 is 19.99. Default: 0.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 12))]
+    pub scale: i32,
+    /// Whether a string can contain the number, such as "19.99". Default: false.
+    #[serde(default)]
+    pub text: bool,
+}
+
+/// Negative quantities and amounts.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Refunds {
+    /// The record is invalid.
+    #[default]
+    Reject,
+    /// They are subtracted.
+    Allow,
+}
+
+/// The rule for names of columns. One pattern costs less than a list of words.
+fn not_reserved(what: &str) -> Rule {
+    let words: Vec<&str> = layout::refused_names().collect();
+    Rule::new(format!("!self.matches('^({})$')", words.join("|")))
+        .message(&*format!("the name of {what} must not be reserved by SQL, and not be another column of retail"))
+}
