@@ -145,6 +145,31 @@ struct Partition {
     counts: Counts,
 }
 
+impl MappedRecords {
+    #[inline(never)]
+    fn judge(
+        &mut self,
+        record: &Record<'_>,
+        state: &mut Partition,
+        rules: &Rules,
+        lateness: &mut Lateness,
+    ) -> (Fate, Option<Timestamp>) {
+        let purchases = match self.decoder.decode(record.value, record.timestamp) {
+            Err(reason) => return (Fate::Invalid(reason), None),
+            Ok(Mapped::Filtered) => return (Fate::Filtered, None),
+            Ok(Mapped::Purchases(purchases)) => purchases,
+        };
+        let fate = match state.window_start(purchases.time, record.timestamp, rules, lateness) {
+            Ok(window_start) => {
+                purchases.iter().for_each(|purchase| self.deltas.add_mapped(window_start, &purchase));
+                Fate::Applied
+            }
+            Err(fate) => fate,
+        };
+        (fate, Some(purchases.time))
+    }
+}
+
 impl Partition {
     /// The window of an event that is applied; otherwise its fate.
     #[inline(always)]
@@ -337,7 +362,12 @@ impl PartitionInput<'_> {
         self.state.next += 1;
         let (fate, event_time) = match self.mapped {
             None => self.judge(record, find),
-            Some(_) => self.judge_mapped(record),
+            Some(ref mut mapped) => {
+                let bytes = mapped.deltas.bytes();
+                let judged = mapped.judge(record, self.state, &self.rules, self.lateness);
+                *self.other_bytes += mapped.deltas.bytes() - bytes;
+                judged
+            }
         };
         self.state.counts.count(fate);
         let keep = match fate {
@@ -382,29 +412,6 @@ impl PartitionInput<'_> {
             }
             Err(fate) => (fate, Some(event.timestamp)),
         }
-    }
-
-    #[inline(never)]
-    fn judge_mapped(&mut self, record: &Record<'_>) -> (Fate, Option<Timestamp>) {
-        let Some(mapped) = self.mapped.take() else { return (Fate::Invalid(Reason::Empty), None) };
-        let MappedRecords { decoder, deltas } = &mut *mapped;
-        let bytes = deltas.bytes();
-        let judged = match decoder.decode(record.value, record.timestamp) {
-            Err(reason) => (Fate::Invalid(reason), None),
-            Ok(Mapped::Filtered) => (Fate::Filtered, None),
-            Ok(Mapped::Purchases(purchases)) => {
-                match self.state.window_start(purchases.time, record.timestamp, &self.rules, self.lateness) {
-                    Ok(window_start) => {
-                        purchases.iter().for_each(|purchase| deltas.add_mapped(window_start, &purchase));
-                        (Fate::Applied, Some(purchases.time))
-                    }
-                    Err(fate) => (fate, Some(purchases.time)),
-                }
-            }
-        };
-        *self.other_bytes += deltas.bytes() - bytes;
-        self.mapped = Some(mapped);
-        judged
     }
 
     /// The purchase of a record, which is decoded once more; `None` for the elements of an array.

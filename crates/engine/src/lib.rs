@@ -12,7 +12,7 @@
 //! - Every offset has exactly one fate; [`Counts::total`] is the number of passed offsets.
 //! - A fate depends only on the earlier records of its partition ([`Rules`]).
 //! - Sums are exact: money is a whole number of millionths ([`Money`]), time of microseconds ([`Timestamp`]).
-//! - An event does not allocate, except for keys with escapes and for dead letters.
+//! - An event does not allocate, except for keys with escapes and for dead letters; with a mapping, it allocates two stacks.
 //!
 //! `retail-oracle` computes the same results with simple, slow code, and shares none with this crate.
 

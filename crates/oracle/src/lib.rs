@@ -1,7 +1,8 @@
 //! The oracle: a second, simple implementation that computes the expected rows.
 //!
 //! It handles one record after another with serde_json, chrono, BigDecimal and a BTreeMap, and follows the rules as they are
-//! documented. It shares no code with the engine, so that a mistake in one of them shows as a difference.
+//! documented. It reads a mapping from the texts of `spec.events`. It shares no code with the engine, so that a mistake in one
+//! of them shows as a difference.
 
 mod filter;
 mod json;

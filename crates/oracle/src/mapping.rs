@@ -72,7 +72,7 @@ pub(crate) struct Purchases {
 const ORDER: [&str; 7] =
     ["missing_field", "bad_items", "bad_timestamp", "bad_price", "bad_quantity", "bad_key", "no_record_time"];
 
-/// The purchases of a record. The error is why there are none: `filtered`, or the reason why it is invalid.
+/// The purchases of a record. The error is `filtered`, or the reason why the record is invalid.
 pub(crate) fn read(
     Reader { mapping, filter }: &Reader,
     value: Option<&[u8]>,

@@ -19,7 +19,7 @@ pub enum Condition<P> {
     Compare(P, Comparison, Literal),
     /// The field equals one of the literals.
     In(P, Vec<Literal>),
-    /// The object has the field, which can be null. Unknown if there is no object.
+    /// The object has the field, which can be null. Unknown without the object.
     Has {
         /// The object.
         object: P,

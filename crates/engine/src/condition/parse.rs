@@ -100,7 +100,12 @@ fn compare(a: &IdedExpr, comparison: Comparison, b: &IdedExpr) -> Result<Conditi
     let (field, comparison, constant) = match (literal(a)?, literal(b)?) {
         (None, Some(constant)) => (a, comparison, constant),
         (Some(constant), None) => (b, comparison.swapped(), constant),
-        (None, None) => return Err(format!("a comparison of two fields is not supported: {SUPPORTED}")),
+        (None, None) => {
+            let fields = path(a).and(path(b));
+            return Err(fields
+                .err()
+                .unwrap_or_else(|| format!("a comparison of two fields is not supported: {SUPPORTED}")));
+        }
         (Some(_), Some(_)) => return Err(format!("a comparison of two constants is not supported: {SUPPORTED}")),
     };
     let is_order = !matches!(comparison, Comparison::Equal | Comparison::NotEqual);

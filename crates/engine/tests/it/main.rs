@@ -9,6 +9,7 @@ mod conformance;
 mod differential;
 mod judge;
 mod mapped;
+mod mapped_values;
 mod model;
 mod mutations;
 mod payloads;

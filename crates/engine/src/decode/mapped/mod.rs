@@ -1,7 +1,8 @@
 //! Reads the purchases of records by a mapping.
 //!
 //! `plan` compiles the mapping to a tree of the wanted fields, `slots` finds their places in a record with serde_json, without
-//! building the rest of it, and `purchase` parses their values. A record without escapes does not allocate.
+//! building the rest of it, and `purchase` parses their values. The decoder keeps the memory for the items of a record, of which
+//! there are at most 1,000. Apart from that, a record costs a stack of one byte for each open bracket, and its texts with escapes.
 
 mod plan;
 mod purchase;

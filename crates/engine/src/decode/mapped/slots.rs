@@ -1,6 +1,6 @@
 //! The places of the wanted fields in a record.
 //!
-//! serde_json decides what is valid, and passes over everything that is not wanted without building it. A value on the way to a
+//! serde_json defines valid records, and passes over all unwanted values without building them. A value on the way to a
 //! wanted field is read a second time for its fields: paths are short, and no stack grows with the depth of a record.
 
 use std::borrow::Cow;
