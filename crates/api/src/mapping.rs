@@ -26,6 +26,11 @@ pub struct EventMapping {
 }
 
 impl EventMapping {
+    /// `spec.events` as JSON in one form: equal mappings have equal texts.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(&self.events).expect("texts, numbers and lists are JSON")
+    }
+
     /// The mapping of valid `spec.events`, or all its problems.
     pub(crate) fn new(events: &Events) -> Result<Self, Vec<MappingProblem>> {
         let mut reader = Reader { is_exploded: events.explode.is_some(), fields: Vec::new(), problems: Vec::new() };

@@ -4,5 +4,6 @@
 mod bounds;
 mod compatibility;
 mod crd;
+mod events;
 mod rules;
 mod validation;
