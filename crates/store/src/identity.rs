@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use retail_api::{Pipeline, duration};
+use retail_api::{EventMapping, Pipeline, duration};
 use retail_connection::ErrorKind;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
@@ -34,21 +34,21 @@ impl Identity {
 }
 
 pub(crate) const SELECT_IDENTITY: &str = "
-    SELECT p.id, p.uid, p.topic, p.topic_id, p.dimensions, p.sums, g.group_id, g.names_server,
+    SELECT p.id, p.uid, p.topic, p.topic_id, p.dimensions, p.sums, p.events, g.group_id, g.names_server,
            (extract(epoch FROM p.\"window\") * 1000000)::bigint AS \"window\",
            (extract(epoch FROM p.delay) * 1000000)::bigint AS delay
     FROM {schema}.pipeline p CROSS JOIN {schema}.consumer_group() g";
 
 const INSERT_IDENTITY: &str = "
-    INSERT INTO {schema}.pipeline (id, uid, group_prefix, topic, \"window\", delay, dimensions, sums)
+    INSERT INTO {schema}.pipeline (id, uid, group_prefix, topic, \"window\", delay, dimensions, sums, events)
     VALUES (gen_random_uuid()::text, $1, 'retail.' || $2 || '.' || left(gen_random_uuid()::text, 8), $3,
-            $4::bigint * interval '1 microsecond', $5::bigint * interval '1 microsecond', $6, $7)
+            $4::bigint * interval '1 microsecond', $5::bigint * interval '1 microsecond', $6, $7, $8)
     ON CONFLICT DO NOTHING";
 
 /// Records the identity of a new schema. An existing one keeps its identity.
 pub(crate) async fn record(session: &Session, pipeline: &Pipeline) -> Result<(), DatabaseError> {
     let (window, delay) = (pipeline.rules.window.as_micros(), pipeline.rules.delay.as_micros());
-    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 7] = [
+    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 8] = [
         (&pipeline.uid, Type::TEXT),
         (&pipeline.name, Type::TEXT),
         (&pipeline.topic.name, Type::TEXT),
@@ -56,8 +56,14 @@ pub(crate) async fn record(session: &Session, pipeline: &Pipeline) -> Result<(),
         (&delay, Type::INT8),
         (&pipeline.layout.dimensions(), Type::TEXT_ARRAY),
         (&pipeline.layout.sums(), Type::TEXT_ARRAY),
+        (&events_text(pipeline), Type::TEXT),
     ];
     session.execute(INSERT_IDENTITY, &parameters).await.map(drop)
+}
+
+/// `spec.events` as the schema records it; `None` for a pipeline without.
+fn events_text(pipeline: &Pipeline) -> Option<String> {
+    pipeline.events.as_ref().map(EventMapping::to_json)
 }
 
 /// Reads the identity, and checks that the schema has the topic, window, delay and layout of this pipeline.
@@ -84,6 +90,10 @@ pub(crate) fn has_rules(session: &Session, row: Option<&Row>, pipeline: &Pipelin
         }
     }
     is_of_layout(session, row, pipeline)?;
+    if row.get::<_, Option<String>>("events") != events_text(pipeline) {
+        let what = "was created with other spec.events: the same names, but other fields or rules";
+        return Err(foreign(session, what));
+    }
     Ok(Identity {
         id: row.get("id"),
         uid: row.get("uid"),

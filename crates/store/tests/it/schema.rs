@@ -63,12 +63,43 @@ async fn schema_rejects_another_pipeline_or_other_rules() {
             |p| p.layout = layout(&["payment_method", "category"], &[]),
             "was created with events.dimensions category, payment_method, but this pipeline has payment_method, category",
         ),
+        (
+            |p| p.events = own_events("qty"),
+            "was created with other spec.events: the same names, but other fields or rules",
+        ),
     ] {
         let (kind, message) = apply(change).await.unwrap_err();
         assert_eq!(kind, ErrorKind::Foreign);
         assert!(message.contains(said) && message.contains("choose another database.schema"), "{message}");
     }
     assert_eq!(case.text("SELECT row(p.*) FROM pipeline p").await, before);
+}
+
+/// The mapping of a pipeline with this field for the quantity, and the default layout.
+fn own_events(quantity: &str) -> Option<retail_api::EventMapping> {
+    let events = format!(
+        "events: {{timestamp: {{field: time}}, quantity: {{field: {quantity}}}, price: {{field: price}}, \
+         dimensions: [{{name: category, field: kind}}, {{name: payment_method, field: paid_by}}]}}"
+    );
+    Case::shared().spec(&events).build().settings.pipeline.events
+}
+
+#[tokio::test]
+async fn schema_rejects_other_events_with_the_same_names() {
+    let case = Case::shared().start().await;
+    let mut pipeline = case.settings.pipeline.clone();
+    pipeline.schema += "_mapped";
+    pipeline.events = own_events("qty");
+    let mut database = case.settings.database.clone();
+    database.schema.clone_from(&pipeline.schema);
+    provision::apply(&database, &pipeline).await.unwrap();
+    assert!(provision::apply(&database, &pipeline).await.is_ok());
+    for other in [own_events("pieces"), None] {
+        let changed = retail_api::Pipeline { events: other, ..pipeline.clone() };
+        let error = provision::apply(&database, &changed).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Foreign);
+        assert!(error.message.contains("was created with other spec.events"), "{error}");
+    }
 }
 
 #[tokio::test]
