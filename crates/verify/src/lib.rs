@@ -22,6 +22,7 @@ mod expected;
 #[cfg(test)]
 mod layout_tests;
 mod letters;
+mod mapping;
 mod name_letters;
 mod name_rows;
 mod proof;

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use bigdecimal::BigDecimal;
 use chrono::{DateTime, Duration, Utc};
 use retail_api::Layout;
-use retail_oracle::{Judge, OracleEvent, OracleLedger};
+use retail_oracle::{OracleEvent, OracleLedger};
 use retail_runtime::args::Settings;
 use retail_store::{Row, TransactionMode, Type, provision, render};
 use ring::digest::{SHA256, digest};
@@ -15,6 +15,7 @@ use crate::differences::Differences;
 use crate::digest::hex;
 use crate::error::VerifyError;
 use crate::letters::MAX_PAYLOAD;
+use crate::mapping;
 use crate::replay::{Judged, Replay};
 use crate::state::{self, State};
 use crate::units::time;
@@ -99,7 +100,7 @@ fn compare(
     deleted: Option<i64>,
     letters: Receiver<Stored>,
 ) -> Result<Differences, VerifyError> {
-    let mut judge = Judge::new(state.window, state.delay);
+    let mut judge = mapping::judge(&settings.pipeline, state.window, state.delay);
     judge.start(partition, start);
     let partitions = state.partitions.iter().filter(|known| known.partition == partition).collect();
     let mut merge = Merge::new(partition, state.columns.clone(), letters);

@@ -5,12 +5,13 @@ use std::cmp::Ordering;
 use bigdecimal::BigDecimal;
 use bigdecimal::num_bigint::BigInt;
 use chrono::{DateTime, Utc};
-use retail_oracle::{Judge, OracleLedger, OracleRow, OracleRows};
+use retail_oracle::{OracleLedger, OracleRow, OracleRows};
 use retail_runtime::args::Settings;
 use retail_store::{DatabaseError, Session, TransactionMode, Type, provision, render};
 
 use crate::differences::Differences;
 use crate::error::VerifyError;
+use crate::mapping;
 use crate::replay::Replay;
 use crate::state::{self, State};
 use crate::units::time;
@@ -81,7 +82,7 @@ async fn read(session: &Session, state: &State, from: i64, until: i64) -> Result
 }
 
 fn expected(settings: &Settings, state: &State, from: i64, until: i64) -> Result<Vec<OracleRow>, VerifyError> {
-    let mut judge = Judge::new(state.window, state.delay);
+    let mut judge = mapping::judge(&settings.pipeline, state.window, state.delay);
     for partition in &state.partitions {
         let ledger = OracleLedger { next_offset: partition.start_offset, ..OracleLedger::default() };
         judge.start(partition.partition, ledger);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use retail_oracle::{Judge, OracleLedger};
+use retail_oracle::OracleLedger;
 use retail_runtime::args::Settings;
 use retail_store::{Session, TransactionMode, provision};
 
@@ -15,6 +15,7 @@ use crate::digest::Key;
 use crate::error::VerifyError;
 use crate::expected::Expected;
 use crate::letters::{self, StoredLetters};
+use crate::mapping;
 use crate::proof::{self, Last, Proof};
 use crate::replay::Replay;
 use crate::report::Report;
@@ -171,7 +172,7 @@ fn start(snapshot: &Snapshot, partition: &state::Partition) -> OracleLedger {
 fn compare(settings: &Settings, snapshot: &Snapshot, progress: &dyn Fn(i64, i64)) -> Result<Outcome, VerifyError> {
     let Snapshot { topic, state, closes, base, layout, rows, .. } = snapshot;
     topic.check_last_records(settings, state)?;
-    let mut judge = Judge::new(state.window, state.delay);
+    let mut judge = mapping::judge(&settings.pipeline, state.window, state.delay);
     for partition in &state.partitions {
         judge.start(partition.partition, start(snapshot, partition));
     }
