@@ -9,6 +9,7 @@ mod holds;
 mod lost_records;
 mod outages;
 mod outputs;
+mod own_events;
 mod poolers;
 mod processing;
 mod programs;
