@@ -219,7 +219,8 @@ impl Session {
         }
     }
 
-    /// Asks over another connection whether the server executes a statement of this session.
+    /// Asks over another connection whether the server executes a statement of this session. A server that waits for its client has
+    /// executed it, or has received only a part of it.
     async fn executes(&self) -> bool {
         let other = match self.connection.connect_again(&self.peer).await {
             Ok(other) => other,
@@ -232,7 +233,7 @@ impl Session {
     async fn executes_by_process(&self, other: &Self) -> bool {
         const EXECUTES: &str = "
             SELECT count(*) > 0 FROM pg_stat_activity
-            WHERE pid = $1 AND state = 'active' AND wait_event IS DISTINCT FROM 'ClientWrite'";
+            WHERE pid = $1 AND state = 'active' AND coalesce(wait_event, '') NOT IN ('ClientRead', 'ClientWrite')";
         let process = self.seen.process_id().unwrap_or_default();
         let parameters: &Parameters<'_> = &[(&process, Type::INT4)];
         let answer = other.client.query_typed_one(EXECUTES, parameters);
@@ -246,7 +247,7 @@ impl Session {
         const EXECUTES: &str = "
             SELECT current_setting('application_name') <> left($2, 63) OR count(*) > 0 FROM pg_stat_activity
             WHERE application_name = left($1, 63) AND pid <> pg_backend_pid() AND state = 'active'
-                AND wait_event IS DISTINCT FROM 'ClientWrite'";
+                AND coalesce(wait_event, '') NOT IN ('ClientRead', 'ClientWrite')";
         let parameters: &Parameters<'_> = &[(&self.application, Type::TEXT), (&other.application, Type::TEXT)];
         let answer = other.client.query_typed_one(EXECUTES, parameters);
         let answered = timeout(self.connection.deadlines.connect, answer).await;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use retail_api::resource::TlsMode;
 use retail_connection::{Certificates, Pem};
-use retail_store::{Commit, DatabaseConnection, DatabaseError, Deadlines, Store, provision};
+use retail_store::{Commit, DatabaseConnection, DatabaseError, Deadlines, Store, Type, provision};
 use retail_testbed::{Case, Certificates as Files, Postgres, SecurePostgres, Silence, SilentProxy, eventually};
 use tokio::sync::Semaphore;
 
@@ -151,4 +151,24 @@ async fn silence_at_any_byte_of_tls_ends_in_time() {
     let certificates = Certificates::new(Some(ca), None, None).unwrap();
     let url = SecurePostgres::shared().url("retail", "retail", "localhost");
     sweep(Target::new(&url, "localhost", Some(certificates), "silence of tls").await).await;
+}
+
+/// The server has received all of a statement but its last bytes, and waits for them. Its session is active meanwhile.
+#[tokio::test]
+async fn statement_without_its_last_bytes_ends_before_its_deadline() {
+    let case = Case::shared().build();
+    let deadlines = Deadlines { statement: Duration::from_hours(1), ..SHORT };
+    let ask = async |silence: Silence| {
+        let proxy = SilentProxy::start(&Postgres::shared().address(), silence).await;
+        let through = case.with_database(&proxy.url(&Postgres::shared().url())).settings.database;
+        let session = through.with_deadlines(deadlines).connect("test").await?;
+        let asked = session.query("SELECT repeat('x', 100), $1::int8", &[(&7_i64, Type::INT8)]).await;
+        asked.map(|_| proxy.passed().1)
+    };
+    let whole = ask(Silence::Never).await.unwrap();
+    for missing in [1, 3, 5, 6, 12, 20] {
+        let asked = tokio::time::timeout(LONG, ask(Silence::AfterClient(whole - missing))).await;
+        let error = asked.unwrap_or_else(|_| panic!("without the last {missing} bytes, it waits")).unwrap_err();
+        assert!(error.message.contains("did not answer in time"), "{missing}: {error}");
+    }
 }
