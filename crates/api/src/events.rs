@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::layout;
 
+/// Names of fields joined by dots; a name with a dot or a blank is quoted.
+const PATH: &str = r#"^(\$\.)?([^\s."]+|"[^"]+")(\.([^\s."]+|"[^"]+"))*$"#;
+
 /// Fields of the records.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 #[serde(rename_all = "camelCase")]
@@ -53,7 +56,7 @@ pub struct Events {
     /// Path of an array with 1 to 1000 elements: each of them is a purchase. The paths of dimensions, quantity, price, amount and
     /// sums then start at the element, except for those that begin with $. and start at the record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 256), regex(pattern = r#"^(\$\.)?([^\s."]+|"[^"]+")(\.([^\s."]+|"[^"]+"))*$"#))]
+    #[schemars(length(max = 256), regex(pattern = PATH))]
     pub explode: Option<String>,
 }
 
@@ -89,7 +92,7 @@ pub enum FormatType {
 pub struct Timestamp {
     /// Path of the event time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 256), regex(pattern = r#"^(\$\.)?([^\s."]+|"[^"]+")(\.([^\s."]+|"[^"]+"))*$"#))]
+    #[schemars(length(max = 256), regex(pattern = PATH))]
     pub field: Option<String>,
     /// RFC3339: a string with an offset. Seconds, Milliseconds, Microseconds or Nanoseconds: a number since 1970-01-01T00:00:00Z.
     /// RecordTime: the timestamp of the Kafka record. Default: RFC3339.
@@ -128,7 +131,7 @@ pub struct Dimension {
     #[x_kube(validation = not_reserved("a dimension"))]
     pub name: String,
     /// Path of the field: a text of 1 to 128 bytes. Numbers and booleans become text as written.
-    #[schemars(length(max = 256), regex(pattern = r#"^(\$\.)?([^\s."]+|"[^"]+")(\.([^\s."]+|"[^"]+"))*$"#))]
+    #[schemars(length(max = 256), regex(pattern = PATH))]
     pub field: String,
     /// Value of a missing field. If omitted, the record is invalid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -141,7 +144,7 @@ pub struct Dimension {
 #[serde(rename_all = "camelCase")]
 pub struct Quantity {
     /// Path of the field.
-    #[schemars(length(max = 256), regex(pattern = r#"^(\$\.)?([^\s."]+|"[^"]+")(\.([^\s."]+|"[^"]+"))*$"#))]
+    #[schemars(length(max = 256), regex(pattern = PATH))]
     pub field: String,
     /// Value of a missing field, from 1 to 2147483647. If omitted, the record is invalid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -157,7 +160,7 @@ pub struct Quantity {
 #[serde(rename_all = "camelCase")]
 pub struct Money {
     /// Path of the field.
-    #[schemars(length(max = 256), regex(pattern = r#"^(\$\.)?([^\s."]+|"[^"]+")(\.([^\s."]+|"[^"]+"))*$"#))]
+    #[schemars(length(max = 256), regex(pattern = PATH))]
     pub field: String,
     /// Value of a missing field, in the unit of the field. If omitted, the record is invalid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -181,7 +184,7 @@ pub struct Sum {
     #[x_kube(validation = not_reserved("a sum"))]
     pub name: String,
     /// Path of the field: a number of a magnitude below 10^12, which can be negative.
-    #[schemars(length(max = 256), regex(pattern = r#"^(\$\.)?([^\s."]+|"[^"]+")(\.([^\s."]+|"[^"]+"))*$"#))]
+    #[schemars(length(max = 256), regex(pattern = PATH))]
     pub field: String,
     /// Value of a missing field, in the unit of the field. If omitted, the record is invalid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
