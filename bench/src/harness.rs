@@ -13,7 +13,7 @@ use crate::race::{self, Workload};
 use crate::results::{Dated, Race, Results, Setting};
 use crate::setup::Setup;
 use crate::systems::{Allocator, Kind, System};
-use crate::{machine, plot, report, sql};
+use crate::{machine, plot, report, sql, verification};
 
 /// A part of the measurements.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -34,6 +34,8 @@ pub(crate) enum Part {
     Recovery,
     /// Reading, committing and closing with millions of rows
     Sql,
+    /// Time and memory of `retail verify` with millions of rows
+    Verify,
 }
 
 /// Size of the second topic of the part `workers`, relative to the first. The difference between both topics excludes the start and
@@ -128,6 +130,7 @@ struct Plan {
     parts: Vec<Part>,
     sql_database_url: Option<String>,
     sql_groups: u32,
+    verify_windows: u64,
     versions: Vec<(String, String)>,
     file: PathBuf,
     command: String,
@@ -186,6 +189,7 @@ impl Plan {
             parts,
             sql_database_url,
             sql_groups: sql_groups.unwrap_or(if quick { 100 } else { 1000 }),
+            verify_windows: if quick { 1000 } else { 10_000 },
             versions,
         })
     }
@@ -306,6 +310,9 @@ async fn measure(plan: &Plan, part: Part, results: &mut Results) -> Result<()> {
             let database_url = plan.sql_database_url.clone().context("the part sql needs --sql-database-url")?;
             let setup = Setup { database_url, ..setup.clone() };
             results.sql = Some(plan.dated(load, sql::run(&setup, plan.sql_groups).await?));
+        }
+        Part::Verify => {
+            results.verify = Some(plan.dated(load, verification::run(setup, plan.verify_windows).await?));
         }
     }
     Ok(())

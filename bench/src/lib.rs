@@ -3,7 +3,8 @@
 //!
 //! [`contract`] is the interface between the harness and a measured system. [`race`] runs the systems in turns, [`measure`]
 //! returns CPU and memory of a run, [`mod@reference`] checks the rows, and [`comparison`] computes ratios between systems.
-//! [`curves`] measures the processor alone, under other loads, and [`mod@sql`] the store alone, with millions of rows. `limit` and `naive` are systems inside this program.
+//! [`curves`] measures the processor alone, under other loads, [`mod@sql`] the store alone, with millions of rows, and
+//! [`verification`] the memory of `retail verify`. `limit` and `naive` are systems inside this program.
 #![expect(clippy::print_stdout, reason = "the results of the subcommands")]
 
 mod comparison;
@@ -25,6 +26,7 @@ mod setup;
 mod sql;
 mod statistics;
 mod systems;
+mod verification;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};

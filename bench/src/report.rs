@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use crate::results::{Dated, Results, Setting};
 use crate::setup::Loaded;
 use crate::statistics::Spread;
-use crate::{comparison, curves, sql};
+use crate::{comparison, curves, sql, verification};
 
 /// The harness replaces the text between these two lines.
 const BEGIN: &str = "<!-- begin: written by make bench -->";
@@ -60,7 +60,7 @@ pub(crate) fn spread(Spread { min, median, max }: Spread, digits: usize) -> Stri
 /// Returns all results as Markdown.
 pub(crate) fn markdown(results: &Results) -> String {
     let mut text = Text::default();
-    let Results { race, workers, producer, rates, groups, freshness, start_up, recovery, sql } = results;
+    let Results { race, workers, producer, rates, groups, freshness, start_up, recovery, sql, verify } = results;
     text.section("Comparison of systems", race.as_ref(), |race| {
         format!(
             "![CPU per event of each system](performance.svg)\n\n{}\n{}",
@@ -91,6 +91,7 @@ pub(crate) fn markdown(results: &Results) -> String {
     text.section("The store at ten million rows", sql.as_ref(), |figures| {
         format!("{}\n{}", sql::in_words(figures), sql::table(figures))
     });
+    text.section("Verification", verify.as_ref(), |rows| verification::table(rows).to_string());
     text.section("The producer", producer.as_ref(), |all| {
         let each = |of: fn(&Loaded) -> f64, digits| {
             Spread::of(all.iter().map(of)).map_or_else(String::new, |figures| spread(figures, digits))

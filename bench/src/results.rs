@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::curves::{freshness, groups, rates, recovery, start_up};
 use crate::race::Run;
 use crate::setup::Loaded;
-use crate::sql;
+use crate::{sql, verification};
 
 /// The latest results of each part. Parts can come from different runs.
 #[derive(Clone, Default, Debug, Serialize, Deserialize)]
@@ -23,6 +23,7 @@ pub(crate) struct Results {
     pub(crate) start_up: Option<Dated<start_up::Figures>>,
     pub(crate) recovery: Option<Dated<Vec<recovery::Row>>>,
     pub(crate) sql: Option<Dated<sql::Figures>>,
+    pub(crate) verify: Option<Dated<Vec<verification::Row>>>,
 }
 
 /// Figures, and the circumstances of their measurement.

@@ -13,7 +13,7 @@ use tokio_postgres::Client;
 use crate::setup::PARTITIONS;
 
 /// Returns the number of records that the ledger counts as consumed.
-async fn consumed(session: &Client) -> Result<i64> {
+pub(crate) async fn consumed(session: &Client) -> Result<i64> {
     Ok(session.query_one("SELECT coalesce(sum(consumed), 0)::bigint FROM ledger", &[]).await?.get(0))
 }
 
