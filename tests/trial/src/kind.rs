@@ -18,7 +18,7 @@ macro_rules! kinds {
 
 kinds! {
     Killed, 7, "a processor ended by SIGKILL";
-    Suspended, 5, "other processors owned all partitions of a stopped one, or a commit of it was fenced";
+    Suspended, 6, "other processors owned all partitions of a stopped one, or a commit of it was fenced";
     KafkaSilent, 6, "a proxy kept or swallowed bytes of live connections to a broker";
     PostgresSilent, 6, "a proxy kept or swallowed bytes of live connections to Postgres";
     KafkaCut, 6, "a proxy closed live connections to a broker";
@@ -31,16 +31,16 @@ kinds! {
     BrokerRestarted, 4, "a broker ended after SIGTERM, and led no partition of the topic meanwhile";
     LeaderMoved, 5, "the metadata named another leader of the partition";
     FailedOver, 4, "the standby accepted writes after a shutdown of the primary, with all of its commits";
-    CommitsLost, 4, "the promoted standby had lower offsets than the killed primary";
+    CommitsLost, 6, "the promoted standby had lower offsets than the killed primary";
     BrokerDiskRestored, 4, "a killed broker came back with a copy of its disk that lacked records of the topic";
     ClusterDiskRestored, 4, "all brokers came back without processed records, and the processors reported the loss and changed nothing";
     DiskFull, 4, "Postgres logged that no space was left on its disk";
     ClockJumped, 4, "a processor logged times that were years off";
     BadRecords, 6, "the dead letters contained each record of a burst of one kind, with its reason";
-    TableLocked, 5, "a commit waited for a lock of a reader's table";
+    TableLocked, 4, "a commit waited for a lock of a reader's table";
     PoolerRestarted, 4, "the pooler had another process id";
     LogStartMoved, 4, "the log of a partition began at a later offset";
-    SessionTerminated, 5, "a session of a processor vanished from pg_stat_activity";
+    SessionTerminated, 4, "a session of a processor vanished from pg_stat_activity";
 }
 
 impl Kind {
