@@ -36,13 +36,16 @@ impl Clocks {
 
 /// The watermark of the pipeline: the minimum of `max_observed - delay` over the partitions that are not idle.
 ///
-/// Returns `None` while a partition that is not idle has no event yet. If all partitions are idle, the result depends on
-/// `clocks`: `None` waits for data (`whenIdle: Hold`); `Some` gives the earlier clock minus `delay` (`whenIdle: FollowClock`),
-/// which is correct because an event is appended at most `delay` after its event time. If the clocks disagree, it waits.
+/// Returns `None` while a partition that is not idle has no event yet. If all partitions are idle, it is the minimum over all
+/// partitions with events, because windows that each of them has passed need no further data. With `clocks`
+/// (`whenIdle: FollowClock`) it is then at least the earlier clock minus `delay`, which is correct because an event is appended
+/// at most `delay` after its event time. Clocks that disagree are ignored.
 pub fn watermark(partitions: &[Mark], delay: Span, clocks: Option<Clocks>) -> Option<Timestamp> {
+    let behind = |observed: Timestamp| observed.minus(delay);
     let mut active = partitions.iter().filter(|mark| !mark.idle).peekable();
     if active.peek().is_none() {
-        return clocks.and_then(Clocks::agreed).map(|now| now.minus(delay));
+        let of_all = partitions.iter().filter_map(|mark| mark.max_observed).min();
+        return of_all.max(clocks.and_then(Clocks::agreed)).map(behind);
     }
-    active.map(|mark| mark.max_observed.map(|max_observed| max_observed.minus(delay))).min().flatten()
+    active.map(|mark| mark.max_observed.map(behind)).min().flatten()
 }

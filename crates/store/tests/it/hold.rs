@@ -43,10 +43,10 @@ async fn window_behind_a_decision_to_close_is_passed() {
     feeder.purchases(0, "1", &[10, 4000]);
     feeder.commit(&[1]).await.unwrap();
     feeder.store.begin_close(true, clock()).await.unwrap().unwrap();
-    // All partitions are idle now, so that the watermark holds. The rows are still to be moved.
+    // All partitions are idle now. The rows are still to be moved.
     feeder.commit(&[0, 1]).await.unwrap();
     let seen = facts(&feeder).await;
-    assert_eq!((seen.watermark, seen.held_by, seen.is_passed), (None, None, true));
+    assert_eq!((seen.watermark, seen.held_by, seen.is_passed), (Some(Timestamp::from_secs(at(400))), None, true));
     feeder.close().await;
     assert!(!facts(&feeder).await.is_overdue);
 }
