@@ -1,10 +1,12 @@
 //! Requests about topics and log ends.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rdkafka::client::Client;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError as RdKafkaError;
+use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode};
 use retail_api::resource::Topic;
 
 use crate::connection::KafkaConnection;
@@ -16,32 +18,29 @@ use crate::record_time;
 /// Timeout of a request.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
+type AdminClient = BaseConsumer<ClientEvents>;
+
 /// A client for requests about topics and log ends. Its methods block the thread.
 pub struct KafkaAdmin {
-    servers: String,
-    client: BaseConsumer<ClientEvents>,
+    connection: KafkaConnection,
+    client: Mutex<Arc<AdminClient>>,
 }
 
 impl KafkaAdmin {
     /// Creates the client. It sends nothing before the first request.
     pub fn new(connection: &KafkaConnection) -> Result<Self, KafkaError> {
-        let servers = connection.bootstrap_servers.clone();
-        connection
-            .client_config()
-            .create_with_context(ClientEvents::default())
-            .map(|client| Self { servers: servers.clone(), client })
-            .map_err(|error| KafkaError::explain(&servers, None, &error, None))
+        Ok(Self { connection: connection.clone(), client: Mutex::new(Arc::new(connect(connection)?)) })
     }
 
     /// The description of a topic; `None` if it does not exist.
     pub fn describe_topic(&self, topic: &str) -> Result<Option<TopicDescription>, KafkaError> {
-        self.ask(topic, |give_up| native::describe_topic(self.client.client(), topic, ANSWER_TIMEOUT, give_up))
+        self.ask(topic, |client, give_up| native::describe_topic(client, topic, ANSWER_TIMEOUT, give_up))
     }
 
     /// One end of the logs of partitions `0..partitions`, in this order.
     pub fn log_offsets(&self, topic: &str, partitions: i32, which: LogOffset) -> Result<Vec<i64>, KafkaError> {
-        self.ask(topic, |give_up| {
-            native::log_offsets(self.client.client(), topic, partitions, which, ANSWER_TIMEOUT, give_up)
+        self.ask(topic, |client, give_up| {
+            native::log_offsets(client, topic, partitions, which, ANSWER_TIMEOUT, give_up)
         })
     }
 
@@ -49,9 +48,9 @@ impl KafkaAdmin {
     pub(crate) fn topic_config<'a>(
         &self,
         topic: &str,
-        names: impl IntoIterator<Item = &'a str>,
+        names: impl IntoIterator<Item = &'a str> + Clone,
     ) -> Result<BTreeMap<String, String>, KafkaError> {
-        self.ask(topic, |give_up| native::topic_config(self.client.client(), topic, names, ANSWER_TIMEOUT, give_up))
+        self.ask(topic, |client, give_up| native::topic_config(client, topic, names.clone(), ANSWER_TIMEOUT, give_up))
     }
 
     /// Whether compaction may remove single records of a topic.
@@ -71,11 +70,11 @@ impl KafkaAdmin {
     pub(crate) fn create_topic<'a>(
         &self,
         topic: &Topic,
-        settings: impl Iterator<Item = (&'a str, &'a str)>,
+        settings: impl Iterator<Item = (&'a str, &'a str)> + Clone,
     ) -> Result<Result<(), native::Refusal>, KafkaError> {
         let Topic { name, partitions, replication_factor, config: _ } = topic;
-        self.ask(name, |give_up| {
-            let client = self.client.client();
+        self.ask(name, |client, give_up| {
+            let settings = settings.clone();
             native::create_topic(client, name, *partitions, *replication_factor, settings, ANSWER_TIMEOUT, give_up)
         })
     }
@@ -84,26 +83,80 @@ impl KafkaAdmin {
     pub(crate) fn alter_topic<'a>(
         &self,
         topic: &str,
-        settings: impl Iterator<Item = (&'a str, &'a str)>,
+        settings: impl Iterator<Item = (&'a str, &'a str)> + Clone,
     ) -> Result<Result<(), native::Refusal>, KafkaError> {
-        self.ask(topic, |give_up| native::alter_topic(self.client.client(), topic, settings, ANSWER_TIMEOUT, give_up))
+        self.ask(topic, |client, give_up| native::alter_topic(client, topic, settings.clone(), ANSWER_TIMEOUT, give_up))
     }
 
+    /// Replaces the client in two cases, after which librdkafka would not recover by itself:
+    ///
+    /// - Its metadata are outdated. It caches the leaders of a topic for minutes, and does not refresh them after such an error:
+    ///   after an election, such as a restart of a broker, all requests for log offsets would fail until then. The new client
+    ///   asks once more.
+    /// - All brokers are down. The request is still waiting for the leader of a partition, and reconnects to a broker that
+    ///   refuses connections without any pause, at the cost of half a core.
     fn ask<T>(
         &self,
         topic: &str,
-        question: impl FnOnce(&dyn Fn() -> bool) -> Result<T, RdKafkaError>,
+        question: impl Fn(&Client<ClientEvents>, &dyn Fn() -> bool) -> Result<T, RdKafkaError>,
     ) -> Result<T, KafkaError> {
-        let events = self.client.context();
-        events.reset();
-        // librdkafka retries until the timeout. After it has reported that all brokers are down, waiting is useless.
-        let give_up = || {
-            self.client.poll(Duration::ZERO);
-            events.all_brokers_down()
-        };
-        question(&give_up).map_err(|error| {
-            give_up();
-            KafkaError::explain(&self.servers, Some(topic), &error, events.last_error().as_deref())
+        let mut client = Arc::clone(&self.client.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut answer = ask_once(&client, &question);
+        if answer.as_ref().is_err_and(is_outdated) {
+            client = self.replace_client()?;
+            answer = ask_once(&client, &question);
+        }
+        answer.map_err(|error| {
+            let events = client.context();
+            if events.all_brokers_down() {
+                // An error of this call concerns the next request, which reports it.
+                let _replaced = self.replace_client();
+            }
+            let last_error = events.last_error();
+            KafkaError::explain(&self.connection.bootstrap_servers, Some(topic), &error, last_error.as_deref())
         })
     }
+
+    fn replace_client(&self) -> Result<Arc<AdminClient>, KafkaError> {
+        let client = Arc::new(connect(&self.connection)?);
+        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&client);
+        Ok(client)
+    }
+}
+
+fn connect(connection: &KafkaConnection) -> Result<AdminClient, KafkaError> {
+    connection
+        .client_config()
+        .create_with_context(ClientEvents::default())
+        .map_err(|error| KafkaError::explain(&connection.bootstrap_servers, None, &error, None))
+}
+
+fn ask_once<T>(
+    client: &AdminClient,
+    question: impl Fn(&Client<ClientEvents>, &dyn Fn() -> bool) -> Result<T, RdKafkaError>,
+) -> Result<T, RdKafkaError> {
+    let events = client.context();
+    events.reset();
+    // librdkafka retries until the timeout. After it has reported that all brokers are down, waiting is useless.
+    let give_up = || {
+        client.poll(Duration::ZERO);
+        events.all_brokers_down()
+    };
+    let answer = question(client.client(), &give_up);
+    if answer.is_err() {
+        give_up();
+    }
+    answer
+}
+
+/// Whether the leader that was asked is not, or no longer, the one that the client knows.
+fn is_outdated(error: &RdKafkaError) -> bool {
+    matches!(
+        error,
+        RdKafkaError::AdminOp(
+            RDKafkaErrorCode::FencedLeaderEpoch
+                | RDKafkaErrorCode::UnknownLeaderEpoch
+                | RDKafkaErrorCode::NotLeaderForPartition
+        )
+    )
 }

@@ -236,6 +236,31 @@ async fn killed_broker_is_reconnected_after_restart() {
     case.assert_exact().await;
 }
 
+/// CPU seconds of a process so far.
+fn cpu_seconds(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // After the name in parentheses: the state is field 3, user and system time are fields 14 and 15.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let ticks: u64 = fields[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+    ticks as f64 / 100.0
+}
+
+/// Without a pause between attempts, it would use more than half a core.
+#[tokio::test]
+async fn broker_that_refuses_connections_costs_little_cpu() {
+    let kafka = Kafka::private();
+    let case = Case::on(&kafka.address(), &Postgres::shared().url()).start().await;
+    let processor = start(&case, &[&["--workers", "1"], &PROBES[..]].concat());
+    case.topic.purchases(0, &[("A", "1", 0)]);
+    until_consumed(&case, 1).await;
+    kafka.kill();
+    until_ready(&processor, 503, "cannot reach Kafka").await;
+    let (before, began) = (cpu_seconds(processor.pid()), Instant::now());
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    let share = (cpu_seconds(processor.pid()) - before) / began.elapsed().as_secs_f64();
+    assert!(share < 0.15, "{share} of a core");
+}
+
 #[tokio::test]
 async fn unreachable_brokers_at_start_are_waited_for() {
     let kafka = Kafka::private();

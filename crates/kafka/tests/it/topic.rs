@@ -6,7 +6,7 @@ use retail_api::resource::Topic;
 use retail_connection::{ErrorKind, Removal};
 use retail_kafka::topic::{self, Action, Difference, Observed, Setting, ensure, observe, plan};
 use retail_kafka::{KafkaAdmin, KafkaConnection, LogOffset, TopicDescription};
-use retail_testbed::{Case, Sent};
+use retail_testbed::{Case, Kafka, Sent};
 
 fn declared(config: &[(&str, &str)]) -> Topic {
     let config = config.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -289,4 +289,19 @@ async fn topic_is_deleted_only_with_its_id() {
     assert!(topic::observe(kafka, &declared.name).await.unwrap().is_some());
     assert_eq!(topic::delete(kafka, &declared.name, &id).await, Ok(Removal::Removed));
     assert_eq!(topic::delete(kafka, &declared.name, &id).await, Ok(Removal::Absent));
+}
+
+/// A client that keeps its connections knows the leader's epoch of before, and brokers refuse it.
+#[tokio::test(flavor = "multi_thread")]
+async fn log_offsets_are_read_after_a_change_of_epoch() {
+    let kafka = Kafka::private();
+    let connection = KafkaConnection::plain(kafka.address());
+    let topic = Topic { name: "epochs".to_owned(), ..declared(&[]) };
+    ensure(&connection, &topic).await.unwrap();
+    let admin = KafkaAdmin::new(&connection).unwrap();
+    let ends = || admin.log_offsets(&topic.name, 4, LogOffset::End);
+    assert_eq!(tokio::task::block_in_place(ends).unwrap(), [0; 4]);
+    kafka.kill();
+    kafka.start();
+    assert_eq!(tokio::task::block_in_place(ends).unwrap(), [0; 4]);
 }
