@@ -8,6 +8,7 @@ mod live;
 mod plan;
 mod provision;
 mod run;
+mod status;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -39,6 +40,8 @@ enum Command {
     ApplyTopic(PipelineArgs),
     /// Create or upgrade the Postgres schema
     ApplySchema(PipelineArgs),
+    /// Show the watermark and what it waits for, unread records, fates, partitions and problems
+    Status(status::StatusArgs),
     /// Recompute all results from the topic with a second implementation, and compare them with Postgres
     Verify(check::VerifyArgs),
     /// Check a pipeline.yaml and report all problems
@@ -68,6 +71,7 @@ fn retail() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::ApplyTopic(args) => with_settings(args, provision::apply_topic),
         Command::ApplySchema(args) => with_settings(args, provision::apply_schema),
+        Command::Status(args) => status::status(args),
         Command::Verify(args) => check::verify(args),
         Command::Validate(args) => check::validate(&args),
         Command::Plan(args) => plan::plan(&args),

@@ -3,6 +3,7 @@
 
 mod commands;
 mod run;
+mod status;
 mod tls;
 
 const RETAIL: &str = env!("CARGO_BIN_EXE_retail");
