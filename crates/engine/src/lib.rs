@@ -25,6 +25,8 @@ mod identity;
 mod lateness;
 mod mapping;
 mod money;
+#[expect(dead_code)]
+mod recent_ids;
 mod rules;
 mod time;
 mod watermark;
