@@ -88,6 +88,7 @@ impl Reader {
         });
         Some(Mapping {
             timestamp: timestamp?,
+            id: None,
             dimensions: dimensions.into_iter().collect::<Option<_>>()?,
             quantity: quantity?,
             value: price.or(amount)??,

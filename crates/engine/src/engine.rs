@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::decode::{Decoder, FindQuotes, Mapped, MappedDecoder, Reason, SimdTask};
+use crate::decode::{Decoder, FindQuotes, Mapped, MappedDecoder, Purchases, Reason, SimdTask};
 use crate::deltas::{Deltas, Row};
 use crate::fate::{Counts, Fate};
 use crate::lateness::Lateness;
 use crate::mapping::{MAX_DIMENSIONS, Mapping};
 use crate::money::Money;
+use crate::recent_ids::{Milestone, RecentIds, Salt};
 use crate::rules::{Rules, observed_time};
 use crate::time::{Span, Timestamp};
 
@@ -37,6 +38,15 @@ pub struct Start {
     pub max_observed: Option<Timestamp>,
     /// Windows that end at or before this time are closed for the partition, independent of its observed times.
     pub floor: Timestamp,
+}
+
+/// The stored state of the deduplication of a partition.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Recent {
+    /// As of the last commit.
+    pub milestones: Vec<Milestone>,
+    /// The values of [`Rules::max_future`] that applied to the records from the first milestone on: each from an offset on, in order.
+    pub max_future: Vec<(i64, Span)>,
 }
 
 /// The progress of one partition in a batch.
@@ -110,6 +120,8 @@ pub struct Batch {
     pub dead_letters: Vec<DeadLetter>,
     /// Lateness of the applied and late events.
     pub lateness: Lateness,
+    /// With deduplication, its state after the batch, by partition.
+    pub milestones: Vec<(i32, Vec<Milestone>)>,
 }
 
 /// Judges records and sums them up. The sums of the same records do not depend on their split into batches.
@@ -122,6 +134,9 @@ pub struct Engine {
     deltas: Deltas<2>,
     /// With a mapping, it replaces `decoder` and `deltas`.
     mapped: Option<Box<MappedRecords>>,
+    deduplication: Option<Deduplication>,
+    /// The ids of partitions that were reset, as of the last commit.
+    kept: BTreeMap<i32, RecentRecords>,
     dead_letters: Vec<DeadLetter>,
     /// Approximate memory of dead letters and of `mapped`.
     other_bytes: usize,
@@ -135,8 +150,19 @@ struct MappedRecords {
     deltas: Deltas<MAX_DIMENSIONS>,
 }
 
+/// How duplicates are found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Deduplication {
+    /// The span of observed time in which an id counts: whole seconds.
+    pub within: Span,
+    /// The key of the fingerprints.
+    pub salt: Salt,
+}
+
 #[derive(Debug)]
 struct Partition {
+    /// The recent ids, with deduplication.
+    recent: Option<RecentRecords>,
     /// The first offset of the current batch.
     from: i64,
     next: i64,
@@ -159,7 +185,7 @@ impl MappedRecords {
             Ok(Mapped::Filtered) => return (Fate::Filtered, None),
             Ok(Mapped::Purchases(purchases)) => purchases,
         };
-        let fate = match state.window_start(purchases.time, record.timestamp, rules, lateness) {
+        let fate = match state.mapped_window_start(purchases, record, rules, lateness) {
             Ok(window_start) => {
                 purchases.iter().for_each(|purchase| self.deltas.add_mapped(window_start, &purchase));
                 Fate::Applied
@@ -168,6 +194,17 @@ impl MappedRecords {
         };
         (fate, Some(purchases.time))
     }
+}
+
+/// The recent ids of a partition, and how they are read again.
+#[derive(Debug)]
+struct RecentRecords {
+    ids: RecentIds,
+    max_future: Vec<(i64, Span)>,
+    /// The offset after the last commit.
+    committed: i64,
+    /// Whether all ids before it were read again.
+    is_complete: bool,
 }
 
 impl Partition {
@@ -180,14 +217,54 @@ impl Partition {
         rules: &Rules,
         lateness: &mut Lateness,
     ) -> Result<Timestamp, Fate> {
-        let earlier = self.max_observed;
-        let observed = match record_time {
-            Some(record_time) if rules.is_future(time, record_time) => return Err(Fate::Future),
-            Some(record_time) => observed_time(time, record_time),
+        let observed = self.observed(time, record_time, rules)?;
+        self.place(time, observed, rules, lateness)
+    }
+
+    /// As [`Self::window_start`], with deduplication. A record without a timestamp neither is a duplicate nor has any: whether it is
+    /// valid cannot be found out by reading it again.
+    fn mapped_window_start(
+        &mut self,
+        purchases: &Purchases,
+        record: &Record<'_>,
+        rules: &Rules,
+        lateness: &mut Lateness,
+    ) -> Result<Timestamp, Fate> {
+        let observed = self.observed(purchases.time, record.timestamp, rules)?;
+        if let Some(recent) = &mut self.recent
+            && record.timestamp.is_some()
+        {
+            // All earlier records were passed.
+            recent.is_complete = true;
+            if recent.ids.judge(purchases.id.as_bytes(), record.offset, observed) {
+                return Err(Fate::Duplicate);
+            }
+        }
+        self.place(purchases.time, observed, rules, lateness)
+    }
+
+    /// The observed time of an event, if it is neither future nor invalid.
+    #[inline(always)]
+    fn observed(&self, time: Timestamp, record_time: Option<Timestamp>, rules: &Rules) -> Result<Timestamp, Fate> {
+        match record_time {
+            Some(record_time) if rules.is_future(time, record_time) => Err(Fate::Future),
+            Some(record_time) => Ok(observed_time(time, record_time)),
             // No record time bounds the event time, so that the event must not move time.
-            None if Some(time) > earlier => return Err(Fate::Invalid(Reason::NoRecordTime)),
-            None => time,
-        };
+            None if Some(time) > self.max_observed => Err(Fate::Invalid(Reason::NoRecordTime)),
+            None => Ok(time),
+        }
+    }
+
+    /// Moves the observed time, and returns the window of an event that is not late.
+    #[inline(always)]
+    fn place(
+        &mut self,
+        time: Timestamp,
+        observed: Timestamp,
+        rules: &Rules,
+        lateness: &mut Lateness,
+    ) -> Result<Timestamp, Fate> {
+        let earlier = self.max_observed;
         lateness.observe(earlier.map_or(Span::ZERO, |earlier| earlier.since(time)));
         self.max_observed = earlier.max(Some(observed));
         let window_start = time.floor(rules.window);
@@ -208,6 +285,8 @@ impl Engine {
             partitions: BTreeMap::new(),
             deltas: Deltas::new(2, 0),
             mapped: None,
+            deduplication: None,
+            kept: BTreeMap::new(),
             dead_letters: Vec::new(),
             other_bytes: 0,
             lateness: Lateness::default(),
@@ -221,12 +300,42 @@ impl Engine {
         Self { mapped: Some(Box::new(mapped)), ..Self::new(rules, keep_late) }
     }
 
+    /// As [`Self::with_mapping`], with deduplication.
+    ///
+    /// # Panics
+    ///
+    /// If the mapping has no id.
+    pub fn with_deduplication(rules: Rules, keep_late: bool, mapping: &Mapping, deduplication: Deduplication) -> Self {
+        assert!(mapping.id.is_some(), "deduplication needs ids");
+        Self { deduplication: Some(deduplication), ..Self::with_mapping(rules, keep_late, mapping) }
+    }
+
     /// Starts to take records of a partition, or restarts it at another offset.
     pub fn assign(&mut self, partition: i32, start: Start) {
+        self.assign_recent(partition, start, Recent::default());
+    }
+
+    /// As [`Self::assign`], with deduplication. Returns the offset from which records must be passed: those before the position are
+    /// read for their ids only.
+    pub fn assign_recent(&mut self, partition: i32, start: Start, recent: Recent) -> i64 {
         let Start { next_offset, max_observed, floor } = start;
+        let kept = self.kept.remove(&partition);
+        let recent = self.deduplication.map(|Deduplication { within, salt }| {
+            kept.filter(|kept| kept.committed == next_offset && kept.ids.stored() == recent.milestones).unwrap_or_else(
+                || RecentRecords {
+                    is_complete: recent.milestones.is_empty(),
+                    ids: RecentIds::new(within, salt, recent.milestones),
+                    max_future: recent.max_future,
+                    committed: next_offset,
+                },
+            )
+        });
+        let incomplete = recent.as_ref().filter(|recent| !recent.is_complete);
+        let from = incomplete.and_then(|recent| recent.ids.start()).unwrap_or(next_offset);
         let counts = Counts::default();
         self.partitions
-            .insert(partition, Partition { from: next_offset, next: next_offset, max_observed, floor, counts });
+            .insert(partition, Partition { recent, from: next_offset, next: next_offset, max_observed, floor, counts });
+        from
     }
 
     /// Stops taking records of a partition.
@@ -242,8 +351,15 @@ impl Engine {
     }
 
     /// Drops the current batch and all partitions. The records of the batch must be read again.
+    ///
+    /// Their ids are taken back. The others are kept for the case that this worker goes on with a partition.
     pub fn reset(&mut self) {
-        self.partitions.clear();
+        for (partition, state) in std::mem::take(&mut self.partitions) {
+            if let Some(mut recent) = state.recent.filter(|recent| recent.is_complete) {
+                recent.ids.abandon(recent.committed);
+                self.kept.insert(partition, recent);
+            }
+        }
         self.deltas.clear();
         if let Some(mapped) = &mut self.mapped {
             mapped.deltas.clear();
@@ -255,7 +371,8 @@ impl Engine {
 
     /// The input for records of a partition; `None` if the partition is not assigned.
     pub fn partition(&mut self, partition: i32) -> Option<PartitionInput<'_>> {
-        let Self { rules, keep_late, decoder, partitions, deltas, mapped, dead_letters, other_bytes, lateness } = self;
+        let Self { rules, keep_late, decoder, partitions, deltas, mapped, dead_letters, other_bytes, lateness, .. } =
+            self;
         let state = partitions.get_mut(&partition)?;
         Some(PartitionInput {
             partition,
@@ -293,6 +410,12 @@ impl Engine {
         self.deltas.bytes() + self.other_bytes
     }
 
+    /// Number of ids that are kept for deduplication, and their memory in bytes.
+    pub fn recent_ids(&self) -> (usize, usize) {
+        let recent = self.partitions.values().filter_map(|state| state.recent.as_ref()).chain(self.kept.values());
+        recent.fold((0, 0), |(ids, bytes), recent| (ids + recent.ids.len(), bytes + recent.ids.bytes()))
+    }
+
     /// Takes over a floor that the store has raised, if the current batch contains no event judged by the old one: none that is
     /// applied or late. Otherwise the store fences the batch, and the records are judged again.
     pub fn raise_floor(&mut self, partition: i32, floor: Timestamp) {
@@ -305,6 +428,11 @@ impl Engine {
 
     /// Returns the current batch, and starts the next one.
     pub fn take_batch(&mut self) -> Batch {
+        let milestones = self.partitions.iter_mut().filter_map(|(&partition, state)| {
+            let recent = state.recent.as_mut()?;
+            Some((partition, recent.ids.take_batch()))
+        });
+        let milestones = milestones.collect();
         let partitions = self
             .partitions
             .iter_mut()
@@ -327,6 +455,20 @@ impl Engine {
             rows,
             dead_letters: std::mem::take(&mut self.dead_letters),
             lateness: std::mem::take(&mut self.lateness),
+            milestones,
+        }
+    }
+
+    /// The last batch is committed.
+    pub fn committed(&mut self) {
+        self.kept.clear();
+        for state in self.partitions.values_mut() {
+            // The next batch begins after the last one.
+            let next = state.from;
+            if let Some(recent) = &mut state.recent {
+                recent.ids.committed(next);
+                recent.committed = next;
+            }
         }
     }
 }
@@ -356,6 +498,7 @@ impl PartitionInput<'_> {
     #[inline(always)]
     fn take(&mut self, record: &Record<'_>, find: impl FindQuotes) -> Option<Fate> {
         if record.offset < self.state.next {
+            self.read_again(record);
             return None;
         }
         self.skip_to(record.offset);
@@ -379,6 +522,27 @@ impl PartitionInput<'_> {
             self.keep(record, fate, event_time);
         }
         Some(fate)
+    }
+
+    /// Registers the id of a record before the position, with deduplication.
+    #[cold]
+    fn read_again(&mut self, record: &Record<'_>) {
+        let (Some(mapped), Some(recent), Some(record_time)) =
+            (&mut self.mapped, &mut self.state.recent, record.timestamp)
+        else {
+            return;
+        };
+        if recent.ids.start().is_none_or(|start| record.offset < start) {
+            return;
+        }
+        let after = recent.max_future.partition_point(|(from, _)| *from <= record.offset);
+        let max_future = after.checked_sub(1).map_or(self.rules.max_future, |at| recent.max_future[at].1);
+        let rules = Rules { max_future, ..self.rules };
+        if let Ok(Mapped::Purchases(purchases)) = mapped.decoder.decode(record.value, record.timestamp)
+            && !rules.is_future(purchases.time, record_time)
+        {
+            recent.ids.read_again(purchases.id.as_bytes(), record.offset);
+        }
     }
 
     /// The position, and the number of applied and late events in the current batch.

@@ -13,6 +13,8 @@ pub const MAX_ELEMENTS: usize = 1000;
 pub struct Mapping {
     /// Event time.
     pub timestamp: TimeField,
+    /// Identifies an event, for deduplication. A record without it is invalid.
+    pub id: Option<Path>,
     /// Grouping keys, 1 to [`MAX_DIMENSIONS`].
     pub dimensions: Vec<TextField>,
     /// Number of pieces.

@@ -1,6 +1,6 @@
 //! Determines the fate of one record after another, and keeps nothing but the counts of each partition.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Duration, TimeZone, Utc};
 
@@ -21,7 +21,7 @@ pub struct OracleRecord<'a> {
 /// The fate of a record.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Judgement {
-    /// `applied`, `late`, `future`, `filtered`, or why the record is invalid.
+    /// `applied`, `late`, `duplicate`, `future`, `filtered`, or why the record is invalid.
     pub fate: &'static str,
     /// The event; `None` if the record is filtered or invalid.
     pub event: Option<OracleEvent>,
@@ -32,7 +32,7 @@ pub struct Judgement {
 impl Judgement {
     /// Whether the record is a dead letter.
     pub fn is_dead(&self) -> bool {
-        !matches!(self.fate, "applied" | "filtered")
+        !matches!(self.fate, "applied" | "filtered" | "duplicate")
     }
 }
 
@@ -79,25 +79,36 @@ pub struct OracleLedger {
     pub max_observed: Option<DateTime<Utc>>,
 }
 
-/// Judges records. Its memory does not grow with them.
+/// Judges records. Its memory does not grow with them, except for the ids of deduplication.
 #[derive(Clone, Debug)]
 pub struct Judge {
     window: Duration,
     delay: Duration,
     reader: Option<Reader>,
+    /// The span in which an id counts.
+    within: Option<Duration>,
+    /// By partition and id: the latest observed time after its last record.
+    seen: BTreeMap<i32, HashMap<String, DateTime<Utc>>>,
     ledgers: BTreeMap<i32, OracleLedger>,
 }
 
 impl Judge {
     /// A judge for windows of length `window`, and a watermark at the distance `delay`.
     pub fn new(window: Duration, delay: Duration) -> Self {
-        Self { window, delay, reader: None, ledgers: BTreeMap::new() }
+        let (seen, ledgers) = Default::default();
+        Self { window, delay, reader: None, within: None, seen, ledgers }
     }
 
     /// The judge of records that have the fields of a mapping.
     #[must_use]
     pub fn with_mapping(self, mapping: Option<OracleMapping>) -> Self {
         Self { reader: mapping.map(Reader::new), ..self }
+    }
+
+    /// The judge of records with ids, some of which are duplicates: whole seconds.
+    #[must_use]
+    pub fn deduplicating(self, within: Duration) -> Self {
+        Self { within: Some(within), ..self }
     }
 
     /// The length of a window.
@@ -141,7 +152,7 @@ impl Judge {
         let (window, delay) = (self.window, self.delay);
         let ledger = self.ledgers.entry(partition).or_default();
         ledger.next_offset += 1;
-        let event = match event(self.reader.as_ref(), record, window) {
+        let (event, id) = match event(self.reader.as_ref(), record, window) {
             Ok(event) => event,
             Err("filtered") => {
                 ledger.filtered += 1;
@@ -152,9 +163,26 @@ impl Judge {
                 return Judgement { fate: reason, event: None, missed_by: None };
             }
         };
-        let (fate, missed_by) = judge(ledger, &event, record, floor, max_future, (window, delay));
+        let before = ledger.clone();
+        let (mut fate, mut missed_by) = judge(ledger, &event, record, floor, max_future, (window, delay));
+        let can_be_duplicate = matches!(fate, "applied" | "late") && record.timestamp_millis.is_some();
+        if let (Some(within), Some(id), true) = (self.within, id, can_be_duplicate) {
+            let seen = self.seen.entry(partition).or_default();
+            if is_duplicate(seen.get(&id).copied(), before.max_observed, within) {
+                (fate, missed_by) = ("duplicate", None);
+                *ledger = OracleLedger { duplicate: before.duplicate + 1, ..before };
+            }
+            seen.insert(id, ledger.max_observed.expect("a valid event moves it"));
+        }
         Judgement { fate, event: Some(event), missed_by }
     }
+}
+
+/// Whether the latest observed time has moved by at most `within` since the earlier record, in steps of `within` / 64.
+fn is_duplicate(then: Option<DateTime<Utc>>, now: Option<DateTime<Utc>>, within: Duration) -> bool {
+    let step = within.num_microseconds().expect("hours") / 64;
+    let steps = |time: DateTime<Utc>| time.timestamp_micros().div_euclid(step);
+    then.zip(now).is_some_and(|(then, now)| steps(now) - steps(then) <= 64)
 }
 
 fn judge(
@@ -188,26 +216,32 @@ fn judge(
     ("applied", None)
 }
 
-fn event(reader: Option<&Reader>, record: &OracleRecord<'_>, window: Duration) -> Result<OracleEvent, &'static str> {
-    let (time, purchases) = match reader {
+/// The event of a record, and its id.
+fn event(
+    reader: Option<&Reader>,
+    record: &OracleRecord<'_>,
+    window: Duration,
+) -> Result<(OracleEvent, Option<String>), &'static str> {
+    let (time, id, purchases) = match reader {
         None => {
             let TimedPurchase { time, purchase } = purchase(record.value)?;
-            (time, vec![purchase])
+            (time, None, vec![purchase])
         }
         Some(reader) => {
-            let Purchases { time, purchases } =
+            let Purchases { time, id, purchases } =
                 mapping::read(reader, record.value, record.timestamp_millis.map(record_time))?;
-            (time, purchases)
+            (time, id, purchases)
         }
     };
     let micros = window.num_microseconds().expect("a window is shorter than a day");
     let start = time.timestamp_micros() / micros * micros;
-    Ok(OracleEvent {
+    let event = OracleEvent {
         time,
         window_start: DateTime::from_timestamp_micros(start).expect("within the years of event time"),
         purchases,
         is_exploded: reader.is_some_and(Reader::is_exploded),
-    })
+    };
+    Ok((event, id))
 }
 
 /// The timestamp of a record. Values beyond the calendar of chrono are later than any event.

@@ -14,6 +14,8 @@ pub struct OracleMapping {
     pub timestamp: OracleField,
     /// `RFC3339`, `Seconds`, `Milliseconds`, `Microseconds`, `Nanoseconds` or `RecordTime`.
     pub unit: String,
+    /// Path of the id of the event, for deduplication.
+    pub id: Option<String>,
     /// The dimensions.
     pub dimensions: Vec<OracleField>,
     /// The quantity.
@@ -65,6 +67,7 @@ impl Reader {
 /// The purchases of a record.
 pub(crate) struct Purchases {
     pub(crate) time: DateTime<Utc>,
+    pub(crate) id: Option<String>,
     pub(crate) purchases: Vec<OraclePurchase>,
 }
 
@@ -91,6 +94,8 @@ pub(crate) fn read(
     }
     let mut reasons = Vec::new();
     let time = time(mapping, &record, record_time).map_err(|reason| reasons.push(reason)).ok();
+    let id = mapping.id.as_deref().map(|path| id(&record, path)).transpose();
+    let id = id.map_err(|reason| reasons.push(reason)).ok().flatten();
     let mut purchases = Vec::new();
     let mut add = |purchase: Result<OraclePurchase, &'static str>| match purchase {
         Ok(purchase) => purchases.push(purchase),
@@ -109,9 +114,20 @@ pub(crate) fn read(
         }
     }
     match (time, reasons.into_iter().min_by_key(|reason| ORDER.iter().position(|other| other == reason))) {
-        (Some(time), None) => Ok(Purchases { time, purchases }),
+        (Some(time), None) => Ok(Purchases { time, id, purchases }),
         (_, reason) => Err(reason.unwrap_or("missing_field")),
     }
+}
+
+/// The id: a text, or a number or boolean as written.
+fn id(record: &Object, path: &str) -> Result<String, &'static str> {
+    let raw = json::find(record, &names(path).0).filter(|raw| raw.get() != "null").ok_or("missing_field")?;
+    let id: Option<String> = match raw.get().as_bytes()[0] {
+        b'"' => serde_json::from_str(raw.get()).ok(),
+        b'{' | b'[' => None,
+        _ => Some(raw.get().to_owned()),
+    };
+    id.filter(|id| (1..=1024).contains(&id.len())).ok_or("bad_key")
 }
 
 /// A path as names, and whether it starts at the record even within an element.
@@ -154,6 +170,7 @@ fn check_repetitions(
         of_record.push(names(&mapping.timestamp.path).0);
     }
     of_record.extend(mapping.explode.as_deref().map(|path| names(path).0));
+    of_record.extend(mapping.id.as_deref().map(|path| names(path).0));
     of_record.extend(of_filter);
     let objects = elements.unwrap_or_default().iter().take(1000).filter(|element| element.get().starts_with('{'));
     let mut is_unique = json::is_unique(record, &of_record);

@@ -38,6 +38,7 @@ fn mapping(events: &Events) -> OracleMapping {
         refunds: *refunds == Refunds::Allow,
         sums: sums.iter().map(sum).collect(),
         condition: condition.clone(),
+        id: None,
         explode: explode.clone(),
     }
 }

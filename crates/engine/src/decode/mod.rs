@@ -24,7 +24,7 @@ mod timestamp;
 pub use event::{Event, Reason};
 use event::{fits_key, price, quantity};
 use fields::{Fields, Value};
-pub(crate) use mapped::{Mapped, MappedDecoder, MappedPurchase};
+pub(crate) use mapped::{Mapped, MappedDecoder, MappedPurchase, Purchases};
 use quotes::Quotes;
 pub(crate) use quotes::{FindQuotes, SimdBackend, SimdTask};
 use shape::Shape;

@@ -112,6 +112,11 @@ impl RecentIds {
     /// The milestones to store with the batch so far, which is being committed from now on.
     pub(crate) fn take_batch(&mut self) -> Vec<Milestone> {
         self.in_flight = self.changes.len();
+        self.stored()
+    }
+
+    /// The milestones that are stored for the present state.
+    pub(crate) fn stored(&self) -> Vec<Milestone> {
         let oldest = oldest(self.milestones.back());
         self.milestones.iter().filter(|milestone| milestone.step >= oldest).copied().collect()
     }

@@ -7,6 +7,7 @@ use proptest::test_runner::RngSeed;
 mod allocations;
 mod conformance;
 mod differential;
+mod duplicates;
 mod judge;
 mod mapped;
 mod mapped_values;

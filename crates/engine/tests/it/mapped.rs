@@ -86,6 +86,7 @@ fn mapping() -> impl Strategy<Value = OracleMapping> {
                     sums,
                     condition: condition.map(str::to_owned),
                     explode: explode.map(str::to_owned),
+                    id: None,
                 }
             },
         )
@@ -122,6 +123,7 @@ fn engines_mapping(mapping: &OracleMapping) -> Mapping {
         sums: mapping.sums.iter().map(number).collect(),
         condition: mapping.condition.as_deref().map(|condition| Condition::parse(condition).unwrap()),
         explode: mapping.explode.as_deref().map(|path| Path::parse(path, false).unwrap()),
+        id: mapping.id.as_deref().map(|path| Path::parse(path, false).unwrap()),
     }
 }
 

@@ -28,6 +28,7 @@ fn mapping(explode: Option<&str>) -> Mapping {
         sums: Vec::new(),
         condition: None,
         explode: explode.map(|text| path(text, false)),
+        id: None,
     }
 }
 

@@ -62,12 +62,15 @@ impl MappedDecoder {
             return Ok(Mapped::Filtered);
         }
         let time = self.plan.timestamp.read(&self.slots.of(text), record_time, &mut self.dates);
-        match (time, elements) {
-            (Ok(time), Ok(())) => {
+        let id = self.purchases.read_id(&self.plan, &self.slots.of(text));
+        match (time, elements, id) {
+            (Ok(time), Ok(()), Ok(())) => {
                 self.purchases.time = time;
                 Ok(Mapped::Purchases(&self.purchases))
             }
-            (time, elements) => Err([time.err(), elements.err()].into_iter().flatten().min().unwrap_or(Reason::Empty)),
+            (time, elements, id) => {
+                Err([time.err(), elements.err(), id.err()].into_iter().flatten().min().unwrap_or(Reason::Empty))
+            }
         }
     }
 

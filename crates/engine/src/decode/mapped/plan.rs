@@ -19,6 +19,7 @@ pub(super) struct Plan {
     /// The nodes below [`ELEMENT`]: their slots are cleared for each element.
     pub(super) of_elements: Vec<NodeId>,
     pub(super) timestamp: TimePlan,
+    pub(super) id: Option<NodeId>,
     pub(super) dimensions: Vec<TextPlan>,
     pub(super) quantity: NumberPlan,
     pub(super) value: NumberPlan,
@@ -65,7 +66,7 @@ pub(super) struct NumberPlan {
 
 impl Plan {
     pub(super) fn new(mapping: &Mapping) -> Self {
-        let Mapping { timestamp, dimensions, quantity, value, refunds, sums, condition, explode } = mapping;
+        let Mapping { timestamp, id, dimensions, quantity, value, refunds, sums, condition, explode } = mapping;
         let mut tree = Tree { nodes: vec![Node::default(), Node::default()], of_elements: vec![ELEMENT] };
         Self {
             timestamp: match timestamp {
@@ -75,6 +76,7 @@ impl Plan {
                 }
                 TimeField::RecordTime => TimePlan::RecordTime,
             },
+            id: id.as_ref().map(|path| tree.node(path)),
             dimensions: dimensions.iter().map(|field| tree.text(field)).collect(),
             quantity: tree.number(quantity),
             value: tree.number(value.field()),

@@ -12,11 +12,16 @@ use crate::mapping::{MAX_DIMENSIONS, Mapping};
 use crate::money::Money;
 use crate::time::Timestamp;
 
+/// Maximum length of the id of an event, in bytes.
+const MAX_ID_BYTES: usize = 1024;
+
 /// The purchases of one record.
 #[derive(Debug)]
 pub(crate) struct Purchases {
     /// Event time.
     pub(crate) time: Timestamp,
+    /// The id of the event; empty without one in the mapping.
+    pub(crate) id: String,
     purchases: Vec<Numbers>,
     /// The dimensions of all purchases, one after the other.
     texts: String,
@@ -65,9 +70,9 @@ impl<'a> MappedPurchase<'a> {
 impl Purchases {
     pub(super) fn new(mapping: &Mapping) -> Self {
         let Mapping { dimensions, sums, explode, .. } = mapping;
-        let (purchases, texts, more) = Default::default();
+        let (id, purchases, texts, more) = Default::default();
         let (dimensions, sums, is_exploded) = (dimensions.len(), sums.len(), explode.is_some());
-        Self { time: Timestamp::EPOCH, purchases, texts, more, dimensions, sums, is_exploded }
+        Self { time: Timestamp::EPOCH, id, purchases, texts, more, dimensions, sums, is_exploded }
     }
 
     /// The purchase of a record without an exploded array.
@@ -97,6 +102,23 @@ impl Purchases {
                 more,
             }
         })
+    }
+
+    /// Sets the id of the event.
+    pub(super) fn read_id(&mut self, plan: &Plan, fields: &Fields<'_>) -> Result<(), Reason> {
+        let Some(at) = plan.id else { return Ok(()) };
+        let id = match fields.value(at) {
+            (Kind::Missing | Kind::Null, _) => return Err(Reason::MissingField),
+            (Kind::Bool(_) | Kind::Number, raw) => Cow::Borrowed(raw),
+            (Kind::Plain | Kind::Escaped, _) => fields.string(at).ok_or(Reason::BadKey)?,
+            (Kind::Array | Kind::Object, _) => return Err(Reason::BadKey),
+        };
+        if id.is_empty() || id.len() > MAX_ID_BYTES {
+            return Err(Reason::BadKey);
+        }
+        self.id.clear();
+        self.id.push_str(&id);
+        Ok(())
     }
 
     /// Adds the purchase of these fields. The error is its first reason in the order of [`Reason`]; then the purchases of the
