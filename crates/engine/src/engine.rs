@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::decode::{Decoder, FindQuotes, Mapped, MappedDecoder, Purchases, Reason, SimdTask};
+use crate::decode::{Decoder, FindQuotes, Mapped, MappedDecoder, Reason, SimdTask};
 use crate::deltas::{Deltas, Row};
 use crate::fate::{Counts, Fate};
 use crate::lateness::Lateness;
@@ -185,7 +185,8 @@ impl MappedRecords {
             Ok(Mapped::Filtered) => return (Fate::Filtered, None),
             Ok(Mapped::Purchases(purchases)) => purchases,
         };
-        let fate = match state.mapped_window_start(purchases, record, rules, lateness) {
+        let placed = state.window_start_unless_duplicate(purchases.time, &purchases.id, record, rules, lateness);
+        let fate = match placed {
             Ok(window_start) => {
                 purchases.iter().for_each(|purchase| self.deltas.add_mapped(window_start, &purchase));
                 Fate::Applied
@@ -223,24 +224,25 @@ impl Partition {
 
     /// As [`Self::window_start`], with deduplication. A record without a timestamp neither is a duplicate nor has any: whether it is
     /// valid cannot be found out by reading it again.
-    fn mapped_window_start(
+    fn window_start_unless_duplicate(
         &mut self,
-        purchases: &Purchases,
+        time: Timestamp,
+        id: &str,
         record: &Record<'_>,
         rules: &Rules,
         lateness: &mut Lateness,
     ) -> Result<Timestamp, Fate> {
-        let observed = self.observed(purchases.time, record.timestamp, rules)?;
+        let observed = self.observed(time, record.timestamp, rules)?;
         if let Some(recent) = &mut self.recent
             && record.timestamp.is_some()
         {
             // All earlier records were passed.
             recent.is_complete = true;
-            if recent.ids.judge(purchases.id.as_bytes(), record.offset, observed) {
+            if recent.ids.judge(id.as_bytes(), record.offset, observed) {
                 return Err(Fate::Duplicate);
             }
         }
-        self.place(purchases.time, observed, rules, lateness)
+        self.place(time, observed, rules, lateness)
     }
 
     /// The observed time of an event, if it is neither future nor invalid.
@@ -300,14 +302,15 @@ impl Engine {
         Self { mapped: Some(Box::new(mapped)), ..Self::new(rules, keep_late) }
     }
 
-    /// As [`Self::with_mapping`], with deduplication.
+    /// Finds duplicates: by the id of the mapping, or by `transaction_id`.
     ///
     /// # Panics
     ///
     /// If the mapping has no id.
-    pub fn with_deduplication(rules: Rules, keep_late: bool, mapping: &Mapping, deduplication: Deduplication) -> Self {
-        assert!(mapping.id.is_some(), "deduplication needs ids");
-        Self { deduplication: Some(deduplication), ..Self::with_mapping(rules, keep_late, mapping) }
+    #[must_use]
+    pub fn deduplicating(self, deduplication: Deduplication) -> Self {
+        assert!(self.mapped.as_ref().is_none_or(|mapped| mapped.decoder.has_id()), "deduplication needs ids");
+        Self { deduplication: Some(deduplication), ..self }
     }
 
     /// Starts to take records of a partition, or restarts it at another offset.
@@ -498,12 +501,13 @@ impl PartitionInput<'_> {
     #[inline(always)]
     fn take(&mut self, record: &Record<'_>, find: impl FindQuotes) -> Option<Fate> {
         if record.offset < self.state.next {
-            self.read_again(record);
+            self.read_again(record, find);
             return None;
         }
         self.skip_to(record.offset);
         self.state.next += 1;
         let (fate, event_time) = match self.mapped {
+            None if self.state.recent.is_some() => self.judge_with_id(record, find),
             None => self.judge(record, find),
             Some(ref mut mapped) => {
                 let bytes = mapped.deltas.bytes();
@@ -526,22 +530,30 @@ impl PartitionInput<'_> {
 
     /// Registers the id of a record before the position, with deduplication.
     #[cold]
-    fn read_again(&mut self, record: &Record<'_>) {
-        let (Some(mapped), Some(recent), Some(record_time)) =
-            (&mut self.mapped, &mut self.state.recent, record.timestamp)
-        else {
-            return;
-        };
+    fn read_again(&mut self, record: &Record<'_>, find: impl FindQuotes) {
+        let (Some(recent), Some(record_time)) = (&mut self.state.recent, record.timestamp) else { return };
         if recent.ids.start().is_none_or(|start| record.offset < start) {
             return;
         }
         let after = recent.max_future.partition_point(|(from, _)| *from <= record.offset);
         let max_future = after.checked_sub(1).map_or(self.rules.max_future, |at| recent.max_future[at].1);
         let rules = Rules { max_future, ..self.rules };
-        if let Ok(Mapped::Purchases(purchases)) = mapped.decoder.decode(record.value, record.timestamp)
-            && !rules.is_future(purchases.time, record_time)
-        {
-            recent.ids.read_again(purchases.id.as_bytes(), record.offset);
+        let mut register = |time: Timestamp, id: &str| {
+            if !rules.is_future(time, record_time) {
+                recent.ids.read_again(id.as_bytes(), record.offset);
+            }
+        };
+        match &mut self.mapped {
+            Some(mapped) => {
+                if let Ok(Mapped::Purchases(purchases)) = mapped.decoder.decode(record.value, record.timestamp) {
+                    register(purchases.time, &purchases.id);
+                }
+            }
+            None => {
+                if let Ok((event, id)) = self.decoder.decode_with_id(record.value, find) {
+                    register(event.timestamp, &id);
+                }
+            }
         }
     }
 
@@ -570,6 +582,21 @@ impl PartitionInput<'_> {
             Err(reason) => return (Fate::Invalid(reason), None),
         };
         match self.state.window_start(event.timestamp, record.timestamp, &self.rules, self.lateness) {
+            Ok(window_start) => {
+                self.deltas.add(window_start, &event);
+                (Fate::Applied, Some(event.timestamp))
+            }
+            Err(fate) => (fate, Some(event.timestamp)),
+        }
+    }
+
+    #[inline(never)]
+    fn judge_with_id(&mut self, record: &Record<'_>, find: impl FindQuotes) -> (Fate, Option<Timestamp>) {
+        let (event, id) = match self.decoder.decode_with_id(record.value, find) {
+            Ok(decoded) => decoded,
+            Err(reason) => return (Fate::Invalid(reason), None),
+        };
+        match self.state.window_start_unless_duplicate(event.timestamp, &id, record, &self.rules, self.lateness) {
             Ok(window_start) => {
                 self.deltas.add(window_start, &event);
                 (Fate::Applied, Some(event.timestamp))

@@ -152,7 +152,7 @@ impl Judge {
         let (window, delay) = (self.window, self.delay);
         let ledger = self.ledgers.entry(partition).or_default();
         ledger.next_offset += 1;
-        let (event, id) = match event(self.reader.as_ref(), record, window) {
+        let (event, id) = match event(self.reader.as_ref(), record, window, self.within.is_some()) {
             Ok(event) => event,
             Err("filtered") => {
                 ledger.filtered += 1;
@@ -221,11 +221,12 @@ fn event(
     reader: Option<&Reader>,
     record: &OracleRecord<'_>,
     window: Duration,
+    needs_id: bool,
 ) -> Result<(OracleEvent, Option<String>), &'static str> {
     let (time, id, purchases) = match reader {
         None => {
-            let TimedPurchase { time, purchase } = purchase(record.value)?;
-            (time, None, vec![purchase])
+            let TimedPurchase { time, id, purchase } = purchase(record.value, needs_id)?;
+            (time, id, vec![purchase])
         }
         Some(reader) => {
             let Purchases { time, id, purchases } =

@@ -24,6 +24,8 @@ pub struct OraclePurchase {
 /// A purchase with its event time.
 pub(crate) struct TimedPurchase {
     pub(crate) time: DateTime<Utc>,
+    /// For deduplication.
+    pub(crate) id: Option<String>,
     pub(crate) purchase: OraclePurchase,
 }
 
@@ -40,8 +42,8 @@ const KNOWN: [&str; 10] = [
     "product_name",
 ];
 
-/// Reads the value of a record. Returns the reason if it is not a purchase.
-pub(crate) fn purchase(value: Option<&[u8]>) -> Result<TimedPurchase, &'static str> {
+/// Reads the value of a record. Returns the reason if it is not a purchase, or if it has no id and needs one.
+pub(crate) fn purchase(value: Option<&[u8]>, needs_id: bool) -> Result<TimedPurchase, &'static str> {
     let value = value.unwrap_or_default();
     if value.is_empty() {
         return Err("empty");
@@ -59,6 +61,7 @@ pub(crate) fn purchase(value: Option<&[u8]>) -> Result<TimedPurchase, &'static s
     let quantity = field("quantity").ok_or(missing)?;
     let category = field("category").ok_or(missing)?;
     let payment_method = field("payment_method").ok_or(missing)?;
+    let id = if needs_id { Some(field("transaction_id").ok_or(missing)?) } else { None };
     let time = event_time(timestamp).ok_or("bad_timestamp")?;
     let price = exact(price)
         .filter(|price| !price.is_negative() && price < &BigDecimal::from(1_000_000_000_000_i64))
@@ -68,7 +71,18 @@ pub(crate) fn purchase(value: Option<&[u8]>) -> Result<TimedPurchase, &'static s
         quantity.parse().ok().filter(|n| (1..=i64::from(i32::MAX)).contains(n)).ok_or("bad_quantity")?;
     let dimensions = vec![key(category).ok_or("bad_key")?, key(payment_method).ok_or("bad_key")?];
     let amount = &price * BigDecimal::from(quantity);
-    Ok(TimedPurchase { time, purchase: OraclePurchase { dimensions, quantity, price, amount, more: Vec::new() } })
+    let id = id.map(|raw| self::id(raw).ok_or("bad_key")).transpose()?;
+    Ok(TimedPurchase { time, id, purchase: OraclePurchase { dimensions, quantity, price, amount, more: Vec::new() } })
+}
+
+/// The id in a string, or a number as written.
+fn id(raw: &str) -> Option<String> {
+    let id = match raw.as_bytes()[0] {
+        b'"' => serde_json::from_str(raw).ok()?,
+        b'-' | b'0'..=b'9' => raw.to_owned(),
+        _ => return None,
+    };
+    (1..=1024).contains(&id.len()).then_some(id)
 }
 
 pub(crate) fn key(raw: &str) -> Option<String> {

@@ -9,6 +9,9 @@ use crate::time::Timestamp;
 /// Maximum length of a category or payment method, in bytes after JSON unescaping.
 const MAX_KEY_BYTES: usize = 128;
 
+/// Maximum length of the id of an event, in bytes.
+const MAX_ID_BYTES: usize = 1024;
+
 /// Maximum quantity: the largest Postgres `integer`.
 pub(super) const MAX_QUANTITY: i64 = i32::MAX as i64;
 
@@ -98,6 +101,11 @@ impl fmt::Display for Reason {
 /// Whether a key has a valid length.
 pub(super) fn fits_key(key: &str) -> bool {
     (1..=MAX_KEY_BYTES).contains(&key.len())
+}
+
+/// Whether the id of an event has a valid length.
+pub(super) fn fits_id(id: &str) -> bool {
+    (1..=MAX_ID_BYTES).contains(&id.len())
 }
 
 /// The price in a JSON number.

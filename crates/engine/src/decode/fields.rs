@@ -60,6 +60,7 @@ pub(super) struct Fields<'a> {
     pub(super) price: Value<'a>,
     pub(super) timestamp: Value<'a>,
     pub(super) ts: Value<'a>,
+    pub(super) transaction_id: Value<'a>,
     /// One bit for each known field that occurred.
     seen: u16,
 }
@@ -83,7 +84,8 @@ impl<'a> Fields<'a> {
             Field::Price => self.price = value,
             Field::Timestamp => self.timestamp = value,
             Field::Ts => self.ts = value,
-            Field::TransactionId | Field::CustomerId | Field::Brand | Field::ProductName => {}
+            Field::TransactionId => self.transaction_id = value,
+            Field::CustomerId | Field::Brand | Field::ProductName => {}
         }
         Ok(())
     }

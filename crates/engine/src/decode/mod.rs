@@ -21,10 +21,12 @@ mod shape;
 mod slow;
 mod timestamp;
 
+use std::borrow::Cow;
+
 pub use event::{Event, Reason};
-use event::{fits_key, price, quantity};
+use event::{fits_id, fits_key, price, quantity};
 use fields::{Fields, Value};
-pub(crate) use mapped::{Mapped, MappedDecoder, MappedPurchase, Purchases};
+pub(crate) use mapped::{Mapped, MappedDecoder, MappedPurchase};
 use quotes::Quotes;
 pub(crate) use quotes::{FindQuotes, SimdBackend, SimdTask};
 use shape::Shape;
@@ -93,6 +95,35 @@ impl Decoder {
             return Ok(event);
         }
         self.read(payload)
+    }
+
+    /// As [`Self::decode_by`], with the id of the event, without which a record is invalid.
+    #[inline(always)]
+    pub(crate) fn decode_with_id<'a>(
+        &'a mut self,
+        value: Option<&'a [u8]>,
+        find: impl FindQuotes,
+    ) -> Result<(Event<'a>, Cow<'a, str>), Reason> {
+        let payload = match value {
+            None | Some([]) => return Err(Reason::Empty),
+            Some(payload) => payload,
+        };
+        if let Some(shape) = &mut self.shape
+            && let Some(event) = shape.read(payload, find, &mut self.quotes, &mut self.dates)
+            && let Some(id) = shape.id(payload)
+        {
+            self.patience = PATIENCE;
+            return Ok((event, Cow::Borrowed(id)));
+        }
+        let id = read_id(payload);
+        // A missing field precedes all other reasons but those of the record, and a bad key follows them.
+        match self.read(payload) {
+            Err(reason) if reason > Reason::MissingField && id == Err(Reason::MissingField) => {
+                Err(Reason::MissingField)
+            }
+            Err(reason) => Err(reason),
+            Ok(event) => Ok((event, id?)),
+        }
     }
 
     #[cold]
@@ -183,6 +214,20 @@ fn read_key<'a>(value: Value<'a>, scratch: &'a mut String) -> Option<&'a str> {
         Value::Missing | Value::Number(_) | Value::Other => return None,
     };
     (fits_key(key) && !key.contains('\0')).then_some(key)
+}
+
+/// The id of a record; numbers as written.
+#[cold]
+fn read_id(payload: &[u8]) -> Result<Cow<'_, str>, Reason> {
+    let text = std::str::from_utf8(payload).map_err(|_| Reason::MalformedJson)?;
+    let fields = scan::scan(text).or_else(|| slow::read(payload)).ok_or(Reason::MalformedJson)?;
+    let id = match fields.transaction_id {
+        Value::Missing => return Err(Reason::MissingField),
+        Value::Plain(id) | Value::Number(id) => Cow::Borrowed(id),
+        Value::Escaped(literal) => Cow::Owned(unescape(literal).ok_or(Reason::BadKey)?),
+        Value::Other => return Err(Reason::BadKey),
+    };
+    if fits_id(&id) { Ok(id) } else { Err(Reason::BadKey) }
 }
 
 /// The value of a JSON string literal; `None` if it is invalid, such as the unpaired surrogate `"\ud800"`.

@@ -19,7 +19,7 @@
 //!
 //! This decoder reads only valid purchases. For any other record it returns `None`, and the other decoders read it.
 
-use super::event::{Event, fits_key, price, quantity};
+use super::event::{Event, fits_id, fits_key, price, quantity};
 use super::fields::{Field, Value};
 use super::number::{self, Short};
 use super::quotes::{FindQuotes, Quotes, portable};
@@ -53,6 +53,8 @@ struct Needed {
     quantity: usize,
     price: usize,
     timestamp: usize,
+    /// The id, if it is a text.
+    transaction_id: Option<usize>,
     /// Whether the timestamp has quotes.
     timestamp_is_text: bool,
     /// Whether the last value has quotes.
@@ -93,6 +95,7 @@ impl Shape {
             quantity: number(Field::Quantity)?,
             price: number(Field::Price)?,
             timestamp,
+            transaction_id: text(Field::TransactionId),
             timestamp_is_text: values[timestamp].1,
             last_is_text: values.last()?.1,
         };
@@ -152,6 +155,12 @@ impl Shape {
             let start = after.map_or(0, |value| places[value].1);
             text.get(start + BLOCK..).is_some_and(|text| text.starts_with(rest))
         })
+    }
+
+    /// The id of the record that was read last.
+    pub(super) fn id<'a>(&self, text: &'a [u8]) -> Option<&'a str> {
+        let id = self.value(self.needed.transaction_id?, text)?;
+        std::str::from_utf8(id).ok().filter(|id| fits_id(id))
     }
 
     /// A value of a record that fits; `None` if the literal after it begins too early.

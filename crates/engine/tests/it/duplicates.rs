@@ -114,20 +114,24 @@ struct Run {
     in_flight: Option<Stored>,
     now: i64,
     within: u32,
+    is_mapped: bool,
 }
 
 const RULES: Rules = Rules { window: Span::from_secs(60), delay: Span::from_secs(30), max_future: Span::from_secs(20) };
 
-fn engine(within: u32) -> Engine {
+/// Without a mapping, records have the tutorial's fields.
+fn engine(within: u32, is_mapped: bool) -> Engine {
     let deduplication = Deduplication { within: Span::from_secs(within), salt: SALT };
-    Engine::with_deduplication(RULES, true, &mapping(), deduplication)
+    let engine = if is_mapped { Engine::with_mapping(RULES, true, &mapping()) } else { Engine::new(RULES, true) };
+    engine.deduplicating(deduplication)
 }
 
 impl Run {
-    fn new(within: u32) -> Self {
-        let mut engine = engine(within);
+    fn new(within: u32, is_mapped: bool) -> Self {
+        let mut engine = engine(within, is_mapped);
         engine.assign(0, Start { next_offset: 0, max_observed: None, floor: Timestamp::EPOCH });
-        let judge = Judge::new(Duration::seconds(60), Duration::seconds(30)).with_mapping(Some(oracles_mapping()));
+        let mapping = is_mapped.then(oracles_mapping);
+        let judge = Judge::new(Duration::seconds(60), Duration::seconds(30)).with_mapping(mapping);
         Self {
             engine,
             judge: judge.deduplicating(Duration::seconds(within.into())),
@@ -137,6 +141,7 @@ impl Run {
             in_flight: None,
             now: BASE * 1000,
             within,
+            is_mapped,
         }
     }
 
@@ -160,7 +165,17 @@ impl Run {
         match step {
             Step::Send(id, moves, ahead, has_time) => {
                 self.now = (self.now + moves).max(BASE * 1000);
-                let value = format!("{{\"id\": {id}, \"at\": {}}}", self.now + ahead);
+                let (time, id) = (self.now + ahead, if id.is_empty() { "7" } else { &id });
+                let value = if self.is_mapped {
+                    format!("{{\"id\": {id}, \"at\": {time}}}")
+                } else {
+                    format!(
+                        "{{\"transaction_id\": {id}, \"category\": \"A\", \"quantity\": 1, \"price\": 2.5, \
+                         \"payment_method\": \"COD\", \"ts\": {}.{:03}}}",
+                        time / 1000,
+                        time % 1000
+                    )
+                };
                 let record_millis = has_time.then_some(self.now);
                 let offset = self.log.len();
                 let record = OracleRecord {
@@ -191,7 +206,7 @@ impl Run {
                 self.go_on()?;
             }
             Step::Claim => {
-                self.engine = engine(self.within);
+                self.engine = engine(self.within, self.is_mapped);
                 self.go_on()?;
             }
         }
@@ -212,9 +227,10 @@ proptest! {
     #[test]
     fn random_duplicates_agree_with_the_oracle(
         within in 1..120_u32,
+        is_mapped in any::<bool>(),
         steps in prop::collection::vec(step(), 0..300),
     ) {
-        let mut run = Run::new(within);
+        let mut run = Run::new(within, is_mapped);
         for step in steps {
             run.step(step)?;
         }
@@ -226,7 +242,7 @@ proptest! {
 /// A worker that was fenced reads no id again; another one reads those that count.
 #[test]
 fn fenced_worker_reads_no_ids_again() {
-    let mut run = Run::new(64);
+    let mut run = Run::new(64, true);
     let send =
         |run: &mut Run, id: usize, moves: i64| run.step(Step::Send(format!("\"{id}\""), moves, 0, true)).unwrap();
     for id in 0..1000 {
@@ -245,7 +261,7 @@ fn fenced_worker_reads_no_ids_again() {
     assert_eq!(from(&mut run), 1000);
     run.process(1000).unwrap();
     assert_eq!(run.fates[1000..], ["duplicate", "applied"]);
-    run.engine = engine(64);
+    run.engine = engine(64, true);
     assert_eq!(from(&mut run), 935, "64 steps of a second, and the one in progress");
     run.process(935).unwrap();
     let (ids, bytes) = run.engine.recent_ids();

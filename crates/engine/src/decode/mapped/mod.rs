@@ -42,6 +42,11 @@ impl MappedDecoder {
         Self { slots: Slots::new(plan.nodes.len()), dates: Dates::default(), purchases, plan }
     }
 
+    /// Whether events have ids.
+    pub(crate) fn has_id(&self) -> bool {
+        self.plan.id.is_some()
+    }
+
     /// Reads a record with this timestamp.
     pub(crate) fn decode(
         &mut self,

@@ -5,15 +5,12 @@ use std::borrow::Cow;
 use super::plan::{NumberPlan, Plan, TextPlan, TimePlan};
 use super::slots::{Fields, Kind};
 use crate::decode::Reason;
-use crate::decode::event::{MAX_QUANTITY, fits_key};
+use crate::decode::event::{MAX_QUANTITY, fits_id, fits_key};
 use crate::decode::number;
 use crate::decode::timestamp::{Dates, from_number};
 use crate::mapping::{MAX_DIMENSIONS, Mapping};
 use crate::money::Money;
 use crate::time::Timestamp;
-
-/// Maximum length of the id of an event, in bytes.
-const MAX_ID_BYTES: usize = 1024;
 
 /// The purchases of one record.
 #[derive(Debug)]
@@ -113,7 +110,7 @@ impl Purchases {
             (Kind::Plain | Kind::Escaped, _) => fields.string(at).ok_or(Reason::BadKey)?,
             (Kind::Array | Kind::Object, _) => return Err(Reason::BadKey),
         };
-        if id.is_empty() || id.len() > MAX_ID_BYTES {
+        if !fits_id(&id) {
             return Err(Reason::BadKey);
         }
         self.id.clear();
