@@ -40,11 +40,16 @@ pub struct Start {
     pub floor: Timestamp,
 }
 
+/// Memory of the id of a record in the current batch, in bytes.
+const ID_BYTES: usize = 24;
+
 /// The stored state of the deduplication of a partition.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Recent {
     /// As of the last commit.
     pub milestones: Vec<Milestone>,
+    /// The ids of records before this offset do not count: the log lacked them when they were to be read again.
+    pub from: i64,
     /// The values of [`Rules::max_future`] that applied to the records from the first milestone on: each from an offset on, in order.
     pub max_future: Vec<(i64, Span)>,
 }
@@ -120,7 +125,7 @@ pub struct Batch {
     pub dead_letters: Vec<DeadLetter>,
     /// Lateness of the applied and late events.
     pub lateness: Lateness,
-    /// With deduplication, its state after the batch, by partition.
+    /// With deduplication, its state after the batch, for each partition in which it has changed.
     pub milestones: Vec<(i32, Vec<Milestone>)>,
 }
 
@@ -201,6 +206,8 @@ impl MappedRecords {
 #[derive(Debug)]
 struct RecentRecords {
     ids: RecentIds,
+    /// As in [`Recent`].
+    from: i64,
     max_future: Vec<(i64, Span)>,
     /// The offset after the last commit.
     committed: i64,
@@ -324,17 +331,20 @@ impl Engine {
         let Start { next_offset, max_observed, floor } = start;
         let kept = self.kept.remove(&partition);
         let recent = self.deduplication.map(|Deduplication { within, salt }| {
-            kept.filter(|kept| kept.committed == next_offset && kept.ids.stored() == recent.milestones).unwrap_or_else(
-                || RecentRecords {
-                    is_complete: recent.milestones.is_empty(),
-                    ids: RecentIds::new(within, salt, recent.milestones),
-                    max_future: recent.max_future,
-                    committed: next_offset,
-                },
-            )
+            let is_same = |kept: &RecentRecords| {
+                kept.committed == next_offset && kept.from == recent.from && kept.ids.stored() == recent.milestones
+            };
+            kept.filter(is_same).unwrap_or_else(|| RecentRecords {
+                is_complete: recent.milestones.is_empty(),
+                ids: RecentIds::new(within, salt, recent.milestones),
+                from: recent.from,
+                max_future: recent.max_future,
+                committed: next_offset,
+            })
         });
         let incomplete = recent.as_ref().filter(|recent| !recent.is_complete);
-        let from = incomplete.and_then(|recent| recent.ids.start()).unwrap_or(next_offset);
+        let start = |recent: &RecentRecords| Some(recent.ids.start()?.max(recent.from).min(next_offset));
+        let from = incomplete.and_then(start).unwrap_or(next_offset);
         let counts = Counts::default();
         self.partitions
             .insert(partition, Partition { recent, from: next_offset, next: next_offset, max_observed, floor, counts });
@@ -413,10 +423,11 @@ impl Engine {
         self.deltas.bytes() + self.other_bytes
     }
 
-    /// Number of ids that are kept for deduplication, and their memory in bytes.
-    pub fn recent_ids(&self) -> (usize, usize) {
-        let recent = self.partitions.values().filter_map(|state| state.recent.as_ref()).chain(self.kept.values());
-        recent.fold((0, 0), |(ids, bytes), recent| (ids + recent.ids.len(), bytes + recent.ids.bytes()))
+    /// With deduplication, the number of ids that are kept for each partition, and their memory in bytes.
+    pub fn recent_ids(&self) -> impl Iterator<Item = (i32, usize, usize)> {
+        let recent = self.partitions.iter().filter_map(|(&partition, state)| Some((partition, state.recent.as_ref()?)));
+        let kept = self.kept.iter().map(|(&partition, recent)| (partition, recent));
+        recent.chain(kept).map(|(partition, recent)| (partition, recent.ids.len(), recent.ids.bytes()))
     }
 
     /// Takes over a floor that the store has raised, if the current batch contains no event judged by the old one: none that is
@@ -433,7 +444,7 @@ impl Engine {
     pub fn take_batch(&mut self) -> Batch {
         let milestones = self.partitions.iter_mut().filter_map(|(&partition, state)| {
             let recent = state.recent.as_mut()?;
-            Some((partition, recent.ids.take_batch()))
+            Some((partition, recent.ids.take_batch()?))
         });
         let milestones = milestones.collect();
         let partitions = self
@@ -507,12 +518,18 @@ impl PartitionInput<'_> {
         self.skip_to(record.offset);
         self.state.next += 1;
         let (fate, event_time) = match self.mapped {
-            None if self.state.recent.is_some() => self.judge_with_id(record, find),
+            None if self.state.recent.is_some() => {
+                *self.other_bytes += ID_BYTES;
+                self.judge_with_id(record, find)
+            }
             None => self.judge(record, find),
             Some(ref mut mapped) => {
                 let bytes = mapped.deltas.bytes();
                 let judged = mapped.judge(record, self.state, &self.rules, self.lateness);
                 *self.other_bytes += mapped.deltas.bytes() - bytes;
+                if self.state.recent.is_some() {
+                    *self.other_bytes += ID_BYTES;
+                }
                 judged
             }
         };
@@ -532,7 +549,7 @@ impl PartitionInput<'_> {
     #[cold]
     fn read_again(&mut self, record: &Record<'_>, find: impl FindQuotes) {
         let (Some(recent), Some(record_time)) = (&mut self.state.recent, record.timestamp) else { return };
-        if recent.ids.start().is_none_or(|start| record.offset < start) {
+        if recent.is_complete || recent.ids.start().is_none_or(|start| record.offset < start.max(recent.from)) {
             return;
         }
         let after = recent.max_future.partition_point(|(from, _)| *from <= record.offset);
@@ -565,6 +582,16 @@ impl PartitionInput<'_> {
     /// Approximate memory of the current batch of all partitions, in bytes.
     pub fn bytes(&self) -> usize {
         self.deltas.bytes() + *self.other_bytes
+    }
+
+    /// All records before `offset` were passed. Moves the position there, as [`Self::skip_to`].
+    pub fn end(&mut self, offset: i64) {
+        if let Some(recent) = &mut self.state.recent
+            && offset >= self.state.next
+        {
+            recent.is_complete = true;
+        }
+        self.skip_to(offset);
     }
 
     /// Moves the position to `offset`, if it is larger. The skipped offsets contain no record, and are counted as gaps.

@@ -1,11 +1,12 @@
 //! Determines the fate of one record after another, and keeps nothing but the counts of each partition.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Duration, TimeZone, Utc};
 
 use crate::mapping::{self, OracleMapping, Purchases, Reader};
 use crate::purchase::{OraclePurchase, TimedPurchase, purchase};
+use crate::recent::{OracleMilestone, RecentIds};
 
 /// One Kafka record.
 #[derive(Clone, Debug)]
@@ -23,10 +24,12 @@ pub struct OracleRecord<'a> {
 pub struct Judgement {
     /// `applied`, `late`, `duplicate`, `future`, `filtered`, or why the record is invalid.
     pub fate: &'static str,
-    /// The event; `None` if the record is filtered or invalid.
+    /// The event; `None` if the record is filtered, invalid or a duplicate.
     pub event: Option<OracleEvent>,
     /// For a late event: the time from the end of its window to the bound that closed it.
     pub missed_by: Option<Duration>,
+    /// With deduplication, the id of an event that can be a duplicate, or have one.
+    pub id: Option<String>,
 }
 
 impl Judgement {
@@ -85,18 +88,15 @@ pub struct Judge {
     window: Duration,
     delay: Duration,
     reader: Option<Reader>,
-    /// The span in which an id counts.
-    within: Option<Duration>,
-    /// By partition and id: the latest observed time after its last record.
-    seen: BTreeMap<i32, HashMap<String, DateTime<Utc>>>,
+    /// With deduplication.
+    recent: Option<RecentIds>,
     ledgers: BTreeMap<i32, OracleLedger>,
 }
 
 impl Judge {
     /// A judge for windows of length `window`, and a watermark at the distance `delay`.
     pub fn new(window: Duration, delay: Duration) -> Self {
-        let (seen, ledgers) = Default::default();
-        Self { window, delay, reader: None, within: None, seen, ledgers }
+        Self { window, delay, reader: None, recent: None, ledgers: BTreeMap::new() }
     }
 
     /// The judge of records that have the fields of a mapping.
@@ -105,10 +105,10 @@ impl Judge {
         Self { reader: mapping.map(Reader::new), ..self }
     }
 
-    /// The judge of records with ids, some of which are duplicates: whole seconds.
+    /// The judge of records with ids, which count for `within`: whole seconds. `None` without deduplication.
     #[must_use]
-    pub fn deduplicating(self, within: Duration) -> Self {
-        Self { within: Some(within), ..self }
+    pub fn deduplicating(self, within: Option<Duration>) -> Self {
+        Self { recent: within.map(RecentIds::new), ..self }
     }
 
     /// The length of a window.
@@ -124,6 +124,36 @@ impl Judge {
     /// Sets the state of a partition before its first record.
     pub fn start(&mut self, partition: i32, ledger: OracleLedger) {
         self.ledgers.insert(partition, ledger);
+    }
+
+    /// With deduplication, sets the milestones of a partition before its first record. [`Self::learn`] then takes the earlier records.
+    pub fn start_recent(&mut self, partition: i32, milestones: Vec<OracleMilestone>) {
+        if let Some(recent) = &mut self.recent {
+            recent.start(partition, milestones);
+        }
+    }
+
+    /// Takes the id of a record before the start of its partition, in order from the first milestone on.
+    pub fn learn(&mut self, partition: i32, record: &OracleRecord<'_>, max_future: Duration) {
+        let Some(recent) = &mut self.recent else { return };
+        let Some(time) = record.timestamp_millis.map(record_time) else { return };
+        if let Ok((event, Some(id))) = event(self.reader.as_ref(), record, self.window, true)
+            && time.checked_add_signed(max_future).is_none_or(|latest| event.time <= latest)
+        {
+            recent.learn(partition, id, record.offset);
+        }
+    }
+
+    /// The ids of records of a partition before `offset` do not count any more.
+    pub fn forget_ids(&mut self, partition: i32, offset: i64) {
+        if let Some(recent) = &mut self.recent {
+            recent.forget(partition, offset);
+        }
+    }
+
+    /// With deduplication, the milestones of a partition: the first record of each step of the latest observed time that counts.
+    pub fn milestones(&self, partition: i32) -> &[OracleMilestone] {
+        self.recent.as_ref().map_or(&[], |recent| recent.milestones(partition))
     }
 
     /// Moves a partition to `offset`, and counts the skipped offsets as gaps.
@@ -152,37 +182,31 @@ impl Judge {
         let (window, delay) = (self.window, self.delay);
         let ledger = self.ledgers.entry(partition).or_default();
         ledger.next_offset += 1;
-        let (event, id) = match event(self.reader.as_ref(), record, window, self.within.is_some()) {
+        let (event, id) = match event(self.reader.as_ref(), record, window, self.recent.is_some()) {
             Ok(event) => event,
             Err("filtered") => {
                 ledger.filtered += 1;
-                return Judgement { fate: "filtered", event: None, missed_by: None };
+                return Judgement { fate: "filtered", event: None, missed_by: None, id: None };
             }
             Err(reason) => {
                 ledger.invalid += 1;
-                return Judgement { fate: reason, event: None, missed_by: None };
+                return Judgement { fate: reason, event: None, missed_by: None, id: None };
             }
         };
         let before = ledger.clone();
         let (mut fate, mut missed_by) = judge(ledger, &event, record, floor, max_future, (window, delay));
         let can_be_duplicate = matches!(fate, "applied" | "late") && record.timestamp_millis.is_some();
-        if let (Some(within), Some(id), true) = (self.within, id, can_be_duplicate) {
-            let seen = self.seen.entry(partition).or_default();
-            if is_duplicate(seen.get(&id).copied(), before.max_observed, within) {
+        let id = id.filter(|_| can_be_duplicate);
+        if let (Some(recent), Some(id)) = (&mut self.recent, id.clone()) {
+            if recent.is_duplicate(partition, &id, before.max_observed) {
                 (fate, missed_by) = ("duplicate", None);
                 *ledger = OracleLedger { duplicate: before.duplicate + 1, ..before };
             }
-            seen.insert(id, ledger.max_observed.expect("a valid event moves it"));
+            recent.add(partition, id, record.offset, ledger.max_observed.expect("a valid event moves it"));
         }
-        Judgement { fate, event: Some(event), missed_by }
+        let event = (fate != "duplicate").then_some(event);
+        Judgement { fate, event, missed_by, id }
     }
-}
-
-/// Whether the latest observed time has moved by at most `within` since the earlier record, in steps of `within` / 64.
-fn is_duplicate(then: Option<DateTime<Utc>>, now: Option<DateTime<Utc>>, within: Duration) -> bool {
-    let step = within.num_microseconds().expect("hours") / 64;
-    let steps = |time: DateTime<Utc>| time.timestamp_micros().div_euclid(step);
-    then.zip(now).is_some_and(|(then, now)| steps(now) - steps(then) <= 64)
 }
 
 fn judge(

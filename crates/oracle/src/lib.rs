@@ -9,9 +9,11 @@ mod json;
 mod judge;
 mod mapping;
 mod purchase;
+mod recent;
 mod rows;
 
 pub use judge::{Judge, Judgement, OracleEvent, OracleLedger, OracleRecord};
 pub use mapping::{OracleField, OracleMapping};
 pub use purchase::OraclePurchase;
+pub use recent::OracleMilestone;
 pub use rows::{Oracle, OracleDeadLetter, OracleRow, OracleRows, average};

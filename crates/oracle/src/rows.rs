@@ -92,10 +92,10 @@ impl Oracle {
         max_future: Duration,
     ) -> &'static str {
         let judgement = self.judge.record(partition, record, floor, max_future);
-        let Judgement { fate, event, missed_by } = judgement;
+        let Judgement { fate, event, missed_by, id: _ } = judgement;
         match (fate, event) {
             ("applied", Some(event)) => self.rows.add(event),
-            ("filtered", _) => {}
+            ("filtered" | "duplicate", _) => {}
             (reason, event) => {
                 let purchase = event.and_then(|event| event.purchase().cloned());
                 self.dead_letters.insert((partition, record.offset), OracleDeadLetter { reason, purchase, missed_by });

@@ -53,6 +53,8 @@ pub(crate) struct RecentIds {
     changes: Vec<(Fingerprint, Option<u32>)>,
     /// Number of changes in the batch that is being committed.
     in_flight: usize,
+    /// Whether the milestones differ from those of the last batch.
+    is_changed: bool,
 }
 
 impl RecentIds {
@@ -67,6 +69,7 @@ impl RecentIds {
             next_step: Timestamp::EPOCH,
             changes: Vec::new(),
             in_flight: 0,
+            is_changed: false,
         };
         ids.find_next_step();
         ids
@@ -109,10 +112,10 @@ impl RecentIds {
         is_duplicate
     }
 
-    /// The milestones to store with the batch so far, which is being committed from now on.
-    pub(crate) fn take_batch(&mut self) -> Vec<Milestone> {
+    /// The batch so far is being committed from now on. Returns the milestones to store with it, if they have changed.
+    pub(crate) fn take_batch(&mut self) -> Option<Vec<Milestone>> {
         self.in_flight = self.changes.len();
-        self.stored()
+        std::mem::take(&mut self.is_changed).then(|| self.stored())
     }
 
     /// The milestones that are stored for the present state.
@@ -143,6 +146,7 @@ impl RecentIds {
         while self.milestones.back().is_some_and(|last| last.offset >= next_offset) {
             self.milestones.pop_back();
         }
+        self.is_changed = false;
         self.find_next_step();
     }
 
@@ -166,6 +170,7 @@ impl RecentIds {
     #[cold]
     fn add_milestone(&mut self, offset: i64, observed: Timestamp) {
         self.milestones.push_back(Milestone { offset, step: observed.as_micros().div_euclid(self.step) });
+        self.is_changed = true;
         self.find_next_step();
         // Numbers that return after a wrap-around are not in use.
         let number = self.first.wrapping_add(self.milestones.len() as u32);
@@ -240,7 +245,7 @@ mod tests {
         ]
     }
 
-    /// One partition, with what is committed.
+    /// One partition, with its committed state.
     struct Run {
         within: u32,
         records: Vec<(u8, i64)>,
@@ -283,7 +288,8 @@ mod tests {
                     self.judge()?;
                 }
                 Step::Take if self.in_flight.is_none() => {
-                    self.in_flight = Some((self.next, self.ids.take_batch(), self.rule.clone()));
+                    let milestones = self.ids.take_batch().unwrap_or_else(|| self.committed.1.clone());
+                    self.in_flight = Some((self.next, milestones, self.rule.clone()));
                 }
                 Step::Take => {}
                 Step::Commit => {
@@ -336,7 +342,7 @@ mod tests {
             let observed = Timestamp::from_micros(offset * 6_400);
             assert!(!ids.judge(&offset.to_le_bytes(), offset, observed));
             if offset % 1000 == 0 {
-                assert!(ids.take_batch().len() <= 66);
+                assert!(ids.take_batch().is_none_or(|milestones| milestones.len() <= 66));
                 ids.committed(offset + 1);
                 largest = largest.max(ids.len());
             }

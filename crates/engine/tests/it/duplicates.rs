@@ -59,7 +59,7 @@ struct Sent {
     record_millis: Option<i64>,
 }
 
-/// What a record is, and by how much it differs in time from the one before.
+/// The id of a record, its distance in time from the one before, the lead of its event, and whether it has a timestamp.
 fn sent() -> impl Strategy<Value = (String, i64, i64, bool)> {
     let id = prop_oneof![
         30 => (0..10_u8).prop_map(|id| format!("\"{id}\"")),
@@ -84,6 +84,8 @@ enum Step {
     Fence,
     /// Another worker goes on from the commit.
     Claim,
+    /// Another worker goes on, and the log lacks a share of the records that it must read again.
+    Lose(u8),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -93,15 +95,18 @@ fn step() -> impl Strategy<Value = Step> {
         4 => Just(Step::Commit),
         1 => Just(Step::Fence),
         1 => Just(Step::Claim),
+        1 => any::<u8>().prop_map(Step::Lose),
     ]
 }
 
-/// What the store has of the partition.
+/// The stored state of the partition.
 #[derive(Clone, Default)]
 struct Stored {
     next: i64,
     max_observed: Option<Timestamp>,
     milestones: Vec<Milestone>,
+    /// The ids of earlier records do not count.
+    from: i64,
 }
 
 struct Run {
@@ -134,7 +139,7 @@ impl Run {
         let judge = Judge::new(Duration::seconds(60), Duration::seconds(30)).with_mapping(mapping);
         Self {
             engine,
-            judge: judge.deduplicating(Duration::seconds(within.into())),
+            judge: judge.deduplicating(Some(Duration::seconds(within.into()))),
             log: Vec::new(),
             fates: Vec::new(),
             stored: Stored::default(),
@@ -188,19 +193,8 @@ impl Run {
                 self.log.push(Sent { value, record_millis });
                 self.process(offset)?;
             }
-            Step::Take if self.in_flight.is_none() => {
-                let batch = self.engine.take_batch();
-                let progress = batch.partitions[0];
-                let milestones = batch.milestones[0].1.clone();
-                self.in_flight = Some(Stored { next: progress.to, max_observed: progress.max_observed, milestones });
-            }
-            Step::Take => {}
-            Step::Commit => {
-                if let Some(stored) = self.in_flight.take() {
-                    self.engine.committed();
-                    self.stored = stored;
-                }
-            }
+            Step::Take => self.take(),
+            Step::Commit => self.commit(),
             Step::Fence => {
                 self.engine.reset();
                 self.go_on()?;
@@ -209,14 +203,45 @@ impl Run {
                 self.engine = engine(self.within, self.is_mapped);
                 self.go_on()?;
             }
+            Step::Lose(share) => {
+                // The oracle has judged all records, so that all must be committed.
+                self.commit();
+                self.take();
+                self.commit();
+                let first =
+                    self.stored.milestones.first().map_or(0, |milestone| milestone.offset).max(self.stored.from);
+                self.stored.from = first + (self.stored.next - first) * i64::from(share) / 255;
+                self.judge.forget_ids(0, self.stored.from);
+                self.engine = engine(self.within, self.is_mapped);
+                self.go_on()?;
+            }
         }
         Ok(())
     }
 
+    fn take(&mut self) {
+        if self.in_flight.is_some() {
+            return;
+        }
+        let batch = self.engine.take_batch();
+        let progress = batch.partitions[0];
+        let stored = || self.stored.milestones.clone();
+        let milestones = batch.milestones.first().map_or_else(stored, |(_, milestones)| milestones.clone());
+        let Stored { from, .. } = self.stored;
+        self.in_flight = Some(Stored { next: progress.to, max_observed: progress.max_observed, milestones, from });
+    }
+
+    fn commit(&mut self) {
+        if let Some(stored) = self.in_flight.take() {
+            self.engine.committed();
+            self.stored = stored;
+        }
+    }
+
     fn go_on(&mut self) -> Result<(), TestCaseError> {
         self.in_flight = None;
-        let Stored { next, max_observed, milestones } = self.stored.clone();
-        let recent = Recent { milestones, max_future: vec![(0, RULES.max_future)] };
+        let Stored { next, max_observed, milestones, from } = self.stored.clone();
+        let recent = Recent { milestones, from, max_future: vec![(0, RULES.max_future)] };
         let start = Start { next_offset: next, max_observed, floor: Timestamp::EPOCH };
         let from = self.engine.assign_recent(0, start, recent);
         self.process(from as usize)
@@ -236,6 +261,12 @@ proptest! {
         }
         let ledger = run.judge.ledgers().get(&0).cloned().unwrap_or_default();
         prop_assert_eq!(run.fates.iter().filter(|fate| **fate == "duplicate").count() as i64, ledger.duplicate);
+        run.take();
+        run.commit();
+        run.take();
+        run.commit();
+        let stored: Vec<_> = run.stored.milestones.iter().map(|Milestone { offset, step }| (*offset, *step)).collect();
+        prop_assert_eq!(stored, run.judge.milestones(0));
     }
 }
 
@@ -253,9 +284,9 @@ fn fenced_worker_reads_no_ids_again() {
     send(&mut run, 990, 0);
     send(&mut run, 2000, 0);
     let from = |run: &mut Run| {
-        let Stored { next, max_observed, milestones } = run.stored.clone();
+        let Stored { next, max_observed, milestones, from } = run.stored.clone();
         let start = Start { next_offset: next, max_observed, floor: Timestamp::EPOCH };
-        run.engine.assign_recent(0, start, Recent { milestones, max_future: Vec::new() })
+        run.engine.assign_recent(0, start, Recent { milestones, from, max_future: Vec::new() })
     };
     run.engine.reset();
     assert_eq!(from(&mut run), 1000);
@@ -264,6 +295,6 @@ fn fenced_worker_reads_no_ids_again() {
     run.engine = engine(64, true);
     assert_eq!(from(&mut run), 935, "64 steps of a second, and the one in progress");
     run.process(935).unwrap();
-    let (ids, bytes) = run.engine.recent_ids();
+    let (_, ids, bytes) = run.engine.recent_ids().next().unwrap();
     assert!((65..=66).contains(&ids) && bytes > 0, "{ids} ids, {bytes} bytes");
 }
