@@ -29,6 +29,9 @@ pub struct Events {
     pub format: Format,
     /// Event time.
     pub timestamp: Timestamp,
+    /// Id of an event, by which spec.deduplicate finds records that were sent twice. Without spec.deduplicate, it is not read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transaction_id: Option<TransactionId>,
     /// Dimensions by which purchases are grouped: 1 to 8. Their names are columns of retail.
     #[schemars(length(min = 1, max = 8))]
     pub dimensions: Vec<Dimension>,
@@ -101,6 +104,15 @@ pub struct Timestamp {
     /// Whether a string can contain the number, such as "1735689600000". Default: false.
     #[serde(default)]
     pub text: bool,
+}
+
+/// Id of an event.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+#[serde(rename_all = "camelCase")]
+pub struct TransactionId {
+    /// Path of the id: a text of 1 to 1024 bytes, or a number or boolean as written. It is a field of the record, also with explode.
+    #[schemars(length(max = 256), regex(pattern = PATH))]
+    pub field: String,
 }
 
 /// Unit of the event time.

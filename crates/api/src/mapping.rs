@@ -2,7 +2,7 @@
 
 use retail_engine::{Condition, Mapping, NumberField, Path, TextField, TimeField, ValueField};
 
-use crate::events::{Events, Money, Quantity, Refunds, Sum, Timestamp, Unit};
+use crate::events::{Events, Money, Quantity, Refunds, Sum, Timestamp, TransactionId, Unit};
 use crate::layout::Layout;
 
 /// Maximum number of names of a path.
@@ -60,10 +60,22 @@ struct Reader {
 
 impl Reader {
     fn mapping(&mut self, events: &Events) -> Option<Mapping> {
-        let Events { format: _, timestamp, dimensions, quantity, price, amount, refunds, sums, condition, explode } =
-            events;
+        let Events {
+            format: _,
+            timestamp,
+            transaction_id,
+            dimensions,
+            quantity,
+            price,
+            amount,
+            refunds,
+            sums,
+            condition,
+            explode,
+        } = events;
         let explode = explode.as_ref().map(|path| self.path("explode", path, false));
         let timestamp = self.timestamp(timestamp);
+        let id = transaction_id.as_ref().map(|TransactionId { field }| self.path("transactionId.field", field, false));
         let dimensions: Vec<_> = dimensions
             .iter()
             .enumerate()
@@ -88,7 +100,7 @@ impl Reader {
         });
         Some(Mapping {
             timestamp: timestamp?,
-            id: None,
+            id: transposed(id)?,
             dimensions: dimensions.into_iter().collect::<Option<_>>()?,
             quantity: quantity?,
             value: price.or(amount)??,

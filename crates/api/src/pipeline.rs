@@ -3,15 +3,15 @@
 use std::path::Path;
 use std::time::Duration;
 
-use retail_engine::Rules;
+use retail_engine::{Rules, Span};
 
 use crate::duration;
 use crate::layout::Layout;
 use crate::mapping::EventMapping;
 use crate::problem::Problems;
 use crate::resource::{
-    Database, DeadLetters, Kafka, LateEvents, Processor, Producer, RetailPipeline, RetailPipelineSpec, Retention,
-    Topic, Watermark, WhenIdle,
+    Database, DeadLetters, Deduplicate, Kafka, LateEvents, Processor, Producer, RetailPipeline, RetailPipelineSpec,
+    Retention, Topic, Watermark, WhenIdle,
 };
 use crate::validate;
 
@@ -32,6 +32,8 @@ pub struct Pipeline {
     pub events: Option<EventMapping>,
     /// Names of the dimensions and of the further sums.
     pub layout: Layout,
+    /// Time for which the id of an event counts, in whole seconds; `None` without deduplication.
+    pub deduplicate_within: Option<Span>,
     /// Window, delay and maxFuture.
     pub rules: Rules,
     /// Time without a new record after which a partition is idle.
@@ -116,6 +118,7 @@ impl Pipeline {
             kafka,
             topic,
             events,
+            deduplicate,
             window,
             watermark: Watermark { delay, idle_timeout, max_future, when_idle },
             trigger,
@@ -130,8 +133,12 @@ impl Pipeline {
             suspend: _,
             deletion_policy: _,
         } = spec;
-        let events = events
+        let mut events = events
             .map(|events| EventMapping::new(&events).unwrap_or_else(|_| panic!("the validator checks spec.events")));
+        if let (Some(events), None) = (&mut events, &deduplicate) {
+            // A record without an id is valid then.
+            events.mapping.id = None;
+        }
         let name = metadata.name.expect("the validator requires a name");
         let namespace = metadata.namespace.unwrap_or_else(|| "default".to_owned());
         Self {
@@ -140,6 +147,7 @@ impl Pipeline {
             topic,
             layout: events.as_ref().map_or_else(Layout::default, |events| events.layout.clone()),
             events,
+            deduplicate_within: deduplicate.map(|Deduplicate { within }| duration::parse(&within).into()),
             rules: Rules {
                 window: duration::parse(&window).into(),
                 delay: duration::parse(&delay).into(),

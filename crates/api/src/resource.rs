@@ -58,8 +58,24 @@ use crate::status::RetailPipelineStatus;
     validation = (
         "!has(self.spec.events) && !has(oldSelf.spec.events) || !has(oldSelf.status) || !has(oldSelf.status.schema) || (has(self.spec.events) && has(oldSelf.spec.events) && self.spec.events == oldSelf.spec.events)",
         "events cannot be changed once the Postgres schema exists: create a new pipeline"
+    ),
+    validation = (
+        "!has(self.spec.deduplicate) && !has(oldSelf.spec.deduplicate) || !has(oldSelf.status) || !has(oldSelf.status.schema) || (has(self.spec.deduplicate) && has(oldSelf.spec.deduplicate) && duration(self.spec.deduplicate.within) == duration(oldSelf.spec.deduplicate.within))",
+        "deduplicate cannot be changed once the Postgres schema exists: create a new pipeline"
     )
 )]
+#[x_kube(validation = (
+    "!has(self.deduplicate) || !has(self.events) || has(self.events.transactionId)",
+    "deduplicate needs events.transactionId"
+))]
+#[x_kube(validation = (
+    "!has(self.deduplicate) || !has(self.topic.config) || !('cleanup.policy' in self.topic.config) || !self.topic.config['cleanup.policy'].contains('compact')",
+    "deduplicate needs a topic without compaction, which removes records that other records are duplicates of"
+))]
+#[x_kube(validation = (
+    "!has(self.deduplicate) || !has(self.topic.config) || !('retention.ms' in self.topic.config) || !self.topic.config['retention.ms'].matches('^[0-9]{1,15}$') || int(self.topic.config['retention.ms']) >= 1000 * duration(self.deduplicate.within).getSeconds()",
+    "deduplicate.within must not be longer than retention.ms of the topic: ids are read from the topic again"
+))]
 #[x_kube(validation = (
     "!has(self.events) || !has(self.producer) || (has(self.producer.enabled) && !self.producer.enabled)",
     "the producer makes events without spec.events: omit one of them"
@@ -75,6 +91,10 @@ pub struct RetailPipelineSpec {
     /// "a.b".c. A field is missing if a name on the path is missing, or if its value is null.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub events: Option<Events>,
+    /// Counts a record once that was sent several times. By default, each record counts. Cannot be changed once the Postgres schema
+    /// exists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deduplicate: Option<Deduplicate>,
     /// Length of a window: a duration of whole seconds such as 5m or 1h30m, from 1s to 24h, that divides 24h evenly.
     /// Windows are aligned to 1970-01-01T00:00:00Z. Default: 5m. Cannot be changed.
     #[serde(default = "default_window")]
@@ -198,6 +218,17 @@ pub struct Topic {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64), schema_with = "topic_config_schema")]
     pub config: BTreeMap<String, String>,
+}
+
+/// Counts a record once that was sent several times: an earlier record of the same partition has the same id, events.transactionId or,
+/// without events, transaction_id. Records of one id must have the same key, so that they are in one partition.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+pub struct Deduplicate {
+    /// Time for which an id counts, by which the latest event time of the partition has moved: a duration of whole seconds such as 2h,
+    /// from 1s to 168h. The processor keeps the ids of this time in memory: 16 to 25 bytes for each.
+    #[schemars(length(max = 16), regex(pattern = r"^([0-9]{1,6}[hms])+$"))]
+    #[x_kube(validation = ("duration(self) >= duration('1s') && duration(self) <= duration('168h')", "within must be 1s to 168h"))]
+    pub within: String,
 }
 
 /// Handling of late events, idle partitions and event times in the future.
@@ -439,7 +470,7 @@ pub struct Faults {
     #[serde(default)]
     #[schemars(range(min = 0, max = 100))]
     pub future: i32,
-    /// Percentage of purchases that are sent twice; both records count. 0 to 100. Default: 0.
+    /// Percentage of purchases that are sent twice; both records count, unless spec.deduplicate is set. 0 to 100. Default: 0.
     #[serde(default)]
     #[schemars(range(min = 0, max = 100))]
     pub duplicated: i32,

@@ -66,6 +66,12 @@ pub struct ProgressStatus {
     pub invalid: i64,
     /// Number of events further ahead of their record's timestamp than watermark.maxFuture allows.
     pub future: i64,
+    /// Number of records that spec.events.where excludes.
+    #[serde(default)]
+    pub filtered: i64,
+    /// Number of events with the transaction id of an earlier record, with spec.deduplicate.
+    #[serde(default)]
+    pub duplicate: i64,
     /// Time of the last commit, in RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_commit: Option<String>,

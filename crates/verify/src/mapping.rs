@@ -2,19 +2,25 @@
 
 use chrono::Duration;
 use retail_api::Pipeline;
-use retail_api::events::{Dimension, Events, Format, Money, Quantity, Refunds, Sum, Timestamp};
+use retail_api::events::{Dimension, Events, Format, Money, Quantity, Refunds, Sum, Timestamp, TransactionId};
 use retail_oracle::{Judge, OracleField, OracleMapping};
 
 /// The judge of the records of a pipeline.
 pub(crate) fn judge(pipeline: &Pipeline, window: Duration, delay: Duration) -> Judge {
-    let mapping = pipeline.events.as_ref().map(|events| mapping(&events.events));
-    Judge::new(window, delay).with_mapping(mapping)
+    let within = pipeline.deduplicate_within.map(|within| Duration::microseconds(within.as_micros()));
+    let mapping = pipeline.events.as_ref().map(|events| {
+        let mapping = mapping(&events.events);
+        // Without deduplication, records need no id.
+        OracleMapping { id: mapping.id.filter(|_| within.is_some()), ..mapping }
+    });
+    Judge::new(window, delay).with_mapping(mapping).deduplicating(within)
 }
 
 fn mapping(events: &Events) -> OracleMapping {
     let Events {
         format: Format { kind: _ },
         timestamp,
+        transaction_id,
         dimensions,
         quantity,
         price,
@@ -38,7 +44,7 @@ fn mapping(events: &Events) -> OracleMapping {
         refunds: *refunds == Refunds::Allow,
         sums: sums.iter().map(sum).collect(),
         condition: condition.clone(),
-        id: None,
+        id: transaction_id.as_ref().map(|TransactionId { field }| field.clone()),
         explode: explode.clone(),
     }
 }

@@ -33,6 +33,7 @@ pub fn processor_file(pipeline: &Pipeline) -> String {
         events,
         // Follows from the other fields.
         layout: _,
+        deduplicate_within,
         rules: Rules { window, delay, max_future },
         idle_timeout,
         when_idle,
@@ -63,6 +64,9 @@ pub fn processor_file(pipeline: &Pipeline) -> String {
     });
     if let Some(events) = events {
         spec["events"] = json!(events.events);
+    }
+    if let Some(within) = deduplicate_within {
+        spec["deduplicate"] = json!({"within": duration(within.as_micros())});
     }
     if let Some(tls) = &database.tls {
         spec["database"]["tls"] = json!(tls);
@@ -96,6 +100,7 @@ pub fn producer_file(pipeline: &Pipeline, producer: &Producer) -> String {
         // The producer makes records without a mapping.
         events: _,
         layout: _,
+        deduplicate_within: _,
         rules: Rules { window, delay, max_future: _ },
         idle_timeout: _,
         when_idle: _,

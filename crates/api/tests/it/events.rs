@@ -16,6 +16,7 @@ fn mappings_that_mean_nothing_are_refused_with_their_field() {
         ("spec.events.where", json!("items.kind == 'a'"), "where", "must test fields of the record"),
         ("spec.events.where", json!(wide), "", "has paths with "),
         ("spec.events.timestamp.field", json!("items.time"), "timestamp.field", "is inside the exploded array"),
+        ("spec.events.transactionId.field", json!("items.id"), "transactionId.field", "is inside the exploded array"),
         ("spec.events.timestamp.field", json!(long), "timestamp.field", "must be 1 to 16 names"),
         (
             "spec.events.dimensions",

@@ -24,6 +24,7 @@ pub(crate) fn whole() -> Value {
             "events": {
                 "format": {"type": "JSON"},
                 "timestamp": {"field": "meta.time", "unit": "Milliseconds", "text": false},
+                "transactionId": {"field": "order.id"},
                 "dimensions": [{"name": "store", "field": "store.id", "ifMissing": "web"}],
                 "quantity": {"field": "qty", "ifMissing": 1, "text": false},
                 "price": {"field": "unit_price", "ifMissing": 0, "scale": 2, "text": false},
@@ -32,6 +33,7 @@ pub(crate) fn whole() -> Value {
                 "where": "kind == 'sale'",
                 "explode": "items",
             },
+            "deduplicate": {"within": "2h"},
             "window": "5m",
             "watermark": {"delay": "1h", "idleTimeout": "1m", "maxFuture": "1h", "whenIdle": "Hold"},
             "trigger": "5m",
@@ -140,7 +142,7 @@ fn examples() -> Vec<Example> {
     let faults = |too_late: i32, malformed: i32, future: i32, duplicated: i32| json!({"tooLate": too_late, "malformed": malformed, "future": future, "duplicated": duplicated});
     let letters = |count: usize| json!("x".repeat(count));
     let events = |values: &Value| {
-        let mut events = json!({"timestamp": {"field": "t"}, "dimensions": [{"name": "a", "field": "x"}], "quantity": {"field": "q"}});
+        let mut events = json!({"timestamp": {"field": "t"}, "transactionId": {"field": "i"}, "dimensions": [{"name": "a", "field": "x"}], "quantity": {"field": "q"}});
         events.as_object_mut().unwrap().extend(values.as_object().unwrap().clone());
         events
     };
@@ -255,6 +257,27 @@ fn examples() -> Vec<Example> {
             json!({"enabled": false}),
             json!({"eventsPerSecond": 1}),
         ),
+        ("within must be 1s to 168h", "spec.deduplicate.within", json!("1s"), json!("0s")),
+        ("within must be 1s to 168h", "spec.deduplicate.within", json!("168h"), json!("168h1s")),
+        ("deduplicate needs events.transactionId", "spec.events.transactionId", json!({"field": "id"}), Value::Null),
+        (
+            "deduplicate needs a topic without compaction, which removes records that other records are duplicates of",
+            "spec.topic.config",
+            json!({"cleanup.policy": "delete"}),
+            json!({"cleanup.policy": "delete,compact"}),
+        ),
+        (
+            "deduplicate.within must not be longer than retention.ms of the topic: ids are read from the topic again",
+            "spec.topic.config",
+            json!({"retention.ms": "7200000"}),
+            json!({"retention.ms": "7199999"}),
+        ),
+        (
+            "deduplicate.within must not be longer than retention.ms of the topic: ids are read from the topic again",
+            "spec.topic.config",
+            json!({"retention.ms": "-1"}),
+            json!({"retention.ms": "0"}),
+        ),
         ("faults must add up to at most 100", "spec.producer.faults", faults(25, 25, 25, 25), faults(26, 25, 25, 25)),
         ("faults must add up to at most 100", "spec.producer.faults", faults(0, 0, 0, 100), faults(0, 0, 1, 100)),
     ]
@@ -304,6 +327,18 @@ fn changes() -> Vec<Example> {
             whole()["spec"]["events"].clone(),
             Value::Null,
         ),
+        (
+            "deduplicate cannot be changed once the Postgres schema exists: create a new pipeline",
+            "spec.deduplicate.within",
+            json!("120m"),
+            json!("3h"),
+        ),
+        (
+            "deduplicate cannot be changed once the Postgres schema exists: create a new pipeline",
+            "spec.deduplicate",
+            json!({"within": "2h"}),
+            Value::Null,
+        ),
     ]
 }
 
@@ -348,6 +383,9 @@ fn events_can_be_changed_before_the_schema_exists() {
     let none = with("spec.events", &Value::Null);
     let refused = ["events cannot be changed once the Postgres schema exists: create a new pipeline"];
     assert_eq!(refusals(&whole(), &none), refused);
+    assert_eq!(refusals(&with("spec.deduplicate", &Value::Null), &old), [""; 0]);
+    let refused = ["deduplicate cannot be changed once the Postgres schema exists: create a new pipeline"];
+    assert_eq!(refusals(&whole(), &with("spec.deduplicate", &Value::Null)), refused);
 }
 
 #[test]
