@@ -8,8 +8,10 @@ use rdkafka::client::Client;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode};
 use retail_api::resource::Topic;
+use retail_connection::ErrorKind;
 
 use crate::connection::KafkaConnection;
+use crate::deduplication::{self, Unsuitable};
 use crate::error::KafkaError;
 use crate::events::ClientEvents;
 use crate::native::{self, LogOffset, TopicDescription};
@@ -64,6 +66,17 @@ impl KafkaAdmin {
     /// How early windows can close because of one wrong clock, as [`record_time::warning`] says. Requires DescribeConfigs.
     pub fn record_time_warning(&self, topic: &str) -> Result<Option<String>, KafkaError> {
         Ok(record_time::warning(&self.topic_config(topic, record_time::SETTINGS)?))
+    }
+
+    /// Whether deduplication in a topic can be incomplete, as [`deduplication::unsuitable`] says. A compacted topic is an error.
+    /// Requires DescribeConfigs.
+    pub fn deduplication(&self, topic: &str, within: Duration) -> Result<Option<Unsuitable>, KafkaError> {
+        match deduplication::unsuitable(&self.topic_config(topic, deduplication::SETTINGS)?, within) {
+            Some(problem @ Unsuitable::Compacted) => {
+                Err(KafkaError::new(ErrorKind::Other, format!("topic \"{topic}\" does not suit: {problem}")))
+            }
+            other => Ok(other),
+        }
     }
 
     /// Creates a topic with these settings, given as names and values. The inner result contains a refusal of the broker.

@@ -9,6 +9,7 @@
 
 mod admin;
 mod connection;
+pub mod deduplication;
 mod digest;
 mod error;
 mod events;

@@ -13,6 +13,7 @@ use retail_connection::{ErrorKind, Removal};
 
 use crate::admin::{ANSWER_TIMEOUT, KafkaAdmin};
 use crate::connection::KafkaConnection;
+use crate::deduplication::{self, Unsuitable};
 use crate::error::KafkaError;
 use crate::events::ClientEvents;
 use crate::native::{Refusal, TopicDescription};
@@ -211,6 +212,16 @@ pub async fn ensure(connection: &KafkaConnection, declared: &Topic) -> Result<En
     }
 }
 
+/// Whether deduplication in an existing topic can be incomplete, as [`KafkaAdmin::deduplication`].
+pub async fn deduplication(
+    connection: &KafkaConnection,
+    topic: &str,
+    within: Duration,
+) -> Result<Option<Unsuitable>, KafkaError> {
+    let topic = topic.to_owned();
+    ask(connection, move |admin| admin.deduplication(&topic, within)).await
+}
+
 /// How early windows can close because of one wrong clock. Only a warning: where Kafka does not return the settings, the
 /// declaration decides.
 async fn record_time_warning(connection: &KafkaConnection, declared: &Topic) -> Option<String> {
@@ -260,10 +271,11 @@ pub async fn observe(connection: &KafkaConnection, topic: &str) -> Result<Option
 }
 
 impl KafkaAdmin {
-    /// The topic and the settings that [`plan`] and [`record_time::warning`] need.
+    /// The topic and the settings that [`plan`], [`record_time::warning`] and [`deduplication::unsuitable`] need.
     pub fn observe(&self, declared: &Topic) -> Result<Option<Observed>, KafkaError> {
         let Some(description) = self.describe_topic(&declared.name)? else { return Ok(None) };
-        let names: BTreeSet<&str> = declared.config.keys().map(String::as_str).chain(record_time::SETTINGS).collect();
+        let names = declared.config.keys().map(String::as_str).chain(record_time::SETTINGS);
+        let names: BTreeSet<&str> = names.chain(deduplication::SETTINGS).collect();
         let config = self.topic_config(&declared.name, names)?;
         Ok(Some(Observed { description, config }))
     }
