@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::Args;
 use retail_api::duration;
 
+use crate::id_memory;
+
 /// Kafka's own default is 45 seconds; shorter, so that the partitions of a killed worker move soon.
 const SESSION_TIMEOUT: &str = "10s";
 
@@ -28,6 +30,10 @@ pub struct ProcessorArgs {
     /// Consumer session timeout, 1s to 1h and within the limits of the brokers
     #[arg(long, value_name = "DURATION", default_value = SESSION_TIMEOUT, env = "RETAIL_SESSION_TIMEOUT", value_parser = read_session_timeout)]
     session_timeout: Duration,
+
+    /// Memory for the transaction ids of spec.deduplicate, such as 500Mi or 2Gi, in all workers together; more of them are an error [default: half of the memory limit of the container, or of the memory of the machine]
+    #[arg(long, value_name = "SIZE", env = "RETAIL_ID_MEMORY", value_parser = read_size)]
+    id_memory: Option<usize>,
 }
 
 /// The flags with their defaults filled in.
@@ -41,6 +47,18 @@ pub(crate) struct Options {
     pub(crate) http: Option<SocketAddr>,
     /// The consumers' session timeout.
     pub(crate) session_timeout: Duration,
+    /// Limit for the memory of transaction ids, in bytes.
+    pub(crate) id_memory: usize,
+}
+
+/// A size in the units of Kubernetes.
+fn read_size(text: &str) -> Result<usize, String> {
+    let units = [("Ki", 10), ("Mi", 20), ("Gi", 30)];
+    let size = units.iter().find_map(|(unit, shift)| {
+        let number: u32 = text.strip_suffix(unit)?.parse().ok()?;
+        usize::try_from(u64::from(number) << shift).ok()
+    });
+    size.ok_or_else(|| "a size is a whole number with Ki, Mi or Gi, such as 500Mi".to_owned())
 }
 
 /// Kafka's client library refuses longer ones; shorter ones end with each pause of a broker.
@@ -53,10 +71,11 @@ fn read_session_timeout(text: &str) -> Result<Duration, String> {
 impl ProcessorArgs {
     /// Fills in the defaults.
     pub(crate) fn options(&self) -> Options {
-        let Self { workers, pin, http, session_timeout } = *self;
+        let Self { workers, pin, http, session_timeout, id_memory } = *self;
         // Takes cgroup limits into account: a pod limited to one core on a machine of 64 starts one worker.
         let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let workers = workers.map_or_else(cores, NonZeroUsize::get);
-        Options { workers, pin, http, session_timeout }
+        let id_memory = id_memory.unwrap_or_else(id_memory::default_limit);
+        Options { workers, pin, http, session_timeout, id_memory }
     }
 }

@@ -67,7 +67,8 @@ pub(crate) enum Action {
     Release(i32),
     /// The engine drops all partitions and everything uncommitted.
     Reset,
-    /// Answer to [`Rebalance::Assign`]: the consumer reads these partitions too, from these offsets on. Also without any.
+    /// Answer to [`Rebalance::Assign`]: the consumer reads these partitions too, from these offsets on. Also without any. With
+    /// deduplication, it begins earlier, and the engine takes only the ids of the records before.
     Assign(Vec<(i32, i64)>),
     /// Answer to [`Rebalance::Revoke`]: the consumer reads these partitions no more.
     Unassign(Vec<i32>),
@@ -238,7 +239,7 @@ impl Assignment {
             self.contested.remove(&partition.partition);
         }
         self.stop_waiting_if_uncontested();
-        claimed.iter().copied().map(Action::Start).chain([answer]).collect()
+        claimed.iter().cloned().map(Action::Start).chain([answer]).collect()
     }
 
     /// Reply to [`Action::Commit`] and [`Action::ConfirmIdle`]: it is committed.
@@ -269,7 +270,7 @@ impl Assignment {
         let mut restarted = Vec::new();
         for row in rows {
             match self.owned.get(&row.partition) {
-                Some(epoch) if *epoch == row.epoch => restarted.push(*row),
+                Some(epoch) if *epoch == row.epoch => restarted.push(row.clone()),
                 Some(_) => {
                     self.owned.remove(&row.partition);
                     self.contested.insert(row.partition);
@@ -280,8 +281,9 @@ impl Assignment {
             }
         }
         if !restarted.is_empty() {
-            actions.extend(restarted.iter().copied().map(Action::Start));
-            actions.push(Action::Reassign(offsets(&restarted)));
+            let offsets = offsets(&restarted);
+            actions.extend(restarted.into_iter().map(Action::Start));
+            actions.push(Action::Reassign(offsets));
         }
         actions
     }

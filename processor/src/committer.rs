@@ -27,6 +27,20 @@ use crate::state::State;
 /// The first pause before the connection is opened again; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
+/// Logs the partitions of which Kafka has deleted records whose ids should count.
+fn warn_of_lost_ids(topic: &str, claimed: &[Claimed]) {
+    for Claimed { partition, recent, .. } in claimed {
+        if let Some(first) = recent.milestones.first().filter(|first| first.offset < recent.from) {
+            tracing::warn!(
+                "partition {partition} of topic \"{topic}\": Kafka has deleted records from offset {} to {}, so that purchases with their \
+                 transaction ids count again: retention.ms must cover deduplicate.within and the time without a processor",
+                first.offset,
+                recent.from
+            );
+        }
+    }
+}
+
 /// A worker's request. A worker has at most one request at a time.
 #[derive(Debug)]
 pub(crate) enum Request {
@@ -131,14 +145,43 @@ impl Committer {
     }
 
     async fn claim(&mut self, partitions: &[i32]) -> Result<Vec<Claimed>, DatabaseError> {
+        let log_starts = match self.settings.pipeline.deduplicate_within {
+            Some(_) => Some(self.log_starts(partitions).await),
+            None => None,
+        };
         loop {
             let owner = self.owner.clone();
             // A repeated claim has the effect of one claim, with a higher epoch.
-            let result = self.store().await?.claim(partitions, &owner).await;
+            let result = self.store().await?.claim_in_logs(partitions, &owner, log_starts.as_deref()).await;
             if let Some(claimed) = self.retried(result).await? {
                 self.last_records.assigned(&claimed);
+                warn_of_lost_ids(&self.settings.pipeline.topic.name, &claimed);
                 return Ok(claimed);
             }
+        }
+    }
+
+    /// The first offsets of these partitions, once the brokers answer.
+    async fn log_starts(&self, partitions: &[i32]) -> Vec<i64> {
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        let component = format!("{}, kafka", self.name);
+        loop {
+            match self.log_ends.log_starts().await {
+                Some(Ok(starts)) => {
+                    self.state.resolve_problem(&component);
+                    let start =
+                        |&partition: &i32| usize::try_from(partition).ok().and_then(|at| starts.get(at).copied());
+                    return partitions.iter().map(|partition| start(partition).unwrap_or_default()).collect();
+                }
+                Some(Err(error)) => {
+                    let problem =
+                        format!("partitions are claimed once the starts of their logs are known: {}", error.message);
+                    self.state.report_problem(&component, &problem);
+                }
+                // The supervisor ends the workers.
+                None => {}
+            }
+            tokio::time::sleep(backoff.failed()).await;
         }
     }
 

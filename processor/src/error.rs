@@ -4,6 +4,7 @@ use retail_kafka::KafkaError;
 use retail_kafka::records::Replaced;
 use retail_store::DatabaseError;
 
+use crate::id_memory::TooManyIds;
 use crate::worker::WorkerError;
 
 /// Why processing cannot start, or cannot continue.
@@ -62,6 +63,9 @@ pub enum ProcessorError {
     /// The log contains other records than the processed ones.
     #[error(transparent)]
     Replaced(#[from] Box<Replaced>),
+    /// The transaction ids need too much memory.
+    #[error(transparent)]
+    Ids(#[from] TooManyIds),
     /// A worker has ended.
     #[error("{0}")]
     Worker(String),
@@ -77,6 +81,7 @@ impl From<WorkerError> for ProcessorError {
     fn from(error: WorkerError) -> Self {
         match error {
             WorkerError::Kafka(error) => Self::Kafka(error),
+            WorkerError::Ids(error) => Self::Ids(error),
             // The checks before the next start find the cause.
             WorkerError::Read(_)
             | WorkerError::NotDrained

@@ -72,7 +72,7 @@ impl LastRecords {
 
 #[cfg(test)]
 mod tests {
-    use retail_engine::{Batch, Counts, Progress, Start, Timestamp};
+    use retail_engine::{Batch, Counts, Progress, Recent, Start, Timestamp};
 
     use super::*;
 
@@ -82,7 +82,7 @@ mod tests {
 
     fn claimed(partition: i32, last_record: Option<RecordIdentity>) -> Claimed {
         let start = Start { next_offset: 10, max_observed: None, floor: Timestamp::EPOCH };
-        Claimed { partition, epoch: 1, start, last_record }
+        Claimed { partition, epoch: 1, start, last_record, recent: Recent::default() }
     }
 
     /// A commit of partition 0 from an offset to the next.

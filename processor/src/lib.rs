@@ -10,10 +10,11 @@
 //! ```
 //!
 //! A worker never waits for Postgres: while one batch is being committed, the worker fills the next. `assignment` decides which
-//! partitions a worker owns and its next step; `commit_schedule`, `idle`, `last_records`, `watchdog` and `table` decide the
-//! rest. These modules have neither client nor clock.
+//! partitions a worker owns and its next step; `commit_schedule`, `idle`, `last_records`, `reading_again`, `watchdog`
+//! and `table` decide the rest. These modules have neither client nor clock.
 
 mod after_commit;
+mod again_report;
 pub mod args;
 mod assignment;
 mod closing;
@@ -25,6 +26,7 @@ mod cores;
 pub mod error;
 mod expiry;
 mod hold;
+mod id_memory;
 mod idle;
 mod last_records;
 mod log_end_poller;
@@ -32,6 +34,7 @@ mod metrics;
 mod observer;
 pub mod program;
 mod reader;
+mod reading_again;
 mod record_checks;
 mod retention;
 mod standstill;

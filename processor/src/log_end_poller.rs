@@ -69,12 +69,20 @@ impl LogEnds {
 /// A request to check the topic; the reply is whether its id is still the same.
 type TopicCheck = oneshot::Sender<bool>;
 
+/// A request to the thread.
+#[derive(Debug)]
+enum Request {
+    Topic(TopicCheck),
+    /// The present first offsets of all partitions.
+    LogStarts(oneshot::Sender<Result<Vec<i64>, KafkaError>>),
+}
+
 /// A handle to the thread, which ends with the last handle.
 #[derive(Clone, Debug)]
 pub(crate) struct LogEndPoller {
     latest: Arc<Mutex<Option<Arc<LogEnds>>>>,
     failing: Arc<Mutex<Option<Failing>>>,
-    checks: Sender<TopicCheck>,
+    requests: Sender<Request>,
 }
 
 /// The brokers do not answer.
@@ -101,10 +109,17 @@ impl LogEndPoller {
     /// topic that the pipeline is bound to.
     pub(crate) async fn topic_is_gone(&self) -> bool {
         let (reply, replied) = oneshot::channel();
-        if self.checks.send(reply).is_err() {
+        if self.requests.send(Request::Topic(reply)).is_err() {
             return false;
         }
         matches!(tokio::time::timeout(CHECK_TIMEOUT, replied).await, Ok(Ok(false)))
+    }
+
+    /// The present first offsets of all partitions. `None` if the thread has ended, because the topic is gone.
+    pub(crate) async fn log_starts(&self) -> Option<Result<Vec<i64>, KafkaError>> {
+        let (reply, replied) = oneshot::channel();
+        self.requests.send(Request::LogStarts(reply)).ok()?;
+        replied.await.ok()
     }
 }
 
@@ -117,12 +132,12 @@ pub(crate) fn start(
     state: Arc<State>,
     topic_gone: oneshot::Sender<()>,
 ) -> (LogEndPoller, JoinHandle<()>) {
-    let (checks, requested_checks) = std::sync::mpsc::channel();
+    let (requests, requested) = std::sync::mpsc::channel();
     let (latest, failing) = (Arc::new(Mutex::new(None)), Arc::new(Mutex::new(None)));
-    let poller = LogEndPoller { latest: Arc::clone(&latest), failing: Arc::clone(&failing), checks };
+    let poller = LogEndPoller { latest: Arc::clone(&latest), failing: Arc::clone(&failing), requests };
     let interval = INTERVAL.min(idle_timeout / 4);
     let polling = Thread { admin, topic, description, state, latest, failing, log_starts: None };
-    let run = move || polling.run(&requested_checks, interval, topic_gone);
+    let run = move || polling.run(&requested, interval, topic_gone);
     let thread = std::thread::Builder::new().name("log-end-poller".to_owned()).spawn(run);
     (poller, thread.expect("the system starts another thread"))
 }
@@ -139,19 +154,31 @@ struct Thread {
 }
 
 impl Thread {
-    fn run(mut self, requested_checks: &Receiver<TopicCheck>, interval: Duration, topic_gone: oneshot::Sender<()>) {
+    fn run(mut self, requested: &Receiver<Request>, interval: Duration, topic_gone: oneshot::Sender<()>) {
         let mut topic_gone = Some(topic_gone);
         let mut next = Instant::now();
         loop {
             let until_next = next.saturating_duration_since(Instant::now());
-            let mut checks: Vec<TopicCheck> = match requested_checks.recv_timeout(until_next) {
-                Ok(check) => vec![check],
-                Err(RecvTimeoutError::Timeout) => Vec::new(),
+            let first = match requested.recv_timeout(until_next) {
+                Ok(request) => Some(request),
+                Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            checks.extend(requested_checks.try_iter());
+            let mut checks = Vec::new();
+            for request in first.into_iter().chain(requested.try_iter()) {
+                match request {
+                    Request::Topic(check) => checks.push(check),
+                    Request::LogStarts(reply) => {
+                        self.log_starts = None;
+                        let _receiver_gone = reply.send(self.log_starts());
+                    }
+                }
+            }
             let began = Instant::now();
             let due = began >= next;
+            if !due && checks.is_empty() {
+                continue;
+            }
             let polled = self.poll(due);
             self.note(began, polled.as_ref().err());
             match polled {

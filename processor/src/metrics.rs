@@ -13,7 +13,7 @@ use retail_engine::{BOUNDS_SECONDS, Counts, Lateness};
 use retail_runtime::output::Stream;
 use retail_store::Hold;
 
-use crate::state::{PartitionView, State, View};
+use crate::state::{Ids, PartitionView, State, View};
 
 /// All metrics, in the OpenMetrics text format.
 pub(crate) fn render(state: &Arc<State>) -> String {
@@ -45,6 +45,7 @@ impl Collector for Metrics {
             letters,
             last_commit,
             hold,
+            ids,
             problems: _,
         } = self.0.view();
         let encoder = &mut encoder;
@@ -105,6 +106,7 @@ impl Collector for Metrics {
             let size = "Size of the dead letters of the pipeline: payloads, and 128 bytes for each";
             metric(encoder, "retail_dead_letters_bytes", size, MetricType::Gauge)?.encode_gauge(&bytes)?;
         }
+        self::ids(encoder, &ids)?;
         let dropped = "Log lines and printed rows dropped, because the output was not read";
         let outputs = metric(encoder, "retail_output_dropped", dropped, MetricType::Counter)?;
         counters(outputs, "output", Stream::ALL.map(|stream| (stream.name(), stream.dropped())))?;
@@ -133,6 +135,25 @@ fn by_partition(mut family: MetricEncoder<'_>, values: impl IntoIterator<Item = 
         family.encode_family(&[("partition", partition.to_string())])?.encode_gauge(&records)?;
     }
     Ok(())
+}
+
+/// The transaction ids that this process keeps; without deduplication, nothing.
+fn ids(encoder: &mut DescriptorEncoder<'_>, workers: &BTreeMap<String, BTreeMap<i32, Ids>>) -> std::fmt::Result {
+    let mut partitions = BTreeMap::<i32, Ids>::new();
+    for (partition, Ids { number, bytes }) in workers.values().flatten() {
+        let sum = partitions.entry(*partition).or_default();
+        sum.number += number;
+        sum.bytes += bytes;
+    }
+    if partitions.is_empty() {
+        return Ok(());
+    }
+    let each =
+        |value: fn(&Ids) -> usize| partitions.iter().map(move |(partition, ids)| (*partition, value(ids) as i64));
+    let help = "Transaction ids that this process keeps for deduplication";
+    by_partition(metric(encoder, "retail_deduplication_ids", help, MetricType::Gauge)?, each(|ids| ids.number))?;
+    let help = "Memory of these transaction ids";
+    by_partition(metric(encoder, "retail_deduplication_bytes", help, MetricType::Gauge)?, each(|ids| ids.bytes))
 }
 
 /// The age of the watermark, and the reason.
@@ -193,6 +214,8 @@ mod tests {
         state.log_ends(&[0, 0, 0, 25]);
         state.positions([(3, 23), (4, 99)]);
         state.lags(BTreeMap::from([(3, 15), (4, 6)]));
+        state.ids("worker-0", [(3, 7, 200)]);
+        state.ids("worker-1", [(3, 1, 50), (4, 2, 60)]);
         let counts = Counts { applied: 7, late: 1, invalid: 2, ..Counts::default() };
         let progress = Progress { partition: 3, from: 10, to: 20, max_observed: None, floor: Timestamp::EPOCH, counts };
         let mut batch = Batch { partitions: vec![progress], ..Batch::default() };
@@ -223,6 +246,8 @@ mod tests {
             "retail_consumer_lag_records{partition=\"3\"} 5",
             "retail_consumer_lag_records{partition=\"4\"} 6",
             "retail_unread_records{partition=\"3\"} 2",
+            "retail_deduplication_ids{partition=\"3\"} 8",
+            "retail_deduplication_bytes{partition=\"4\"} 60",
             "retail_watermark_timestamp_seconds 1000.0",
             "retail_event_lateness_seconds_bucket{le=\"5.0\"} 0",
             "retail_event_lateness_seconds_bucket{le=\"10.0\"} 8",

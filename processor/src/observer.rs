@@ -68,7 +68,7 @@ impl<'a> Observer<'a> {
             identity,
             targets,
             store: Some(store),
-            standstill: Standstill::new(pipeline.trigger, session_timeout),
+            standstill: Standstill::new(pipeline.trigger, session_timeout, pipeline.deduplicate_within.is_some()),
             holds: HoldTracker::new(pipeline.trigger, pipeline.idle_timeout),
             expiry: Expiry::default(),
             last_answer: Instant::now(),

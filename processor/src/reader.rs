@@ -15,6 +15,7 @@ use retail_store::{Claimed, Idle};
 use crate::consumer::{self, ConsumerEvents};
 use crate::idle::IdleProof;
 use crate::log_end_poller::LogEnds;
+use crate::reading_again::ReadingAgain;
 use crate::watchdog::Watchdog;
 
 /// Memory limit for a batch. While one batch is being committed, once more encoded for the wire, the next can grow as large:
@@ -37,11 +38,14 @@ pub(crate) struct Reader {
     queues: BTreeMap<i32, PartitionQueue<ConsumerEvents>>,
     idle: BTreeMap<i32, IdleProof>,
     watchdogs: BTreeMap<i32, Watchdog>,
+    /// The partitions that are read again for deduplication.
+    again: ReadingAgain,
 }
 
 impl Reader {
     pub(crate) const fn new(engine: Engine) -> Self {
-        Self { engine, queues: BTreeMap::new(), idle: BTreeMap::new(), watchdogs: BTreeMap::new() }
+        let again = ReadingAgain::new();
+        Self { engine, queues: BTreeMap::new(), idle: BTreeMap::new(), watchdogs: BTreeMap::new(), again }
     }
 
     /// Separates the queue of a partition from the consumer's queue. It unparks this thread when records arrive.
@@ -57,20 +61,23 @@ impl Reader {
         Ok(())
     }
 
-    /// Takes the records of a partition from its committed position on.
+    /// Takes the records of a partition from its committed position on. With deduplication, the earlier ones are passed first whose ids
+    /// the engine does not know.
     pub(crate) fn start(&mut self, claimed: &Claimed, now: Instant) {
-        let Claimed { partition, epoch: _, start, last_record: _ } = *claimed;
-        self.engine.assign(partition, start);
+        let Claimed { partition, epoch: _, start, last_record: _, ref recent } = *claimed;
+        let from = self.engine.assign_recent(partition, start, recent.clone());
+        self.again.start(partition, from, start.next_offset);
         if let Some(queue) = self.queues.get_mut(&partition) {
             queue.reassign();
         }
         self.idle.insert(partition, IdleProof::new(start.next_offset));
-        self.watchdogs.insert(partition, Watchdog::new(start.next_offset, now));
+        self.watchdogs.insert(partition, Watchdog::new(from, now));
     }
 
     /// Takes no more records of a partition, which has no uncommitted ones.
     pub(crate) fn release(&mut self, partition: i32) {
         self.engine.release(partition);
+        self.again.stop(partition);
         self.idle.remove(&partition);
         self.watchdogs.remove(&partition);
     }
@@ -78,6 +85,22 @@ impl Reader {
     /// Drops everything since the last batch, and all partitions.
     pub(crate) fn reset(&mut self) {
         self.engine.reset();
+        self.again.stop_all();
+    }
+
+    /// The last batch is committed.
+    pub(crate) fn committed(&mut self) {
+        self.engine.committed();
+    }
+
+    /// The partitions that are read again for deduplication.
+    pub(crate) const fn again(&self) -> &ReadingAgain {
+        &self.again
+    }
+
+    /// The number of ids of each partition that are kept for deduplication, and their memory in bytes.
+    pub(crate) fn recent_ids(&self) -> impl Iterator<Item = (i32, usize, usize)> {
+        self.engine.recent_ids()
     }
 
     pub(crate) fn raise_floor(&mut self, partition: i32, floor: Timestamp) {
@@ -111,7 +134,9 @@ impl Reader {
         let moved = batch.partitions.iter().filter(|progress| progress.moved());
         let last_record = |progress: &Progress| {
             let partition = progress.partition;
-            Some((partition, self.queues.get_mut(&partition)?.take_last_record()?))
+            let record = self.queues.get_mut(&partition)?.take_last_record()?;
+            // One that was read again is the last committed record.
+            (record.offset >= progress.from).then_some((partition, record))
         };
         let last_records = moved.filter_map(last_record).collect();
         (batch, last_records)
@@ -147,17 +172,22 @@ impl Reader {
         for (&partition, queue) in &mut self.queues {
             let mut failed = None;
             let mut input = self.engine.partition(partition);
+            let mut passed = None;
             let valid_before = input.as_ref().map_or(0, |input| input.position_and_valid().1);
             total += queue.take(|fetched| {
                 match (fetched, &mut input) {
                     (Fetched::Error(code), _) => failed = failed.or(Some(code)),
                     // An applied event is small. A dead letter can have 64 KiB.
                     (Fetched::Record(record), Some(input)) => match input.record(&record) {
-                        Some(Fate::Applied | Fate::Filtered | Fate::Duplicate) | None => {}
+                        Some(Fate::Applied | Fate::Filtered | Fate::Duplicate) => {}
+                        None => passed = Some(record.offset + 1),
                         Some(_) if input.bytes() >= BATCH_LIMIT => return ControlFlow::Break(()),
                         Some(_) => {}
                     },
-                    (Fetched::End(offset), Some(input)) => input.skip_to(offset),
+                    (Fetched::End(offset), Some(input)) => {
+                        input.end(offset);
+                        passed = Some(offset);
+                    }
                     // This worker does not own the partition.
                     (Fetched::Record(_) | Fetched::End(_), None) => {}
                 }
@@ -168,6 +198,9 @@ impl Reader {
                 && let Some(proof) = self.idle.get_mut(&partition)
             {
                 proof.valid_event_read(position);
+            }
+            if !self.again.is_empty() {
+                self.again.passed(partition, passed, self.engine.position(partition));
             }
             match failed {
                 Some(code) if consumer::is_out_of_range(code) => return Err(ReadError::OutOfRange(partition)),
@@ -191,10 +224,8 @@ impl Reader {
             }
         }
         for (partition, watchdog) in &mut self.watchdogs {
-            let (Some(position), Some(end)) = (self.engine.position(*partition), log_ends.stable_end(*partition))
-            else {
-                continue;
-            };
+            let position = self.again.position(*partition).or_else(|| self.engine.position(*partition));
+            let (Some(position), Some(end)) = (position, log_ends.stable_end(*partition)) else { continue };
             if watchdog.is_stuck(position, end, reading, now) {
                 return Err(ReadError::Stuck(*partition));
             }

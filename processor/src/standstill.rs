@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 /// Time for a rebalance and for starting a new pod, in addition to trigger and session timeout.
 const REBALANCE: Duration = Duration::from_secs(30);
 
+/// Time in which a new owner reads transaction ids again, with deduplication: it commits nothing before.
+const READING_AGAIN: Duration = Duration::from_mins(15);
+
 /// Longest time between two observations of a period. Without the database or the brokers, no partition moves.
 const MAX_GAP: Duration = Duration::from_secs(20);
 
@@ -44,8 +47,9 @@ struct Period {
 
 impl Standstill {
     /// For a pipeline with this trigger, and members that a group misses after this session timeout.
-    pub(crate) fn new(trigger: Duration, session_timeout: Duration) -> Self {
-        Self { patience: trigger + session_timeout + REBALANCE, last: None, partitions: BTreeMap::new() }
+    pub(crate) fn new(trigger: Duration, session_timeout: Duration, deduplicates: bool) -> Self {
+        let again = if deduplicates { READING_AGAIN } else { Duration::ZERO };
+        Self { patience: trigger + session_timeout + REBALANCE + again, last: None, partitions: BTreeMap::new() }
     }
 
     /// Takes the state of all partitions into account, and returns those that another member reads without writing here, with
@@ -104,7 +108,7 @@ mod tests {
 
     impl Observer {
         fn new() -> Self {
-            Self { began: Instant::now(), standstill: Standstill::new(TRIGGER, SESSION) }
+            Self { began: Instant::now(), standstill: Standstill::new(TRIGGER, SESSION, false) }
         }
 
         /// Observes one partition, number 3.

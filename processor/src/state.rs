@@ -51,8 +51,19 @@ pub struct View {
     pub last_commit: Option<SystemTime>,
     /// The hold of the watermark, and the moment at which it had its age.
     pub hold: Option<(Hold, Instant)>,
+    /// With deduplication, the transaction ids that each worker keeps, by partition.
+    pub ids: BTreeMap<String, BTreeMap<i32, Ids>>,
     /// The problems that keep this processor from being ready, by component.
     pub problems: BTreeMap<String, String>,
+}
+
+/// The transaction ids of a partition that a worker keeps.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Ids {
+    /// Their number.
+    pub number: usize,
+    /// Their memory in bytes.
+    pub bytes: usize,
 }
 
 /// A partition that this process owns.
@@ -140,6 +151,18 @@ impl State {
                 partition.read = position;
             }
         }
+    }
+
+    /// The ids that a worker keeps, with their memory in bytes, by partition.
+    pub(crate) fn ids(&self, worker: &str, ids: impl IntoIterator<Item = (i32, usize, usize)>) {
+        let ids: BTreeMap<i32, Ids> =
+            ids.into_iter().map(|(partition, number, bytes)| (partition, Ids { number, bytes })).collect();
+        self.lock().ids.insert(worker.to_owned(), ids);
+    }
+
+    /// Memory of the ids of all workers, in bytes.
+    pub(crate) fn id_bytes(&self) -> usize {
+        self.lock().ids.values().flat_map(BTreeMap::values).map(|ids| ids.bytes).sum()
     }
 
     /// The lag of each partition of the topic, of any owner.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use retail_connection::ErrorKind;
 use retail_engine::Timestamp;
+use retail_kafka::deduplication::Unsuitable;
 use retail_kafka::records::{Finding, Processed, RecordChecker};
 use retail_kafka::{KafkaAdmin, KafkaError, LogOffset, TopicDescription};
 use retail_runtime::Backoff;
@@ -131,6 +132,7 @@ impl Processor {
         let mut pool = WorkerPool::new(PoolConfig {
             settings: self.settings.clone(),
             session_timeout: options.session_timeout,
+            id_memory: options.id_memory,
             state: Arc::clone(&self.state),
             print: pipeline.print_rows.then(|| Print::clone(&self.print)),
             identity: identity.clone(),
@@ -189,15 +191,19 @@ impl Processor {
             );
         }
         let store = Store::on(session, pipeline, &identity);
-        let (name, kafka) = (pipeline.topic.name.clone(), kafka.clone());
-        let (admin, topic, starts) = blocking(move || {
+        let (name, kafka, within) = (pipeline.topic.name.clone(), kafka.clone(), pipeline.deduplicate_within);
+        let (admin, topic, starts, unsuitable) = blocking(move || {
             let admin = KafkaAdmin::new(&kafka)?;
             let topic = admin.describe_topic(&name)?.ok_or_else(|| KafkaError::missing_topic(&name))?;
             let starts = admin.log_offsets(&name, topic.partitions, LogOffset::Start)?;
             warn_of_record_time(&admin, &name)?;
-            Ok((admin, topic, starts))
+            let unsuitable = within.map(|within| unsuitable(&admin, &name, within.into())).transpose()?.flatten();
+            Ok((admin, topic, starts, unsuitable))
         })
         .await?;
+        if let Some(problem) = unsuitable {
+            tracing::warn!("topic \"{}\": {problem}", pipeline.topic.name);
+        }
         if store.bind_topic(&topic.id).await? != topic.id {
             let (topic, schema) = (pipeline.topic.name.clone(), pipeline.schema.clone());
             return Err(ProcessorError::AnotherTopic { topic, schema });
@@ -267,6 +273,20 @@ fn warn_of_record_time(admin: &KafkaAdmin, topic: &str) -> Result<(), KafkaError
     Ok(())
 }
 
+/// Why deduplication can be incomplete with the settings of the topic, as far as Kafka returns them.
+fn unsuitable(admin: &KafkaAdmin, topic: &str, within: Duration) -> Result<Option<Unsuitable>, KafkaError> {
+    match admin.deduplication(topic, within) {
+        Err(error) if error.kind == ErrorKind::Forbidden => {
+            tracing::info!(
+                "whether Kafka keeps the records of topic \"{topic}\" for long enough is not known: {}",
+                error.message
+            );
+            Ok(None)
+        }
+        answer => answer,
+    }
+}
+
 /// Resets the delay once the workers have run for as long as the longest one. Does not return.
 async fn reset_later(backoff: &mut Backoff) {
     tokio::time::sleep(LONGEST_PAUSE).await;
@@ -293,13 +313,13 @@ fn check_logs(topic: &str, progress: &[Claimed], starts: &[i64], ends: &[i64]) -
 
 #[cfg(test)]
 mod tests {
-    use retail_engine::Start;
+    use retail_engine::{Recent, Start};
 
     use super::*;
 
     fn row(partition: i32, next_offset: i64) -> Claimed {
         let start = Start { next_offset, max_observed: None, floor: Timestamp::EPOCH };
-        Claimed { partition, epoch: 1, start, last_record: None }
+        Claimed { partition, epoch: 1, start, last_record: None, recent: Recent::default() }
     }
 
     #[test]

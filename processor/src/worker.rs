@@ -11,18 +11,20 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError as RdKafkaError;
 use retail_api::Pipeline;
 use retail_api::resource::LateEvents;
-use retail_engine::{Batch, Engine, RecordIdentity};
+use retail_engine::{Batch, Deduplication, Engine, RecordIdentity, Salt};
 use retail_kafka::KafkaError;
 use retail_kafka::native::LogQueue;
 use retail_runtime::args::Settings;
 use retail_store::{Claimed, Commit, Idle};
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::again_report::AgainReport;
 use crate::assignment::{Action, Assignment, Facts};
 use crate::commit_schedule::CommitSchedule;
 use crate::committer::{Reply, Request};
 use crate::consumer::{self, ConsumerEvents};
 use crate::cores;
+use crate::id_memory::TooManyIds;
 use crate::log_end_poller::LogEndPoller;
 use crate::reader::{ReadError, Reader};
 use crate::state::State;
@@ -44,6 +46,8 @@ pub(crate) enum WorkerError {
     Committer(String),
     #[error(transparent)]
     Kafka(#[from] KafkaError),
+    #[error(transparent)]
+    Ids(#[from] TooManyIds),
     #[error("the Kafka consumer failed: {0}")]
     Consumer(#[from] RdKafkaError),
     #[error("cannot bind a worker to a core, as --pin asks: {0}")]
@@ -62,6 +66,10 @@ pub(crate) struct WorkerConfig {
     pub(crate) log_ends: LogEndPoller,
     pub(crate) requests: UnboundedSender<Request>,
     pub(crate) replies: Receiver<Reply>,
+    /// The key for the fingerprints of transaction ids.
+    pub(crate) salt: Salt,
+    /// Limit for the memory of the ids of all workers, in bytes.
+    pub(crate) id_memory: usize,
     /// Settings of the consumer.
     pub(crate) consumer: ClientConfig,
     /// The core to which the worker is bound.
@@ -91,20 +99,40 @@ pub(crate) struct Worker {
     /// again.
     dropped: BTreeMap<i32, i64>,
     positions_due: Instant,
+    /// Limit for the memory of the ids of all workers, in bytes.
+    id_memory: usize,
+    again: AgainReport,
 }
 
-fn engine(pipeline: &Pipeline) -> Engine {
+fn engine(pipeline: &Pipeline, salt: Salt) -> Engine {
     let keep_late = pipeline.late_events == LateEvents::DeadLetter;
-    match &pipeline.events {
+    let engine = match &pipeline.events {
         None => Engine::new(pipeline.rules, keep_late),
         Some(events) => Engine::with_mapping(pipeline.rules, keep_late, &events.mapping),
+    };
+    match pipeline.deduplicate_within {
+        None => engine,
+        Some(within) => engine.deduplicating(Deduplication { within, salt }),
     }
 }
 
 impl Worker {
     /// Creates the worker of this thread.
     pub(crate) fn new(config: WorkerConfig) -> Result<Self, WorkerError> {
-        let WorkerConfig { settings, name, stop, targets, state, log_ends, requests, replies, consumer, core } = config;
+        let WorkerConfig {
+            settings,
+            name,
+            stop,
+            targets,
+            state,
+            log_ends,
+            requests,
+            replies,
+            salt,
+            id_memory,
+            consumer,
+            core,
+        } = config;
         if let Some(core) = core {
             cores::stay_on(core).map_err(WorkerError::Core)?;
         }
@@ -118,7 +146,9 @@ impl Worker {
         Ok(Self {
             log_queue: LogQueue::new(&consumer)?,
             disconnects: 0,
-            reader: Reader::new(engine(pipeline)),
+            reader: Reader::new(engine(pipeline, salt)),
+            again: AgainReport::new(&name),
+            id_memory,
             schedule: CommitSchedule::new(pipeline.trigger, pipeline.idle_timeout),
             settings,
             name,
@@ -143,6 +173,8 @@ impl Worker {
         let result = result.and_then(|()| self.work());
         self.assignment.assigned().for_each(|partition| self.state.released(partition));
         self.state.clear_problem(&self.name);
+        self.again.end(&self.state);
+        self.state.ids(&self.name, []);
         self.reader.close();
         drop(self.log_queue);
         consumer::close(self.consumer, self.assignment.into_unanswered());
@@ -207,6 +239,7 @@ impl Worker {
             Reply::Claimed(claimed) => self.assignment.claimed(&claimed),
             Reply::Committed(floors) => {
                 floors.into_iter().for_each(|(partition, floor)| self.reader.raise_floor(partition, floor));
+                self.reader.committed();
                 self.report_offsets();
                 self.assignment.committed();
                 return Ok(());
@@ -228,6 +261,11 @@ impl Worker {
             self.positions_due = now + POSITIONS_INTERVAL;
             let owned = self.assignment.owned().keys();
             self.state.positions(owned.filter_map(|&partition| Some((partition, self.reader.position(partition)?))));
+            self.again.report(&self.state, self.reader.again(), now);
+            if self.settings.pipeline.deduplicate_within.is_some() {
+                self.state.ids(&self.name, self.reader.recent_ids());
+                TooManyIds::check(self.state.id_bytes(), self.id_memory)?;
+            }
         }
         let facts = Facts {
             has_uncommitted: self.reader.has_uncommitted(),
@@ -260,9 +298,9 @@ impl Worker {
                     self.state.released(partition);
                 }
                 Action::Reset => self.reset(now),
-                Action::Assign(offsets) => self.assign(&offsets)?,
+                Action::Assign(offsets) => self.assign(&offsets, now)?,
                 Action::Unassign(partitions) => self.unassign(&partitions)?,
-                Action::Reassign(offsets) => self.reassign(&offsets)?,
+                Action::Reassign(offsets) => self.reassign(&offsets, now)?,
                 Action::Contested(partition) => {
                     tracing::info!("{}: another worker has claimed partition {partition}", self.name);
                 }
@@ -294,11 +332,12 @@ impl Worker {
         self.state.claimed(claimed.partition, claimed.start.next_offset);
     }
 
-    fn assign(&self, offsets: &[(i32, i64)]) -> Result<(), WorkerError> {
-        self.consumer.incremental_assign(&self.at_offsets(offsets))?;
+    fn assign(&mut self, offsets: &[(i32, i64)], now: Instant) -> Result<(), WorkerError> {
+        self.consumer.incremental_assign(&self.to_read(offsets))?;
         let partitions: Vec<i32> = self.assignment.owned().keys().copied().collect();
         tracing::info!("{}: partitions {partitions:?} are assigned", self.name);
         self.state.clear_problem(&self.name);
+        self.again.report(&self.state, self.reader.again(), now);
         Ok(())
     }
 
@@ -310,13 +349,21 @@ impl Worker {
     }
 
     /// librdkafka numbers assignments: it discards records fetched for an earlier one.
-    fn reassign(&self, offsets: &[(i32, i64)]) -> Result<(), WorkerError> {
+    fn reassign(&mut self, offsets: &[(i32, i64)], now: Instant) -> Result<(), WorkerError> {
         let partitions: Vec<i32> = offsets.iter().map(|(partition, _)| *partition).collect();
         tracing::info!("{}: partitions {partitions:?} are assigned again", self.name);
         let topic = &self.settings.pipeline.topic.name;
         self.consumer.incremental_unassign(&consumer::partitions(topic, partitions))?;
-        self.consumer.incremental_assign(&self.at_offsets(offsets))?;
+        self.consumer.incremental_assign(&self.to_read(offsets))?;
+        self.again.report(&self.state, self.reader.again(), now);
         Ok(())
+    }
+
+    /// Partitions with the first offsets to read: those of the engine, or earlier ones where records are read again.
+    fn to_read(&self, offsets: &[(i32, i64)]) -> rdkafka::TopicPartitionList {
+        let again = self.reader.again();
+        let from = |&(partition, offset): &(i32, i64)| (partition, again.from(partition).unwrap_or(offset));
+        self.at_offsets(&offsets.iter().map(from).collect::<Vec<_>>())
     }
 
     fn at_offsets(&self, offsets: &[(i32, i64)]) -> rdkafka::TopicPartitionList {

@@ -28,6 +28,8 @@ const COMMITTER_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct PoolConfig {
     pub(crate) settings: Settings,
     pub(crate) session_timeout: Duration,
+    /// Limit for the memory of the transaction ids of all workers, in bytes.
+    pub(crate) id_memory: usize,
     pub(crate) state: Arc<State>,
     /// Prints the rows of each trigger; `None` without `printRows`.
     pub(crate) print: Option<Print>,
@@ -97,6 +99,8 @@ impl WorkerPool {
             log_ends: config.log_ends.clone(),
             requests,
             replies: received_replies,
+            salt: config.identity.salt(),
+            id_memory: config.id_memory,
             consumer: consumer::config(&config.settings.kafka, &membership, trigger, config.partitions),
             core: config.cores.get(number).copied(),
         };

@@ -1,12 +1,14 @@
 //! The state of a partition in the store.
 
-use retail_engine::{RecordIdentity, Start};
+use std::time::Duration;
+
+use retail_engine::{Milestone, Recent, RecordIdentity, Start};
 use tokio_postgres::Row;
 
 use crate::time::SqlTime;
 
 /// A partition that this worker owns.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Claimed {
     /// Number of the partition.
     pub partition: i32,
@@ -16,6 +18,8 @@ pub struct Claimed {
     pub start: Start,
     /// The last committed record; `None` before the first one.
     pub last_record: Option<RecordIdentity>,
+    /// The state of the deduplication; empty without it.
+    pub recent: Recent,
 }
 
 impl Claimed {
@@ -30,7 +34,21 @@ impl Claimed {
                 floor: row.get::<_, SqlTime>("lateness_floor").0,
             },
             last_record: last_record(row),
+            recent: recent(row),
         }
+    }
+}
+
+fn recent(row: &Row) -> Recent {
+    let list = |column: &str| row.get::<_, Option<Vec<i64>>>(column).unwrap_or_default();
+    let milestones = list("dedup_offsets").into_iter().zip(list("dedup_steps"));
+    let limits = list("future_offsets").into_iter().zip(list("future_limits"));
+    Recent {
+        milestones: milestones.map(|(offset, step)| Milestone { offset, step }).collect(),
+        from: row.get("dedup_from"),
+        max_future: limits
+            .map(|(offset, micros)| (offset, Duration::from_micros(micros.unsigned_abs()).into()))
+            .collect(),
     }
 }
 

@@ -78,7 +78,7 @@ pub enum Outcome {
 
 #[cfg(test)]
 mod tests {
-    use retail_engine::{Progress, Start, Timestamp};
+    use retail_engine::{Progress, Recent, Start, Timestamp};
 
     use super::*;
 
@@ -88,7 +88,8 @@ mod tests {
     }
 
     fn row(partition: i32, epoch: i64, next_offset: i64, floor: Timestamp) -> Claimed {
-        Claimed { partition, epoch, start: Start { next_offset, max_observed: None, floor }, last_record: None }
+        let start = Start { next_offset, max_observed: None, floor };
+        Claimed { partition, epoch, start, last_record: None, recent: Recent::default() }
     }
 
     fn commit() -> Commit {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use retail_api::{EventMapping, Pipeline, duration};
 use retail_connection::ErrorKind;
+use retail_engine::{Salt, Span};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
@@ -27,6 +28,17 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// The key for the fingerprints of transaction ids, which a sender of records cannot know: the random id of the schema.
+    pub fn salt(&self) -> Salt {
+        let mut salt = [0; 16];
+        let digits = self.id.bytes().filter_map(|byte| char::from(byte).to_digit(16));
+        for (at, digit) in digits.enumerate() {
+            let byte = &mut salt[at / 2 % 16];
+            *byte = *byte << 4 ^ digit as u8;
+        }
+        Salt(salt)
+    }
+
     /// The text by which functions of the schema recognize the pipeline: its id and the uid of its owner.
     pub fn token(&self) -> String {
         format!("{} {}", self.id, self.uid)
@@ -35,20 +47,24 @@ impl Identity {
 
 pub(crate) const SELECT_IDENTITY: &str = "
     SELECT p.id, p.uid, p.topic, p.topic_id, p.dimensions, p.sums, p.events, g.group_id, g.names_server,
+           (extract(epoch FROM p.deduplicate_within) * 1000000)::bigint AS deduplicate_within,
            (extract(epoch FROM p.\"window\") * 1000000)::bigint AS \"window\",
            (extract(epoch FROM p.delay) * 1000000)::bigint AS delay
     FROM {schema}.pipeline p CROSS JOIN {schema}.consumer_group() g";
 
 const INSERT_IDENTITY: &str = "
-    INSERT INTO {schema}.pipeline (id, uid, group_prefix, topic, \"window\", delay, dimensions, sums, events)
+    INSERT INTO {schema}.pipeline (id, uid, group_prefix, topic, \"window\", delay, dimensions, sums, events,
+                                   deduplicate_within)
     VALUES (gen_random_uuid()::text, $1, 'retail.' || $2 || '.' || left(gen_random_uuid()::text, 8), $3,
-            $4::bigint * interval '1 microsecond', $5::bigint * interval '1 microsecond', $6, $7, $8)
+            $4::bigint * interval '1 microsecond', $5::bigint * interval '1 microsecond', $6, $7, $8,
+            $9::bigint * interval '1 microsecond')
     ON CONFLICT DO NOTHING";
 
 /// Records the identity of a new schema. An existing one keeps its identity.
 pub(crate) async fn record(session: &Session, pipeline: &Pipeline) -> Result<(), DatabaseError> {
     let (window, delay) = (pipeline.rules.window.as_micros(), pipeline.rules.delay.as_micros());
-    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 8] = [
+    let within = pipeline.deduplicate_within.map(Span::as_micros);
+    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 9] = [
         (&pipeline.uid, Type::TEXT),
         (&pipeline.name, Type::TEXT),
         (&pipeline.topic.name, Type::TEXT),
@@ -57,6 +73,7 @@ pub(crate) async fn record(session: &Session, pipeline: &Pipeline) -> Result<(),
         (&pipeline.layout.dimensions(), Type::TEXT_ARRAY),
         (&pipeline.layout.sums(), Type::TEXT_ARRAY),
         (&events_text(pipeline), Type::TEXT),
+        (&within, Type::INT8),
     ];
     session.execute(INSERT_IDENTITY, &parameters).await.map(drop)
 }
@@ -93,6 +110,19 @@ pub(crate) fn has_rules(session: &Session, row: Option<&Row>, pipeline: &Pipelin
     if row.get::<_, Option<String>>("events") != events_text(pipeline) {
         let what = "was created with other spec.events: the same names, but other fields or rules";
         return Err(foreign(session, what));
+    }
+    let within: Option<i64> = row.get("deduplicate_within");
+    let declared = pipeline.deduplicate_within.map(Span::as_micros);
+    if within != declared {
+        let [stored, declared] = [within, declared].map(|within| {
+            within.map_or_else(
+                || "without spec.deduplicate".to_owned(),
+                |micros| {
+                    format!("with deduplicate.within {}", duration::write(Duration::from_micros(micros.unsigned_abs())))
+                },
+            )
+        });
+        return Err(foreign(session, &format!("was created {stored}, but this pipeline is {declared}")));
     }
     Ok(Identity {
         id: row.get("id"),

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use retail_engine::Progress;
+use retail_engine::{Milestone, Progress};
 use tokio_postgres::types::Type;
 
 use crate::commit::{Commit, Idle};
@@ -29,6 +29,34 @@ pub(super) struct Partitions {
     idle_since: Vec<Option<i64>>,
     idle_until: Vec<Option<i64>>,
     last_records: LastRecords,
+    recent: Milestones,
+}
+
+/// The changed milestones of all partitions, one after the other.
+#[derive(Default)]
+struct Milestones {
+    /// For each partition, the position of its first milestone, counted from 1; null if they have not changed.
+    firsts: Vec<Option<i32>>,
+    lasts: Vec<Option<i32>>,
+    offsets: Vec<i64>,
+    steps: Vec<i64>,
+}
+
+impl Milestones {
+    fn new(commit: &Commit, partitions: &[i32]) -> Self {
+        let mut all = Self::default();
+        for partition in partitions {
+            let changed = commit.batch.milestones.iter().find(|(changed, _)| changed == partition);
+            let before = all.offsets.len() as i32;
+            for Milestone { offset, step } in changed.into_iter().flat_map(|(_, milestones)| milestones) {
+                all.offsets.push(*offset);
+                all.steps.push(*step);
+            }
+            all.firsts.push(changed.map(|_| before + 1));
+            all.lasts.push(changed.map(|_| all.offsets.len() as i32));
+        }
+        all
+    }
 }
 
 impl Partitions {
@@ -56,13 +84,14 @@ impl Partitions {
             idle_since: ago(|idle| idle.since),
             idle_until: ago(|idle| idle.until),
             last_records: LastRecords::new(commit, &numbers),
+            recent: Milestones::new(commit, &numbers),
             numbers,
         }
     }
 
     /// The columns in the order of the parameters of `commit_batch`.
-    pub(super) fn parameters(&self) -> [Parameter<'_>; 19] {
-        let records = &self.last_records;
+    pub(super) fn parameters(&self) -> [Parameter<'_>; 23] {
+        let (records, recent) = (&self.last_records, &self.recent);
         [
             (&self.numbers, Type::INT4_ARRAY),
             (&self.epochs, Type::INT8_ARRAY),
@@ -83,6 +112,10 @@ impl Partitions {
             (&records.epochs, Type::INT4_ARRAY),
             (&records.timestamps, Type::INT8_ARRAY),
             (&records.digests, Type::BYTEA_ARRAY),
+            (&recent.firsts, Type::INT4_ARRAY),
+            (&recent.lasts, Type::INT4_ARRAY),
+            (&recent.offsets, Type::INT8_ARRAY),
+            (&recent.steps, Type::INT8_ARRAY),
         ]
     }
 }

@@ -33,6 +33,8 @@ pub struct Progress {
     pub close_failure: Option<CloseFailure>,
     /// A hold that lasts too long.
     pub hold: Option<LongHold>,
+    /// Partitions of which Kafka has deleted records whose transaction ids should still count.
+    pub deduplication_incomplete: Vec<i32>,
 }
 
 /// The reason why windows have stayed open for too long, as the processors recorded it.
@@ -67,7 +69,8 @@ const SELECT: &str = "
            coalesce(sum(s.filtered), 0)::bigint AS filtered, coalesce(sum(s.duplicate), 0)::bigint AS duplicate,
            coalesce(sum(s.gaps), 0)::bigint AS gaps, max(s.committed_at) AS committed_at,
            array_remove(array_agg(s.partition ORDER BY s.partition), NULL) AS partitions,
-           array_remove(array_agg(s.next_offset ORDER BY s.partition), NULL) AS next_offsets
+           array_remove(array_agg(s.next_offset ORDER BY s.partition), NULL) AS next_offsets,
+           coalesce(array_agg(s.partition ORDER BY s.partition) FILTER (WHERE s.dedup_from > s.dedup_offsets[1]), ARRAY[]::integer[]) AS incomplete
     FROM {schema}.pipeline p
     CROSS JOIN {schema}.watermark($1::bigint * interval '1 microsecond', $2) w
     CROSS JOIN (SELECT statement_timestamp() - $3::bigint * interval '1 microsecond') l (latest)
@@ -122,5 +125,6 @@ async fn read(session: &Session, pipeline: &Pipeline) -> Result<Progress, Databa
         hold: time("held_since")
             .zip(row.get::<_, Option<String>>("held_detail"))
             .map(|(since, detail)| LongHold { since, detail }),
+        deduplication_incomplete: row.get("incomplete"),
     })
 }

@@ -119,13 +119,24 @@ impl Store {
 
     /// Makes `owner` the owner of partitions. Commits of their former owner are fenced from now on.
     pub async fn claim(&self, partitions: &[i32], owner: &str) -> Result<Vec<Claimed>, DatabaseError> {
-        let claim = "SELECT * FROM {schema}.claim($1, $2, $3, $4::bigint * interval '1 microsecond', $5)";
+        self.claim_in_logs(partitions, owner, None).await
+    }
+
+    /// As [`Self::claim`]. With deduplication, `log_starts` has the first offset of the log of each of the partitions.
+    pub async fn claim_in_logs(
+        &self,
+        partitions: &[i32],
+        owner: &str,
+        log_starts: Option<&[i64]>,
+    ) -> Result<Vec<Claimed>, DatabaseError> {
+        let claim = "SELECT * FROM {schema}.claim($1, $2, $3, $4::bigint * interval '1 microsecond', $5, $6)";
         let parameters: &Parameters<'_> = &[
             (&self.identity, Type::TEXT),
             (&partitions, Type::INT4_ARRAY),
             (&owner, Type::TEXT),
             (&micros(self.max_future), Type::INT8),
             (&self.keep_late, Type::BOOL),
+            (&log_starts, Type::INT8_ARRAY),
         ];
         let rows = self.session.query(claim, parameters).await?;
         Ok(rows.iter().map(Claimed::new).collect())

@@ -15,6 +15,7 @@ mod layouts;
 mod letters;
 mod locks;
 mod log_in;
+mod milestones;
 mod months;
 mod plans;
 mod pooler;

@@ -64,6 +64,10 @@ async fn schema_rejects_another_pipeline_or_other_rules() {
             "was created with events.dimensions category, payment_method, but this pipeline has payment_method, category",
         ),
         (
+            |p| p.deduplicate_within = Some(retail_engine::Span::from_secs(7200)),
+            "was created without spec.deduplicate, but this pipeline is with deduplicate.within 2h",
+        ),
+        (
             |p| p.events = own_events("qty"),
             "was created with other spec.events: the same names, but other fields or rules",
         ),
@@ -90,10 +94,15 @@ async fn schema_rejects_other_events_with_the_same_names() {
     let mut pipeline = case.settings.pipeline.clone();
     pipeline.schema += "_mapped";
     pipeline.events = own_events("qty");
+    pipeline.deduplicate_within = Some(retail_engine::Span::from_secs(3600));
     let mut database = case.settings.database.clone();
     database.schema.clone_from(&pipeline.schema);
     provision::apply(&database, &pipeline).await.unwrap();
     assert!(provision::apply(&database, &pipeline).await.is_ok());
+    let changed = retail_api::Pipeline { deduplicate_within: None, ..pipeline.clone() };
+    let error = provision::apply(&database, &changed).await.unwrap_err();
+    let said = "was created with deduplicate.within 1h, but this pipeline is without spec.deduplicate";
+    assert!(error.message.contains(said), "{error}");
     for other in [own_events("pieces"), None] {
         let changed = retail_api::Pipeline { events: other, ..pipeline.clone() };
         let error = provision::apply(&database, &changed).await.unwrap_err();
@@ -198,7 +207,7 @@ async fn changed_views_and_functions_are_recreated() {
         UNION ALL
         SELECT 'VIEW ' || oid::regclass FROM pg_class WHERE relnamespace = to_regnamespace(current_schema()) AND relkind = 'v'";
     let before: Vec<String> = case.query(definitions).await.iter().map(|row| row.get(0)).collect();
-    assert_eq!(before.len(), 32, "{before:?}");
+    assert_eq!(before.len(), 33, "{before:?}");
     for definition in &before {
         client.batch_execute(&format!("DROP {definition} CASCADE")).await.unwrap();
         assert!(!as_made().await, "{definition}");

@@ -1,6 +1,6 @@
 //! The store: one row per partition, changed only by claims and by commits of the current owner.
 
-use retail_engine::{Start, Timestamp};
+use retail_engine::{Recent, Start, Timestamp};
 use retail_store::Claimed;
 
 /// The log of a partition, and its row.
@@ -57,7 +57,7 @@ impl Store {
         let row = self.row(partition);
         let start =
             Start { next_offset: row.next_offset(), max_observed: None, floor: Timestamp::from_secs(row.floor) };
-        Claimed { partition, epoch: row.epoch, start, last_record: None }
+        Claimed { partition, epoch: row.epoch, start, last_record: None, recent: Recent::default() }
     }
 
     /// All parts or none, as `commit_batch` does: compared are epoch, offset and, of a partition with records, the floor.

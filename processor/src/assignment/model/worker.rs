@@ -258,7 +258,7 @@ impl Worker {
                 Action::Commit => self.commit(),
                 Action::ConfirmIdle => self.confirm_idle(),
                 Action::ReadProgress => self.request(Request::Progress),
-                Action::Start(Claimed { partition, epoch, start, last_record: _ }) => {
+                Action::Start(Claimed { partition, epoch, start, last_record: _, recent: _ }) => {
                     let (next, floor) = (start.next_offset, start.floor.as_micros() / SECOND);
                     self.engine.insert(partition, Cursor { epoch, from: next, next, floor });
                     self.starts.insert(partition, next);
