@@ -81,6 +81,7 @@ fn in_words(report: &Report) -> String {
         windows_dropped,
         dead_letters,
         dead_letters_deleted,
+        ids_in_several_partitions,
     } = report;
     let number = |count: usize| HumanCount(count as u64);
     let count = |count: i64| HumanCount(count.unsigned_abs());
@@ -101,6 +102,12 @@ fn in_words(report: &Report) -> String {
     if *dead_letters_deleted > 0 {
         text +=
             &format!("{} dead letters were deleted, as table dead_letter_log shows\n", count(*dead_letters_deleted));
+    }
+    if *ids_in_several_partitions > 0 {
+        text += &format!(
+            "{} transaction ids are in several partitions, and count once in each: give all records of an id the same key\n",
+            HumanCount(*ids_in_several_partitions)
+        );
     }
     for trusted in trusted {
         text += &format!("taken on trust: {trusted}\n");
@@ -143,6 +150,7 @@ mod tests {
             proof: None,
             dead_letters: 50_000,
             dead_letters_deleted: 0,
+            ids_in_several_partitions: 0,
         };
         insta::assert_snapshot!(in_words(&equal), @r"
         equal: Postgres matches the topic

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use chrono::Datelike;
-use retail_oracle::OracleLedger;
+use retail_oracle::{OracleLedger, OracleMilestone};
 use serde::{Deserialize, Serialize};
 
 use crate::buckets::{Bucket, StoredRows};
@@ -45,7 +45,7 @@ pub(crate) struct Checkpoint {
     pub(crate) totals: Residue,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct CheckedPartition {
     pub(crate) partition: i32,
     pub(crate) next_offset: i64,
@@ -57,6 +57,8 @@ pub(crate) struct CheckedPartition {
     duplicate: i64,
     gaps: i64,
     max_observed: Option<i64>,
+    /// With deduplication, the first record of each step of the latest observed time that counts.
+    milestones: Vec<OracleMilestone>,
     /// Dead letters, including the deleted ones.
     pub(crate) letters: LetterSum,
 }
@@ -80,7 +82,7 @@ pub(crate) struct OpenWindow {
 }
 
 impl CheckedPartition {
-    pub(crate) fn new(partition: i32, ledger: &OracleLedger, letters: LetterSum) -> Self {
+    fn new(partition: i32, ledger: &OracleLedger, milestones: Vec<OracleMilestone>, letters: LetterSum) -> Self {
         let OracleLedger { next_offset, applied, late, invalid, future, filtered, duplicate, gaps, max_observed } =
             ledger;
         Self {
@@ -94,6 +96,7 @@ impl CheckedPartition {
             duplicate: *duplicate,
             gaps: *gaps,
             max_observed: max_observed.map(|time| time.timestamp_micros()),
+            milestones,
             letters,
         }
     }
@@ -144,6 +147,12 @@ impl Checkpoint {
         )
     }
 
+    /// The milestones of a partition at the checkpoint.
+    pub(crate) fn milestones(&self, partition: i32) -> &[OracleMilestone] {
+        let checked = self.partitions.iter().find(|checked| checked.partition == partition);
+        checked.map_or(&[], |checked| &checked.milestones)
+    }
+
     pub(crate) fn letters(&self, partition: i32) -> LetterSum {
         let checked = self.partitions.iter().find(|checked| checked.partition == partition);
         checked.map(|checked| checked.letters).unwrap_or_default()
@@ -158,7 +167,8 @@ impl Checkpoint {
         windows_dropped: usize,
     ) -> Self {
         let partition = |p: &crate::state::Partition| {
-            CheckedPartition::new(p.partition, &p.ledger, letters.get(&p.partition).copied().unwrap_or_default())
+            let letters = letters.get(&p.partition).copied().unwrap_or_default();
+            CheckedPartition::new(p.partition, &p.ledger, p.milestones.clone(), letters)
         };
         let mut totals = rows.totals;
         totals -= rows.final_open;

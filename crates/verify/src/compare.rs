@@ -45,6 +45,19 @@ pub(crate) fn ledger(state: &State, judge: &Judge) -> Differences {
         }
         let floor = partition.rules.last().map_or(partition.floor, |rule| rule.floor);
         differences.check(&place, "lateness_floor", &partition.floor, &floor);
+        let dedup_from = partition.rules.last().map_or(partition.dedup_from, |rule| rule.dedup_from);
+        differences.check(&place, "dedup_from", &partition.dedup_from, &dedup_from);
+        let expected = judge.milestones(partition.partition);
+        if partition.milestones != expected {
+            let at = partition.milestones.iter().zip(expected).take_while(|(is, should_be)| is == should_be).count();
+            let shown = |milestone: Option<&(i64, i64)>| {
+                milestone.map_or_else(|| "none".to_owned(), |(offset, step)| format!("offset {offset}, step {step}"))
+            };
+            differences.add(|| {
+                let (is, should_be) = (shown(partition.milestones.get(at)), shown(expected.get(at)));
+                format!("{place}: element {} of dedup_offsets and dedup_steps is {is}, expected {should_be}", at + 1)
+            });
+        }
     }
     differences
 }

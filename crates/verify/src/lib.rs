@@ -29,6 +29,8 @@ mod proof;
 mod replay;
 mod report;
 mod rows;
+mod shared_ids;
+mod start;
 mod state;
 mod topic;
 mod units;

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use bigdecimal::BigDecimal;
 use chrono::{DateTime, Duration, Utc};
 use retail_api::Layout;
-use retail_oracle::{OracleEvent, OracleLedger};
+use retail_oracle::OracleEvent;
 use retail_runtime::args::Settings;
 use retail_store::{Row, TransactionMode, Type, provision, render};
 use ring::digest::{SHA256, digest};
@@ -17,6 +17,7 @@ use crate::error::VerifyError;
 use crate::letters::MAX_PAYLOAD;
 use crate::mapping;
 use crate::replay::{Judged, Replay};
+use crate::start::Start;
 use crate::state::{self, State};
 use crate::units::time;
 
@@ -63,7 +64,7 @@ impl Stored {
 pub(crate) async fn name(
     settings: &Settings,
     partition: i32,
-    start: OracleLedger,
+    start: Start,
     deleted: Option<i64>,
 ) -> Result<Differences, VerifyError> {
     let select = "
@@ -77,7 +78,7 @@ pub(crate) async fn name(
     let identity = provision::check_rules(&transaction, &settings.pipeline).await?;
     let state = state::read(&transaction, settings, &identity).await?;
     let mut rows = transaction
-        .stream(&render(select, &state.columns), &[(&partition, Type::INT4), (&start.next_offset, Type::INT8)])
+        .stream(&render(select, &state.columns), &[(&partition, Type::INT4), (&start.ledger.next_offset, Type::INT8)])
         .await?;
     let (sender, receiver) = channel(QUEUE);
     let settings = settings.clone();
@@ -96,13 +97,13 @@ fn compare(
     settings: &Settings,
     state: &State,
     partition: i32,
-    start: OracleLedger,
+    start: Start,
     deleted: Option<i64>,
     letters: Receiver<Stored>,
 ) -> Result<Differences, VerifyError> {
-    let mut judge = mapping::judge(&settings.pipeline, state.window, state.delay);
-    judge.start(partition, start);
-    let partitions = state.partitions.iter().filter(|known| known.partition == partition).collect();
+    let judge = mapping::judge(&settings.pipeline, state.window, state.delay);
+    let known = state.partitions.iter().find(|known| known.partition == partition);
+    let partitions = known.map(|known| (known, start)).into_iter().collect();
     let mut merge = Merge::new(partition, state.columns.clone(), letters);
     Replay { settings, judge, partitions }.run(&|_, _| {}, &mut |judged| merge.take(judged))?;
     Ok(merge.finish(deleted))

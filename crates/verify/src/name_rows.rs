@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use bigdecimal::BigDecimal;
 use bigdecimal::num_bigint::BigInt;
 use chrono::{DateTime, Utc};
-use retail_oracle::{OracleLedger, OracleRow, OracleRows};
+use retail_oracle::{OracleRow, OracleRows};
 use retail_runtime::args::Settings;
 use retail_store::{DatabaseError, Session, TransactionMode, Type, provision, render};
 
@@ -13,6 +13,7 @@ use crate::differences::Differences;
 use crate::error::VerifyError;
 use crate::mapping;
 use crate::replay::Replay;
+use crate::start::Start;
 use crate::state::{self, State};
 use crate::units::time;
 
@@ -82,13 +83,10 @@ async fn read(session: &Session, state: &State, from: i64, until: i64) -> Result
 }
 
 fn expected(settings: &Settings, state: &State, from: i64, until: i64) -> Result<Vec<OracleRow>, VerifyError> {
-    let mut judge = mapping::judge(&settings.pipeline, state.window, state.delay);
-    for partition in &state.partitions {
-        let ledger = OracleLedger { next_offset: partition.start_offset, ..OracleLedger::default() };
-        judge.start(partition.partition, ledger);
-    }
+    let judge = mapping::judge(&settings.pipeline, state.window, state.delay);
+    let partitions = state.partitions.iter().map(|partition| (partition, Start::beginning(partition))).collect();
     let mut rows = OracleRows::default();
-    let replay = Replay { settings, judge, partitions: state.partitions.iter().collect() };
+    let replay = Replay { settings, judge, partitions };
     replay.run(&|_, _| {}, &mut |judged| {
         if let Some(event) = &judged.judgement.event
             && !judged.judgement.is_dead()

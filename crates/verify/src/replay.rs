@@ -12,6 +12,7 @@ use retail_runtime::args::Settings;
 
 use crate::GROUP_ID;
 use crate::error::VerifyError;
+use crate::start::Start;
 use crate::state::{Partition, Rule};
 
 /// Reading fails after this time without an answer of the brokers.
@@ -34,11 +35,12 @@ pub(crate) struct Judged<'a> {
 pub(crate) struct Replay<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) judge: Judge,
-    pub(crate) partitions: Vec<&'a Partition>,
+    /// The partitions, each with the state from which its records are judged.
+    pub(crate) partitions: Vec<(&'a Partition, Start)>,
 }
 
 impl Replay<'_> {
-    /// Reads and judges the records from the offsets of the judge on. Returns the judge with the counts of each partition. Blocks.
+    /// Reads and judges the records from the starts on. Returns the judge with the counts of each partition. Blocks.
     ///
     /// Calls `progress` with the number of offsets read and the number of all offsets.
     pub(crate) fn run(
@@ -47,12 +49,11 @@ impl Replay<'_> {
         take: &mut dyn FnMut(&Judged<'_>),
     ) -> Result<Judge, VerifyError> {
         let Self { settings, mut judge, partitions } = self;
-        let next =
-            |partition: &Partition| judge.ledgers().get(&partition.partition).map_or(0, |ledger| ledger.next_offset);
+        partitions.iter().for_each(|(partition, start)| start.set(&mut judge, partition.partition));
         let mut pending: BTreeMap<i32, Pending<'_>> = partitions
             .iter()
-            .map(|partition| (partition.partition, Pending { next: next(partition), partition, rule: 0 }))
-            .filter(|(_, pending)| pending.partition.ledger.next_offset > pending.next)
+            .filter(|(partition, start)| partition.ledger.next_offset > start.ledger.next_offset)
+            .map(|(partition, start)| (partition.partition, Pending::new(partition, start)))
             .collect();
         let total: i64 = pending.values().map(|pending| pending.partition.ledger.next_offset - pending.next).sum();
         let consumer = assigned(settings, &pending)?;
@@ -98,11 +99,19 @@ impl Replay<'_> {
 struct Pending<'a> {
     next: i64,
     partition: &'a Partition,
+    /// The first offset to judge.
+    judged_from: i64,
     /// Index of the rule that applies at `next`.
     rule: usize,
+    /// The ids of records before this offset do not count.
+    dedup_from: i64,
 }
 
-impl Pending<'_> {
+impl<'a> Pending<'a> {
+    fn new(partition: &'a Partition, start: &Start) -> Self {
+        Self { next: start.from, partition, judged_from: start.ledger.next_offset, rule: 0, dedup_from: start.from }
+    }
+
     /// Passes a record to the judge. Returns true for the last record before the end, and for one beyond it.
     fn judge(&mut self, judge: &mut Judge, message: &impl Message, take: &mut dyn FnMut(&Judged<'_>)) -> bool {
         let end = self.partition.ledger.next_offset;
@@ -118,6 +127,15 @@ impl Pending<'_> {
             let timestamp_millis = message.timestamp().to_millis().filter(|millis| *millis >= 0);
             let record = OracleRecord { offset, timestamp_millis, value: message.payload() };
             let partition = self.partition.partition;
+            if offset < self.judged_from {
+                judge.learn(partition, &record, rule.max_future);
+                self.next = offset + 1;
+                return false;
+            }
+            if rule.dedup_from > self.dedup_from {
+                self.dedup_from = rule.dedup_from;
+                judge.forget_ids(partition, rule.dedup_from);
+            }
             let judgement = judge.record(partition, &record, rule.floor, rule.max_future);
             let is_append_time = matches!(message.timestamp(), Timestamp::LogAppendTime(_));
             take(&Judged { partition, record: &record, judgement: &judgement, rule: *rule, is_append_time });

@@ -29,6 +29,9 @@ pub struct Report {
     pub windows_dropped: usize,
     /// Number of dead letters in the table, all compared.
     pub dead_letters: i64,
+    /// With deduplication, number of transaction ids that are in several partitions, whose records count once in each. Exact for up to
+    /// a million ids, and estimated beyond.
+    pub ids_in_several_partitions: u64,
     /// Number of dead letters that were deleted, as dead_letter_log contains them.
     pub dead_letters_deleted: i64,
 }

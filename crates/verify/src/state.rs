@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Duration, Utc};
 use retail_engine::RecordIdentity;
-use retail_oracle::OracleLedger;
+use retail_oracle::{OracleLedger, OracleMilestone};
 use retail_runtime::args::Settings;
 use retail_store::provision::Identity;
 use retail_store::{DatabaseError, Session};
@@ -35,6 +35,10 @@ pub(crate) struct Partition {
     pub(crate) balanced: bool,
     /// Identity of the last committed record.
     pub(crate) last_record: Option<RecordIdentity>,
+    /// With deduplication, the first records of steps of the latest observed time, as stored.
+    pub(crate) milestones: Vec<OracleMilestone>,
+    /// Transaction ids of records before this offset do not count.
+    pub(crate) dedup_from: i64,
     /// The rules and the offsets from which they apply, in order.
     pub(crate) rules: Vec<Rule>,
 }
@@ -46,6 +50,8 @@ pub(crate) struct Rule {
     pub(crate) max_future: Duration,
     /// Whether late events are stored as dead letters.
     pub(crate) keeps_late: bool,
+    /// Transaction ids of records before this offset do not count.
+    pub(crate) dedup_from: i64,
 }
 
 pub(crate) async fn read(session: &Session, settings: &Settings, identity: &Identity) -> Result<State, DatabaseError> {
@@ -71,12 +77,12 @@ async fn partitions(session: &Session) -> Result<Vec<Partition>, DatabaseError> 
     let select = "
         SELECT p.partition, p.start_offset, p.next_offset, p.max_observed_time, p.lateness_floor, l.applied, l.late,
                l.invalid, l.future, l.filtered, l.duplicate, l.gaps, l.balanced, p.last_record_offset, p.last_record_epoch, p.last_record_timestamp_ms,
-               p.last_record_digest
+               p.last_record_digest, p.dedup_offsets, p.dedup_steps, p.dedup_from
         FROM {schema}.partition_progress p JOIN {schema}.ledger l USING (partition) ORDER BY partition";
     let mut partitions: Vec<Partition> = session.query(select, &[]).await?.iter().map(partition).collect();
     let rules = "
         SELECT partition, \"offset\", lateness_floor, (extract(epoch FROM max_future) * 1000000)::bigint AS max_future,
-               keeps_late
+               keeps_late, dedup_from
         FROM {schema}.fate_rules ORDER BY partition, \"offset\"";
     for row in session.query(rules, &[]).await? {
         let rule = Rule {
@@ -84,6 +90,7 @@ async fn partitions(session: &Session) -> Result<Vec<Partition>, DatabaseError> 
             floor: row.get("lateness_floor"),
             max_future: Duration::microseconds(row.get("max_future")),
             keeps_late: row.get("keeps_late"),
+            dedup_from: row.get("dedup_from"),
         };
         if let Some(partition) = partitions.iter_mut().find(|p| p.partition == row.get::<_, i32>("partition")) {
             partition.rules.push(rule);
@@ -93,6 +100,7 @@ async fn partitions(session: &Session) -> Result<Vec<Partition>, DatabaseError> 
 }
 
 fn partition(row: &retail_store::Row) -> Partition {
+    let list = |column: &str| row.get::<_, Option<Vec<i64>>>(column).unwrap_or_default();
     Partition {
         partition: row.get("partition"),
         start_offset: row.get("start_offset"),
@@ -110,6 +118,8 @@ fn partition(row: &retail_store::Row) -> Partition {
         },
         balanced: row.get("balanced"),
         last_record: retail_store::last_record(row),
+        milestones: list("dedup_offsets").into_iter().zip(list("dedup_steps")).collect(),
+        dedup_from: row.get("dedup_from"),
         rules: Vec::new(),
     }
 }

@@ -5,6 +5,7 @@ use retail_kafka::{KafkaAdmin, KafkaError, LogOffset};
 use retail_runtime::args::Settings;
 
 use crate::GROUP_ID;
+use crate::differences::Differences;
 use crate::error::VerifyError;
 use crate::state::State;
 
@@ -45,6 +46,21 @@ impl Topic {
             return Err(VerifyError::Truncated { topic: self.name.clone(), partition, start_offset: from, log_start });
         }
         Ok(())
+    }
+
+    /// The offsets before which transaction ids do not count: Kafka has deleted all records before them.
+    pub(crate) fn check_deleted(&self, state: &State) -> Differences {
+        let mut differences = Differences::default();
+        for partition in &state.partitions {
+            let log_start = self.log_starts.get(partition.partition as usize).copied().unwrap_or(0);
+            if partition.dedup_from > log_start.max(partition.start_offset) {
+                let (partition, from) = (partition.partition, partition.dedup_from);
+                differences.add(|| {
+                    format!("partition_progress, partition {partition}: dedup_from is {from}, but Kafka has records from {log_start} on")
+                });
+            }
+        }
+        differences
     }
 
     /// Checks that the topic contains the last processed record of each partition. Blocks.

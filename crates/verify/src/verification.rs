@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use retail_oracle::OracleLedger;
 use retail_runtime::args::Settings;
 use retail_store::{Session, TransactionMode, provision};
 
@@ -20,6 +19,8 @@ use crate::proof::{self, Last, Proof};
 use crate::replay::Replay;
 use crate::report::Report;
 use crate::rows;
+use crate::shared_ids::SharedIds;
+use crate::start::Start;
 use crate::state::{self, State};
 use crate::topic::Topic;
 use crate::{name_letters, name_rows};
@@ -61,6 +62,7 @@ struct Outcome {
     others: Differences,
     trusted: Vec<String>,
     windows_dropped: usize,
+    ids_in_several_partitions: u64,
 }
 
 /// Recomputes everything and compares. Calls `progress` with the number of offsets read and the number of all offsets.
@@ -100,11 +102,12 @@ pub async fn verify(
         from_proof: (base.number > 0).then_some(base.number),
         proof: recorded.or_else(|| snapshot.last.clone()),
         partitions: state.partitions.len(),
-        offsets: state.partitions.iter().map(|p| p.ledger.next_offset - start(&snapshot, p).next_offset).sum(),
+        offsets: state.partitions.iter().map(|p| p.ledger.next_offset - start(&snapshot, p).ledger.next_offset).sum(),
         rows: rows.count,
         windows_dropped: outcome.windows_dropped,
         dead_letters: letters.count_present(),
         dead_letters_deleted: letters.count_deleted(),
+        ids_in_several_partitions: outcome.ids_in_several_partitions,
     })
 }
 
@@ -122,8 +125,9 @@ async fn read(
     check_schema(&transaction, settings, &mut differences).await?;
     let base = base(&state, last.as_ref().filter(|_| !options.full))?;
     let missing = state.partitions.iter().try_for_each(|partition| {
-        let from = base.ledger(partition.partition, partition.start_offset).next_offset;
-        topic.check_records(partition.partition, from, partition.ledger.next_offset)
+        let Start { ledger, from, .. } = Start::after(&base, partition);
+        let is_new = partition.ledger.next_offset > ledger.next_offset;
+        topic.check_records(partition.partition, from, if is_new { partition.ledger.next_offset } else { from })
     });
     let trusts = options.record && !options.full && missing.is_err();
     if !trusts {
@@ -165,21 +169,24 @@ async fn check_schema(
 }
 
 /// The state of a partition from which its records are read.
-fn start(snapshot: &Snapshot, partition: &state::Partition) -> OracleLedger {
-    snapshot.base.ledger(partition.partition, partition.start_offset)
+fn start(snapshot: &Snapshot, partition: &state::Partition) -> Start {
+    Start::after(&snapshot.base, partition)
 }
 
 fn compare(settings: &Settings, snapshot: &Snapshot, progress: &dyn Fn(i64, i64)) -> Result<Outcome, VerifyError> {
     let Snapshot { topic, state, closes, base, layout, rows, .. } = snapshot;
     topic.check_last_records(settings, state)?;
-    let mut judge = mapping::judge(&settings.pipeline, state.window, state.delay);
-    for partition in &state.partitions {
-        judge.start(partition.partition, start(snapshot, partition));
-    }
-    let mut expected = Expected::new(state, base, *layout, closes);
-    let replay = Replay { settings, judge, partitions: state.partitions.iter().collect() };
-    let judge = replay.run(progress, &mut |judged| expected.take(judged))?;
+    let judge = mapping::judge(&settings.pipeline, state.window, state.delay);
+    let (mut expected, mut shared) = (Expected::new(state, base, *layout, closes), SharedIds::default());
+    let partitions = state.partitions.iter().map(|partition| (partition, start(snapshot, partition))).collect();
+    let judge = Replay { settings, judge, partitions }.run(progress, &mut |judged| {
+        expected.take(judged);
+        if let Some(id) = &judged.judgement.id {
+            shared.add(judged.partition, id);
+        }
+    })?;
     let mut ledger = compare::ledger(state, &judge);
+    ledger.append(topic.check_deleted(state));
     for partition in topic.unknown_partitions(state) {
         ledger.add(|| {
             format!("partition_progress: no row for partition {partition}, which has records: no worker has read them")
@@ -202,6 +209,7 @@ fn compare(settings: &Settings, snapshot: &Snapshot, progress: &dyn Fn(i64, i64)
         others,
         trusted: trusted(snapshot, &expected),
         windows_dropped: base.windows_dropped + dropped_since + expected.dropped_windows.len(),
+        ids_in_several_partitions: shared.count(),
     })
 }
 
@@ -258,7 +266,7 @@ async fn name_letters(
     let mut named = Differences::default();
     if let Some(known) = known {
         let from = match has_everything {
-            true => OracleLedger { next_offset: known.start_offset, ..OracleLedger::default() },
+            true => Start::beginning(known),
             false => start(snapshot, known),
         };
         named = name_letters::name(settings, partition, from, has_everything.then_some(deleted)).await?;
