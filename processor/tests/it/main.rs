@@ -4,6 +4,7 @@
 mod chaos;
 mod copies;
 mod crashes;
+mod duplicates;
 mod failover;
 mod holds;
 mod lost_records;
