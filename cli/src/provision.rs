@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use retail_connection::ErrorKind;
 use retail_kafka::KafkaError;
 use retail_kafka::topic::{self, Action, Ensured};
 use retail_runtime::args::Settings;
@@ -44,6 +45,14 @@ pub(crate) async fn ensure_topic(settings: &Settings) -> Result<String, KafkaErr
     }
     if let Some(warning) = record_time {
         text += &format!("\nwarning: {warning}");
+    }
+    if let Some(within) = settings.pipeline.deduplicate_within {
+        match topic::deduplication(&settings.kafka, name, within.into()).await {
+            Ok(Some(problem)) => text += &format!("\nwarning: {problem}"),
+            Ok(None) => {}
+            Err(error) if error.kind == ErrorKind::Forbidden => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(text)
 }

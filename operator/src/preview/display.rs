@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use retail_api::duration;
 use retail_kafka::topic;
 
-use crate::reconcile::plan::{Plan, ReplicaCount};
+use crate::reconcile::plan::{IdMemory, Plan, ReplicaCount};
 use crate::reconcile::reason::Reason;
 use crate::reconcile::step::Step;
 use crate::resources::names::DECLARED_HASH;
@@ -49,12 +50,40 @@ impl fmt::Display for Step {
     }
 }
 
+impl fmt::Display for IdMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { within, speed, rate, is_declared } = *self;
+        let within = duration::write(within);
+        let rate = match (is_declared, speed) {
+            (true, 1) => format!("at the {rate} purchases a second of the producer"),
+            (true, _) => {
+                format!("at the {rate} purchases a second of the producer, whose event time is {speed} times as fast")
+            }
+            (false, _) => format!("for each {rate} records a second"),
+        };
+        // Rounded up.
+        let mebibytes = self.bytes().div_ceil(1 << 20);
+        write!(
+            f,
+            "  deduplicate.within {within}: {} transaction ids {rate}, up to {mebibytes} MiB in all processors together; each has half \
+             of its memory limit for them",
+            self.ids()
+        )
+    }
+}
+
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.steps.iter().try_for_each(|step| writeln!(f, "{step}"))?;
         self.pending.iter().try_for_each(|(child, why)| writeln!(f, "… {child}: {why}"))?;
         if let Some(warning) = &self.record_time {
             writeln!(f, "! topic: {warning}")?;
+        }
+        if let Some(problem) = &self.deduplication {
+            writeln!(f, "! topic: {problem}")?;
+        }
+        if let Some(memory) = &self.id_memory {
+            writeln!(f, "{memory}")?;
         }
         if let Some(problem) = &self.topic_problem {
             writeln!(f, "! {}: {problem}", Reason::TopicReplaced)?;

@@ -4,6 +4,7 @@ use retail_api::resource::{Kafka, SaslMechanism};
 use retail_connection::ErrorKind;
 use retail_engine::Timestamp;
 use retail_kafka::KafkaError;
+use retail_kafka::deduplication::Unsuitable;
 use retail_store::DatabaseError;
 use retail_store::progress::{CloseFailure, LongHold};
 use serde_json::Value;
@@ -83,6 +84,10 @@ pub(crate) fn topic(pass: &Pass<'_>, valid: &Valid) -> ConditionDraft {
     if let Some(problem) = &pass.plan.topic_problem {
         return ConditionDraft::new(condition_type, ConditionStatus::False, Reason::TopicReplaced, problem.clone());
     }
+    if let Some(problem @ Unsuitable::Compacted) = &pass.plan.deduplication {
+        let message = format!("topic \"{}\": {problem}", declared.name);
+        return ConditionDraft::new(condition_type, ConditionStatus::False, Reason::TopicCompacted, message);
+    }
     let existing = |partitions: i32| {
         let differences = &pass.plan.topic_differences;
         let mut message = format!("topic \"{}\" exists with {partitions} partitions", declared.name);
@@ -90,6 +95,10 @@ pub(crate) fn topic(pass: &Pass<'_>, valid: &Valid) -> ConditionDraft {
         if let Some(warning) = &pass.plan.record_time {
             reason = Reason::ProducerTimestamps;
             message += &format!("; {warning}");
+        }
+        if let Some(problem @ Unsuitable::ShortRetention { .. }) = &pass.plan.deduplication {
+            reason = Reason::RetentionTooShort;
+            message += &format!("; {problem}");
         }
         if !differences.is_empty() {
             reason = Reason::TopicDiffers;
@@ -270,6 +279,32 @@ pub(crate) fn deployment(
     let failure = condition("ReplicaFailure").and_then(|failure| failure["message"].as_str().map(str::to_owned));
     let message = failure.map_or_else(|| message.clone(), |failure| format!("{message}: {failure}"));
     ConditionDraft::new(condition_type, ConditionStatus::False, reason, message)
+}
+
+/// Whether all transaction ids that should count are known; `None` without deduplication.
+pub(crate) fn deduplication(pass: &Pass<'_>, valid: &Valid) -> Option<ConditionDraft> {
+    valid.pipeline.deduplicate_within?;
+    let condition_type = ConditionType::DedupIncomplete;
+    let incomplete = match (&pass.observed.schema, &pass.result.schema) {
+        (Observation::Observed(Some(progress)), _) => &*progress.deduplication_incomplete,
+        (_, Some(Ok(()))) => &[],
+        (_, Some(Err(_)) | None) => {
+            let message = "not known without the progress of the pipeline";
+            let reason = Reason::DependencyNotReady;
+            return Some(ConditionDraft::new(condition_type, ConditionStatus::Unknown, reason, message));
+        }
+    };
+    if incomplete.is_empty() {
+        return Some(ConditionDraft::new(condition_type, ConditionStatus::False, Reason::UpToDate, ""));
+    }
+    let partitions: Vec<String> = incomplete.iter().map(ToString::to_string).collect();
+    let message = format!(
+        "Kafka had deleted records of partitions {} when their transaction ids were to be read again: a purchase that is sent again \
+         may count twice, until their ids would no longer count. retention.ms of the topic must cover deduplicate.within and the \
+         time without a processor",
+        partitions.join(", ")
+    );
+    Some(ConditionDraft::new(condition_type, ConditionStatus::True, Reason::RecordsDeleted, message))
 }
 
 pub(crate) fn scaling(processors: ReplicaCount) -> ConditionDraft {

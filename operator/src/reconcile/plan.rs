@@ -1,7 +1,9 @@
 //! The plan of a pass, as a value that can be printed.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use retail_kafka::deduplication::Unsuitable;
 use retail_kafka::topic;
 
 use crate::reconcile::step::Step;
@@ -22,10 +24,42 @@ pub struct Plan {
     pub topic_differences: Vec<topic::Difference>,
     /// How early windows can close because of one wrong clock, if producers set the timestamps of records.
     pub record_time: Option<String>,
+    /// Why the topic does not suit deduplication.
+    pub deduplication: Option<Unsuitable>,
+    /// The memory of deduplication.
+    pub id_memory: Option<IdMemory>,
     /// A problem of the topic that the operator does not repair, because that would lose data.
     pub topic_problem: Option<String>,
     /// Why the deletion is blocked.
     pub blocked: Option<String>,
+}
+
+/// Memory of the transaction ids of all processors.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct IdMemory {
+    /// Time for which an id counts.
+    pub within: Duration,
+    /// Speed of event time relative to the clock.
+    pub speed: u32,
+    /// Records per second.
+    pub rate: u64,
+    /// Whether this is the rate of the declared producer.
+    pub is_declared: bool,
+}
+
+impl IdMemory {
+    /// Memory of an id, at most, in bytes.
+    const ID: u64 = 25;
+
+    /// Number of ids that count.
+    pub(crate) fn ids(self) -> u64 {
+        self.within.as_secs() * self.rate / u64::from(self.speed.max(1))
+    }
+
+    /// Their memory in bytes, at most.
+    pub(crate) fn bytes(self) -> u64 {
+        self.ids() * Self::ID
+    }
 }
 
 /// Replicas of the processor.

@@ -1,6 +1,7 @@
 //! The planner: from a pipeline and its observed state to the steps that are missing. Pure.
 
 use retail_api::resource::{DeletionPolicies, DeletionPolicy};
+use retail_kafka::deduplication::{self, Unsuitable};
 use retail_kafka::{record_time, topic};
 use serde_json::Value;
 
@@ -8,7 +9,7 @@ use crate::external::credentials::Credentials;
 use crate::reconcile::cleanup;
 use crate::reconcile::observed_state::{Observation, ObservedState};
 use crate::reconcile::pipeline_meta::PipelineMeta;
-use crate::reconcile::plan::{Plan, ReplicaCount};
+use crate::reconcile::plan::{IdMemory, Plan, ReplicaCount};
 use crate::reconcile::step::Step;
 use crate::reconcile::validate::Valid;
 use crate::resources::blueprint::Blueprint;
@@ -33,6 +34,8 @@ pub(crate) fn plan(meta: &PipelineMeta, valid: &Valid, observed: &ObservedState,
         Err(problem) => plan.topic_problem = Some(problem),
     }
     plan.record_time = record_time(valid, observed);
+    plan.deduplication = unsuitable(valid, observed);
+    plan.id_memory = id_memory(valid);
     if matches!(observed.schema, Observation::Observed(None)) {
         plan.steps.push(Step::Schema { name: valid.pipeline.schema.clone() });
     }
@@ -131,6 +134,29 @@ fn record_time(valid: &Valid, observed: &ObservedState) -> Option<String> {
         Observation::Observed(None) => record_time::warning(&valid.pipeline.topic.config),
         Observation::NotRequested | Observation::Failed(_) => None,
     }
+}
+
+/// Why the topic does not suit deduplication.
+fn unsuitable(valid: &Valid, observed: &ObservedState) -> Option<Unsuitable> {
+    let within = valid.pipeline.deduplicate_within?.into();
+    match &observed.topic {
+        Observation::Observed(Some(seen)) => deduplication::unsuitable(&seen.topic.config, within),
+        Observation::Observed(None) => deduplication::unsuitable(&valid.pipeline.topic.config, within),
+        Observation::NotRequested | Observation::Failed(_) => None,
+    }
+}
+
+/// The memory of deduplication, for the rate of the declared producer or an example.
+fn id_memory(valid: &Valid) -> Option<IdMemory> {
+    let within = valid.pipeline.deduplicate_within?.into();
+    let example = IdMemory { within, speed: 1, rate: 1000, is_declared: false };
+    let declared = valid.pipeline.producer.as_ref().map(|producer| IdMemory {
+        within,
+        speed: producer.speed.unsigned_abs(),
+        rate: u64::from(producer.events_per_second.unsigned_abs()) * u64::from(producer.replicas.unsigned_abs()),
+        is_declared: true,
+    });
+    Some(declared.unwrap_or(example))
 }
 
 /// Plans the step for a declared child.

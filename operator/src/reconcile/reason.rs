@@ -25,6 +25,8 @@ pub(crate) enum ConditionType {
     WindowsClosing,
     /// Whether fewer processors run than requested.
     ScalingLimited,
+    /// Whether transaction ids are unknown that should count, with spec.deduplicate.
+    DedupIncomplete,
 }
 
 impl fmt::Display for ConditionType {
@@ -84,6 +86,10 @@ reasons! {
     TopicDiffers: Normal,
     /// Producers set the timestamps of records: one clock that is ahead can close windows early.
     ProducerTimestamps: Normal,
+    /// Kafka deletes records whose transaction ids still count, which makes deduplication incomplete after a restart.
+    RetentionTooShort: Normal,
+    /// Kafka has deleted records whose transaction ids should still count.
+    RecordsDeleted: Normal,
     /// The spec names no Secret.
     NoSecretNamed: Normal,
     /// The log-in to Kafka sends the password without TLS.
@@ -134,6 +140,8 @@ reasons! {
     TopicRefused: ActionRequired,
     /// The topic was deleted or recreated, so the offsets in Postgres do not match it.
     TopicReplaced: ActionRequired,
+    /// The topic is compacted, which spec.deduplicate excludes.
+    TopicCompacted: ActionRequired,
     /// Postgres refused the user name, the password or the client certificate.
     DatabaseCredentialsRefused: ActionRequired,
     /// The TLS connection to Postgres failed: the certificate is not trusted, or one side does not use TLS.

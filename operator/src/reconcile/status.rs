@@ -77,6 +77,7 @@ fn progress<E>(progress: &Progress, topic: &Observation<Option<ObservedTopic>, E
         close_failure: _,
         clock_ahead: _,
         hold: _,
+        deduplication_incomplete: _,
     } = progress;
     let lag = match topic {
         Observation::Observed(Some(seen)) if !next_offsets.is_empty() => {
@@ -94,6 +95,8 @@ fn progress<E>(progress: &Progress, topic: &Observation<Option<ObservedTopic>, E
         late: counts.late,
         invalid: counts.invalid,
         future: counts.future,
+        filtered: counts.filtered,
+        duplicate: counts.duplicate,
         last_commit: text(last_commit),
     }
 }

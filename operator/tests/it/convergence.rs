@@ -334,7 +334,7 @@ async fn progress_in_the_status_is_written_only_on_change() {
         harness.object("retailpipelines", "retail").unwrap()["status"]["progress"],
         json!({
             "watermark": "2027-01-15T08:00:00Z", "completeThrough": "2027-01-15T07:55:00Z", "lag": 40,
-            "applied": 300, "late": 50, "invalid": 9, "future": 1, "lastCommit": "2027-01-15T09:00:00Z",
+            "applied": 300, "late": 50, "invalid": 9, "future": 1, "filtered": 7, "duplicate": 3, "lastCommit": "2027-01-15T09:00:00Z",
         })
     );
     let writes = harness.api.writes();

@@ -109,12 +109,15 @@ pub(crate) fn sample_progress() -> Progress {
             late: 50,
             invalid: 9,
             future: 1,
+            filtered: 7,
+            duplicate: 3,
             ..retail_engine::Counts::default()
         },
         last_commit: Some(Timestamp::from_secs(1_800_003_600)),
         close_failure: None,
         clock_ahead: None,
         hold: None,
+        deduplication_incomplete: Vec::new(),
     }
 }
 

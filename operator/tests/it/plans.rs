@@ -48,6 +48,22 @@ fn first_plan_creates_everything() {
 }
 
 #[test]
+fn plan_says_how_much_memory_deduplication_takes() {
+    let last = |spec: Value| from_nothing(&valid(spec), &settings()).to_string().lines().last().unwrap().to_owned();
+    let end = ", up to 2 MiB in all processors together; each has half of its memory limit for them";
+    let declared = "  deduplicate.within 2h: 72000 transaction ids at the 10 purchases a second of the producer";
+    assert_eq!(last(json!({"deduplicate": {"within": "2h"}})), format!("{declared}{end}"));
+    let fast =
+        json!({"deduplicate": {"within": "2h"}, "producer": {"eventsPerSecond": 2000, "replicas": 2, "speed": 60}});
+    let fast = last(fast);
+    assert!(fast.contains("480000 transaction ids at the 4000 purchases a second of the producer, whose"), "{fast}");
+    assert!(fast.contains("whose event time is 60 times as fast, up to 12 MiB"), "{fast}");
+    let none = json!({"deduplicate": {"within": "24h"}, "producer": {"enabled": false}});
+    let none = last(none);
+    assert!(none.contains("86400000 transaction ids for each 1000 records a second, up to 2060 MiB"), "{none}");
+}
+
+#[test]
 fn plan_of_a_topic_with_create_time_warns() {
     let plan =
         |config: Value| from_nothing(&valid(json!({"topic": {"name": "retail", "config": config}})), &settings());

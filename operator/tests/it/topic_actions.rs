@@ -141,3 +141,38 @@ async fn timestamps_of_producers_are_reported_as_a_risk() {
     set(&mut harness.external.state(), "message.timestamp.type", "LogAppendTime");
     harness.until("retail", "TopicReady", "True", "UpToDate").await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn compacted_topic_stalls_a_pipeline_that_deduplicates() {
+    let harness = Harness::start();
+    harness.declare("retail", json!({"deduplicate": {"within": "2h"}}));
+    harness.until_ready("retail").await;
+    harness.until("retail", "DedupIncomplete", "False", "UpToDate").await;
+    set(&mut harness.external.state(), "cleanup.policy", "compact");
+    harness.until("retail", "TopicReady", "False", "TopicCompacted").await;
+    harness.until("retail", "Stalled", "True", "TopicCompacted").await;
+    set(&mut harness.external.state(), "cleanup.policy", "delete");
+    set(&mut harness.external.state(), "retention.ms", "3600000");
+    harness.until("retail", "TopicReady", "True", "RetentionTooShort").await;
+    harness.until_ready("retail").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn deleted_ids_are_a_condition_until_they_count_no_more() {
+    let harness = Harness::start();
+    harness.declare("retail", json!({"deduplicate": {"within": "2h"}}));
+    harness.until_ready("retail").await;
+    let report = |partitions: Vec<i32>| {
+        harness.external.state().schemas.get_mut("retail").unwrap().1.deduplication_incomplete = partitions;
+    };
+    report(vec![1, 3]);
+    harness.until("retail", "DedupIncomplete", "True", "RecordsDeleted").await;
+    let status = harness.object("retailpipelines", "retail").unwrap()["status"].clone();
+    let conditions = status["conditions"].as_array().unwrap();
+    let incomplete = conditions.iter().find(|condition| condition["type"] == "DedupIncomplete").unwrap();
+    let message = incomplete["message"].as_str().unwrap();
+    assert!(message.starts_with("Kafka had deleted records of partitions 1, 3 when"), "{message}");
+    harness.until_ready("retail").await;
+    report(Vec::new());
+    harness.until("retail", "DedupIncomplete", "False", "UpToDate").await;
+}
