@@ -19,6 +19,9 @@ const EPOCH_OF_PURCHASES: Timestamp = Timestamp::from_secs(1_735_689_600); // 20
 /// The time after which event time has caught up with the clock: at speed `s` it starts `s - 1` times this behind the clock.
 const HEAD_START: Duration = Duration::from_secs(24 * 3600);
 
+/// Spreads the start of a run over all bits: an odd number from the golden ratio.
+const RUN_FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// The flags as given on the command line.
 #[derive(Args, Clone, Copy, Default, Debug)]
 pub struct PlanArgs {
@@ -154,6 +157,8 @@ impl Plan {
             rate,
             profile: PurchaseProfile {
                 seed: seed.unwrap_or(file_seed.unsigned_abs()),
+                // A pod that starts again, or next to another one, sends other purchases, and no duplicates.
+                run: if live { (now.as_micros() as u64).wrapping_mul(RUN_FACTOR) } else { 0 },
                 max_delay: max_delay.unwrap_or(MAX_DELAY).into(),
                 too_late: too_late.into(),
                 faults,
@@ -240,6 +245,13 @@ mod tests {
         assert_eq!(start(NOW.minus(Span::from_secs(3600))), NOW.minus(Span::from_secs(3600)));
         let first = NOW.minus(Span::from(HEAD_START * 59));
         assert_eq!(start(first.minus(Span::from_secs(1))), first);
+    }
+
+    /// Two pods of a pipeline have the same seed, and so does a pod that starts again: their purchases are no duplicates.
+    #[test]
+    fn live_runs_of_a_seed_have_other_transaction_ids() {
+        let run = |now| Plan::new(&pipeline(""), PlanArgs::default(), now).unwrap().profile.run;
+        assert_ne!(run(NOW), run(Timestamp::from_micros(NOW.as_micros() + 1)));
     }
 
     #[test]

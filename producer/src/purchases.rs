@@ -34,6 +34,8 @@ pub(crate) struct Faults {
 pub(crate) struct PurchaseProfile {
     /// The same seed gives the same purchases.
     pub(crate) seed: u64,
+    /// Distinguishes the transaction ids of runs with the same seed.
+    pub(crate) run: u64,
     /// Longest delay between event time and arrival; delays are evenly distributed.
     pub(crate) max_delay: Span,
     /// Delay from which a purchase is too late: the pipeline's window and delay together.
@@ -130,7 +132,7 @@ impl Purchases {
         let out = &mut self.value;
         out.clear();
         out.extend_from_slice(b"{\"transaction_id\": \"");
-        uuid(out, high, low);
+        uuid(out, high ^ self.profile.run, low);
         out.extend_from_slice(b"\", \"customer_id\": ");
         out.extend_from_slice(&self.key);
         for (name, text) in [("category", category.name), ("brand", brand), ("product_name", name)] {
@@ -217,7 +219,7 @@ mod tests {
     const START: i64 = 1_735_689_600;
 
     fn profile(faults: Faults) -> PurchaseProfile {
-        PurchaseProfile { seed: 7, max_delay: Span::from_secs(3600), too_late: Span::from_secs(3900), faults }
+        PurchaseProfile { seed: 7, run: 0, max_delay: Span::from_secs(3600), too_late: Span::from_secs(3900), faults }
     }
 
     fn values(profile: PurchaseProfile, n: usize) -> Vec<Vec<u8>> {
@@ -230,6 +232,7 @@ mod tests {
         let faults = Faults { too_late: 10, malformed: 10, future: 10, duplicated: 10 };
         assert_eq!(values(profile(faults), 1000), values(profile(faults), 1000));
         assert_ne!(values(profile(faults), 10), values(PurchaseProfile { seed: 8, ..profile(faults) }, 10));
+        assert_ne!(values(profile(faults), 10), values(PurchaseProfile { run: 1, ..profile(faults) }, 10));
         let first = String::from_utf8(values(profile(Faults::default()), 1).remove(0)).unwrap();
         // As a literal, so that a change of the algorithm fails here.
         assert_eq!(
