@@ -174,7 +174,7 @@ impl RecentIds {
         self.find_next_step();
         // Numbers that return after a wrap-around are not in use.
         let number = self.first.wrapping_add(self.milestones.len() as u32);
-        if number % (1 << 30) == 0 {
+        if number.is_multiple_of(1 << 30) {
             let (first, count) = (self.first, self.milestones.len());
             self.table.purge(|number| number.wrapping_sub(first) as usize >= count);
         }
@@ -193,7 +193,7 @@ fn oldest(last: Option<&Milestone>) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::collections::BTreeMap;
 
     use proptest::prelude::*;
 
@@ -206,7 +206,7 @@ mod tests {
     struct Rule {
         within: u32,
         max_observed: Option<i64>,
-        seen: HashMap<u8, i64>,
+        seen: BTreeMap<u8, i64>,
     }
 
     impl Rule {

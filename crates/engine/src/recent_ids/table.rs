@@ -220,7 +220,7 @@ impl Segment {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::collections::BTreeMap;
 
     use proptest::prelude::*;
 
@@ -273,10 +273,10 @@ mod tests {
     }
 
     proptest! {
-        /// Old entries may be absent; all others are those of a HashMap.
+        /// Old entries may be absent; all others are those of a BTreeMap.
         #[test]
         fn table_is_a_map(steps in proptest::collection::vec(step(), 0..600)) {
-            let (mut table, mut map, mut old) = (Table::default(), HashMap::new(), 0);
+            let (mut table, mut map, mut old) = (Table::default(), BTreeMap::new(), 0);
             for step in steps {
                 match step {
                     Step::Update(segment, id, age) => {
