@@ -34,7 +34,7 @@ impl Identity {
         let digits = self.id.bytes().filter_map(|byte| char::from(byte).to_digit(16));
         for (at, digit) in digits.enumerate() {
             let byte = &mut salt[at / 2 % 16];
-            *byte = *byte << 4 ^ digit as u8;
+            *byte = (*byte << 4) ^ digit as u8;
         }
         Salt(salt)
     }
