@@ -1,0 +1,60 @@
+//! Reads single records without judging them by time: for previews of a mapping.
+
+use crate::decode::{Decoder, Mapped, MappedDecoder, MappedPurchase, Reason};
+use crate::engine::Purchase;
+use crate::mapping::Mapping;
+use crate::money::Money;
+use crate::time::Timestamp;
+
+/// Reads records as an engine does, and keeps nothing of them. Slower than the engine: it copies the contents.
+#[derive(Debug)]
+pub struct Preview {
+    decoder: Decoder,
+    /// With a mapping, it replaces `decoder`.
+    mapped: Option<MappedDecoder>,
+}
+
+/// The contents of a record with purchases.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Contents {
+    /// Event time.
+    pub time: Timestamp,
+    /// The purchases: one, or one for each element of an exploded array.
+    pub purchases: Vec<Purchase>,
+    /// The price of a piece of each purchase, without its sign.
+    pub prices: Vec<Money>,
+}
+
+impl Preview {
+    /// For records with the fields of a mapping, or of [`Event`](crate::Event).
+    pub fn new(mapping: Option<&Mapping>) -> Self {
+        Self { decoder: Decoder::default(), mapped: mapping.map(MappedDecoder::new) }
+    }
+
+    /// The contents of a record with this timestamp; `None` if it is filtered.
+    pub fn read(&mut self, value: Option<&[u8]>, record_time: Option<Timestamp>) -> Result<Option<Contents>, Reason> {
+        let Some(mapped) = &mut self.mapped else {
+            let event = self.decoder.decode(value)?;
+            let purchase = Purchase {
+                dimensions: Box::new([event.category.into(), event.payment_method.into()]),
+                quantity: event.quantity,
+                amount: event.amount(),
+                more: Box::default(),
+            };
+            let prices = vec![Money::from_millionths(event.price.into())];
+            return Ok(Some(Contents { time: event.timestamp, purchases: vec![purchase], prices }));
+        };
+        let purchases = match mapped.decode(value, record_time)? {
+            Mapped::Filtered => return Ok(None),
+            Mapped::Purchases(purchases) => purchases,
+        };
+        let purchase = |purchase: MappedPurchase<'_>| Purchase {
+            dimensions: purchase.dimensions().map(Box::from).collect(),
+            quantity: purchase.quantity,
+            amount: purchase.amount,
+            more: purchase.more.into(),
+        };
+        let prices = purchases.iter().map(|purchase| Money::from_millionths(purchase.price.into())).collect();
+        Ok(Some(Contents { time: purchases.time, purchases: purchases.iter().map(purchase).collect(), prices }))
+    }
+}

@@ -1,0 +1,327 @@
+//! Why a record is invalid: the field that causes it, the value that stands there, and the field that looks like a missing one.
+
+use retail_api::events::Unit;
+use retail_connection::text::shortened;
+use retail_engine::{Level, MAX_ELEMENTS, Mapping, Reason};
+
+use crate::json::{Json, Kind};
+use crate::names::{Role, is_cents, words};
+use crate::similar::similar;
+use crate::values::{TimeForm, excerpt, time_form, unit_name, unit_of};
+use crate::wanted::{Wanted, WantedFields};
+
+/// Maximum length of a detail, in bytes.
+pub const MAX_DETAIL: usize = 200;
+
+/// Longer records are not examined. Dead letters contain as much of a record.
+const MAX_RECORD: usize = 64 * 1024;
+
+/// Finds the causes of invalid records of one pipeline.
+#[derive(Debug)]
+pub struct Diagnosis {
+    wanted: WantedFields,
+}
+
+/// The fields at the top of a record.
+type Fields<'a> = [(String, Json<'a>)];
+
+impl Diagnosis {
+    /// For records with the fields of a mapping, or of the tutorial.
+    pub fn new(mapping: Option<&Mapping>) -> Self {
+        Self { wanted: WantedFields::of(mapping) }
+    }
+
+    /// The causes of an invalid record, each in one line, such as `quantity missing; has "qty": 2`. At least one.
+    pub fn causes(&self, value: Option<&[u8]>, reason: Reason) -> Vec<String> {
+        let causes = match (reason, value) {
+            (Reason::Empty, _) | (_, None) => vec!["the record has no value".to_owned()],
+            (Reason::NoRecordTime, _) => {
+                vec!["the record has no timestamp, and its event time is the latest of its partition".to_owned()]
+            }
+            (_, Some(value)) if value.len() >= MAX_RECORD => {
+                vec![format!("not examined, because the record has {} KiB or more", MAX_RECORD / 1024)]
+            }
+            (Reason::MalformedJson, Some(value)) => vec![self.malformed(value)],
+            (_, Some(value)) => self.field_causes(value, reason),
+        };
+        causes.into_iter().map(|cause| shortened(&cause, MAX_DETAIL)).collect()
+    }
+
+    /// As many causes as fit into [`MAX_DETAIL`] bytes, in one line.
+    pub fn detail(&self, value: Option<&[u8]>, reason: Reason) -> String {
+        let mut detail = String::new();
+        for cause in self.causes(value, reason) {
+            let separator = if detail.is_empty() { "" } else { SEPARATOR };
+            // The mark of a shortened text has three bytes.
+            if detail.len() + separator.len() + cause.len() > MAX_DETAIL && !detail.is_empty() {
+                break;
+            }
+            detail += separator;
+            detail += &cause;
+        }
+        if detail.len() > MAX_DETAIL { shortened(&detail, MAX_DETAIL - '…'.len_utf8()) } else { detail }
+    }
+
+    fn malformed(&self, value: &[u8]) -> String {
+        if value.first() == Some(&0) {
+            return "begins with a zero byte: the record may be Avro, Protobuf or JSON Schema of a registry, not JSON"
+                .to_owned();
+        }
+        let Ok(text) = std::str::from_utf8(value) else { return "the record is not UTF-8".to_owned() };
+        match Json::parse(text) {
+            Err(error) => format!("not JSON: {error}"),
+            Ok(record) if record.kind() != Kind::Object => format!("{}, not a JSON object", record.kind().in_words()),
+            Ok(record) => match self.repeated(record, 0) {
+                Some(name) => format!("field \"{name}\" occurs twice in its object"),
+                None => "not a valid JSON object".to_owned(),
+            },
+        }
+    }
+
+    /// A name that an object repeats, and that the mapping reads.
+    fn repeated(&self, value: Json<'_>, depth: usize) -> Option<String> {
+        let fields = match value.kind() {
+            Kind::Object if depth < 16 => value.fields(usize::MAX),
+            Kind::Array if depth < 16 => {
+                return value.elements(MAX_ELEMENTS).into_iter().find_map(|element| self.repeated(element, depth + 1));
+            }
+            _ => return None,
+        };
+        let mut seen = std::collections::BTreeSet::new();
+        let repeated = fields.iter().find(|(name, _)| self.wanted.reads(name) && !seen.insert(name));
+        if let Some((name, _)) = repeated {
+            return Some(name.clone());
+        }
+        fields.iter().find_map(|(_, value)| self.repeated(*value, depth + 1))
+    }
+
+    fn field_causes(&self, value: &[u8], reason: Reason) -> Vec<String> {
+        let record = std::str::from_utf8(value).ok().and_then(|text| Json::parse(text).ok());
+        let Some(record) = record.filter(|record| record.kind() == Kind::Object) else {
+            return vec!["not a JSON object".to_owned()];
+        };
+        let fields = record.fields(usize::MAX);
+        let mut causes = Vec::new();
+        let (of_record, of_elements): (Vec<&Wanted>, Vec<&Wanted>) =
+            self.wanted.fields.iter().partition(|wanted| wanted.level == Level::Record);
+        for wanted in of_record {
+            let value = lookup(&fields, &wanted.names).or_else(|| self.other_name(wanted, &fields));
+            causes.extend(self.cause(wanted, value, reason, record, &wanted.place));
+        }
+        if let Some(array) = &self.wanted.explode {
+            let place = array.names.join(".");
+            match array_cause(&place, lookup(&fields, &array.names), reason) {
+                Some(cause) => causes.push(cause),
+                None => causes.extend(self.element_causes(&place, lookup(&fields, &array.names), &of_elements, reason)),
+            }
+        }
+        if causes.is_empty() {
+            causes.push(format!("the record is invalid: {reason}"));
+        }
+        causes
+    }
+
+    /// The tutorial's event time has two names.
+    fn other_name<'a>(&self, wanted: &Wanted, fields: &Fields<'a>) -> Option<Json<'a>> {
+        if self.wanted.is_default && wanted.role == Role::Time { lookup(fields, &["ts".into()]) } else { None }
+    }
+
+    /// The causes in the first element that has one.
+    fn element_causes(&self, place: &str, array: Option<Json<'_>>, wanted: &[&Wanted], reason: Reason) -> Vec<String> {
+        let elements = array.map(|array| array.elements(MAX_ELEMENTS)).unwrap_or_default();
+        let of_element = elements.into_iter().enumerate().map(|(at, element)| {
+            let fields = if element.kind() == Kind::Object { element.fields(usize::MAX) } else { Vec::new() };
+            let causes = wanted.iter().filter_map(|wanted| {
+                let place = format!("{place}[{at}].{}", wanted.place);
+                self.cause(wanted, lookup(&fields, &wanted.names), reason, element, &place)
+            });
+            causes.collect::<Vec<_>>()
+        });
+        of_element.into_iter().find(|causes| !causes.is_empty()).unwrap_or_default()
+    }
+
+    /// The cause that a field is for a reason.
+    fn cause(
+        &self,
+        wanted: &Wanted,
+        value: Option<Json<'_>>,
+        reason: Reason,
+        around: Json<'_>,
+        place: &str,
+    ) -> Option<String> {
+        let is_null = value.is_some_and(|value| value.kind() == Kind::Null) && !self.wanted.is_default;
+        if reason == Reason::MissingField {
+            if !wanted.is_required || (value.is_some() && !is_null) {
+                return None;
+            }
+            let state = if is_null { "is null" } else { "missing" };
+            let similar = similar(wanted, around).map_or_else(String::new, |similar| format!("; has {similar}"));
+            return Some(format!("{place} {state}{similar}"));
+        }
+        let value = value.filter(|_| !is_null)?;
+        let problem = match (reason, wanted.role) {
+            (Reason::BadTimestamp, Role::Time) => Some(time_problem(wanted, value, self.wanted.is_default)),
+            (Reason::BadPrice, Role::Price | Role::Amount | Role::Sum) => money_problem(wanted, value),
+            (Reason::BadQuantity, Role::Quantity) => Some(quantity_problem(wanted, value, self.wanted.refunds)),
+            (Reason::BadKey, Role::Text) => key_problem(wanted, value),
+            _ => None,
+        };
+        problem.map(|problem| format!("{place}: {} {problem}", excerpt(value)))
+    }
+}
+
+/// Between the causes of one detail.
+const SEPARATOR: &str = " | ";
+
+/// The value at these names.
+fn lookup<'a>(fields: &Fields<'a>, names: &[Box<str>]) -> Option<Json<'a>> {
+    let (first, rest) = names.split_first()?;
+    let (_, value) = fields.iter().find(|(name, _)| **name == **first)?;
+    value.at(rest)
+}
+
+/// The cause that the exploded array itself is.
+fn array_cause(place: &str, array: Option<Json<'_>>, reason: Reason) -> Option<String> {
+    let kind = array.map(Json::kind);
+    match (reason, kind) {
+        (Reason::MissingField, None) => Some(format!("{place} missing")),
+        (Reason::MissingField, Some(Kind::Null)) => Some(format!("{place} is null")),
+        (Reason::BadItems, Some(Kind::Array)) => {
+            let elements = array.map_or(0, |array| array.elements(usize::MAX).len());
+            let most = format!("{place} has {elements} elements, and at most {MAX_ELEMENTS} are possible");
+            Some(if elements == 0 { format!("{place} has no elements") } else { most })
+        }
+        (Reason::BadItems, Some(kind)) => Some(format!("{place} is {}, not an array", kind.in_words())),
+        _ => None,
+    }
+}
+
+fn time_problem(wanted: &Wanted, value: Json<'_>, is_default: bool) -> String {
+    const NOT_RFC3339: &str = "is not RFC 3339, such as 2026-01-02T03:04:05Z";
+    let takes_rfc3339 = wanted.is_rfc3339 || is_default;
+    match (value.kind(), time_form(value)) {
+        (Kind::Number, Some(TimeForm::Valid { unit, .. })) if !wanted.is_rfc3339 || is_default => {
+            format!("looks like {}", unit_name(unit).to_lowercase())
+        }
+        (Kind::Number, Some(TimeForm::Valid { unit, .. })) => format!("is a number (unit: {})", unit_name(unit)),
+        (Kind::Number, _) if !wanted.is_rfc3339 || is_default => "is not in the years 1970 to 9999".to_owned(),
+        (Kind::Text, Some(TimeForm::WithoutOffset)) => "has no offset, such as Z or +02:00".to_owned(),
+        (Kind::Text, Some(TimeForm::Valid { unit, is_text: true })) if takes_rfc3339 => {
+            format!("is a number in a string (unit: {}, text: true)", unit_name(unit))
+        }
+        (Kind::Text, Some(TimeForm::Valid { is_text: true, .. })) if !wanted.is_text => {
+            "is a string (text: true)".to_owned()
+        }
+        (Kind::Text, Some(TimeForm::Valid { is_text: true, unit })) => {
+            format!("looks like {}", unit_name(unit).to_lowercase())
+        }
+        (Kind::Text, Some(TimeForm::Valid { .. })) => "is RFC 3339 (unit: RFC3339)".to_owned(),
+        (Kind::Text, None) => NOT_RFC3339.to_owned(),
+        (kind, _) if takes_rfc3339 => format!("is {}, and {}", kind.in_words(), &NOT_RFC3339[3..]),
+        (kind, _) => format!("is {}, not a number", kind.in_words()),
+    }
+}
+
+/// `None` if the value seems valid: another field is the cause.
+fn money_problem(wanted: &Wanted, value: Json<'_>) -> Option<String> {
+    if let Some(problem) = number_problem(wanted, value) {
+        return Some(problem);
+    }
+    let number = value.number()? / 10_f64.powi(i32::from(wanted.scale));
+    if number < 0.0 && !wanted.can_be_negative {
+        return Some("is negative (refunds: Allow)".to_owned());
+    }
+    (number.abs() >= 999_999_999_999.999_9).then(|| "is 10^12 or more".to_owned())
+}
+
+/// The problem of a value that is not a number.
+fn number_problem(wanted: &Wanted, value: Json<'_>) -> Option<String> {
+    match value.kind() {
+        Kind::Number => None,
+        Kind::Text => {
+            let text = value.text().unwrap_or_default();
+            if value.number().is_some() {
+                return if wanted.is_text { None } else { Some("is a string (text: true)".to_owned()) };
+            }
+            let with_point = serde_json::to_string(&text.replace(',', ".")).unwrap_or_default();
+            let is_comma = Json::parse(&with_point).is_ok_and(|value| value.number().is_some());
+            Some(match text.as_str() {
+                "" => "is empty".to_owned(),
+                _ if is_comma => "has a decimal comma".to_owned(),
+                _ => "is not a number".to_owned(),
+            })
+        }
+        kind @ (Kind::Null | Kind::Bool | Kind::Array | Kind::Object) => {
+            Some(format!("is {}, not a number", kind.in_words()))
+        }
+    }
+}
+
+fn quantity_problem(wanted: &Wanted, value: Json<'_>, refunds: bool) -> String {
+    if let Some(problem) = number_problem(wanted, value) {
+        return problem;
+    }
+    let text = value.shown().unwrap_or_default();
+    let digits = text.strip_prefix('-').unwrap_or(&text);
+    if digits.bytes().any(|byte| !byte.is_ascii_digit()) {
+        return "is not written as an integer".to_owned();
+    }
+    match text.parse::<i64>() {
+        Ok(0) => "is zero".to_owned(),
+        Ok(number) if number < 0 && !refunds => "is negative (refunds: Allow)".to_owned(),
+        Ok(number) if number.abs() <= i64::from(i32::MAX) => {
+            "does not fit the sign of the price or amount: both would be refunds".to_owned()
+        }
+        Ok(_) | Err(_) => format!("is more than {}", i32::MAX),
+    }
+}
+
+/// `None` if the value seems valid: another field is the cause.
+fn key_problem(wanted: &Wanted, value: Json<'_>) -> Option<String> {
+    match value.kind() {
+        Kind::Text => match value.text() {
+            None => Some("is not Unicode".to_owned()),
+            Some(text) if text.is_empty() => Some("is empty".to_owned()),
+            Some(text) if text.len() > 128 => Some(format!("has {} bytes, and at most 128 are possible", text.len())),
+            Some(text) if text.contains('\0') => Some("contains U+0000".to_owned()),
+            Some(_) => None,
+        },
+        Kind::Number | Kind::Bool if wanted.takes_all_scalars => {
+            (value.raw().len() > 128).then(|| "has more than 128 bytes".to_owned())
+        }
+        kind @ (Kind::Null | Kind::Bool | Kind::Number | Kind::Array | Kind::Object) => {
+            Some(format!("is {}, not a string", kind.in_words()))
+        }
+    }
+}
+
+/// What looks wrong in a valid record: a time in another unit, and an amount in cents.
+pub(crate) fn doubts(wanted: &WantedFields, record: Json<'_>) -> Vec<String> {
+    let of_record = |wanted: &&Wanted| wanted.level == Level::Record;
+    let doubts = wanted.fields.iter().filter(of_record).filter_map(|wanted| {
+        let value = record.at(&wanted.names)?;
+        match wanted.role {
+            Role::Time if !wanted.is_rfc3339 => unit_doubt(wanted, value),
+            Role::Price | Role::Amount if wanted.scale == 0 => cents_doubt(wanted, value),
+            _ => None,
+        }
+    });
+    doubts.collect()
+}
+
+/// A number that is no plausible time in the unit of its field, but is one in another unit.
+fn unit_doubt(wanted: &Wanted, value: Json<'_>) -> Option<String> {
+    let number = value.number()?;
+    let unit = unit_of(number)?;
+    let is_plausible = unit_of(number / 10_f64.powi(i32::from(wanted.scale))) == Some(Unit::Seconds);
+    let looks = format!("{}: {} looks like {}", wanted.place, excerpt(value), unit_name(unit).to_lowercase());
+    (!is_plausible).then_some(looks)
+}
+
+/// An integer in a field whose name says that it counts cents.
+fn cents_doubt(wanted: &Wanted, value: Json<'_>) -> Option<String> {
+    let is_integer = value.number()?.fract() == 0.0;
+    let says_cents = wanted.names.iter().any(|name| words(name).iter().any(|word| is_cents(word)));
+    let looks = format!("{}: {} looks like cents (scale: 2)", wanted.place, excerpt(value));
+    (is_integer && says_cents).then_some(looks)
+}

@@ -1,0 +1,152 @@
+//! Guesses the mapping that reads records of an unknown kind, and tries it on them.
+
+mod columns;
+mod money;
+mod selection;
+
+use retail_api::events::{Events, Format, Money, Quantity, Refunds};
+use retail_api::{EventMapping, Pipeline};
+use retail_engine::Timestamp;
+use serde::Serialize;
+
+use self::money::{Basis, Number};
+use self::selection::Selection;
+use crate::json::{Json, Kind};
+use crate::profile::Profile;
+use crate::report::Reporter;
+use crate::yaml::{events_yaml, path_text};
+
+/// Whether proposals have `transactionId`: the mapping has no such field yet.
+const PROPOSES_TRANSACTION_ID: bool = false;
+
+/// A mapping that was tried on the records from which it was guessed.
+#[derive(Clone, PartialEq, Eq, Serialize, Debug)]
+#[serde(rename_all = "camelCase")]
+pub struct Proposal {
+    /// The field `events` of a pipeline.yaml, indented for `spec`.
+    pub yaml: String,
+    /// Number of records that it reads.
+    pub reads: usize,
+    /// Number of records that it filters.
+    pub filters: usize,
+    /// Number of records.
+    pub of: usize,
+    /// What to check before use.
+    pub notes: Vec<String>,
+    /// The mapping.
+    #[serde(skip)]
+    pub mapping: EventMapping,
+}
+
+/// The mapping that reads most of these records, given with their timestamps. The error says why there is none.
+pub fn propose(records: &[(Option<Vec<u8>>, Option<Timestamp>)]) -> Result<Proposal, String> {
+    let texts = records.iter().filter_map(|(value, _)| std::str::from_utf8(value.as_deref()?).ok());
+    let objects: Vec<Json<'_>> =
+        texts.filter_map(|text| Json::parse(text).ok()).filter(|record| record.kind() == Kind::Object).collect();
+    if objects.is_empty() {
+        return Err("no record is a JSON object".to_owned());
+    }
+    let (events, id, notes) = guess(&objects)?;
+    let id = id.filter(|_| PROPOSES_TRANSACTION_ID);
+    let yaml = events_yaml(&events, id.as_deref());
+    let mut proposal = tried(yaml, records)?;
+    proposal.notes = notes;
+    Ok(proposal)
+}
+
+/// The mapping, the field of the id, and notes.
+fn guess(records: &[Json<'_>]) -> Result<(Events, Option<String>, Vec<String>), String> {
+    let no_money = || "no field looks like a price or an amount".to_owned();
+    let debezium = selection::debezium(records);
+    let subject = selected(records, debezium.as_ref());
+    let basis = money::basis(&Profile::of(&subject)).ok_or_else(no_money)?;
+    let selection = debezium.or_else(|| selection::selection(&subject, &basis));
+    let subject = selected(&subject, selection.as_ref());
+    let profile = Profile::of(&subject);
+    let basis = money::basis(&profile).ok_or_else(no_money)?;
+    let mut notes: Vec<String> = selection.iter().filter_map(|selection| selection.note.clone()).collect();
+    let (timestamp, why) = columns::timestamp(&profile);
+    notes.extend(why);
+    notes.extend(doubtful_unit(&basis, &subject));
+    let used = selection.as_ref().filter(|selection| selection.values.len() == 1);
+    let is_refund = money::has_refunds(&basis);
+    let value = Some(money_field(&basis.value));
+    let (price, amount) = if basis.is_price { (value, None) } else { (None, value) };
+    let events = Events {
+        format: Format::default(),
+        timestamp,
+        dimensions: columns::dimensions(&profile, &basis, used.map(|selection| &*selection.names)),
+        quantity: quantity(&basis, &profile),
+        price,
+        amount,
+        refunds: if is_refund { Refunds::Allow } else { Refunds::Reject },
+        sums: Vec::new(),
+        condition: selection.map(|selection| selection.condition),
+        explode: basis.array.as_ref().map(|names| path_text(names, false)),
+    };
+    Ok((events, columns::transaction_id(&profile), notes))
+}
+
+fn selected<'a>(records: &[Json<'a>], selection: Option<&Selection>) -> Vec<Json<'a>> {
+    let is_selected = |record: &&Json<'a>| selection.is_none_or(|selection| selection.selects(**record));
+    records.iter().filter(is_selected).copied().collect()
+}
+
+fn money_field(Number { names, is_text, scale, .. }: &Number) -> Money {
+    Money { field: path_text(names, false), if_missing: None, scale: *scale, text: *is_text }
+}
+
+/// The number of pieces: 1 where no field says it.
+fn quantity(basis: &Basis, profile: &Profile) -> Quantity {
+    if let Some(Number { names, is_text, is_optional, .. }) = &basis.quantity {
+        let if_missing = is_optional.then_some(1);
+        return Quantity { field: path_text(names, false), if_missing, text: *is_text };
+    }
+    let array = basis.array.as_ref().and_then(|names| profile.arrays.iter().find(|array| array.names == *names));
+    let fields = array.map_or(&profile.fields, |array| &array.fields);
+    let is_free = |name: &&str| fields.iter().all(|field| field.names.first().is_none_or(|first| **first != **name));
+    let name = ["quantity", "pieces", "number_of_pieces"].into_iter().find(is_free).unwrap_or("retail_quantity");
+    Quantity { field: name.to_owned(), if_missing: Some(1), text: false }
+}
+
+/// A warning about integers that may count cents.
+fn doubtful_unit(basis: &Basis, subject: &[Json<'_>]) -> Option<String> {
+    let Number { names, scale: 0, .. } = &basis.value else { return None };
+    let values: Vec<Json<'_>> = match &basis.array {
+        Some(array) => {
+            subject.iter().filter_map(|record| record.at(array)).flat_map(|array| array.elements(10)).collect()
+        }
+        None => subject.to_vec(),
+    };
+    let values: Vec<Json<'_>> = values.into_iter().filter_map(|value| value.at(names)).collect();
+    let is_whole = |value: &Json<'_>| {
+        value.kind() == Kind::Number && value.raw().bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
+    };
+    let is_large = |value: &Json<'_>| value.number().is_some_and(|number| number.abs() >= 100.0);
+    let few = values.len() < 5 || !values.iter().all(is_whole) || !values.iter().all(is_large);
+    (!few).then(|| {
+        format!("{}: all values are integers of 100 and more; if they count cents, add scale: 2", names.join("."))
+    })
+}
+
+/// Applies a mapping, as the product would parse it, to the records.
+fn tried(yaml: String, records: &[(Option<Vec<u8>>, Option<Timestamp>)]) -> Result<Proposal, String> {
+    let pipeline = Pipeline::parse(&format!("{PIPELINE}{yaml}"))
+        .map_err(|problems| format!("the mapping that was guessed is not valid: {problems}"))?;
+    let mapping = pipeline.events.ok_or("the mapping that was guessed is empty")?;
+    let mut reporter = Reporter::new(Some(&mapping));
+    let fates: Vec<&str> = records.iter().map(|(value, time)| reporter.report(value.as_deref(), *time).fate).collect();
+    let count = |fate: &str| fates.iter().filter(|other| **other == fate).count();
+    Ok(Proposal {
+        yaml,
+        reads: count("applied"),
+        filters: count("filtered"),
+        of: fates.len(),
+        notes: Vec::new(),
+        mapping,
+    })
+}
+
+/// The rest of a pipeline.yaml.
+const PIPELINE: &str = "apiVersion: retailpipeline.dev/v1alpha1\nkind: RetailPipeline\nmetadata: {name: guess}\nspec:\n  \
+    kafka: {bootstrapServers: \"kafka:9092\"}\n  topic: {name: guess}\n  database: {host: db, name: db}\n";

@@ -1,0 +1,226 @@
+//! The fate and the contents of records, without the fates that depend on time and on earlier records.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use retail_api::{EventMapping, Layout};
+use retail_connection::text::shortened;
+use retail_engine::{Contents, Money, Preview, Reason, Timestamp};
+use serde::Serialize;
+
+use crate::diagnosis::{Diagnosis, doubts};
+use crate::json::{Json, Kind};
+use crate::wanted::WantedFields;
+
+/// Number of purchases of a record that a line shows.
+const SHOWN: usize = 3;
+
+/// Maximum length of a value of a dimension in a line, in bytes.
+const MAX_SHOWN: usize = 40;
+
+/// Reports on records, one after the other.
+#[derive(Debug)]
+pub struct Reporter {
+    preview: Preview,
+    diagnosis: Diagnosis,
+    wanted: WantedFields,
+    layout: Layout,
+}
+
+/// The fate and the contents of a record.
+#[derive(Clone, PartialEq, Eq, Serialize, Debug)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// `applied`, `filtered` or `invalid`. An applied record can still be late, in the future or a duplicate.
+    pub fate: &'static str,
+    /// Why it is invalid, as in `dead_letter.reason`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'static str>,
+    /// What makes it invalid, one line each; for another fate, what looks wrong although it is valid.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// What was understood of an applied record.
+    #[serde(flatten)]
+    pub facts: Option<Facts>,
+}
+
+/// The contents of a record.
+#[derive(Clone, PartialEq, Eq, Serialize, Debug)]
+#[serde(rename_all = "camelCase")]
+pub struct Facts {
+    /// Event time, in RFC 3339.
+    pub event_time: String,
+    /// The purchases: one, or one for each element of an exploded array.
+    pub purchases: Vec<Purchase>,
+}
+
+/// A purchase.
+#[derive(Clone, PartialEq, Eq, Serialize, Debug)]
+#[serde(rename_all = "camelCase")]
+pub struct Purchase {
+    /// The values of the dimensions, by their names.
+    pub dimensions: BTreeMap<String, String>,
+    /// Number of pieces.
+    pub quantity: i64,
+    /// Price of a piece, a plain decimal.
+    pub price: String,
+    /// Amount, a plain decimal.
+    pub amount: String,
+    /// The further sums, by their names.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub sums: BTreeMap<String, String>,
+}
+
+impl Reporter {
+    /// For the records of a pipeline; without `spec.events`, they have the tutorial's fields.
+    pub fn new(events: Option<&EventMapping>) -> Self {
+        let mapping = events.map(|events| &events.mapping);
+        Self {
+            preview: Preview::new(mapping),
+            diagnosis: Diagnosis::new(mapping),
+            wanted: WantedFields::of(mapping),
+            layout: events.map_or_else(Layout::default, |events| events.layout.clone()),
+        }
+    }
+
+    /// The report on a record with this timestamp.
+    pub fn report(&mut self, value: Option<&[u8]>, record_time: Option<Timestamp>) -> Report {
+        match self.preview.read(value, record_time) {
+            Err(reason) => Report {
+                fate: "invalid",
+                reason: Some(reason.as_str()),
+                notes: self.diagnosis.causes(value, reason),
+                facts: None,
+            },
+            Ok(None) => Report { fate: "filtered", reason: None, notes: Vec::new(), facts: None },
+            Ok(Some(contents)) => {
+                Report { fate: "applied", reason: None, notes: self.doubts(value), facts: Some(self.facts(&contents)) }
+            }
+        }
+    }
+
+    fn doubts(&self, value: Option<&[u8]>) -> Vec<String> {
+        let record = value.and_then(|value| std::str::from_utf8(value).ok()).and_then(|text| Json::parse(text).ok());
+        record
+            .filter(|record| record.kind() == Kind::Object)
+            .map_or_else(Vec::new, |record| doubts(&self.wanted, record))
+    }
+
+    fn facts(&self, contents: &Contents) -> Facts {
+        let Contents { time, purchases, prices } = contents;
+        let named = |names: &[String], values: Vec<String>| names.iter().cloned().zip(values).collect();
+        let purchase = |(purchase, price): (&retail_engine::Purchase, &Money)| Purchase {
+            dimensions: named(
+                self.layout.dimensions(),
+                purchase.dimensions.iter().map(|text| (**text).to_owned()).collect(),
+            ),
+            quantity: purchase.quantity,
+            price: plain(*price),
+            amount: plain(purchase.amount),
+            sums: named(self.layout.sums(), purchase.more.iter().map(|sum| plain(*sum)).collect()),
+        };
+        Facts { event_time: time.to_string(), purchases: purchases.iter().zip(prices).map(purchase).collect() }
+    }
+
+    /// A report in one line. `place` says where the record is.
+    pub fn line(&self, place: &str, report: &Report) -> String {
+        let Report { fate, reason, notes, facts } = report;
+        let mut line = format!("{place}: {fate}");
+        if let Some(reason) = reason {
+            line += &format!(", {reason}");
+        }
+        if let Some(Facts { event_time, purchases }) = facts {
+            line += &format!(", {event_time}");
+            for purchase in purchases.iter().take(SHOWN) {
+                line += &format!(", {}", self.in_words(purchase));
+            }
+            if purchases.len() > SHOWN {
+                line += &format!(", and {} more purchases", purchases.len() - SHOWN);
+            }
+        }
+        if !notes.is_empty() {
+            line += &format!(": {}", notes.join(" | "));
+        }
+        line
+    }
+
+    fn in_words(&self, purchase: &Purchase) -> String {
+        let Purchase { dimensions, quantity, price, amount, sums } = purchase;
+        let value = |name: &String| shortened(dimensions.get(name).map_or("", String::as_str), MAX_SHOWN);
+        let mut parts: Vec<String> =
+            self.layout.dimensions().iter().map(|name| format!("{name} \"{}\"", value(name))).collect();
+        parts.push(format!("{quantity} × {price} = {amount}"));
+        parts.extend(sums.iter().map(|(name, sum)| format!("{name} {sum}")));
+        parts.join(" ")
+    }
+}
+
+/// Money as a plain decimal without zeros at its end.
+fn plain(money: Money) -> String {
+    let text = money.to_string();
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// The counts of many reports.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Debug)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary {
+    /// Number of records.
+    pub records: usize,
+    /// Number of records by fate.
+    pub fates: BTreeMap<&'static str, usize>,
+    /// Number of invalid records by reason.
+    pub reasons: BTreeMap<&'static str, usize>,
+    /// Number of distinct groups.
+    pub groups: usize,
+    /// The oldest event time.
+    pub oldest: Option<String>,
+    /// The newest event time.
+    pub newest: Option<String>,
+}
+
+impl Summary {
+    /// The counts of these reports.
+    pub fn of(reports: &[Report]) -> Self {
+        let mut summary = Self { records: reports.len(), ..Self::default() };
+        let mut groups = BTreeSet::new();
+        for report in reports {
+            *summary.fates.entry(report.fate).or_default() += 1;
+            if let Some(reason) = report.reason {
+                *summary.reasons.entry(reason).or_default() += 1;
+            }
+            if let Some(facts) = &report.facts {
+                groups.extend(facts.purchases.iter().map(|purchase| &purchase.dimensions));
+            }
+        }
+        // RFC 3339 in UTC has several lengths: the fraction is optional.
+        let times = reports.iter().filter_map(|report| report.facts.as_ref()).map(|facts| &facts.event_time);
+        let order = |time: &&String| time.trim_end_matches('Z').to_owned();
+        summary.oldest = times.clone().min_by_key(order).cloned();
+        summary.newest = times.max_by_key(order).cloned();
+        summary.groups = groups.len();
+        summary
+    }
+
+    /// The counts in two lines.
+    pub fn in_words(&self) -> String {
+        let Self { records, fates, reasons, groups, oldest, newest } = self;
+        let count = |fate: &str| fates.get(fate).copied().unwrap_or_default();
+        let reasons: Vec<String> = reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+        let reasons = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
+        let mut text = format!(
+            "{records} records: {} applied, {} filtered, {} invalid{reasons}\n",
+            count("applied"),
+            count("filtered"),
+            count("invalid")
+        );
+        if let (Some(oldest), Some(newest)) = (oldest, newest) {
+            text += &format!("{groups} groups; event times from {oldest} to {newest}\n");
+        }
+        text
+    }
+}
+
+/// The reason with this name in `dead_letter.reason`.
+pub fn reason_named(name: &str) -> Option<Reason> {
+    Reason::ALL.into_iter().find(|reason| reason.as_str() == name)
+}
