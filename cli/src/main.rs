@@ -8,6 +8,7 @@ mod live;
 mod plan;
 mod provision;
 mod run;
+mod sample;
 mod status;
 
 use std::path::Path;
@@ -46,6 +47,8 @@ enum Command {
     Verify(check::VerifyArgs),
     /// Check a pipeline.yaml and report all problems
     Validate(check::ValidateArgs),
+    /// Read records of the topic or of a file, and show what the pipeline understands of them; propose spec.events if it does not
+    Sample(sample::SampleArgs),
     /// Show what the operator would do for a new or a changed pipeline.yaml
     Plan(plan::PlanArgs),
     /// Print the CustomResourceDefinition
@@ -74,6 +77,7 @@ fn retail() -> ExitCode {
         Command::Status(args) => status::status(args),
         Command::Verify(args) => check::verify(args),
         Command::Validate(args) => check::validate(&args),
+        Command::Sample(args) => sample::sample(args),
         Command::Plan(args) => plan::plan(&args),
         Command::Crd => check::crd(),
     }

@@ -3,6 +3,7 @@
 //! - `connection`, `security`: where Kafka is, and the settings of a client.
 //! - `admin`: requests about topics and log ends. `native` makes the calls of librdkafka that rust-rdkafka lacks.
 //! - `records`: whether a log still contains the processed records.
+//! - `tail`: the newest records of a topic.
 //! - `topic`: the topic of a pipeline: observe, plan, execute. `record_time`: who sets the timestamps of its records.
 //! - `events`, `error`: what went wrong, in one sentence with the fix.
 #![expect(clippy::wildcard_enum_match_arm, reason = "librdkafka has two hundred error codes")]
@@ -17,6 +18,7 @@ pub mod native;
 pub mod record_time;
 pub mod records;
 mod security;
+pub mod tail;
 pub mod topic;
 
 pub use admin::KafkaAdmin;

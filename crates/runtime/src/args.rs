@@ -28,7 +28,7 @@ pub struct PipelineArgs {
 
 /// Address of Kafka, and credentials for it.
 #[derive(Args, Clone, Debug)]
-struct KafkaArgs {
+pub struct KafkaArgs {
     /// Initial brokers, as host:port,host:port; overrides kafka.bootstrapServers
     #[arg(long, value_name = "HOST:PORT", env = "RETAIL_BOOTSTRAP_SERVERS")]
     bootstrap_servers: Option<String>,
@@ -165,8 +165,8 @@ impl PipelineArgs {
 }
 
 impl KafkaArgs {
-    /// Certificates are read only if the pipeline declares TLS.
-    fn connection(self, pipeline: &Pipeline) -> Result<KafkaConnection, SettingsError> {
+    /// The connection of a pipeline to its Kafka. Certificates are read only if the pipeline declares TLS.
+    pub fn connection(self, pipeline: &Pipeline) -> Result<KafkaConnection, SettingsError> {
         let mut login = KafkaLogin {
             username: self.kafka_username,
             password: self.kafka_password.map(|Hidden(text)| text),
