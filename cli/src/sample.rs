@@ -48,7 +48,7 @@ pub(crate) struct SampleArgs {
     kafka: KafkaArgs,
 }
 
-/// Why there is no sample.
+/// The reason of a failure.
 #[derive(Debug, thiserror::Error)]
 enum SampleError {
     #[error("give a pipeline with -f, or a file of records with --file")]
@@ -87,7 +87,7 @@ struct Printed {
     summary: Summary,
     #[serde(skip_serializing_if = "Option::is_none")]
     proposal: Option<Proposal>,
-    /// Why there is no proposal, although some records are invalid.
+    /// The reason without a proposal, if some records are invalid.
     #[serde(skip_serializing_if = "Option::is_none")]
     no_proposal: Option<String>,
     #[serde(skip)]

@@ -36,6 +36,7 @@ pub mod program;
 mod reader;
 mod reading_again;
 mod record_checks;
+mod rejections;
 mod retention;
 mod standstill;
 pub mod state;

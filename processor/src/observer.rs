@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use retail_connection::ErrorKind;
 use retail_runtime::args::Settings;
 use retail_store::provision::Identity;
-use retail_store::{Claimed, DatabaseError, Store};
+use retail_store::{Claimed, DatabaseError, FateTotals, Store};
 
 use crate::error::ProcessorError;
 use crate::expiry::Expiry;
 use crate::hold::{Found, HoldTracker, Offsets};
 use crate::log_end_poller::{LogEndPoller, LogEnds};
+use crate::rejections::{ShareTracker, Shares};
 use crate::standstill::{self, Sample, Standstill};
 use crate::state::{PartitionView, State};
 
@@ -47,6 +48,9 @@ pub(crate) struct Observer<'a> {
     standstill: Standstill,
     holds: HoldTracker,
     expiry: Expiry,
+    shares: ShareTracker,
+    /// Whether nearly all records were filtered when it was last known.
+    mostly_filtered: bool,
     last_answer: Instant,
 }
 
@@ -71,6 +75,8 @@ impl<'a> Observer<'a> {
             standstill: Standstill::new(pipeline.trigger, session_timeout, pipeline.deduplicate_within.is_some()),
             holds: HoldTracker::new(pipeline.trigger, pipeline.idle_timeout),
             expiry: Expiry::default(),
+            shares: ShareTracker::default(),
+            mostly_filtered: false,
             last_answer: Instant::now(),
         }
     }
@@ -110,6 +116,9 @@ impl<'a> Observer<'a> {
                     self.find_hold(&progress, &log_ends).await;
                 }
             }
+            if !until_caught_up {
+                self.find_rejection().await;
+            }
             tokio::time::sleep(if until_caught_up { CAUGHT_UP_INTERVAL } else { INTERVAL }).await;
         }
     }
@@ -132,6 +141,16 @@ impl<'a> Observer<'a> {
         match standstill::problem(&self.standstill.observe(Instant::now(), samples)) {
             Some(problem) => self.state.report_problem(COMPONENT, &problem),
             None => self.state.resolve_problem(COMPONENT),
+        }
+    }
+
+    /// Records that most records are invalid, or that they no longer are, and logs both.
+    async fn find_rejection(&mut self) {
+        let Some(store) = &self.store else { return };
+        let found = find_rejection(store, &mut self.shares, &mut self.mostly_filtered).await;
+        if let Err(error) = found {
+            tracing::debug!(%error, "the share of invalid records was not observed");
+            self.store = None;
         }
     }
 
@@ -161,6 +180,32 @@ async fn record_hold(
         holds.recorded(hold.as_ref());
     }
     state.held(hold);
+    Ok(())
+}
+
+async fn find_rejection(
+    store: &Store,
+    shares: &mut ShareTracker,
+    mostly_filtered: &mut bool,
+) -> Result<(), DatabaseError> {
+    let FateTotals { counts, rejection } = store.fate_totals().await?;
+    let Shares { mostly_invalid, mostly_filtered: filtered } = shares.observe(Instant::now(), counts);
+    match (mostly_invalid, rejection) {
+        (Some(true), None) => {
+            let newest = store.newest_invalid().await?.unwrap_or_else(|| "its dead letters were deleted".to_owned());
+            tracing::warn!("more than half of the records of the last minute are invalid; the newest: {newest}");
+            store.record_rejection(Some(&newest)).await?;
+        }
+        (Some(false), Some(_)) => {
+            tracing::info!("at most half of the records of the last minute are invalid");
+            store.record_rejection(None).await?;
+        }
+        _ => {}
+    }
+    if filtered == Some(true) && !*mostly_filtered {
+        tracing::warn!("more than 99 % of the records of the last minute are filtered: check spec.events.where");
+    }
+    *mostly_filtered = filtered.unwrap_or(*mostly_filtered);
     Ok(())
 }
 

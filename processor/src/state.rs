@@ -1,20 +1,23 @@
 //! The state of a processor that /readyz, /metrics and the live view show.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use retail_engine::{Counts, Lateness, Timestamp};
+use retail_engine::{Counts, DeadLetter, Lateness, Timestamp};
 use retail_store::{Closed, Commit, Expired, Hold};
 
 use crate::commit_seconds::CommitSeconds;
+use crate::rejections;
 
 /// The state of one processor, shared by all of its threads.
 #[derive(Default, Debug)]
 pub struct State {
     view: Mutex<View>,
     read: AtomicU64,
+    /// The reasons of invalid records that were warned about.
+    warned: Mutex<BTreeSet<&'static str>>,
     pub(crate) commit_seconds: CommitSeconds,
 }
 
@@ -127,6 +130,19 @@ impl State {
     /// A component is ready, or has ended. Not logged.
     pub(crate) fn clear_problem(&self, component: &str) {
         self.lock().problems.remove(component);
+    }
+
+    /// Logs the first record of each reason of this run, other than late ones.
+    pub(crate) fn warn_of_first(&self, letters: &[DeadLetter]) {
+        if letters.is_empty() {
+            return;
+        }
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        for letter in letters.iter().filter(|letter| letter.reason != "late") {
+            if warned.insert(letter.reason) {
+                tracing::warn!("{}", rejections::warning(letter));
+            }
+        }
     }
 
     pub(crate) fn letters(&self, expired: Expired) {

@@ -27,6 +27,7 @@ use crate::cores;
 use crate::id_memory::TooManyIds;
 use crate::log_end_poller::LogEndPoller;
 use crate::reader::{ReadError, Reader};
+use crate::rejections::Explainer;
 use crate::state::State;
 
 /// Longest pause between two polls of the consumer: rebalances are reported only when it is polled.
@@ -91,6 +92,7 @@ pub(crate) struct Worker {
     /// The number of lost connections when the partitions were last assigned.
     disconnects: u64,
     reader: Reader,
+    explainer: Explainer,
     assignment: Assignment,
     schedule: CommitSchedule,
     /// The offsets of the batch that is being committed.
@@ -149,6 +151,7 @@ impl Worker {
             reader: Reader::new(engine(pipeline, salt)),
             again: AgainReport::new(&name),
             id_memory,
+            explainer: Explainer::new(pipeline.events.as_ref().map(|events| &events.mapping)),
             schedule: CommitSchedule::new(pipeline.trigger, pipeline.idle_timeout),
             settings,
             name,
@@ -399,7 +402,9 @@ impl Worker {
 
     fn commit(&mut self, now: Instant) {
         let idle = self.reader.idle(self.settings.pipeline.idle_timeout);
-        let (batch, last_records) = self.reader.take_batch();
+        let (mut batch, last_records) = self.reader.take_batch();
+        self.explainer.explain(&mut batch.dead_letters);
+        self.state.warn_of_first(&batch.dead_letters);
         self.dropped.clear();
         self.schedule.batch_taken(now);
         if !idle.is_empty() {

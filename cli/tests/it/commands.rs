@@ -293,6 +293,7 @@ fn result_that_cannot_be_written_is_a_failure() {
         ("retail", &["--help"]),
         ("retail", &["validate", "-f", file]),
         ("retail", &["plan", "-f", file]),
+        ("retail", &["sample", "--file", file]),
         ("retail-operator", &["crd"]),
         ("retail-operator", &["rbac"]),
         ("retail-processor", &["--version"]),

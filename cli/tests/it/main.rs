@@ -3,6 +3,7 @@
 
 mod commands;
 mod run;
+mod sample;
 mod status;
 mod tls;
 

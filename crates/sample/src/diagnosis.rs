@@ -309,7 +309,7 @@ pub(crate) fn doubts(wanted: &WantedFields, record: Json<'_>) -> Vec<String> {
     doubts.collect()
 }
 
-/// A number that is no plausible time in the unit of its field, but is one in another unit.
+/// A number that is a plausible time, but not in the unit of its field.
 fn unit_doubt(wanted: &Wanted, value: Json<'_>) -> Option<String> {
     let number = value.number()?;
     let unit = unit_of(number)?;

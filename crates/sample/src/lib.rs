@@ -1,4 +1,4 @@
-//! Explains records: why one is invalid, what it contains instead, and which mapping would read it and its like.
+//! Explains records: the cause of an invalid one, the field that looks like a missing one, and a mapping that would read them.
 //!
 //! The crate has no clock and no I/O. The engine decides the fate of a record; this crate only looks for the cause, so that a wrong
 //! guess changes a text and nothing else. Every text passes `retail_connection::text`: records contain control characters.

@@ -8,7 +8,7 @@ use retail_connection::text::visible;
 use crate::json::{Json, Kind};
 use crate::values::{TimeForm, time_form, unit_name};
 
-/// Bounds of what is looked at: depth of objects, fields, distinct values of a field, and elements of an array.
+/// Bounds of a profile: depth of objects, fields, distinct values of a field, and elements of an array.
 const MAX_DEPTH: usize = 6;
 const MAX_FIELDS: usize = 512;
 const MAX_VALUES: usize = 64;

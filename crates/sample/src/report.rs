@@ -35,10 +35,10 @@ pub struct Report {
     /// Why it is invalid, as in `dead_letter.reason`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
-    /// What makes it invalid, one line each; for another fate, what looks wrong although it is valid.
+    /// The causes of an invalid record, one line each; for another fate, doubts about its values.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-    /// What was understood of an applied record.
+    /// The values of an applied record.
     #[serde(flatten)]
     pub facts: Option<Facts>,
 }

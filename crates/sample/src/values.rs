@@ -48,7 +48,7 @@ pub(crate) enum TimeForm {
     WithoutOffset,
 }
 
-/// How a value can be read as an event time; `None` if it is none.
+/// How a value can be read as an event time; `None` otherwise.
 pub(crate) fn time_form(value: Json<'_>) -> Option<TimeForm> {
     if let Some(number) = value.number() {
         let unit = unit_of(number)?;

@@ -35,6 +35,17 @@ pub struct Progress {
     pub hold: Option<LongHold>,
     /// Partitions of which Kafka has deleted records whose transaction ids should still count.
     pub deduplication_incomplete: Vec<i32>,
+    /// Set while more than half of the records are invalid.
+    pub rejection: Option<Rejection>,
+}
+
+/// More than half of the records are invalid, as the processors recorded it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rejection {
+    /// Time since which it is known.
+    pub since: Timestamp,
+    /// The cause of one of them, as a sentence.
+    pub sentence: String,
 }
 
 /// The reason why windows have stayed open for too long, as the processors recorded it.
@@ -62,6 +73,7 @@ const TOO_LONG: Duration = Duration::from_secs(20 * 60);
 const SELECT: &str = "
     SELECT greatest(w.watermark, nullif(p.closed_until, 'epoch')) AS watermark, w.clock_ahead,
            nullif(p.closed_until, 'epoch') AS closed_until, p.close_failure, p.close_failed_at,
+           p.rejection, p.rejected_since,
            (SELECT h.since FROM {schema}.watermark_hold h WHERE h.since < l.latest) AS held_since,
            (SELECT h.detail FROM {schema}.watermark_hold h WHERE h.since < l.latest) AS held_detail,
            coalesce(sum(s.applied), 0)::bigint AS applied, coalesce(sum(s.late), 0)::bigint AS late,
@@ -75,7 +87,7 @@ const SELECT: &str = "
     CROSS JOIN {schema}.watermark($1::bigint * interval '1 microsecond', $2) w
     CROSS JOIN (SELECT statement_timestamp() - $3::bigint * interval '1 microsecond') l (latest)
     LEFT JOIN {schema}.partition_progress s ON true
-    GROUP BY p.closed_until, p.close_failure, p.close_failed_at, w.watermark, w.clock_ahead, l.latest";
+    GROUP BY p.closed_until, p.close_failure, p.close_failed_at, p.rejection, p.rejected_since, w.watermark, w.clock_ahead, l.latest";
 
 /// Checks the schema and reads its progress. Returns `None` if the schema is missing, has an older version, or needs its
 /// views and functions recreated.
@@ -126,5 +138,8 @@ async fn read(session: &Session, pipeline: &Pipeline) -> Result<Progress, Databa
             .zip(row.get::<_, Option<String>>("held_detail"))
             .map(|(since, detail)| LongHold { since, detail }),
         deduplication_incomplete: row.get("incomplete"),
+        rejection: time("rejected_since")
+            .zip(row.get::<_, Option<String>>("rejection"))
+            .map(|(since, sentence)| Rejection { since, sentence }),
     })
 }

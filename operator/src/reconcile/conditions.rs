@@ -31,6 +31,7 @@ pub(crate) fn conditions(pass: &Pass<'_>) -> Vec<ConditionDraft> {
     let mut all = with_summary(ready(valid, refused.as_ref(), &parts), parts);
     all.push(part_conditions::scaling(pass.plan.processors));
     all.extend(part_conditions::deduplication(pass, valid));
+    all.push(part_conditions::rejections(pass));
     all
 }
 

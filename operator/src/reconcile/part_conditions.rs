@@ -6,7 +6,7 @@ use retail_engine::Timestamp;
 use retail_kafka::KafkaError;
 use retail_kafka::deduplication::Unsuitable;
 use retail_store::DatabaseError;
-use retail_store::progress::{CloseFailure, LongHold};
+use retail_store::progress::{CloseFailure, LongHold, Rejection};
 use serde_json::Value;
 
 use crate::external::credentials::{Credentials, SecretProblem};
@@ -305,6 +305,32 @@ pub(crate) fn deduplication(pass: &Pass<'_>, valid: &Valid) -> Option<ConditionD
         partitions.join(", ")
     );
     Some(ConditionDraft::new(condition_type, ConditionStatus::True, Reason::RecordsDeleted, message))
+}
+
+/// Whether most records are invalid, as the processors recorded it.
+pub(crate) fn rejections(pass: &Pass<'_>) -> ConditionDraft {
+    let condition_type = ConditionType::RecordsRejected;
+    match (&pass.observed.schema, &pass.result.schema) {
+        (Observation::Observed(Some(progress)), _) => rejected(progress.rejection.as_ref()),
+        (_, Some(Ok(()))) => rejected(None),
+        (_, Some(Err(_)) | None) => {
+            let message = "not known without the progress of the pipeline";
+            ConditionDraft::new(condition_type, ConditionStatus::Unknown, Reason::DependencyNotReady, message)
+        }
+    }
+}
+
+fn rejected(rejection: Option<&Rejection>) -> ConditionDraft {
+    let condition_type = ConditionType::RecordsRejected;
+    let Some(Rejection { since, sentence }) = rejection else {
+        return ConditionDraft::new(condition_type, ConditionStatus::False, Reason::UpToDate, "");
+    };
+    // Without the fraction of a second.
+    let since = Timestamp::from_secs(since.as_micros() / 1_000_000);
+    let message = format!(
+        "more than half of the records are invalid since {since}: {sentence}; `retail sample` shows why, and a mapping for spec.events"
+    );
+    ConditionDraft::new(condition_type, ConditionStatus::True, Reason::MostlyInvalid, message)
 }
 
 pub(crate) fn scaling(processors: ReplicaCount) -> ConditionDraft {

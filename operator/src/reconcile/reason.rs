@@ -27,6 +27,8 @@ pub(crate) enum ConditionType {
     ScalingLimited,
     /// Whether transaction ids are unknown that should count, with spec.deduplicate.
     DedupIncomplete,
+    /// Whether most records are invalid.
+    RecordsRejected,
 }
 
 impl fmt::Display for ConditionType {
@@ -120,6 +122,8 @@ reasons! {
     InternalError: Transient,
     /// The spec requests more processors than the topic has partitions.
     FewerPartitions: Normal,
+    /// More than half of the records of a minute were invalid: no part of the pipeline fails, but their purchases are missing.
+    MostlyInvalid: Normal,
     /// The spec violates a validation rule.
     InvalidSpec: ActionRequired,
     /// A Secret named in the spec does not exist. Running pods stay.

@@ -78,6 +78,7 @@ fn progress<E>(progress: &Progress, topic: &Observation<Option<ObservedTopic>, E
         clock_ahead: _,
         hold: _,
         deduplication_incomplete: _,
+        rejection: _,
     } = progress;
     let lag = match topic {
         Observation::Observed(Some(seen)) if !next_offsets.is_empty() => {

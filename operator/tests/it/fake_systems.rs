@@ -118,6 +118,7 @@ pub(crate) fn sample_progress() -> Progress {
         clock_ahead: None,
         hold: None,
         deduplication_incomplete: Vec::new(),
+        rejection: None,
     }
 }
 

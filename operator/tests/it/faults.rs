@@ -1,7 +1,7 @@
 //! Faults of a pipeline or of its dependencies, and their conditions.
 
 use retail_engine::Timestamp;
-use retail_store::progress::{CloseFailure, LongHold};
+use retail_store::progress::{CloseFailure, LongHold, Rejection};
 use serde_json::json;
 
 use crate::api::{Fault, Key};
@@ -240,6 +240,31 @@ async fn windows_held_for_too_long_are_reported_until_they_close() {
     );
     report(None);
     harness.until_ready("retail").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn rejected_records_are_a_condition_and_a_warning() {
+    let harness = Harness::start();
+    harness.declare("retail", json!({}));
+    harness.until_ready("retail").await;
+    harness.until("retail", "RecordsRejected", "False", "UpToDate").await;
+    let report = |rejection: Option<Rejection>| {
+        harness.external.state().schemas.get_mut("retail").unwrap().1.rejection = rejection;
+    };
+    let sentence = "partition 3, offset 7: missing_field: quantity missing; has \"qty\": 2".to_owned();
+    report(Some(Rejection { since: Timestamp::from_micros(1_800_000_000_500_000), sentence }));
+    harness.until("retail", "RecordsRejected", "True", "MostlyInvalid").await;
+    let status = harness.object("retailpipelines", "retail").unwrap()["status"].clone();
+    let conditions = status["conditions"].as_array().unwrap();
+    let rejected = conditions.iter().find(|condition| condition["type"] == "RecordsRejected").unwrap();
+    assert_eq!(
+        rejected["message"],
+        "more than half of the records are invalid since 2027-01-15T08:00:00Z: partition 3, offset 7: missing_field: quantity \
+         missing; has \"qty\": 2; `retail sample` shows why, and a mapping for spec.events"
+    );
+    assert_eq!((&conditions[0]["type"], &conditions[0]["status"]), (&json!("Ready"), &json!("True")), "no part fails");
+    report(None);
+    harness.until("retail", "RecordsRejected", "False", "UpToDate").await;
 }
 
 #[tokio::test(start_paused = true)]

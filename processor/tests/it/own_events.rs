@@ -2,7 +2,7 @@
 
 use retail_testbed::{Case, Sent, at};
 
-use crate::programs::catch_up;
+use crate::programs::{LIMIT, catch_up, start};
 
 /// Sends records to partition 0, one per second from the beginning of 2025.
 fn send(case: &Case, values: &[String]) {
@@ -96,4 +96,48 @@ async fn items_of_an_order_are_purchases_and_refunds_subtract() {
     let letters = "SELECT string_agg(concat_ws(' ', reason, quantity), ', ' ORDER BY \"offset\") FROM dead_letter";
     assert_eq!(case.text(letters).await, "missing_field, bad_items, bad_quantity");
     case.assert_exact().await;
+}
+
+/// Events that are nearly those of the tutorial.
+#[tokio::test]
+async fn foreign_records_are_explained_in_log_and_dead_letters() {
+    let case = Case::shared().partitions(1).start().await;
+    let event = |time: &str, rest: &str| {
+        format!(r#"{{"category":"A","payment_method":"B","price":1,"timestamp":{time},{rest}}}"#)
+    };
+    let seconds = at(0).to_string();
+    send(
+        &case,
+        &[
+            event(&seconds, r#""qty":2"#),
+            event(&seconds, r#""pieces":3"#),
+            event(&(at(0) * 1000).to_string(), r#""quantity":2"#),
+            event(&seconds, r#""quantity":2"#),
+            "[1]".to_owned(),
+            event(&at(9_000).to_string(), r#""quantity":2"#),
+        ],
+    );
+    let mut processor = start(&case, &["--until-caught-up"]);
+    assert_eq!(processor.exit_code(LIMIT).await, 0, "{}", processor.output());
+    let details = "SELECT string_agg(concat_ws(': ', reason, detail), E'\\n' ORDER BY \"offset\") FROM dead_letter";
+    let expected = [
+        "missing_field: quantity missing; has \"qty\": 2".to_owned(),
+        "missing_field: quantity missing; has \"pieces\": 3".to_owned(),
+        format!("bad_timestamp: timestamp: {} looks like milliseconds", at(0) * 1000),
+        "malformed_json: an array, not a JSON object".to_owned(),
+        "future".to_owned(),
+    ];
+    assert_eq!(case.text(details).await, expected.join("\n"));
+    let output = processor.output();
+    let warnings: Vec<&str> =
+        output.lines().filter_map(|line| Some(line.split_once("the first record with the reason ")?.1)).collect();
+    let expected = [
+        "missing_field is at partition 0, offset 0: quantity missing; has \"qty\": 2".to_owned(),
+        format!("bad_timestamp is at partition 0, offset 2: timestamp: {} looks like milliseconds", at(0) * 1000),
+        "malformed_json is at partition 0, offset 4: an array, not a JSON object".to_owned(),
+        "future is at partition 0, offset 5".to_owned(),
+    ];
+    assert_eq!(warnings, expected, "{output}");
+    let report = case.assert_exact().await;
+    assert_eq!((report.rows, report.dead_letters), (1, 5));
 }

@@ -38,7 +38,7 @@ pub struct Proposal {
     pub mapping: EventMapping,
 }
 
-/// The mapping that reads most of these records, given with their timestamps. The error says why there is none.
+/// The mapping that reads most of these records, given with their timestamps. The error contains the reason without one.
 pub fn propose(records: &[(Option<Vec<u8>>, Option<Timestamp>)]) -> Result<Proposal, String> {
     let texts = records.iter().filter_map(|(value, _)| std::str::from_utf8(value.as_deref()?).ok());
     let objects: Vec<Json<'_>> =

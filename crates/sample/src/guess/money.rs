@@ -25,7 +25,7 @@ pub(crate) struct Number {
     pub(crate) has_negatives: bool,
 }
 
-/// The best fields, and what they are worth.
+/// The best fields, and their worth.
 struct Choice {
     basis: Basis,
     worth: u32,

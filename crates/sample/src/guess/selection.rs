@@ -27,7 +27,7 @@ impl Selection {
     }
 }
 
-/// Names of fields that say what a record is.
+/// Names of fields with the kind of a record.
 const KINDS: &[&str] =
     &["op", "event", "event_name", "event_type", "type", "kind", "action", "record_type", "message_type", "name"];
 

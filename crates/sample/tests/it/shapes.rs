@@ -218,7 +218,7 @@ pub(crate) fn marketplace_order(at: u64, r: &mut Numbers) -> Value {
 /// A generator of one kind of record.
 pub(crate) type Shape = fn(u64, &mut Numbers) -> Value;
 
-/// All shapes, with the share of their records that is no purchase, as every n-th.
+/// All shapes, with n if every n-th of their records is something else than a purchase.
 pub(crate) const SHAPES: [(&str, Shape, Option<u64>); 10] = [
     ("shop order", shop_order, None),
     ("charge", charge, None),

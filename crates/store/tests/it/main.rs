@@ -20,6 +20,7 @@ mod months;
 mod plans;
 mod pooler;
 mod progress;
+mod rejection;
 mod schema;
 mod session;
 mod silence;

@@ -1,0 +1,168 @@
+//! `retail sample`: records of a topic and of files.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use retail_testbed::{Case, Program, Sent, Silence, SilentProxy, at};
+use serde_json::{Value, json};
+
+use crate::RETAIL;
+
+/// Exit code, standard output, standard error.
+fn ended(command: &mut Command) -> (i32, String, String) {
+    let output = command.output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+}
+
+fn order(second: i64) -> Vec<u8> {
+    let time = at(second) * 1000;
+    json!({"eventTime": time, "qty": 2, "amount": 39.98, "paymentMethod": "card", "productCategory": "Toys", "id": second})
+        .to_string()
+        .into_bytes()
+}
+
+fn send(case: &Case, partition: i32, seconds: std::ops::Range<i64>) {
+    let sent = |second| Sent { partition, timestamp: second, value: Some(order(second)) };
+    case.topic.send(&seconds.map(sent).collect::<Vec<_>>());
+}
+
+/// The 500 events with which every stranger begins.
+#[tokio::test]
+async fn foreign_topic_is_explained_with_a_mapping_that_works() {
+    let case = Case::shared().partitions(2).build();
+    case.apply_topic().await;
+    send(&case, 0, 0..60);
+    send(&case, 1, 30..90);
+    let (code, said, error) = ended(case.command(RETAIL).args(["sample", "--last", "40"]));
+    assert_eq!((code, error.as_str()), (0, ""));
+    let lines: Vec<&str> = said.lines().collect();
+    let time = at(50) * 1000;
+    assert_eq!(
+        lines[0],
+        format!(
+            "partition 0 offset 55: invalid, missing_field: timestamp missing; has \"eventTime\": {} | quantity missing; has \"qty\": \
+             2 | price missing; has \"amount\": 39.98 | category missing; has \"productCategory\": \"Toys\" | payment_method missing; \
+             has \"paymentMethod\": \"card\"",
+            time + 5000
+        )
+    );
+    assert!(said.contains("\n40 records: 0 applied, 0 filtered, 40 invalid (40 missing_field)\n"), "{said}");
+    let (_, proposal) = said.split_once("reads 40 of 40 records:\n\n").unwrap();
+    assert_eq!(
+        proposal,
+        "  events:
+    timestamp: {field: eventTime, unit: Milliseconds}
+    dimensions:
+    - {name: product_category, field: productCategory}
+    - {name: payment_method, field: paymentMethod}
+    quantity: {field: qty}
+    amount: {field: amount}
+"
+    );
+    // Pasted into the file, it reads the records.
+    let yaml = std::fs::read_to_string(&case.file).unwrap();
+    std::fs::write(&case.file, format!("{}\n{proposal}", yaml.trim_end())).unwrap();
+    let (code, said, error) = ended(case.command(RETAIL).args(["sample", "--last", "2"]));
+    assert_eq!((code, error.as_str()), (0, ""));
+    assert_eq!(
+        said,
+        "partition 1 offset 58: applied, 2025-01-01T00:01:28Z, product_category \"Toys\" payment_method \"card\" 2 × 19.99 = 39.98
+partition 1 offset 59: applied, 2025-01-01T00:01:29Z, product_category \"Toys\" payment_method \"card\" 2 × 19.99 = 39.98
+
+2 records: 2 applied, 0 filtered, 0 invalid
+1 groups; event times from 2025-01-01T00:01:28Z to 2025-01-01T00:01:29Z
+"
+    );
+    assert_eq!(case.try_text("SELECT count(*) FROM pipeline").await, None, "nothing was created");
+}
+
+#[test]
+fn file_of_records_needs_no_pipeline() {
+    let directory = std::env::temp_dir().join(format!("retail-sample-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let file = directory.join("records.ndjson");
+    let mut lines: Vec<Vec<u8>> = (0..20).map(order).collect();
+    lines.insert(1, b"".to_vec());
+    lines.push(b"not json\x1b[2J".to_vec());
+    std::fs::write(&file, lines.join(&b"\n"[..])).unwrap();
+    let retail = || {
+        let mut command = Command::new(RETAIL);
+        command.env_remove("RETAIL_PIPELINE").arg("sample");
+        command
+    };
+    let (code, said, error) = ended(retail().arg("--file").arg(&file));
+    assert_eq!((code, error.as_str()), (0, ""));
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(
+        lines[1],
+        "line 3: applied, 2025-01-01T00:00:01Z, product_category \"Toys\" payment_method \"card\" 2 × 19.99 = 39.98",
+        "by the proposal"
+    );
+    assert!(
+        lines[20].starts_with("line 22: invalid, malformed_json: not JSON: expected ident at line 1 column 2"),
+        "{}",
+        lines[20]
+    );
+    assert!(said.contains("21 records: 20 applied, 0 filtered, 1 invalid (1 malformed_json)\n"), "{said}");
+    assert!(said.contains("reads 20 of 21 records:\n\n  events:\n"), "{said}");
+
+    let mut piped =
+        retail().args(["--file", "-", "--json"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    piped.stdin.take().unwrap().write_all(&std::fs::read(&file).unwrap()).unwrap();
+    let json: Value = serde_json::from_slice(&piped.wait_with_output().unwrap().stdout).unwrap();
+    assert_eq!(
+        json["records"][0],
+        json!({
+            "line": 1, "fate": "applied", "eventTime": "2025-01-01T00:00:00Z",
+            "purchases": [{"dimensions": {"product_category": "Toys", "payment_method": "card"}, "quantity": 2, "price": "19.99", "amount": "39.98"}],
+        })
+    );
+    assert_eq!(json["records"][20]["reason"], "malformed_json");
+    assert_eq!(json["summary"]["fates"], json!({"applied": 20, "invalid": 1}));
+    assert_eq!((&json["proposal"]["reads"], &json["proposal"]["of"]), (&json!(20), &json!(21)));
+
+    std::fs::write(&file, "{\"event\": \"login\"}\n").unwrap();
+    let (code, said, _) = ended(retail().arg("--file").arg(&file));
+    assert_eq!(code, 0);
+    assert!(said.ends_with("no mapping can be proposed: no field looks like a price or an amount\n"), "{said}");
+    std::fs::write(&file, r#"{"category":"A","payment_method":"B","quantity":1,"price":2.5,"timestamp":1735689600}"#)
+        .unwrap();
+    let (code, said, _) = ended(retail().arg("--file").arg(&file));
+    assert_eq!((code, said.contains("mapping")), (0, false), "the tutorial's fields need none: {said}");
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn sample_without_records_or_pipeline_is_misuse() {
+    let case = Case::shared().build();
+    let fails = |command: &mut Command| {
+        let (code, said, error) = ended(command);
+        assert_eq!(said, "");
+        (code, error)
+    };
+    let nothing = fails(Command::new(RETAIL).env_remove("RETAIL_PIPELINE").arg("sample"));
+    assert_eq!(nothing, (2, "give a pipeline with -f, or a file of records with --file\n".to_owned()));
+    let both = fails(Command::new(RETAIL).args(["sample", "-f", "-", "--file", "-"]));
+    assert_eq!(both, (2, "-f and --file cannot both read standard input\n".to_owned()));
+    for wrong in [&["--last", "0"][..], &["--last", "10001"], &["--last", "5", "--file", "x"]] {
+        assert_eq!(fails(case.command(RETAIL).arg("sample").args(wrong)).0, 2, "{wrong:?}");
+    }
+    let (code, error) = fails(case.command(RETAIL).args(["sample", "--file", "/missing/records"]));
+    assert!(code == 1 && error.starts_with("cannot read /missing/records: "), "{error}");
+    let (code, error) = fails(case.command(RETAIL).arg("sample"));
+    assert!(code == 1 && error.contains("does not exist") && error.contains("retail apply-topic"), "{error}");
+}
+
+#[tokio::test]
+async fn sample_ends_with_1_when_kafka_is_silent() {
+    let case = Case::shared().partitions(1).build();
+    case.apply_topic().await;
+    let proxy = SilentProxy::start(&case.settings.kafka.bootstrap_servers, Silence::Never).await;
+    proxy.silence();
+    let servers = format!("127.0.0.1:{}", proxy.port());
+    let mut sample = Program::start(RETAIL, &case, &["sample", "--bootstrap-servers", &servers]);
+    assert_eq!(sample.exit_code(Duration::from_secs(60)).await, 1);
+    assert!(sample.output().contains(&format!("cannot reach Kafka at {servers}")), "{}", sample.output());
+}
