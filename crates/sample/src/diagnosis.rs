@@ -6,7 +6,7 @@ use retail_engine::{Level, MAX_ELEMENTS, Mapping, Reason};
 
 use crate::json::{Json, Kind};
 use crate::names::{Role, is_cents, words};
-use crate::similar::similar;
+use crate::similar::Candidates;
 use crate::values::{TimeForm, excerpt, time_form, unit_name, unit_of};
 use crate::wanted::{Wanted, WantedFields};
 
@@ -33,6 +33,11 @@ impl Diagnosis {
 
     /// The causes of an invalid record, each in one line, such as `quantity missing; has "qty": 2`. At least one.
     pub fn causes(&self, value: Option<&[u8]>, reason: Reason) -> Vec<String> {
+        self.found(value, reason, true)
+    }
+
+    /// Without `is_thorough`, no similar field is looked for, which takes most of the time.
+    fn found(&self, value: Option<&[u8]>, reason: Reason, is_thorough: bool) -> Vec<String> {
         let causes = match (reason, value) {
             (Reason::Empty, _) | (_, None) => vec!["the record has no value".to_owned()],
             (Reason::NoRecordTime, _) => {
@@ -42,15 +47,16 @@ impl Diagnosis {
                 vec![format!("not examined, because the record has {} KiB or more", MAX_RECORD / 1024)]
             }
             (Reason::MalformedJson, Some(value)) => vec![self.malformed(value)],
-            (_, Some(value)) => self.field_causes(value, reason),
+            (_, Some(value)) => self.field_causes(value, reason, is_thorough),
         };
         causes.into_iter().map(|cause| shortened(&cause, MAX_DETAIL)).collect()
     }
 
-    /// As many causes as fit into [`MAX_DETAIL`] bytes, in one line.
-    pub fn detail(&self, value: Option<&[u8]>, reason: Reason) -> String {
+    /// As many causes as fit into [`MAX_DETAIL`] bytes, in one line. Without `is_thorough`, it names no similar field, which saves most
+    /// of the time.
+    pub fn detail(&self, value: Option<&[u8]>, reason: Reason, is_thorough: bool) -> String {
         let mut detail = String::new();
-        for cause in self.causes(value, reason) {
+        for cause in self.found(value, reason, is_thorough) {
             let separator = if detail.is_empty() { "" } else { SEPARATOR };
             // The mark of a shortened text has three bytes.
             if detail.len() + separator.len() + cause.len() > MAX_DETAIL && !detail.is_empty() {
@@ -85,7 +91,7 @@ impl Diagnosis {
             Kind::Array if depth < 16 => {
                 return value.elements(MAX_ELEMENTS).into_iter().find_map(|element| self.repeated(element, depth + 1));
             }
-            _ => return None,
+            Kind::Null | Kind::Bool | Kind::Number | Kind::Text | Kind::Array | Kind::Object => return None,
         };
         let mut seen = std::collections::BTreeSet::new();
         let repeated = fields.iter().find(|(name, _)| self.wanted.reads(name) && !seen.insert(name));
@@ -95,7 +101,7 @@ impl Diagnosis {
         fields.iter().find_map(|(_, value)| self.repeated(*value, depth + 1))
     }
 
-    fn field_causes(&self, value: &[u8], reason: Reason) -> Vec<String> {
+    fn field_causes(&self, value: &[u8], reason: Reason, is_thorough: bool) -> Vec<String> {
         let record = std::str::from_utf8(value).ok().and_then(|text| Json::parse(text).ok());
         let Some(record) = record.filter(|record| record.kind() == Kind::Object) else {
             return vec!["not a JSON object".to_owned()];
@@ -104,15 +110,19 @@ impl Diagnosis {
         let mut causes = Vec::new();
         let (of_record, of_elements): (Vec<&Wanted>, Vec<&Wanted>) =
             self.wanted.fields.iter().partition(|wanted| wanted.level == Level::Record);
+        let candidates = Candidates::of(is_thorough.then_some(record));
         for wanted in of_record {
             let value = lookup(&fields, &wanted.names).or_else(|| self.other_name(wanted, &fields));
-            causes.extend(self.cause(wanted, value, reason, record, &wanted.place));
+            causes.extend(self.cause(wanted, value, reason, &candidates, &wanted.place));
         }
         if let Some(array) = &self.wanted.explode {
             let place = array.names.join(".");
             match array_cause(&place, lookup(&fields, &array.names), reason) {
                 Some(cause) => causes.push(cause),
-                None => causes.extend(self.element_causes(&place, lookup(&fields, &array.names), &of_elements, reason)),
+                None => {
+                    let array = lookup(&fields, &array.names);
+                    causes.extend(self.element_causes(&place, array, &of_elements, reason, is_thorough));
+                }
             }
         }
         if causes.is_empty() {
@@ -127,13 +137,21 @@ impl Diagnosis {
     }
 
     /// The causes in the first element that has one.
-    fn element_causes(&self, place: &str, array: Option<Json<'_>>, wanted: &[&Wanted], reason: Reason) -> Vec<String> {
+    fn element_causes(
+        &self,
+        place: &str,
+        array: Option<Json<'_>>,
+        wanted: &[&Wanted],
+        reason: Reason,
+        is_thorough: bool,
+    ) -> Vec<String> {
         let elements = array.map(|array| array.elements(MAX_ELEMENTS)).unwrap_or_default();
         let of_element = elements.into_iter().enumerate().map(|(at, element)| {
             let fields = if element.kind() == Kind::Object { element.fields(usize::MAX) } else { Vec::new() };
+            let candidates = Candidates::of(is_thorough.then_some(element));
             let causes = wanted.iter().filter_map(|wanted| {
                 let place = format!("{place}[{at}].{}", wanted.place);
-                self.cause(wanted, lookup(&fields, &wanted.names), reason, element, &place)
+                self.cause(wanted, lookup(&fields, &wanted.names), reason, &candidates, &place)
             });
             causes.collect::<Vec<_>>()
         });
@@ -146,7 +164,7 @@ impl Diagnosis {
         wanted: &Wanted,
         value: Option<Json<'_>>,
         reason: Reason,
-        around: Json<'_>,
+        around: &Candidates<'_>,
         place: &str,
     ) -> Option<String> {
         let is_null = value.is_some_and(|value| value.kind() == Kind::Null) && !self.wanted.is_default;
@@ -155,7 +173,7 @@ impl Diagnosis {
                 return None;
             }
             let state = if is_null { "is null" } else { "missing" };
-            let similar = similar(wanted, around).map_or_else(String::new, |similar| format!("; has {similar}"));
+            let similar = around.similar(wanted).map_or_else(String::new, |similar| format!("; has {similar}"));
             return Some(format!("{place} {state}{similar}"));
         }
         let value = value.filter(|_| !is_null)?;
@@ -303,7 +321,7 @@ pub(crate) fn doubts(wanted: &WantedFields, record: Json<'_>) -> Vec<String> {
         match wanted.role {
             Role::Time if !wanted.is_rfc3339 => unit_doubt(wanted, value),
             Role::Price | Role::Amount if wanted.scale == 0 => cents_doubt(wanted, value),
-            _ => None,
+            Role::Time | Role::Quantity | Role::Price | Role::Amount | Role::Text | Role::Sum => None,
         }
     });
     doubts.collect()

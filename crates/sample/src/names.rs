@@ -12,7 +12,7 @@ pub(crate) fn words(name: &str) -> Vec<String> {
             before = ' ';
             continue;
         }
-        if words.is_empty() || before == ' ' || (starts && before != ' ') {
+        if words.is_empty() || before == ' ' || starts {
             words.push(String::new());
         }
         if let Some(word) = words.last_mut() {
@@ -47,8 +47,11 @@ pub(crate) enum Role {
 
 /// How well a name fits a role, from 0, which is not at all, to 100. `parent` is the name of the object around the field.
 pub(crate) fn fit(role: Role, name: &str, parent: &str) -> u32 {
-    let name = snake(name);
-    let parent = snake(parent);
+    fit_of_words(role, &snake(name), &snake(parent))
+}
+
+/// As [`fit`], for names that are in lower case with underscores already.
+pub(crate) fn fit_of_words(role: Role, name: &str, parent: &str) -> u32 {
     let list = match role {
         Role::Time => TIMES,
         Role::Quantity => QUANTITIES,
@@ -58,15 +61,15 @@ pub(crate) fn fit(role: Role, name: &str, parent: &str) -> u32 {
     };
     let exact = |text: &str| list.iter().find(|(known, _)| *known == text).map(|(_, score)| *score);
     let by_name = |name: &str| exact(name).or_else(|| exact(without_unit(name))).or_else(|| loose(role, name));
-    if !matches!(name.as_str(), "amount" | "value" | "cents" | "units") || parent.is_empty() {
-        return by_name(&name).unwrap_or(0);
+    if !matches!(name, "amount" | "value" | "cents" | "units") || parent.is_empty() {
+        return by_name(name).unwrap_or(0);
     }
     // `total_money: {amount: 1999}` and `price: {value: 19.99}`: the outer name says which money it is.
-    if let Some(score) = by_name(&parent) {
+    if let Some(score) = by_name(parent) {
         return score - 1;
     }
     let is_other = parent.split('_').any(|word| PARTS.contains(&word) || matches!(word, "price" | "money"));
-    if is_other { 0 } else { by_name(&name).unwrap_or(0).saturating_sub(10) }
+    if is_other { 0 } else { by_name(name).unwrap_or(0).saturating_sub(10) }
 }
 
 /// A name without the words that say its unit.

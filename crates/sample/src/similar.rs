@@ -1,7 +1,9 @@
 //! The field of a record that looks like a missing one: by its name, by a synonym, or by a typing error; and by its value.
 
+use std::cell::OnceCell;
+
 use crate::json::{Json, Kind};
-use crate::names::{Role, fit, snake};
+use crate::names::{Role, fit_of_words, snake};
 use crate::values::{excerpt, time_form};
 use crate::wanted::Wanted;
 
@@ -11,26 +13,57 @@ const MAX_DEPTH: usize = 6;
 /// Maximum number of values that are looked at.
 const MAX_VALUES: usize = 256;
 
+/// The values of a record in which a missing field is looked for.
+pub(crate) struct Candidates<'a> {
+    record: Option<Json<'a>>,
+    found: OnceCell<Vec<Candidate<'a>>>,
+}
+
 /// A value, and its place in a record.
 struct Candidate<'a> {
     path: String,
+    /// The name, in lower case with underscores.
     name: String,
+    /// The name of the object around the value, in the same form.
     parent: String,
     value: Json<'a>,
     is_in_array: bool,
 }
 
-/// The field that most likely is the wanted one, as `"qty": 2`.
-pub(crate) fn similar(wanted: &Wanted, record: Json<'_>) -> Option<String> {
-    let mut candidates = Vec::new();
-    collect(record, &mut Vec::new(), false, &mut candidates);
-    let scored = candidates.iter().filter(|candidate| suits(wanted.role, candidate.value)).map(|candidate| {
-        let score = likeness(wanted, candidate);
-        // A field of the record before one in an array, and the earlier one of two equal ones.
-        (score.saturating_sub(if candidate.is_in_array { 5 } else { 0 }), candidate)
-    });
-    let best = scored.filter(|(score, _)| *score > 0).reduce(|best, next| if next.0 > best.0 { next } else { best });
-    best.map(|(_, candidate)| format!("\"{}\": {}", candidate.path, excerpt(candidate.value)))
+impl<'a> Candidates<'a> {
+    /// Nothing is read before the first call of [`Self::similar`], and nothing is similar without a record.
+    pub(crate) const fn of(record: Option<Json<'a>>) -> Self {
+        Self { record, found: OnceCell::new() }
+    }
+
+    /// The field that most likely is the wanted one, as `"qty": 2`.
+    pub(crate) fn similar(&self, wanted: &Wanted) -> Option<String> {
+        let candidates = self.found.get_or_init(|| {
+            let mut found = Vec::new();
+            if let Some(record) = self.record.filter(|record| record.kind() == Kind::Object) {
+                collect(record, &mut Vec::new(), false, &mut found);
+            }
+            found
+        });
+        let own = Own {
+            name: wanted.names.last().map(|name| snake(name)).unwrap_or_default(),
+            whole: snake(&wanted.names.join(" ")),
+        };
+        let scored = candidates.iter().map(|candidate| {
+            let score = likeness(wanted.role, &own, candidate);
+            // A field of the record before one in an array, and the earlier one of two equal ones.
+            (score.saturating_sub(if candidate.is_in_array { 5 } else { 0 }), candidate)
+        });
+        let suitable = scored.filter(|(score, candidate)| *score > 0 && suits(wanted.role, candidate.value));
+        let best = suitable.reduce(|best, next| if next.0 > best.0 { next } else { best });
+        best.map(|(_, candidate)| format!("\"{}\": {}", candidate.path, excerpt(candidate.value)))
+    }
+}
+
+/// The words of a wanted field: of its name, and of its whole path.
+struct Own {
+    name: String,
+    whole: String,
 }
 
 fn collect<'a>(object: Json<'a>, path: &mut Vec<String>, is_in_array: bool, found: &mut Vec<Candidate<'a>>) {
@@ -41,7 +74,7 @@ fn collect<'a>(object: Json<'a>, path: &mut Vec<String>, is_in_array: bool, foun
         if found.len() >= MAX_VALUES {
             return;
         }
-        let parent = path.last().map(|parent| parent.trim_end_matches("[]").to_owned()).unwrap_or_default();
+        let parent = path.last().map(|parent| snake(parent)).unwrap_or_default();
         path.push(name.clone());
         match value.kind() {
             Kind::Object => collect(value, path, is_in_array, found),
@@ -53,6 +86,7 @@ fn collect<'a>(object: Json<'a>, path: &mut Vec<String>, is_in_array: bool, foun
                 }
             }
             Kind::Bool | Kind::Number | Kind::Text => {
+                let name = snake(&name);
                 found.push(Candidate { path: path.join("."), name, parent, value, is_in_array });
             }
             Kind::Null => {}
@@ -72,32 +106,39 @@ fn suits(role: Role, value: Json<'_>) -> bool {
 }
 
 /// How much a field looks like the wanted one: 0 is not at all.
-fn likeness(wanted: &Wanted, candidate: &Candidate<'_>) -> u32 {
-    let wanted_name = wanted.names.last().map(|name| snake(name)).unwrap_or_default();
-    let name = snake(&candidate.name);
-    if name == wanted_name {
+fn likeness(role: Role, own: &Own, candidate: &Candidate<'_>) -> u32 {
+    let Candidate { name, parent, .. } = candidate;
+    if *name == own.name {
         return 200;
     }
-    let whole = snake(&format!("{} {}", candidate.parent, candidate.name));
-    if whole == wanted_name || snake(&wanted.names.join(" ")) == name {
+    let is_whole =
+        own.name.strip_prefix(parent.as_str()).and_then(|rest| rest.strip_prefix('_')) == Some(name.as_str());
+    if own.whole == *name || is_whole {
         return 190;
     }
-    let synonym = match wanted.role {
+    let synonym = match role {
         // A mapping reads a price or an amount: either can be there instead of the other.
         Role::Price | Role::Amount => {
-            let same = fit(wanted.role, &candidate.name, &candidate.parent);
-            let other = if wanted.role == Role::Price { Role::Amount } else { Role::Price };
-            same.max(fit(other, &candidate.name, &candidate.parent).saturating_sub(20))
+            let other = if role == Role::Price { Role::Amount } else { Role::Price };
+            let instead = fit_of_words(other, name, parent).saturating_sub(20);
+            fit_of_words(role, name, parent).max(instead)
         }
-        role => fit(role, &candidate.name, &candidate.parent),
+        Role::Time | Role::Quantity | Role::Text | Role::Sum => fit_of_words(role, name, parent),
     };
-    let distance = strsim::damerau_levenshtein(&shorter(&name), &shorter(&wanted_name));
-    let is_near = distance * 3 <= wanted_name.chars().count();
-    let typing_error = if is_near { 150 - 10 * u32::try_from(distance).unwrap_or(0) } else { 0 };
     // `method` and `payment_method`.
     let is_part = |long: &str, short: &str| short.len() >= 4 && long.split('_').any(|word| word == short);
-    let part = if is_part(&wanted_name, &name) || is_part(&name, &wanted_name) { 90 } else { 0 };
-    synonym.max(typing_error).max(part)
+    let part = if is_part(&own.name, name) || is_part(name, &own.name) { 90 } else { 0 };
+    synonym.max(typing_error(&own.name, name)).max(part)
+}
+
+/// How much a name looks like a mistyped other one.
+fn typing_error(wanted: &str, name: &str) -> u32 {
+    let (length, other) = (wanted.chars().count(), name.chars().count());
+    if length.abs_diff(other) * 3 > length {
+        return 0;
+    }
+    let distance = strsim::damerau_levenshtein(&shorter(name), &shorter(wanted));
+    if distance * 3 <= length { 150 - 10 * u32::try_from(distance).unwrap_or(15).min(15) } else { 0 }
 }
 
 /// The beginning of a name, so that a comparison takes a bounded time.

@@ -6,11 +6,11 @@ use crate::values::unit_name;
 
 /// A path as `spec.events` has it: names joined by dots, quoted where necessary. `is_of_record` starts it with `$.`.
 pub(crate) fn path_text(names: &[Box<str>], is_of_record: bool) -> String {
-    let name = |name: &Box<str>| {
+    let name = |name: &str| {
         let is_plain = !name.contains(|letter: char| letter == '.' || letter.is_whitespace());
-        if is_plain { (**name).to_owned() } else { format!("\"{name}\"") }
+        if is_plain { name.to_owned() } else { format!("\"{name}\"") }
     };
-    let path = names.iter().map(name).collect::<Vec<_>>().join(".");
+    let path = names.iter().map(|text| name(text)).collect::<Vec<_>>().join(".");
     if is_of_record { format!("$.{path}") } else { path }
 }
 

@@ -2,7 +2,7 @@
 
 use retail_testbed::{Case, Sent, at};
 
-use crate::programs::{LIMIT, catch_up, start};
+use crate::programs::{LIMIT, catch_up, start, until, until_consumed};
 
 /// Sends records to partition 0, one per second from the beginning of 2025.
 fn send(case: &Case, values: &[String]) {
@@ -140,4 +140,24 @@ async fn foreign_records_are_explained_in_log_and_dead_letters() {
     assert_eq!(warnings, expected, "{output}");
     let report = case.assert_exact().await;
     assert_eq!((report.rows, report.dead_letters), (1, 5));
+}
+
+/// The share of invalid records is known after a minute.
+#[tokio::test]
+async fn topic_of_invalid_records_is_recorded_as_rejected() {
+    let case = Case::shared().partitions(1).start().await;
+    let processor = start(&case, &[]);
+    until_consumed(&case, 0).await;
+    send(&case, &[r#"{"category":"A","payment_method":"B","price":1,"qty":2,"timestamp":1}"#.to_owned()]);
+    until(
+        &case,
+        "most records are invalid",
+        "SELECT rejection IS NOT NULL AND rejected_since IS NOT NULL FROM pipeline",
+    )
+    .await;
+    let newest = "partition 0, offset 0: missing_field: quantity missing; has \"qty\": 2";
+    assert_eq!(case.text("SELECT rejection FROM pipeline").await, newest);
+    processor
+        .says(&format!("more than half of the records of the last minute are invalid; the newest: {newest}"))
+        .await;
 }

@@ -6,7 +6,7 @@ use retail_api::Layout;
 use retail_api::events::{Dimension, Timestamp, Unit};
 
 use super::money::Basis;
-use crate::names::{Role, dimension_fit, fit, snake};
+use crate::names::{Role, dimension_fit, fit, snake, words};
 use crate::profile::{Field, Profile};
 use crate::yaml::path_text;
 
@@ -40,11 +40,11 @@ pub(crate) fn timestamp(profile: &Profile) -> (Timestamp, Option<String>) {
     (Timestamp { field: None, unit: Unit::RecordTime, text: false }, Some(why))
 }
 
-/// The fields by which purchases are grouped, the best ones first. `used` are the fields of a condition.
-pub(crate) fn dimensions(profile: &Profile, basis: &Basis, used: Option<&[Box<str>]>) -> Vec<Dimension> {
+/// The fields by which purchases are grouped, the best ones first, without those that a condition makes constant.
+pub(crate) fn dimensions(profile: &Profile, basis: &Basis, constant: &[&[Box<str>]]) -> Vec<Dimension> {
     let elements = basis.array.as_ref().and_then(|names| profile.arrays.iter().find(|array| array.names == *names));
     let is_exploded = elements.is_some();
-    let of_record = profile.fields.iter().filter(|field| used.is_none_or(|used| field.names != used));
+    let of_record = profile.fields.iter().filter(|field| !constant.contains(&&*field.names));
     let of_record = of_record.map(|field| Candidate { field, all: profile.records, is_of_record: is_exploded });
     let of_elements = elements.into_iter().flat_map(|array| {
         array.fields.iter().map(|field| Candidate { field, all: array.elements, is_of_record: false })
@@ -75,14 +75,14 @@ pub(crate) fn dimensions(profile: &Profile, basis: &Basis, used: Option<&[Box<st
         Some(Dimension { name, field: path_text(&candidate.field.names, candidate.is_of_record), if_missing })
     });
     let chosen: Vec<Dimension> = chosen.take(most).collect();
-    if chosen.is_empty() { vec![constant(profile)] } else { chosen }
+    if chosen.is_empty() { vec![one_value(profile)] } else { chosen }
 }
 
 /// Score from which a name says a dimension.
 const GOOD: u32 = 25;
 
 /// A dimension with one value, for records without a field that could be one.
-fn constant(profile: &Profile) -> Dimension {
+fn one_value(profile: &Profile) -> Dimension {
     let is_free =
         |name: &&str| profile.fields.iter().all(|field| field.names.first().is_none_or(|first| **first != **name));
     let name = ["source", "kind", "topic", "origin"].into_iter().find(is_free).unwrap_or("retail_source");
@@ -140,6 +140,18 @@ fn column(field: &Field, taken: &BTreeSet<String>) -> Option<String> {
         .into_iter()
         .map(|name| name.chars().take(40).collect::<String>())
         .find(|name| !taken.contains(name) && Layout::new(vec![name.clone()], Vec::new()).is_ok())
+}
+
+/// A warning about records of purchases that failed.
+pub(crate) fn failures(profile: &Profile) -> Option<String> {
+    const FAILURES: &[&str] = &["failed", "cancelled", "canceled", "declined", "voided", "expired", "refused", "error"];
+    let is_status = |field: &&Field| matches!(words(field.name()).last().map(String::as_str), Some("status" | "state"));
+    let mut statuses = profile.fields.iter().filter(is_status);
+    statuses.find_map(|field| {
+        let failure = field.values.iter().find(|value| FAILURES.contains(&value.to_lowercase().as_str()))?;
+        let path = field.names.join(".");
+        Some(format!("{path}: some records are \"{failure}\"; where: \"{path} != '{failure}'\" filters them"))
+    })
 }
 
 /// The field with an id of its own for each record.

@@ -56,39 +56,61 @@ pub fn propose(records: &[(Option<Vec<u8>>, Option<Timestamp>)]) -> Result<Propo
 
 /// The mapping, the field of the id, and notes.
 fn guess(records: &[Json<'_>]) -> Result<(Events, Option<String>, Vec<String>), String> {
-    let no_money = || "no field looks like a price or an amount".to_owned();
-    let debezium = selection::debezium(records);
-    let subject = selected(records, debezium.as_ref());
-    let basis = money::basis(&Profile::of(&subject)).ok_or_else(no_money)?;
-    let selection = debezium.or_else(|| selection::selection(&subject, &basis));
-    let subject = selected(&subject, selection.as_ref());
+    let (selections, mut notes) = selections(records)?;
+    let subject = selected(records, &selections);
     let profile = Profile::of(&subject);
     let basis = money::basis(&profile).ok_or_else(no_money)?;
-    let mut notes: Vec<String> = selection.iter().filter_map(|selection| selection.note.clone()).collect();
     let (timestamp, why) = columns::timestamp(&profile);
     notes.extend(why);
     notes.extend(doubtful_unit(&basis, &subject));
-    let used = selection.as_ref().filter(|selection| selection.values.len() == 1);
+    notes.extend(columns::failures(&profile));
+    let constant = selections.iter().filter(|selection| selection.values.len() == 1);
+    let constant: Vec<&[Box<str>]> = constant.map(|selection| &*selection.names).collect();
     let is_refund = money::has_refunds(&basis);
     let value = Some(money_field(&basis.value));
     let (price, amount) = if basis.is_price { (value, None) } else { (None, value) };
+    let conditions: Vec<&str> = selections.iter().map(|selection| selection.condition.as_str()).collect();
     let events = Events {
         format: Format::default(),
         timestamp,
-        dimensions: columns::dimensions(&profile, &basis, used.map(|selection| &*selection.names)),
+        dimensions: columns::dimensions(&profile, &basis, &constant),
         quantity: quantity(&basis, &profile),
         price,
         amount,
         refunds: if is_refund { Refunds::Allow } else { Refunds::Reject },
         sums: Vec::new(),
-        condition: selection.map(|selection| selection.condition),
+        condition: (!conditions.is_empty()).then(|| conditions.join(" && ")),
         explode: basis.array.as_ref().map(|names| path_text(names, false)),
     };
     Ok((events, columns::transaction_id(&profile), notes))
 }
 
-fn selected<'a>(records: &[Json<'a>], selection: Option<&Selection>) -> Vec<Json<'a>> {
-    let is_selected = |record: &&Json<'a>| selection.is_none_or(|selection| selection.selects(**record));
+/// The conditions for the records that are purchases, and notes about them.
+fn selections(records: &[Json<'_>]) -> Result<(Vec<Selection>, Vec<String>), String> {
+    if let Some(rows) = selection::debezium(records) {
+        let note = "Debezium: updates and deletions of rows are filtered, because an update would count its row again";
+        return Ok((vec![rows], vec![note.to_owned()]));
+    }
+    let basis = money::basis(&Profile::of(records)).ok_or_else(no_money)?;
+    let mut selections: Vec<Selection> = selection::selection(records, &basis).into_iter().collect();
+    let Some(purchases) = selection::purchases(&selected(records, &selections)) else {
+        return Ok((selections, Vec::new()));
+    };
+    let note = format!(
+        "{}: the other kinds of records with amounts are filtered, because they would count purchases again",
+        purchases.condition
+    );
+    selections.retain(|selection| selection.names != purchases.names);
+    selections.push(purchases);
+    Ok((selections, vec![note]))
+}
+
+fn no_money() -> String {
+    "no field looks like a price or an amount".to_owned()
+}
+
+fn selected<'a>(records: &[Json<'a>], selections: &[Selection]) -> Vec<Json<'a>> {
+    let is_selected = |record: &&Json<'a>| selections.iter().all(|selection| selection.selects(**record));
     records.iter().filter(is_selected).copied().collect()
 }
 

@@ -7,18 +7,17 @@ use retail_engine::{Condition, Path};
 
 use super::money::{Basis, has_money};
 use crate::json::{Json, Kind};
-use crate::names::snake;
+use crate::names::{snake, words};
 
 /// Most values that a condition lists.
 const MAX_VALUES: usize = 8;
 
-/// A condition on the records, and its field.
+/// A condition on a field of the records.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Selection {
     pub(crate) condition: String,
     pub(crate) names: Vec<Box<str>>,
     pub(crate) values: BTreeSet<String>,
-    pub(crate) note: Option<String>,
 }
 
 impl Selection {
@@ -47,10 +46,8 @@ pub(crate) fn debezium(records: &[Json<'_>]) -> Option<Selection> {
         };
         if records.iter().filter(is_change).count() * 10 >= records.len() * 8 {
             let values: BTreeSet<String> = ["c", "r"].map(str::to_owned).into();
-            let note =
-                "Debezium: updates and deletions of rows are filtered, because an update would count its row again";
             let condition = condition(&op, &values)?;
-            return Some(Selection { condition, names: op, values, note: Some(note.to_owned()) });
+            return Some(Selection { condition, names: op, values });
         }
     }
     None
@@ -80,10 +77,81 @@ pub(crate) fn selection(records: &[Json<'_>], basis: &Basis) -> Option<Selection
             continue;
         };
         if let Some(condition) = condition(&names, &selected) {
-            found.push((rank * 8 + names.len(), Selection { condition, names, values: selected, note: None }));
+            found.push((rank * 8 + names.len(), Selection { condition, names, values: selected }));
         }
     }
     found.into_iter().min_by_key(|(rank, _)| *rank).map(|(_, selection)| selection)
+}
+
+/// Words of events that are a purchase, and of events before and after one.
+const PURCHASE: &[&str] = &[
+    "purchase",
+    "purchased",
+    "sale",
+    "sold",
+    "completed",
+    "placed",
+    "paid",
+    "succeeded",
+    "captured",
+    "settled",
+    "receipt",
+    "order",
+    "payment",
+    "charge",
+    "transaction",
+];
+const OTHER: &[&str] = &[
+    "view",
+    "viewed",
+    "views",
+    "cart",
+    "begin",
+    "started",
+    "abandoned",
+    "impression",
+    "click",
+    "clicked",
+    "select",
+    "selected",
+    "search",
+    "searched",
+    "wishlist",
+    "add",
+    "added",
+    "remove",
+    "removed",
+    "update",
+    "updated",
+    "failed",
+    "cancelled",
+    "canceled",
+    "declined",
+    "expired",
+    "shipped",
+    "delivered",
+    "quote",
+    "quoted",
+    "login",
+];
+
+/// The kinds of records that are purchases, if there are others with the same fields, such as items in a cart: they would count a
+/// purchase several times.
+pub(crate) fn purchases(records: &[Json<'_>]) -> Option<Selection> {
+    let has = |value: &str, list: &[&str]| words(value).iter().any(|word| list.contains(&word.as_str()));
+    let paths = texts(*records.first()?);
+    let is_kind = |names: &Vec<Box<str>>| names.last().is_some_and(|name| KINDS.contains(&snake(name).as_str()));
+    let mut kinds: Vec<Vec<Box<str>>> = paths.into_iter().filter(is_kind).collect();
+    kinds.sort_by_key(Vec::len);
+    kinds.into_iter().find_map(|names| {
+        let values: Option<BTreeSet<String>> =
+            records.iter().map(|record| record.at(&names).and_then(Json::text)).collect();
+        let (others, purchases): (BTreeSet<String>, BTreeSet<String>) =
+            values?.into_iter().partition(|value| has(value, OTHER));
+        let is_clear = !others.is_empty() && purchases.iter().any(|value| has(value, PURCHASE));
+        let condition = condition(&names, &purchases).filter(|_| is_clear && purchases.len() <= MAX_VALUES)?;
+        Some(Selection { condition, names, values: purchases })
+    })
 }
 
 /// The paths of the strings of a record, without those in arrays.
@@ -97,7 +165,7 @@ fn texts(record: Json<'_>) -> Vec<Vec<Box<str>>> {
             match value.kind() {
                 Kind::Object if path.len() < 4 => open.push((path, value)),
                 Kind::Text if paths.len() < 256 => paths.push(path),
-                _ => {}
+                Kind::Null | Kind::Bool | Kind::Number | Kind::Text | Kind::Array | Kind::Object => {}
             }
         }
     }

@@ -176,13 +176,13 @@ fn detail_of_a_hostile_record_is_one_bounded_line() {
     assert!(record.len() < 64 * 1024);
     let missing = reason_named("missing_field").unwrap();
     for diagnosis in [Diagnosis::new(None), Diagnosis::new(Some(&mapping(FLAT).mapping))] {
-        let detail = diagnosis.detail(Some(record.as_bytes()), missing);
+        let detail = diagnosis.detail(Some(record.as_bytes()), missing, true);
         assert!((1..=MAX_DETAIL).contains(&detail.len()), "{} bytes", detail.len());
         assert!(!detail.contains(char::is_control), "{detail:?}");
     }
     let long = format!("{{\"x\":\"{}\"}}", "x".repeat(70_000));
     assert_eq!(
-        Diagnosis::new(None).detail(Some(long.as_bytes()), missing),
+        Diagnosis::new(None).detail(Some(long.as_bytes()), missing, true),
         "not examined, because the record has 64 KiB or more"
     );
 }

@@ -169,6 +169,40 @@ fn tracked_orders_count_and_views_do_not() {
     assert_eq!(report(&proposal, &shapes::tracked(5, &mut Numbers::new(1))).fate, "filtered");
 }
 
+/// A cart has the same items as its purchase.
+#[test]
+fn events_before_a_purchase_do_not_count() {
+    let mut numbers = Numbers::new(3);
+    let kinds = ["view_item", "add_to_cart", "begin_checkout", "purchase"];
+    let event = |at: u64| {
+        let mut event = shapes::analytics(0, &mut numbers);
+        event["event_name"] = json!(kinds[at as usize % 4]);
+        record(&event)
+    };
+    let proposal = propose(&(0..40).map(event).collect::<Records>()).unwrap();
+    assert_eq!((proposal.reads, proposal.filters), (10, 30), "{}", proposal.yaml);
+    assert!(proposal.yaml.contains("where: \"event_name == 'purchase'\""), "{}", proposal.yaml);
+}
+
+/// The kind is beside the money: without the first condition, the second one could not be seen.
+#[test]
+fn failed_charges_in_envelopes_are_filtered_by_their_kind() {
+    let mut numbers = Numbers::new(3);
+    let kinds = ["charge.succeeded", "charge.failed", "customer.created"];
+    let event = |at: u64| {
+        let kind = kinds[at as usize % 3];
+        let object = if at % 3 == 2 { json!({"object": "customer"}) } else { shapes::charge(at, &mut numbers) };
+        record(
+            &json!({"id": format!("evt_{at}"), "object": "event", "livemode": false, "created": shapes::TIME + at, "type": kind,
+            "data": {"object": object}}),
+        )
+    };
+    let proposal = propose(&(0..60).map(event).collect::<Records>()).unwrap();
+    assert_eq!((proposal.reads, proposal.filters), (20, 40), "{}", proposal.yaml);
+    assert!(proposal.yaml.contains("where: \"type == 'charge.succeeded'\""), "{}", proposal.yaml);
+    assert!(proposal.yaml.contains("amount: {field: data.object.amount, scale: 2}"), "{}", proposal.yaml);
+}
+
 #[test]
 fn returned_pieces_of_a_receipt_are_subtracted() {
     let mut receipt = shapes::receipt(4, &mut Numbers::new(1));
