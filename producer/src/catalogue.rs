@@ -17,6 +17,9 @@ const fn product(brand: &'static str, name: &'static str, from: u32, to: u32) ->
     Product { brand, name, cents: (from, to) }
 }
 
+/// Customers have the numbers from 1 to this.
+pub(crate) const CUSTOMERS: u64 = 1000;
+
 pub(crate) const PAYMENT_METHODS: [&str; 4] = ["COD", "Debit Card", "Credit Card", "Paylater"];
 
 pub(crate) const CATEGORIES: [Category; 4] = [

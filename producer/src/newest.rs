@@ -7,7 +7,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError as RdKafkaError;
 use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{Message, Offset, TopicPartitionList};
-use retail_engine::{Decoder, Timestamp};
+use retail_engine::{Engine, Record, Start, Timestamp};
 use retail_kafka::{ClientEvents, KafkaAdmin, KafkaConnection, KafkaError, LogOffset};
 
 /// Number of records at the end of the topic among which the newest event is searched. Events arrive up to an hour after their
@@ -20,12 +20,13 @@ const MIN_OF_PARTITION: i64 = 10;
 /// Limit for reading them.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The latest event time at the end of a topic; `None` without an event. Event times after `now` do not count: they are faults.
+/// The latest event time at the end of a topic, as `engine` reads its records; `None` without an event. Events in the future do
+/// not count: they are faults.
 pub(crate) fn newest_event(
     connection: &KafkaConnection,
     topic: &str,
     partitions: i32,
-    now: Timestamp,
+    engine: Engine,
 ) -> Result<Option<Timestamp>, KafkaError> {
     let admin = KafkaAdmin::new(connection)?;
     let starts = admin.log_offsets(topic, partitions, LogOffset::Start)?;
@@ -36,7 +37,7 @@ pub(crate) fn newest_event(
         .map(|(partition, (start, end))| (partition, ((end - of_partition).max(start), end)))
         .filter(|(_, (from, end))| from < end)
         .collect();
-    read(connection, topic, &tails, now)
+    read(connection, topic, &tails, engine)
 }
 
 /// Reads each partition from the first offset to the end.
@@ -44,12 +45,13 @@ fn read(
     connection: &KafkaConnection,
     topic: &str,
     tails: &BTreeMap<i32, (i64, i64)>,
-    now: Timestamp,
+    mut engine: Engine,
 ) -> Result<Option<Timestamp>, KafkaError> {
     let consumer = assigned(connection, topic, tails)?;
+    for (partition, (from, _)) in tails {
+        engine.assign(*partition, Start { next_offset: *from, max_observed: None, floor: Timestamp::EPOCH });
+    }
     let mut unread: BTreeMap<i32, i64> = tails.iter().map(|(partition, (_, end))| (*partition, *end)).collect();
-    let mut decoder = Decoder::default();
-    let mut newest = None;
     let begun = Instant::now();
     while !unread.is_empty() {
         let failed = |error: &RdKafkaError| {
@@ -58,8 +60,9 @@ fn read(
         };
         match consumer.poll(Duration::from_millis(100)) {
             Some(Ok(record)) => {
-                if let Ok(event) = decoder.decode(record.payload()) {
-                    newest = newest.max(Some(event.timestamp).filter(|time| *time <= now));
+                if let Some(mut input) = engine.partition(record.partition()) {
+                    let timestamp = record.timestamp().to_millis().map(Timestamp::from_millis);
+                    input.record(&Record { offset: record.offset(), timestamp, value: record.payload() });
                 }
                 if unread.get(&record.partition()).is_some_and(|end| record.offset() + 1 >= *end) {
                     unread.remove(&record.partition());
@@ -76,7 +79,7 @@ fn read(
             Some(Err(_)) | None => {}
         }
     }
-    Ok(newest)
+    Ok(engine.take_batch().partitions.iter().filter_map(|partition| partition.max_observed).max())
 }
 
 /// Whether a repetition cannot succeed.

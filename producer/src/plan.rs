@@ -1,12 +1,13 @@
 //! What the producer sends: the pipeline's `producer` section, overridden by flags.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::Args;
-use retail_api::Pipeline;
 use retail_api::resource::{self, Producer};
-use retail_engine::{Span, Timestamp};
+use retail_api::{EventMapping, Pipeline};
+use retail_engine::{Rules, Span, Timestamp};
 
 use crate::purchases::{Faults, PurchaseProfile};
 
@@ -86,12 +87,16 @@ fn rate(text: &str) -> Result<Rate, String> {
 }
 
 /// What the producer sends.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Plan {
     /// Number of purchases; `None` without a limit.
     pub(crate) events: Option<u64>,
     pub(crate) rate: Rate,
     pub(crate) profile: PurchaseProfile,
+    /// The fields of the records; `None` for the tutorial's.
+    pub(crate) mapping: Option<Arc<EventMapping>>,
+    /// By these, the newest event is found.
+    pub(crate) rules: Rules,
     /// Arrival time of the first purchase.
     start: Timestamp,
     /// Event time between two purchases, in seconds.
@@ -163,6 +168,8 @@ impl Plan {
                 too_late: too_late.into(),
                 faults,
             },
+            mapping: pipeline.events.clone().map(Arc::new),
+            rules: pipeline.rules,
             start,
             step: f64::from(speed) / per_second,
             live,

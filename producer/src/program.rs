@@ -1,6 +1,8 @@
 //! `retail-producer`: flags, progress bar and the JSON summary.
 
-use std::io::IsTerminal;
+use std::fs::File;
+use std::io::{BufRead, BufReader, IsTerminal};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,10 +13,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use retail_runtime::args::PipelineArgs;
 use retail_runtime::process;
 
+use crate::lines::send_lines;
 use crate::plan::{Plan, PlanArgs};
 use crate::run::{self, Sent};
 
-/// Sends simulated purchases of a cosmetics shop to the topic of a RetailPipeline.
+/// Sends simulated purchases of a cosmetics shop to the topic of a RetailPipeline, with the fields of spec.events.
 ///
 /// Prints a summary as one line of JSON at the end: events, bytes, acknowledged, failed, seconds. Exit codes: 0 done, 1 failed,
 /// 2 wrong usage or invalid pipeline.yaml.
@@ -25,11 +28,14 @@ struct Args {
     pipeline: PipelineArgs,
     #[command(flatten)]
     plan: PlanArgs,
+    /// Send the lines of a file instead, each as a record without a key; - reads standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "PlanArgs")]
+    records: Option<PathBuf>,
 }
 
 /// Runs the program with the arguments of this process.
 pub fn main() -> ExitCode {
-    let Args { pipeline, plan } = match process::parse() {
+    let Args { pipeline, plan, records } = match process::parse() {
         Ok(args) => args,
         Err(code) => return code,
     };
@@ -37,6 +43,10 @@ pub fn main() -> ExitCode {
     process::end_on_panic();
     let (pipeline, kafka) = match pipeline.load_kafka() {
         Ok(loaded) => loaded,
+        Err(error) => return process::misused(&error),
+    };
+    let input = match records.as_deref().map(open).transpose() {
+        Ok(input) => input,
         Err(error) => return process::misused(&error),
     };
     let plan = match Plan::new(&pipeline, plan, run::clock()) {
@@ -49,7 +59,11 @@ pub fn main() -> ExitCode {
         move || stop.store(true, Ordering::Relaxed)
     });
     let bar = progress(plan.events, &sent, &stop);
-    let result = run::run(&kafka, &pipeline.topic.name, &plan, &stop, &sent);
+    let topic = &pipeline.topic.name;
+    let result = match input {
+        Some(lines) => send_lines(&kafka, topic, lines, &stop, &sent),
+        None => run::run(&kafka, topic, &plan, &stop, &sent),
+    };
     stop.store(true, Ordering::Relaxed);
     if let Some(bar) = bar {
         bar.finish_and_clear();
@@ -61,6 +75,15 @@ pub fn main() -> ExitCode {
         }
         Err(error) => process::failed(&error),
     }
+}
+
+/// Opens a file with records; `-` is standard input.
+fn open(path: &Path) -> Result<Box<dyn BufRead>, String> {
+    if path == Path::new("-") {
+        return Ok(Box::new(std::io::stdin().lock()));
+    }
+    let file = File::open(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    Ok(Box::new(BufReader::new(file)))
 }
 
 /// A progress bar on a terminal, which a thread keeps up to date.

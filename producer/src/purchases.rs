@@ -3,15 +3,13 @@
 //! Purchase `n` arrives at a given moment, up to an hour after its event time, as in the tutorial. A configured share is
 //! faulty, in ways that a consumer must handle.
 
-use rand_xoshiro::Xoshiro256PlusPlus;
-use rand_xoshiro::rand_core::{Rng, SeedableRng};
+use retail_api::EventMapping;
 use retail_engine::{Span, Timestamp};
 
-use crate::catalogue::{CATEGORIES, PAYMENT_METHODS, Product};
-use crate::time::{TimestampWriter, digits};
-
-/// Customers have the numbers from 1 to this.
-const CUSTOMERS: u64 = 1000;
+use crate::draft::{Draft, Form};
+use crate::mapped::MappedRecords;
+use crate::random::Random;
+use crate::tutorial::{Tutorial, corrupt};
 
 /// A hundred years: beyond every value of maxFuture.
 const CENTURY: Span = Span::from_secs(3_155_760_000);
@@ -47,11 +45,17 @@ pub(crate) struct PurchaseProfile {
 /// Generates one purchase after the other.
 #[derive(Debug)]
 pub(crate) struct Purchases {
-    random: Xoshiro256PlusPlus,
+    random: Random,
     profile: PurchaseProfile,
-    timestamps: TimestampWriter,
-    key: Vec<u8>,
-    value: Vec<u8>,
+    content: Content,
+    draft: Draft,
+}
+
+/// What the records contain.
+#[derive(Debug)]
+enum Content {
+    Tutorial(Tutorial),
+    Mapped(Box<MappedRecords>),
 }
 
 /// A record to send.
@@ -61,24 +65,24 @@ pub(crate) struct Purchase<'a> {
     pub(crate) key: &'a [u8],
     /// The purchase as JSON, or a faulty value.
     pub(crate) value: &'a [u8],
+    /// The timestamp of the record, if it is the event time.
+    pub(crate) timestamp: Option<Timestamp>,
 }
 
 impl Purchases {
-    /// Starts with the first purchase.
-    pub(crate) fn new(profile: PurchaseProfile) -> Self {
-        Self {
-            random: Xoshiro256PlusPlus::seed_from_u64(profile.seed),
-            profile,
-            timestamps: TimestampWriter::default(),
-            key: Vec::new(),
-            value: Vec::with_capacity(512),
-        }
+    /// Starts with the first purchase, with the tutorial's fields or those of a mapping.
+    pub(crate) fn new(profile: PurchaseProfile, mapping: Option<&EventMapping>) -> Self {
+        let content = match mapping {
+            None => Content::Tutorial(Tutorial::new(profile.run)),
+            Some(mapping) => Content::Mapped(Box::new(MappedRecords::new(mapping, profile.run))),
+        };
+        Self { random: Random::new(profile.seed), profile, content, draft: Draft::default() }
     }
 
     /// The next purchase, which arrives at `arrival`.
     pub(crate) fn next(&mut self, arrival: Timestamp) -> Purchase<'_> {
         let Faults { too_late, malformed, future, duplicated } = self.profile.faults;
-        let dice = self.below(100) as u32;
+        let dice = self.random.below(100) as u32;
         let kinds = [duplicated, future, too_late, malformed];
         let kind = kinds.iter().scan(0, |sum, share| {
             *sum += share;
@@ -86,126 +90,51 @@ impl Purchases {
         });
         match kind.take_while(|sum| *sum <= dice).count() {
             // The value of the purchase before is still in the buffer; the first purchase has none before it.
-            0 if !self.value.is_empty() => {}
-            1 => {
-                self.write(arrival.plus(CENTURY));
-            }
+            0 if !self.draft.value.is_empty() => {}
+            1 if self.can_be_future() => self.write(arrival.plus(CENTURY), Form::Kept),
             2 => {
                 let delay = self.profile.too_late.as_micros() as u64;
-                let more = self.below(delay + 1);
-                self.write(arrival.minus(micros(delay + more)));
+                let more = self.random.below(delay + 1);
+                self.write(arrival.minus(micros(delay + more)), Form::Kept);
             }
-            3 => {
+            fault => {
                 let time = self.event_time(arrival);
-                self.write(time);
-                self.corrupt();
-            }
-            _ => {
-                let time = self.event_time(arrival);
-                self.write(time);
+                self.write(time, if fault == 3 { Form::Malformed } else { Form::Any });
             }
         }
-        Purchase { key: &self.key, value: &self.value }
+        let Draft { key, value, timestamp } = &self.draft;
+        Purchase { key, value, timestamp: *timestamp }
+    }
+
+    /// Kafka refuses records with a timestamp in the future.
+    fn can_be_future(&self) -> bool {
+        match &self.content {
+            Content::Tutorial(_) => true,
+            Content::Mapped(records) => !records.is_of_record_time(),
+        }
     }
 
     fn event_time(&mut self, arrival: Timestamp) -> Timestamp {
-        let delay = self.below(self.profile.max_delay.as_micros() as u64 + 1);
+        let delay = self.random.below(self.profile.max_delay.as_micros() as u64 + 1);
         arrival.minus(micros(delay))
     }
 
-    /// An evenly distributed number below `bound`.
-    fn below(&mut self, bound: u64) -> u64 {
-        ((u128::from(self.random.next_u64()) * u128::from(bound)) >> 64) as u64
-    }
-
-    fn write(&mut self, time: Timestamp) {
-        let category = &CATEGORIES[self.below(CATEGORIES.len() as u64) as usize];
-        let Product { brand, name, cents } = category.products[self.below(category.products.len() as u64) as usize];
-        let customer = 1 + self.below(CUSTOMERS);
-        let quantity = 1 + self.below(10);
-        let price = u64::from(cents.0) + self.below(u64::from(cents.1 - cents.0) + 1);
-        let payment_method = PAYMENT_METHODS[self.below(PAYMENT_METHODS.len() as u64) as usize];
-        let (high, low) = (self.random.next_u64(), self.random.next_u64());
-
-        self.key.clear();
-        decimal(&mut self.key, customer);
-        let out = &mut self.value;
-        out.clear();
-        out.extend_from_slice(b"{\"transaction_id\": \"");
-        uuid(out, high ^ self.profile.run, low);
-        out.extend_from_slice(b"\", \"customer_id\": ");
-        out.extend_from_slice(&self.key);
-        for (name, text) in [("category", category.name), ("brand", brand), ("product_name", name)] {
-            field(out, name, text);
-        }
-        out.extend_from_slice(b", \"quantity\": ");
-        decimal(out, quantity);
-        out.extend_from_slice(b", \"price\": ");
-        decimal(out, price / 100);
-        out.push(b'.');
-        digits(out, (price % 100) as i64, 2);
-        field(out, "payment_method", payment_method);
-        out.extend_from_slice(b", \"timestamp\": \"");
-        self.timestamps.write(out, time);
-        out.extend_from_slice(b"\"}");
-    }
-
-    /// Turns the value in the buffer into an invalid one.
-    fn corrupt(&mut self) {
-        match self.below(9) {
-            0 => {
-                let half = self.value.len() / 2;
-                self.value.truncate(half);
+    fn write(&mut self, time: Timestamp, form: Form) {
+        let Self { random, content, draft, .. } = self;
+        match content {
+            Content::Tutorial(tutorial) => {
+                tutorial.write(draft, random, time);
+                if form == Form::Malformed {
+                    corrupt(&mut draft.value, random);
+                }
             }
-            1 => self.value = b"GET / HTTP/1.1".to_vec(),
-            2 => self.value.clear(),
-            3 => self.replace("\"price\"", "\"cost\""),
-            4 => self.replace("\"price\": ", "\"price\": -"),
-            5 => self.replace("\"quantity\": ", "\"quantity\": 0."),
-            6 => self.replace("T", "Z"),
-            7 => self.replace("\"category\": \"", "\"category\": [], \"not\": \""),
-            _ => self.value[25] = 0xff,
+            Content::Mapped(records) => records.write(draft, random, time, form),
         }
-    }
-
-    /// Replaces the first `from` by `to`; a `T` only in the timestamp.
-    fn replace(&mut self, from: &str, to: &str) {
-        let text = String::from_utf8_lossy(&self.value).into_owned();
-        let at = text.find(if from == "T" { "\"timestamp\": \"" } else { from }).unwrap_or_default();
-        let (before, after) = text.split_at(at);
-        self.value = format!("{before}{}", after.replacen(from, to, 1)).into_bytes();
     }
 }
 
 fn micros(micros: u64) -> Span {
     Span::from(std::time::Duration::from_micros(micros))
-}
-
-fn field(out: &mut Vec<u8>, name: &str, text: &str) {
-    out.extend_from_slice(b", \"");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\": \"");
-    out.extend_from_slice(text.as_bytes());
-    out.push(b'"');
-}
-
-/// Appends a number without leading zeros.
-fn decimal(out: &mut Vec<u8>, number: u64) {
-    let width = number.checked_ilog10().unwrap_or(0) as usize + 1;
-    digits(out, number as i64, width);
-}
-
-/// Appends a random UUID, version 4.
-fn uuid(out: &mut Vec<u8>, high: u64, low: u64) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let high = high & !0xf000 | 0x4000;
-    let low = low & !(0b11 << 62) | (0b10 << 62);
-    for (i, byte) in high.to_be_bytes().into_iter().chain(low.to_be_bytes()).enumerate() {
-        if matches!(i, 4 | 6 | 8 | 10) {
-            out.push(b'-');
-        }
-        out.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
-    }
 }
 
 #[cfg(test)]
@@ -215,6 +144,7 @@ mod tests {
     use retail_engine::Decoder;
 
     use super::*;
+    use crate::catalogue::CATEGORIES;
 
     const START: i64 = 1_735_689_600;
 
@@ -223,7 +153,7 @@ mod tests {
     }
 
     fn values(profile: PurchaseProfile, n: usize) -> Vec<Vec<u8>> {
-        let mut purchases = Purchases::new(profile);
+        let mut purchases = Purchases::new(profile, None);
         (0..n).map(|i| purchases.next(Timestamp::from_secs(START + i as i64)).value.to_vec()).collect()
     }
 

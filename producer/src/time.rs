@@ -2,6 +2,8 @@
 
 use retail_engine::Timestamp;
 
+use crate::text::digits;
+
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 
 /// Writes instants of the years 1970 to 9999, with the last date cached.
@@ -23,22 +25,11 @@ impl TimestampWriter {
         let seconds = micros / 1_000_000;
         for (before, number) in [(b'T', seconds / 3600), (b':', seconds / 60 % 60), (b':', seconds % 60)] {
             out.push(before);
-            digits(out, number, 2);
+            digits(out, number.unsigned_abs(), 2);
         }
         out.push(b'.');
-        digits(out, micros % 1_000_000, 6);
+        digits(out, (micros % 1_000_000).unsigned_abs(), 6);
         out.extend_from_slice(b"+00:00");
-    }
-}
-
-/// Appends `number` with exactly `width` digits.
-pub(crate) fn digits(out: &mut Vec<u8>, number: i64, width: usize) {
-    let start = out.len();
-    out.resize(start + width, b'0');
-    let mut rest = number;
-    for digit in out[start..].iter_mut().rev() {
-        *digit = b'0' + (rest % 10) as u8;
-        rest /= 10;
     }
 }
 

@@ -76,10 +76,6 @@ use crate::status::RetailPipelineStatus;
     "!has(self.deduplicate) || !has(self.topic.config) || !('retention.ms' in self.topic.config) || !self.topic.config['retention.ms'].matches('^[0-9]{1,15}$') || int(self.topic.config['retention.ms']) >= 1000 * duration(self.deduplicate.within).getSeconds()",
     "deduplicate.within must not be longer than retention.ms of the topic: ids are read from the topic again"
 ))]
-#[x_kube(validation = (
-    "!has(self.events) || !has(self.producer) || (has(self.producer.enabled) && !self.producer.enabled)",
-    "the producer makes events without spec.events: omit one of them"
-))]
 #[serde(rename_all = "camelCase")]
 pub struct RetailPipelineSpec {
     /// Connection to Kafka.
@@ -124,7 +120,7 @@ pub struct RetailPipelineSpec {
     pub dead_letters: DeadLetters,
     /// Connection to the Postgres database that receives the rows.
     pub database: Database,
-    /// Producer of simulated purchases. If omitted, the pipeline only reads the topic.
+    /// Producer of simulated purchases, with the fields of events. If omitted, the pipeline only reads the topic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub producer: Option<Producer>,
     /// Pods that process the topic.

@@ -31,7 +31,7 @@ mod rules;
 mod time;
 mod watermark;
 
-pub use condition::{Comparison, Condition, Literal, TextTest};
+pub use condition::{Comparison, Condition, Literal, Operand, Operands, TextTest};
 pub use decode::{Decoder, Event, Reason};
 pub use deltas::{Row, Sums};
 pub use engine::{Batch, DeadLetter, Deduplication, Engine, PartitionInput, Progress, Purchase, Recent, Record, Start};

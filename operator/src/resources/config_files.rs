@@ -88,7 +88,7 @@ pub fn processor_file(pipeline: &Pipeline) -> String {
     file(pipeline, &spec)
 }
 
-/// The pipeline.yaml of the producer, which generates late purchases from window and delay.
+/// The pipeline.yaml of the producer. It generates late purchases from window and delay.
 pub fn producer_file(pipeline: &Pipeline, producer: &Producer) -> String {
     let Producer { enabled: _, replicas: _, events_per_second, seed, speed, faults, resources: _ } = producer;
     let Pipeline {
@@ -97,8 +97,8 @@ pub fn producer_file(pipeline: &Pipeline, producer: &Producer) -> String {
         uid: _,
         kafka,
         topic: Topic { name, partitions: _, replication_factor: _, config: _ },
-        // The producer makes records without a mapping.
-        events: _,
+        events,
+        // Follows from the other fields.
         layout: _,
         deduplicate_within: _,
         rules: Rules { window, delay, max_future: _ },
@@ -115,7 +115,7 @@ pub fn producer_file(pipeline: &Pipeline, producer: &Producer) -> String {
         final_rows_retention: _,
         print_rows: _,
     } = pipeline;
-    let spec = json!({
+    let mut spec = json!({
         "kafka": kafka,
         "topic": {"name": name},
         "window": duration(window.as_micros()),
@@ -123,6 +123,9 @@ pub fn producer_file(pipeline: &Pipeline, producer: &Producer) -> String {
         "database": database_fields(pipeline),
         "producer": {"eventsPerSecond": events_per_second, "seed": seed, "speed": speed, "faults": faults},
     });
+    if let Some(events) = events {
+        spec["events"] = json!(events.events);
+    }
     file(pipeline, &spec)
 }
 

@@ -163,6 +163,10 @@ fn program_files_contain_the_declared_fields() {
         "window": "90s", "trigger": "1500ms", "lateEvents": "Drop", "printRows": false, "retention": {"finalRows": "031d"},
         "watermark": {"delay": "90m", "idleTimeout": "1m30s", "maxFuture": "0s", "whenIdle": "FollowClock"},
         "producer": {"eventsPerSecond": 7, "seed": 8, "speed": 9, "faults": {"tooLate": 1}},
+        "events": {
+            "timestamp": {"field": "at"}, "dimensions": [{"name": "store", "field": "store"}], "quantity": {"field": "n"},
+            "amount": {"field": "total"},
+        },
     });
     let declared = valid(spec).pipeline;
     let plan = from_nothing(&valid(json!({})), &settings());
@@ -181,6 +185,7 @@ fn program_files_contain_the_declared_fields() {
     let producer = declared.producer.as_ref().unwrap();
     let read = read(&retail_operator::resources::config_files::producer_file(&declared, producer));
     assert_eq!(read.producer.as_ref(), Some(producer));
+    assert_eq!(read.events, declared.events);
     assert_eq!((read.rules.window, read.rules.delay), (declared.rules.window, declared.rules.delay));
 }
 

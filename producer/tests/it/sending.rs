@@ -129,6 +129,67 @@ async fn missing_topic_or_broker_is_explained_and_exits_1() {
     assert!(said.contains("127.0.0.1:1") && said.contains("Connection refused"), "{said}");
 }
 
+/// A mapping with nested fields, a condition and items.
+const EVENTS: &str = "events: {timestamp: {field: meta.at, unit: Milliseconds}, \
+     dimensions: [{name: store, field: $.store}, {name: sku, field: sku}], quantity: {field: qty, ifMissing: 1}, \
+     amount: {field: total, text: true}, where: \"kind == 'sale'\", explode: items}";
+
+/// Event times of mapped records, in milliseconds, without those in the future.
+fn times<'a>(records: impl Iterator<Item = &'a (Vec<u8>, Vec<u8>)>) -> Vec<i64> {
+    let now = retail_producer::run::clock().as_micros() / 1000;
+    let values = records.filter_map(|(_, value)| serde_json::from_slice::<serde_json::Value>(value).ok());
+    values.filter_map(|value| value["meta"]["at"].as_i64()).filter(|time| *time <= now).collect()
+}
+
+#[tokio::test]
+async fn mapped_records_are_repeatable_and_go_on_from_the_newest() {
+    const FAULTY: &str = "producer: {eventsPerSecond: 1000, speed: 600, faults: {future: 5, malformed: 5}}";
+    let start = retail_producer::run::clock().minus(Span::from_secs(86_400));
+    let start = ["--start-time", &start.to_string()];
+    let cases = [1, 2].map(|_| Case::shared().timestamp_type(None).spec(EVENTS).spec(FAULTY).build());
+    for case in &cases {
+        case.apply_topic().await;
+        let output = run(case, &[&["--events", "2000", "--rate", "max", "--seed", "5"], &start[..]].concat());
+        assert!(output.status.success(), "{output:?}");
+    }
+    let sent = contents(&cases[0]);
+    assert_eq!(sent.iter().map(Vec::len).sum::<usize>(), 2000);
+    assert_eq!(sent, contents(&cases[1]));
+    // On the clock, event time would begin years ago: it goes on from the newest record, a day ago.
+    let newest = *times(sent.iter().flatten()).iter().max().unwrap();
+    let mut producer = Program::start(PRODUCER, &cases[0], &[]);
+    retail_testbed::eventually("more are sent", async || {
+        ((0..2).map(|partition| cases[0].topic.end(partition)).sum::<i64>() > 2100).then_some(())
+    })
+    .await;
+    producer.signal("TERM");
+    assert_eq!(producer.exit_code(Duration::from_secs(60)).await, 0, "{}", producer.output());
+    let more = contents(&cases[0]);
+    let oldest = times(more.iter().zip(&sent).flat_map(|(all, sent)| &all[sent.len()..])).into_iter().min().unwrap();
+    assert!(oldest >= newest - 7_200_000, "{oldest} is late after {newest}");
+}
+
+#[tokio::test]
+async fn lines_of_a_file_are_sent_as_they_are() {
+    let case = Case::shared().partitions(1).build();
+    case.apply_topic().await;
+    let file = case.file.with_extension("ndjson");
+    std::fs::write(&file, "{\"a\": 1}\n\nnot json\r\n  {\"b\": \"\u{fc}\"}").unwrap();
+    let output = run(&case, &["--records", file.to_str().unwrap()]);
+    assert!(output.status.success(), "{output:?}");
+    let summary = summary(&output);
+    assert_eq!((&summary["events"], &summary["acknowledged"]), (&3.into(), &3.into()));
+    let values: Vec<Vec<u8>> = case.topic.read(1).concat().into_iter().map(|(_, value)| value).collect();
+    assert_eq!(values, [&b"{\"a\": 1}"[..], b"not json", "  {\"b\": \"\u{fc}\"}".as_bytes()]);
+
+    std::fs::remove_file(&file).unwrap();
+    let output = run(&case, &["--records", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("cannot read "));
+    let output = run(&case, &["--records", "-", "--events", "3"]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
 #[test]
 fn invalid_usage_exits_2() {
     let output = std::process::Command::new(PRODUCER).args(["-f", "nowhere.yaml"]).output().unwrap();

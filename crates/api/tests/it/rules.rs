@@ -65,9 +65,6 @@ fn whole_with(path: &str) -> Value {
     if path.starts_with("spec.events.amount") {
         events["amount"] = events.as_object_mut().unwrap().remove("price").unwrap();
     }
-    if path == "spec.producer.enabled" {
-        pipeline["spec"].as_object_mut().unwrap().remove("events");
-    }
     if path == "spec.database.secret.uriKey" {
         pipeline["spec"]["database"]["secret"] = json!({"name": "login", "uriKey": "uri"});
     }
@@ -250,12 +247,6 @@ fn examples() -> Vec<Example> {
             "spec.events.sums[0].name",
             json!("event"),
             json!("events"),
-        ),
-        (
-            "the producer makes events without spec.events: omit one of them",
-            "spec.producer",
-            json!({"enabled": false}),
-            json!({"eventsPerSecond": 1}),
         ),
         ("within must be 1s to 168h", "spec.deduplicate.within", json!("1s"), json!("0s")),
         ("within must be 1s to 168h", "spec.deduplicate.within", json!("168h"), json!("168h1s")),

@@ -75,26 +75,32 @@ pub enum Literal {
 
 /// The value of a field, as a condition sees it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Operand<'a> {
+pub enum Operand<'a> {
+    /// The field, or an object on the way to it, is missing.
     Missing,
+    /// Null.
     Null,
+    /// A boolean.
     Bool(bool),
     /// A number, as JSON writes it.
     Number(&'a str),
+    /// A string.
     Text(std::borrow::Cow<'a, str>),
+    /// An object.
     Object,
     /// An array, or a string that is not Unicode.
     Other,
 }
 
-/// A field that a condition names.
-pub(crate) trait Operands<P> {
+/// The fields of a record, for a condition.
+pub trait Operands<P> {
+    /// The value at a place.
     fn operand(&self, place: &P) -> Operand<'_>;
 }
 
 impl<P> Condition<P> {
     /// Whether the condition is true for a record; `None` if it is unknown.
-    pub(crate) fn is_true(&self, record: &impl Operands<P>) -> Option<bool> {
+    pub fn is_true(&self, record: &impl Operands<P>) -> Option<bool> {
         match self {
             Self::And(a, b) => match a.is_true(record) {
                 Some(false) => Some(false),
