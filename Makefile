@@ -12,7 +12,7 @@ help: ## List the targets
 ##@ Try it
 
 .PHONY: demo
-demo: ## Run examples/demo.yaml with Kafka and Postgres, then verify its rows (until Ctrl-C; RETAIL_BIN skips the build)
+demo: ## Run examples/demo.yaml, or PIPELINE, with Kafka and Postgres, then verify its rows (until Ctrl-C; RETAIL_BIN skips the build)
 	@dev/demo
 
 .PHONY: jupyter

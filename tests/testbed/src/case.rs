@@ -57,6 +57,33 @@ impl Case {
         }
     }
 
+    /// Returns a case for a file of `examples/` on the shared servers, with another name and another topic.
+    ///
+    /// # Panics
+    ///
+    /// If the file cannot be read, or names neither a pipeline nor a topic in the usual form.
+    pub fn example(file: &Path) -> Self {
+        let yaml = std::fs::read_to_string(file).unwrap();
+        let before = Pipeline::parse(&yaml).unwrap_or_else(|problems| panic!("{problems}"));
+        let name = unique("example");
+        let renamed = yaml
+            .replace(&format!("metadata:\n  name: {}\n", before.name), &format!("metadata:\n  name: {name}\n"))
+            .replace(&format!("topic:\n    name: {}\n", before.topic.name), &format!("topic:\n    name: {name}\n"));
+        Self::of_yaml(&name, &renamed, Kafka::shared().address(), Postgres::shared().url())
+    }
+
+    /// Writes the pipeline.yaml, whose pipeline and topic have this name.
+    fn of_yaml(name: &str, yaml: &str, kafka: String, database_url: String) -> Self {
+        let file = directory().join(name).with_extension("yaml");
+        std::fs::write(&file, yaml).unwrap();
+        let pipeline = Pipeline::parse(yaml).unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!((&*pipeline.name, &*pipeline.topic.name), (name, name));
+        let topic = Topic { bootstrap_servers: kafka.clone(), name: name.to_owned() };
+        let database = DatabaseConnection::new(database_url.parse().unwrap(), &pipeline.schema);
+        let settings = Settings { pipeline, kafka: KafkaConnection::plain(kafka), database };
+        Self { settings, file, topic, database_url }
+    }
+
     /// Returns a command that runs a program with this pipeline.
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new(program.as_ref());
@@ -247,13 +274,7 @@ impl CaseBuilder {
              database: {{host: 127.0.0.1, name: retail}}\n  {}\n",
             spec.join("\n  ")
         );
-        let file = directory().join(&name).with_extension("yaml");
-        std::fs::write(&file, &yaml).unwrap();
-        let pipeline = Pipeline::parse(&yaml).unwrap_or_else(|problems| panic!("{problems}"));
-        let topic = Topic { bootstrap_servers: kafka.clone(), name };
-        let database = DatabaseConnection::new(database_url.parse().unwrap(), &pipeline.schema);
-        let settings = Settings { pipeline, kafka: KafkaConnection::plain(kafka), database };
-        Case { settings, file, topic, database_url }
+        Case::of_yaml(&name, &yaml, kafka, database_url)
     }
 
     /// Writes the pipeline.yaml, and creates topic and schema.

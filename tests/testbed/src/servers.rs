@@ -222,6 +222,11 @@ impl Postgres {
         self.server.disk.as_ref()
     }
 
+    /// Returns the directory of the server, for `dev/postgres psql`.
+    pub fn directory(&self) -> &Path {
+        &self.server.directory
+    }
+
     /// Returns the log of the server.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(self.server.directory.join("log")).unwrap()).into_owned()
