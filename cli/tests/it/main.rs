@@ -7,5 +7,6 @@ mod run;
 mod sample;
 mod status;
 mod tls;
+mod tutorial;
 
 const RETAIL: &str = env!("CARGO_BIN_EXE_retail");
