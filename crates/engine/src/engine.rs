@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::decode::{Decoder, FindQuotes, Mapped, MappedDecoder, Reason, SimdTask};
+use crate::decode::{Decoder, FindQuotes, Mapped, MappedDecoder, Readers, Reason, SimdTask};
 use crate::deltas::{Deltas, Row};
 use crate::fate::{Counts, Fate};
 use crate::lateness::Lateness;
@@ -428,6 +428,11 @@ impl Engine {
         let recent = self.partitions.iter().filter_map(|(&partition, state)| Some((partition, state.recent.as_ref()?)));
         let kept = self.kept.iter().map(|(&partition, recent)| (partition, recent));
         recent.chain(kept).map(|(partition, recent)| (partition, recent.ids.len(), recent.ids.bytes()))
+    }
+
+    /// How many records each reader has read; `None` without a mapping.
+    pub fn readers(&self) -> Option<Readers> {
+        self.mapped.as_ref().map(|mapped| mapped.decoder.readers())
     }
 
     /// Takes over a floor that the store has raised, if the current batch contains no event judged by the old one: none that is

@@ -26,6 +26,7 @@ use std::borrow::Cow;
 pub use event::{Event, Reason};
 use event::{fits_id, fits_key, price, quantity};
 use fields::{Fields, Value};
+pub use mapped::Readers;
 pub(crate) use mapped::{Mapped, MappedDecoder, MappedPurchase};
 use quotes::Quotes;
 pub(crate) use quotes::{FindQuotes, SimdBackend, SimdTask};

@@ -138,6 +138,32 @@ impl Short {
     }
 }
 
+/// As [`positive`], for the bytes `start..end` of `text`, but returns `None` for more than sixteen digits, and for numbers that
+/// end too close to the start of the text.
+#[inline(always)]
+pub(super) fn positive_at(text: &[u8], start: usize, end: usize) -> Option<i64> {
+    match Short::new(text, start, end) {
+        Some(short) => short.positive(),
+        None => nine_to_sixteen_digits(text, start, end),
+    }
+}
+
+/// As [`Short::positive`], for twice the length.
+#[inline(always)]
+fn nine_to_sixteen_digits(text: &[u8], start: usize, end: usize) -> Option<i64> {
+    let before = 16_usize.wrapping_sub(end.wrapping_sub(start));
+    let sixteen: &[u8; 16] = text.get(end.wrapping_sub(16)..)?.first_chunk()?;
+    if before >= 8 {
+        return None;
+    }
+    let before = 8 * before as u32;
+    let [high, low] =
+        std::array::from_fn(|half| u64::from_le_bytes(std::array::from_fn(|byte| sixteen[8 * half + byte])) ^ ZEROS);
+    let high = high >> before << before;
+    let fits = (high >> before) as u8 != 0 && are_digits(high) && are_digits(low);
+    fits.then(|| (from_digits(high) * 100_000_000 + from_digits(low)).cast_signed())
+}
+
 /// The part of a number below its last millionth.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Rest {
@@ -343,6 +369,33 @@ mod tests {
         assert!(Short::new(b"1234567", 6, 7).is_none(), "the beginning of the text is too close");
         assert!(Short::new(b"12345678", 7, 9).is_none(), "beyond its end");
         assert!(Short::new(b"123456789", 8, 3).is_none(), "the wrong simd round");
+    }
+
+    #[test]
+    fn positive_numbers_at_a_place_equal_the_general_reading() {
+        let mut read = 0;
+        for length in 0..20 {
+            for filler in ["0", "7", "9"] {
+                for at in 0..length {
+                    for byte in ["0", "1", "9", "/", ":", ".", "-", "é"] {
+                        let mut text = filler.repeat(length);
+                        text.replace_range(at..=at, byte);
+                        for before in ["", "1", "99999999", "{\"price\": 12345678"] {
+                            let all = format!("{before}{text}}}");
+                            let (start, end) = (before.len(), before.len() + text.len());
+                            let general = positive(text.as_bytes());
+                            let found = positive_at(all.as_bytes(), start, end);
+                            let is_read = text.len() <= 16 && end >= if text.len() > 8 { 16 } else { 8 };
+                            assert_eq!(found, general.filter(|_| is_read), "{all}");
+                            read += usize::from(found.is_some());
+                        }
+                    }
+                }
+            }
+        }
+        assert!(read > 1500, "{read}");
+        assert_eq!(positive_at(b"12345678901234567", 5, 3), None);
+        assert_eq!(positive_at(b"12345678901234567", 3, 18), None, "beyond the end");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! bytes at a time. A test compares their results.
 
 /// Number of words of a map.
-const WORDS: usize = 64;
+const WORDS: usize = 512;
 
 /// Maximum length of a record, in bytes.
 const LONGEST: usize = (WORDS - 1) * 64;

@@ -15,6 +15,17 @@ pub(super) fn from_number(text: &[u8], decimals: u8) -> Option<Timestamp> {
     in_range(millionths_of(text, -i64::from(decimals))?.truncated()?)
 }
 
+/// As [`from_number`], for a number of units. `None` also for a number beyond the range of microseconds.
+#[inline(always)]
+pub(super) fn from_units(units: i64, decimals: u8) -> Option<Timestamp> {
+    let decimals = u32::from(decimals);
+    let micros = match 6_u32.checked_sub(decimals) {
+        Some(zeros) => units.checked_mul(10_i64.checked_pow(zeros)?)?,
+        None => units / 10_i64.checked_pow(decimals - 6)?,
+    };
+    in_range(micros)
+}
+
 /// Parses RFC 3339 strings with an offset, truncated to microseconds. Years 1970..=9999 in UTC.
 ///
 /// `YYYY-MM-DD`, `T` or a blank, `hh:mm:ss`, at most nine fraction digits, `Z` or `±hh:mm`. `T` and `Z` may be lower

@@ -5,13 +5,11 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Duration};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use retail_engine::{
-    Batch, Condition, Engine, Fate, Mapping, NumberField, Path, Record, Rules, Span, Start, TextField, TimeField,
-    Timestamp, ValueField,
-};
+use retail_engine::{Batch, Engine, Fate, Path, Record, Rules, Span, Start, Timestamp};
 use retail_oracle::{Oracle, OracleField, OracleMapping, OracleRecord};
 
 use crate::cases;
+use crate::mapped_judge::engines_mapping;
 
 /// 2025-01-01T00:00:00Z.
 const BASE: i64 = 1_735_689_600;
@@ -90,41 +88,6 @@ fn mapping() -> impl Strategy<Value = OracleMapping> {
                 }
             },
         )
-}
-
-fn engines_mapping(mapping: &OracleMapping) -> Mapping {
-    let is_exploded = mapping.explode.is_some();
-    let path = |text: &str| Path::parse(text, is_exploded).unwrap();
-    let number = |field: &OracleField| NumberField {
-        path: path(&field.path),
-        if_missing: field.if_missing.as_deref().map(Box::from),
-        is_text: field.is_text,
-        scale: field.scale as u8,
-    };
-    let time = Path::parse(&mapping.timestamp.path, false).unwrap();
-    let decimals = UNITS[1..5].iter().position(|unit| *unit == mapping.unit).map(|at| 3 * at as u8);
-    Mapping {
-        timestamp: match decimals {
-            Some(decimals) => TimeField::Number { path: time, decimals, is_text: mapping.timestamp.is_text },
-            None if mapping.unit == "RFC3339" => TimeField::Rfc3339(time),
-            None => TimeField::RecordTime,
-        },
-        dimensions: mapping
-            .dimensions
-            .iter()
-            .map(|field| TextField { path: path(&field.path), if_missing: field.if_missing.as_deref().map(Box::from) })
-            .collect(),
-        quantity: number(&mapping.quantity),
-        value: match (&mapping.price, &mapping.amount) {
-            (Some(price), _) => ValueField::Price(number(price)),
-            (None, amount) => ValueField::Amount(number(amount.as_ref().unwrap())),
-        },
-        refunds: mapping.refunds,
-        sums: mapping.sums.iter().map(number).collect(),
-        condition: mapping.condition.as_deref().map(|condition| Condition::parse(condition).unwrap()),
-        explode: mapping.explode.as_deref().map(|path| Path::parse(path, false).unwrap()),
-        id: mapping.id.as_deref().map(|path| Path::parse(path, false).unwrap()),
-    }
 }
 
 /// A JSON value under construction.

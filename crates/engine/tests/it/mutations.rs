@@ -1,14 +1,17 @@
 //! Generates purchases in the layouts of producers, some of them invalid, at millions per minute.
 
+use std::ops::Range;
+
 /// A generator of purchases.
 pub(crate) struct Mutants {
+    layouts: &'static [&'static str],
     state: u64,
     layout: usize,
     value: Vec<u8>,
 }
 
 /// The layouts of purchases. `C` category, `M` payment method, `Q` quantity, `P` price, `T` a time, `U` Unix seconds, `I` an id,
-/// `N` a number, `S` any text.
+/// `N` a number, `S` any text, `L` Unix milliseconds, `G` cents.
 const LAYOUTS: [&str; 13] = [
     r#"{"transaction_id": "I", "customer_id": N, "category": "C", "brand": "S", "product_name": "S", "quantity": Q, "price": P, "payment_method": "M", "timestamp": "T"}"#,
     r#"{"transaction_id":"I","customer_id":"N","category":"C","brand":"S","product_name":"S","quantity":Q,"price":P,"payment_method":"M","timestamp":"T"}"#,
@@ -63,17 +66,22 @@ const PIECES: [&str; 32] = [
 
 impl Mutants {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { state: seed.wrapping_mul(2).wrapping_add(1), layout: 0, value: Vec::new() }
+        Self::of(&LAYOUTS, seed)
+    }
+
+    /// Records in these layouts.
+    pub(crate) fn of(layouts: &'static [&'static str], seed: u64) -> Self {
+        Self { layouts, state: seed.wrapping_mul(2).wrapping_add(1), layout: 0, value: Vec::new() }
     }
 
     /// Switches to another layout.
     pub(crate) fn change_layout(&mut self) {
-        self.layout = self.below(LAYOUTS.len());
+        self.layout = self.below(self.layouts.len());
     }
 
     pub(crate) fn next(&mut self) -> &[u8] {
         self.value.clear();
-        for byte in LAYOUTS[self.layout].bytes() {
+        for byte in self.layouts[self.layout].bytes() {
             self.write(byte);
         }
         for _ in 0..[0, 0, 0, 1, 1, 2][self.below(6)] {
@@ -155,6 +163,8 @@ impl Mutants {
                 format!("{date}T{hour:02}:{minute:02}:{second:02}{fraction}{zone}")
             }
             b'U' => format!("17{}.{}", self.digits(8), self.digits(2)),
+            b'L' => format!("17{}{}", self.digits(8), self.digits(3)),
+            b'G' => (1 + self.below(1_000_000)).to_string(),
             b'I' => format!("{}-{}", self.digits(8), self.digits(12)),
             b'N' => (1 + self.below(5000)).to_string(),
             b'S' => {
@@ -170,6 +180,10 @@ impl Mutants {
     }
 
     fn mutate(&mut self) {
+        let members = members(&self.value);
+        if self.below(2) == 0 && members.len() > 1 {
+            return self.mutate_members(&members);
+        }
         let length = self.value.len();
         if length == 0 {
             return;
@@ -198,5 +212,92 @@ impl Mutants {
                 self.value.splice(at..at, piece.bytes());
             }
         }
+    }
+}
+
+/// A member of an object: from its name to the end of its value.
+#[derive(Clone)]
+struct Member {
+    all: Range<usize>,
+    name: Range<usize>,
+    value: Range<usize>,
+}
+
+impl Mutants {
+    /// Renames, repeats, moves, removes, exchanges or encloses members.
+    fn mutate_members(&mut self, members: &[Member]) {
+        let (one, other, kind) = (self.below(members.len()), self.below(members.len()), self.below(8));
+        let (one, other) = (members[one].clone(), members[other].clone());
+        let text = |range: &Range<usize>| self.value[range.clone()].to_vec();
+        let (at, new) = match kind {
+            0 => (one.name, text(&other.name)),
+            1 | 2 => (one.all.start..one.all.start, [text(&other.all), b",".to_vec()].concat()),
+            3 => (one.value, text(&other.value)),
+            4 => (one.value.clone(), [b"[".to_vec(), text(&one.value), b"]".to_vec()].concat()),
+            5 => (one.value.clone(), [b"{".to_vec(), text(&other.all), b"}".to_vec()].concat()),
+            6 => (one.all.clone(), text(&other.all)),
+            _ => (one.all.end..one.all.end, [b",".to_vec(), text(&one.all)].concat()),
+        };
+        self.value.splice(at, new);
+    }
+}
+
+/// The members of all objects; none if the text is not well-formed.
+fn members(text: &[u8]) -> Vec<Member> {
+    let mut members = Vec::new();
+    let mut at = 0;
+    if value_end(text, &mut at, &mut members).is_none() { Vec::new() } else { members }
+}
+
+/// Moves `at` behind the value that begins there, and collects the members in it.
+fn value_end(text: &[u8], at: &mut usize, members: &mut Vec<Member>) -> Option<()> {
+    blanks(text, at);
+    match text.get(*at)? {
+        b'"' => string_end(text, at),
+        open @ (b'{' | b'[') => loop {
+            *at += 1;
+            blanks(text, at);
+            let start = *at;
+            if matches!(text.get(*at)?, b'}' | b']') {
+                *at += 1;
+                return Some(());
+            }
+            if *open == b'{' {
+                string_end(text, at)?;
+                let name = start..*at;
+                blanks(text, at);
+                *at += 1;
+                blanks(text, at);
+                let begin = *at;
+                value_end(text, at, members)?;
+                members.push(Member { all: start..*at, name, value: begin..*at });
+            } else {
+                value_end(text, at, members)?;
+            }
+            blanks(text, at);
+            if *text.get(*at)? != b',' {
+                *at += 1;
+                return Some(());
+            }
+        },
+        _ => {
+            *at += text[*at..].iter().position(|byte| b",]} \n".contains(byte))?;
+            Some(())
+        }
+    }
+}
+
+fn string_end(text: &[u8], at: &mut usize) -> Option<()> {
+    *at += 1;
+    while *text.get(*at)? != b'"' {
+        *at += 1 + usize::from(text[*at] == b'\\');
+    }
+    *at += 1;
+    Some(())
+}
+
+fn blanks(text: &[u8], at: &mut usize) {
+    while text.get(*at).is_some_and(u8::is_ascii_whitespace) {
+        *at += 1;
     }
 }

@@ -1,21 +1,38 @@
 //! Reads the purchases of records by a mapping.
 //!
-//! `plan` compiles the mapping to a tree of the wanted fields, `slots` finds their places in a record with serde_json, without
-//! building the rest of it, and `purchase` parses their values. The decoder keeps the memory for the items of a record, of which
-//! there are at most 1,000. Apart from that, a record costs a stack of one byte for each open bracket, and its texts with escapes.
+//! `plan` compiles the mapping to a tree of the wanted fields. Three readers find the places of these fields; the fastest applicable
+//! one reads the record:
+//!
+//! - `line`: a record with the layout of an earlier one;
+//! - `graph`: a record whose parts, from one value to the next, occurred in earlier ones;
+//! - `slots`: anything else, read by serde_json, whose result is authoritative. `layout` teaches the other two from its records.
+//!
+//! A fast reader finds the same places as serde_json, or leaves the record to it: only `slots` decides that a record is invalid, and
+//! why. `purchase` parses the values for all three.
+//!
+//! The decoder keeps the memory for the items of a record, of which there are at most 1,000, and for at most 1 MiB of learnt texts.
+//! Apart from that, a record costs a stack of one byte for each open bracket, and its texts with escapes.
 
+mod graph;
+mod layout;
+mod line;
+mod literal;
 mod plan;
 mod purchase;
 mod slots;
+mod tiers;
 
 pub(crate) use purchase::{MappedPurchase, Purchases};
+pub use tiers::Readers;
 
 use super::Reason;
+use super::quotes::{FindQuotes, Quotes, SimdBackend, SimdTask};
 use super::timestamp::Dates;
 use crate::mapping::{MAX_ELEMENTS, Mapping};
 use crate::time::Timestamp;
 use plan::Plan;
 use slots::{Kind, Slots};
+use tiers::Tiers;
 
 /// Reads records by a mapping.
 #[derive(Debug)]
@@ -24,6 +41,9 @@ pub(crate) struct MappedDecoder {
     slots: Slots,
     dates: Dates,
     purchases: Purchases,
+    simd: SimdBackend,
+    quotes: Quotes,
+    tiers: Tiers,
 }
 
 /// The contents of a record.
@@ -35,11 +55,34 @@ pub(crate) enum Mapped<'a> {
     Purchases(&'a Purchases),
 }
 
+/// The result of the fast readers.
+enum Fast {
+    Filtered,
+    Purchases,
+    /// The slow reader must read the record.
+    NotMine {
+        /// Whether the record is text without escapes and control characters, from which the fast readers can learn.
+        is_plain: bool,
+    },
+}
+
 impl MappedDecoder {
     pub(crate) fn new(mapping: &Mapping) -> Self {
         let plan = Plan::new(mapping);
-        let purchases = Purchases::new(mapping);
-        Self { slots: Slots::new(plan.nodes.len()), dates: Dates::default(), purchases, plan }
+        Self {
+            slots: Slots::new(plan.nodes.len()),
+            dates: Dates::default(),
+            purchases: Purchases::new(mapping),
+            simd: SimdBackend::best(),
+            quotes: Quotes::default(),
+            tiers: Tiers::new(&plan),
+            plan,
+        }
+    }
+
+    /// How many records each reader has read.
+    pub(crate) fn readers(&self) -> Readers {
+        self.tiers.readers
     }
 
     /// Whether events have ids.
@@ -57,13 +100,61 @@ impl MappedDecoder {
             None | Some([]) => return Err(Reason::Empty),
             Some(payload) => payload,
         };
+        let simd = self.simd;
+        match simd.run(ReadFast { decoder: self, payload, record_time }) {
+            Fast::Filtered => Ok(Mapped::Filtered),
+            Fast::Purchases => Ok(Mapped::Purchases(&self.purchases)),
+            Fast::NotMine { is_plain } => self.read_slow(payload, record_time, is_plain),
+        }
+    }
+
+    #[inline(always)]
+    fn read_fast(&mut self, payload: &[u8], record_time: Option<Timestamp>, find: impl FindQuotes) -> Fast {
+        let Some(text) = find(&mut self.quotes, payload) else { return Fast::NotMine { is_plain: false } };
+        let Self { plan, slots, purchases, quotes, tiers, .. } = self;
+        purchases.clear();
+        let mut are_valid = true;
+        let mut read = |slots: &Slots| are_valid &= purchases.read(plan, &slots.of(text)).is_ok();
+        let elements = match tiers.read_line(text, quotes, slots) {
+            Some(line) => line.read_elements(text, slots, &mut read).then(|| line.elements()),
+            None => tiers.read_graph(plan, text, quotes, slots).map(|(graph, elements)| {
+                graph.read_elements(plan, slots, &mut read);
+                elements
+            }),
+        };
+        let Some(elements) = elements else { return Fast::NotMine { is_plain: true } };
+        if plan.explode.is_none() {
+            read(slots);
+        }
+        are_valid &= plan.explode.is_none() || (1..=MAX_ELEMENTS).contains(&elements);
+        if !self.passes(text) {
+            return Fast::Filtered;
+        }
+        match self.plan.timestamp.read(&self.slots.of(text), record_time, &mut self.dates) {
+            Ok(time) if are_valid => {
+                self.purchases.time = time;
+                Fast::Purchases
+            }
+            _ => Fast::NotMine { is_plain: true },
+        }
+    }
+
+    /// Reads a record with serde_json. The fast readers learn from one that is valid.
+    #[cold]
+    #[inline(never)]
+    fn read_slow(
+        &mut self,
+        payload: &[u8],
+        record_time: Option<Timestamp>,
+        is_plain: bool,
+    ) -> Result<Mapped<'_>, Reason> {
         let text = std::str::from_utf8(payload).map_err(|_| Reason::MalformedJson)?;
         self.slots.read_record(&self.plan, text).map_err(|_| Reason::MalformedJson)?;
         // Elements can repeat a field too, which makes the record malformed before any condition.
         let elements = self.read_elements(text)?;
-        if let Some(condition) = &self.plan.condition
-            && condition.is_true(&self.slots.of(text)) != Some(true)
-        {
+        self.tiers.readers.slow += 1;
+        if !self.passes(text) {
+            self.tiers.learn(&self.plan, text, is_plain);
             return Ok(Mapped::Filtered);
         }
         let time = self.plan.timestamp.read(&self.slots.of(text), record_time, &mut self.dates);
@@ -71,12 +162,20 @@ impl MappedDecoder {
         match (time, elements, id) {
             (Ok(time), Ok(()), Ok(())) => {
                 self.purchases.time = time;
+                self.tiers.learn(&self.plan, text, is_plain);
                 Ok(Mapped::Purchases(&self.purchases))
             }
             (time, elements, id) => {
                 Err([time.err(), elements.err(), id.err()].into_iter().flatten().min().unwrap_or(Reason::Empty))
             }
         }
+    }
+
+    /// Whether the record is not filtered.
+    #[inline(always)]
+    fn passes(&self, text: &str) -> bool {
+        let condition = self.plan.condition.as_ref();
+        condition.is_none_or(|condition| condition.is_true(&self.slots.of(text)) == Some(true))
     }
 
     /// Reads the purchases. The outer error is a malformed record; the inner one is the first reason of all purchases, in the
@@ -108,5 +207,21 @@ impl MappedDecoder {
             first = [first, Some(Reason::BadItems)].into_iter().flatten().min();
         }
         Ok(first.map_or(Ok(()), Err))
+    }
+}
+
+/// The task of reading a record with the fast readers.
+struct ReadFast<'a> {
+    decoder: &'a mut MappedDecoder,
+    payload: &'a [u8],
+    record_time: Option<Timestamp>,
+}
+
+impl SimdTask for ReadFast<'_> {
+    type Output = Fast;
+
+    #[inline(always)]
+    fn run(self, find: impl FindQuotes) -> Fast {
+        self.decoder.read_fast(self.payload, self.record_time, find)
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct Plan {
     pub(super) sums: Vec<NumberPlan>,
     pub(super) condition: Option<Condition<NodeId>>,
     pub(super) explode: Option<NodeId>,
+    /// The fields of a purchase, except for the timestamp, that have no constant if they are missing.
+    pub(super) required: Vec<NodeId>,
 }
 
 /// The wanted fields of an object.
@@ -68,7 +70,15 @@ impl Plan {
     pub(super) fn new(mapping: &Mapping) -> Self {
         let Mapping { timestamp, id, dimensions, quantity, value, refunds, sums, condition, explode } = mapping;
         let mut tree = Tree { nodes: vec![Node::default(), Node::default()], of_elements: vec![ELEMENT] };
+        let numbers = [quantity, value.field()].into_iter().chain(sums);
+        let numbers = numbers.map(|field| (&field.path, &field.if_missing));
+        let texts = dimensions.iter().map(|field| (&field.path, &field.if_missing));
+        let required = numbers.chain(texts).filter(|(_, if_missing)| if_missing.is_none());
+        let mut required: Vec<NodeId> = required.map(|(path, _)| tree.node(path)).collect();
+        required.sort_unstable();
+        required.dedup();
         Self {
+            required,
             timestamp: match timestamp {
                 TimeField::Rfc3339(path) => TimePlan::Rfc3339(tree.node(path)),
                 TimeField::Number { path, decimals, is_text } => {

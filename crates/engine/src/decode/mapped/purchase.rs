@@ -7,10 +7,13 @@ use super::slots::{Fields, Kind};
 use crate::decode::Reason;
 use crate::decode::event::{MAX_QUANTITY, fits_id, fits_key};
 use crate::decode::number;
-use crate::decode::timestamp::{Dates, from_number};
+use crate::decode::timestamp::{Dates, from_number, from_units};
 use crate::mapping::{MAX_DIMENSIONS, Mapping};
 use crate::money::Money;
 use crate::time::Timestamp;
+
+/// 10^12 in millionths.
+const LEAST_TOO_LARGE: i64 = 1_000_000_000_000_000_000;
 
 /// The purchases of one record.
 #[derive(Debug)]
@@ -120,8 +123,11 @@ impl Purchases {
 
     /// Adds the purchase of these fields. The error is its first reason in the order of [`Reason`]; then the purchases of the
     /// record must not be used.
+    #[inline(always)]
     pub(super) fn read(&mut self, plan: &Plan, fields: &Fields<'_>) -> Result<(), Reason> {
-        check_missing(plan, fields)?;
+        if plan.required.iter().any(|at| is_missing(fields.kind(*at))) {
+            return Err(Reason::MissingField);
+        }
         let value = money(&plan.value, fields, plan.refunds).ok_or(Reason::BadPrice)?;
         for sum in &plan.sums {
             let value = money(sum, fields, true).ok_or(Reason::BadPrice)?;
@@ -140,8 +146,10 @@ impl Purchases {
         let start = self.texts.len();
         let mut ends = [start; MAX_DIMENSIONS];
         for (dimension, end) in plan.dimensions.iter().zip(&mut ends) {
-            let text = text(dimension, fields).ok_or(Reason::BadKey)?;
-            self.texts.push_str(&text);
+            match fields.plain(dimension.at) {
+                Some(text) if fits_key(text) => self.texts.push_str(text),
+                _ => self.texts.push_str(&any_text(dimension, fields).ok_or(Reason::BadKey)?),
+            }
             *end = self.texts.len();
         }
         let amount = Money::from_millionths(amount);
@@ -150,22 +158,13 @@ impl Purchases {
     }
 }
 
-fn check_missing(plan: &Plan, fields: &Fields<'_>) -> Result<(), Reason> {
-    let numbers = [&plan.quantity, &plan.value].into_iter().chain(&plan.sums);
-    let required = numbers.map(|number| (number.at, &number.if_missing));
-    let mut required = required.chain(plan.dimensions.iter().map(|dimension| (dimension.at, &dimension.if_missing)));
-    match required.any(|(at, if_missing)| if_missing.is_none() && is_missing(fields.value(at).0)) {
-        true => Err(Reason::MissingField),
-        false => Ok(()),
-    }
-}
-
 fn is_missing(kind: Kind) -> bool {
     matches!(kind, Kind::Missing | Kind::Null)
 }
 
 /// The text of a dimension: numbers and booleans as written.
-fn text<'a>(plan: &'a TextPlan, fields: &Fields<'a>) -> Option<Cow<'a, str>> {
+#[inline(never)]
+fn any_text<'a>(plan: &'a TextPlan, fields: &Fields<'a>) -> Option<Cow<'a, str>> {
     let text = match fields.value(plan.at) {
         (Kind::Missing | Kind::Null, _) => Cow::Borrowed(&**plan.if_missing.as_ref()?),
         (Kind::Bool(_) | Kind::Number, raw) => Cow::Borrowed(raw),
@@ -189,7 +188,25 @@ fn number<'a>(plan: &'a NumberPlan, fields: &Fields<'a>) -> Option<Cow<'a, str>>
 
 /// A number of units of 10^-scale in millionths, rounded half to even; `None` if its magnitude is 10^12 or more, or if it is
 /// negative and may not be.
+#[inline(always)]
 fn money(plan: &NumberPlan, fields: &Fields<'_>, can_be_negative: bool) -> Option<i64> {
+    let NumberPlan { at, is_text, scale, .. } = *plan;
+    if scale == 0
+        && let Some(value) = fields.short_decimal(at, is_text)
+    {
+        return Some(value);
+    }
+    let units = fields.positive(at, is_text);
+    let value = units.and_then(|units| units.checked_mul(10_i64.pow(6_u32.checked_sub(scale.into())?)));
+    match value.filter(|value| *value < LEAST_TOO_LARGE) {
+        Some(value) => Some(value),
+        None => any_money(plan, fields, can_be_negative),
+    }
+}
+
+/// As [`money`], for any number.
+#[inline(never)]
+fn any_money(plan: &NumberPlan, fields: &Fields<'_>, can_be_negative: bool) -> Option<i64> {
     let text = number(plan, fields)?;
     let text = text.as_bytes();
     let plain = if plan.scale == 0 { number::plain(text) } else { None };
@@ -200,7 +217,15 @@ fn money(plan: &NumberPlan, fields: &Fields<'_>, can_be_negative: bool) -> Optio
 }
 
 /// A whole number that is not zero.
+#[inline(always)]
 fn quantity(plan: &NumberPlan, fields: &Fields<'_>) -> Option<i64> {
+    let usual = fields.positive(plan.at, plan.is_text).filter(|quantity| *quantity <= MAX_QUANTITY);
+    usual.or_else(|| any_quantity(plan, fields))
+}
+
+/// As [`quantity`], for any number.
+#[inline(never)]
+fn any_quantity(plan: &NumberPlan, fields: &Fields<'_>) -> Option<i64> {
     let text = number(plan, fields)?;
     let (sign, digits) = text.strip_prefix('-').map_or((1, &*text), |digits| (-1, digits));
     number::positive(digits.as_bytes()).filter(|quantity| *quantity <= MAX_QUANTITY).map(|quantity| sign * quantity)
@@ -219,7 +244,26 @@ fn divide_half_even(dividend: i64, divisor: i64) -> i64 {
 
 impl TimePlan {
     /// The event time of a record with this timestamp.
+    #[inline(always)]
     pub(super) fn read(
+        &self,
+        fields: &Fields<'_>,
+        record_time: Option<Timestamp>,
+        dates: &mut Dates,
+    ) -> Result<Timestamp, Reason> {
+        let usual = match self {
+            Self::Rfc3339(at) => fields.plain(*at).and_then(|text| dates.rfc3339(text.as_bytes())),
+            Self::Number { at, decimals, is_text } => {
+                fields.positive(*at, *is_text).and_then(|units| from_units(units, *decimals))
+            }
+            Self::RecordTime => None,
+        };
+        usual.map_or_else(|| self.read_any(fields, record_time, dates), Ok)
+    }
+
+    /// As [`Self::read`], for any time.
+    #[inline(never)]
+    fn read_any(
         &self,
         fields: &Fields<'_>,
         record_time: Option<Timestamp>,

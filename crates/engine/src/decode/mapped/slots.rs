@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use super::plan::{ELEMENT, NodeId, Plan, RECORD};
 use crate::condition::{Operand, Operands};
+use crate::decode::number::{self, Short};
 
 /// The type of a value.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -47,7 +48,7 @@ impl Kind {
 
 /// The place of a value in the text of a record.
 #[derive(Clone, Copy, Default, Debug)]
-struct Slot {
+pub(super) struct Slot {
     kind: Kind,
     start: usize,
     end: usize,
@@ -67,6 +68,58 @@ impl Slots {
         self.0[node].kind
     }
 
+    /// All fields are missing.
+    #[inline(always)]
+    pub(super) fn clear(&mut self) {
+        self.0.fill(Slot::default());
+    }
+
+    /// These fields are missing.
+    #[inline(always)]
+    pub(super) fn clear_some(&mut self, nodes: &[NodeId]) {
+        for node in nodes {
+            self.0[*node] = Slot::default();
+        }
+    }
+
+    /// Sets a field without a place: one that is missing, or a container.
+    #[inline(always)]
+    pub(super) fn set_kind(&mut self, node: NodeId, kind: Kind) {
+        self.0[node] = Slot { kind, start: 0, end: 0 };
+    }
+
+    /// Sets a string without escapes, from the place of its content.
+    #[inline(always)]
+    pub(super) fn set_text(&mut self, node: NodeId, (start, end): (usize, usize)) {
+        self.0[node] = Slot { kind: Kind::Plain, start: start - 1, end: end + 1 };
+    }
+
+    /// Sets a value without quotes. Returns false if it is none.
+    #[inline(always)]
+    pub(super) fn set_bare(&mut self, node: NodeId, record: &str, (start, end): (usize, usize)) -> bool {
+        let record = record.as_bytes();
+        let short = Short::new(record, start, end);
+        let is_short_number = short.is_some_and(|short| short.positive().is_some() || short.plain().is_some());
+        let kind = if is_short_number { Some(Kind::Number) } else { bare(record, start, end) };
+        let Some(kind) = kind else { return false };
+        self.0[node] = Slot { kind, start, end };
+        true
+    }
+
+    /// Appends the slots of these fields.
+    #[inline(always)]
+    pub(super) fn save(&self, nodes: &[NodeId], rows: &mut Vec<Slot>) {
+        rows.extend(nodes.iter().map(|node| self.0[*node]));
+    }
+
+    /// Sets the slots of these fields.
+    #[inline(always)]
+    pub(super) fn load(&mut self, nodes: &[NodeId], row: &[Slot]) {
+        for (node, slot) in nodes.iter().zip(row) {
+            self.0[*node] = *slot;
+        }
+    }
+
     /// The fields with their texts.
     pub(super) const fn of<'a>(&'a self, text: &'a str) -> Fields<'a> {
         Fields { slots: self, text }
@@ -74,7 +127,7 @@ impl Slots {
 
     /// Finds the fields of a record. An error if it is not one JSON object, or repeats a wanted field.
     pub(super) fn read_record(&mut self, plan: &Plan, text: &str) -> serde_json::Result<()> {
-        self.0.fill(Slot::default());
+        self.clear();
         let mut object = serde_json::Deserializer::from_str(text);
         let reader = ObjectReader { plan, node: RECORD, text, slots: self };
         object.deserialize_map(reader)?;
@@ -105,6 +158,21 @@ impl Slots {
     }
 }
 
+/// The type of a value without quotes; `None` if it is none.
+#[inline(never)]
+fn bare(record: &[u8], start: usize, end: usize) -> Option<Kind> {
+    if number::positive_at(record, start, end).is_some() {
+        return Some(Kind::Number);
+    }
+    Some(match record.get(start..end)? {
+        b"null" => Kind::Null,
+        b"true" => Kind::Bool(true),
+        b"false" => Kind::Bool(false),
+        text if number::is_number(text) => Kind::Number,
+        _ => return None,
+    })
+}
+
 /// The wanted fields of a record or element.
 #[derive(Clone, Copy)]
 pub(super) struct Fields<'a> {
@@ -117,6 +185,50 @@ impl<'a> Fields<'a> {
     pub(super) fn value(&self, node: NodeId) -> (Kind, &'a str) {
         let Slot { kind, start, end } = self.slots.0[node];
         (kind, &self.text[start..end])
+    }
+
+    /// A number that is a positive integer of at most sixteen digits, in a string too if `is_text`. `None` for any other value.
+    #[inline(always)]
+    pub(super) fn positive(&self, node: NodeId, is_text: bool) -> Option<i64> {
+        let (start, end) = self.digits(node, is_text)?;
+        number::positive_at(self.text.as_bytes(), start, end)
+    }
+
+    /// A number with a point, of at most eight bytes, in millionths, in a string too if `is_text`. `None` for any other value.
+    #[inline(always)]
+    pub(super) fn short_decimal(&self, node: NodeId, is_text: bool) -> Option<i64> {
+        let (start, end) = self.digits(node, is_text)?;
+        Short::new(self.text.as_bytes(), start, end).and_then(Short::plain)
+    }
+
+    #[inline(always)]
+    fn digits(&self, node: NodeId, is_text: bool) -> Option<(usize, usize)> {
+        let Slot { kind, start, end } = self.slots.0[node];
+        if kind == Kind::Number {
+            Some((start, end))
+        } else if kind == Kind::Plain && is_text {
+            Some((start + 1, end - 1))
+        } else {
+            None
+        }
+    }
+
+    /// The content of a string without escapes: it has no U+0000.
+    #[inline(always)]
+    pub(super) fn plain(&self, node: NodeId) -> Option<&'a str> {
+        let Slot { kind, start, end } = self.slots.0[node];
+        if kind != Kind::Plain {
+            return None;
+        }
+        let (to_end, _) = self.text.split_at_checked(end - 1)?;
+        let (_, inside) = to_end.split_at_checked(start + 1)?;
+        Some(inside)
+    }
+
+    /// The type of a field.
+    #[inline(always)]
+    pub(super) fn kind(&self, node: NodeId) -> Kind {
+        self.slots.0[node].kind
     }
 
     /// The content of a string; `None` for another value, and for one that is not Unicode, such as the unpaired surrogate `"\ud800"`.
@@ -218,9 +330,7 @@ impl<'de, F: FnMut(&Slots) -> bool> Visitor<'de> for ElementsReader<'_, F> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
         let Self { plan, text, slots, mut each } = self;
         while let Some(raw) = elements.next_element::<&RawValue>()? {
-            for node in &plan.of_elements {
-                slots.0[*node] = Slot::default();
-            }
+            slots.clear_some(&plan.of_elements);
             slots.set(ELEMENT, text, raw.get());
             if slots.kind(ELEMENT) == Kind::Object {
                 slots.read_object(plan, ELEMENT, text, raw.get()).map_err(A::Error::custom)?;
