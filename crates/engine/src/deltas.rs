@@ -53,10 +53,22 @@ pub struct Row {
     pub more: Box<[Money]>,
 }
 
-/// The sums of the current batch, by window and group of at most `N` dimensions. An event costs a lookup for each dimension and
-/// one for the group, and no allocation.
+/// Number of places for groups of two dimensions, and for names.
+const PLACES: usize = 1 << 12;
+
+/// Number of places for groups of more dimensions, of which there can be many. Those without a group cost only memory.
+const MAPPED_PLACES: usize = 1 << 16;
+
+/// The sums of purchases without a mapping.
+pub(crate) type PurchaseDeltas = Deltas<2, PLACES>;
+
+/// The sums of purchases with a mapping.
+pub(crate) type MappedDeltas = Deltas<MAX_DIMENSIONS, MAPPED_PLACES>;
+
+/// The sums of the current batch, by window and group of at most `N` dimensions, with `P` places for recent groups. An event costs a
+/// lookup for each dimension and one for the group, and no allocation.
 #[derive(Debug)]
-pub(crate) struct Deltas<const N: usize> {
+pub(crate) struct Deltas<const N: usize, const P: usize> {
     /// Number of dimensions.
     dimensions: usize,
     names: Names,
@@ -67,7 +79,7 @@ pub(crate) struct Deltas<const N: usize> {
     further: usize,
     index: HashTable<u32>,
     state: RandomState,
-    recent: Recent,
+    recent: Recent<P>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -77,7 +89,7 @@ struct Group<const N: usize> {
     names: [u32; N],
 }
 
-impl Deltas<2> {
+impl PurchaseDeltas {
     #[inline(always)]
     pub(crate) fn add(&mut self, window_start: Timestamp, event: &Event<'_>) {
         let names = [self.names.id(event.category), self.names.id(event.payment_method)];
@@ -94,7 +106,7 @@ impl Deltas<2> {
     }
 }
 
-impl Deltas<MAX_DIMENSIONS> {
+impl MappedDeltas {
     pub(crate) fn add_mapped(&mut self, window_start: Timestamp, purchase: &MappedPurchase<'_>) {
         let mut names = [0; MAX_DIMENSIONS];
         for (name, dimension) in names.iter_mut().zip(purchase.dimensions()) {
@@ -121,7 +133,7 @@ impl Deltas<MAX_DIMENSIONS> {
     }
 }
 
-impl<const N: usize> Deltas<N> {
+impl<const N: usize, const P: usize> Deltas<N, P> {
     /// Sums of groups with this number of dimensions, at most `N`, and of further sums.
     pub(crate) fn new(dimensions: usize, further: usize) -> Self {
         let (names, groups, more, index, state, recent) = Default::default();
@@ -195,20 +207,18 @@ const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 /// A cache of recent positions. The caller checks a position before a lookup: a correct one saves the lookup, a wrong one
 /// costs one comparison.
 #[derive(Debug)]
-struct Recent(Box<[u32; Self::PLACES]>);
+struct Recent<const P: usize>(Box<[u32; P]>);
 
-impl Recent {
-    const PLACES: usize = 1 << 12;
-
+impl<const P: usize> Recent<P> {
     /// The cached position for a number.
     fn place(&mut self, spread: u64) -> &mut u32 {
-        &mut self.0[(spread.wrapping_mul(SPREAD) >> (u64::BITS - Self::PLACES.ilog2())) as usize]
+        &mut self.0[(spread.wrapping_mul(SPREAD) >> (u64::BITS - P.ilog2())) as usize]
     }
 }
 
-impl Default for Recent {
+impl<const P: usize> Default for Recent<P> {
     fn default() -> Self {
-        Self(Box::new([0; Self::PLACES]))
+        Self(Box::new([0; P]))
     }
 }
 
@@ -218,7 +228,7 @@ struct Names {
     names: Vec<(Brief, Arc<str>)>,
     index: HashTable<u32>,
     state: RandomState,
-    recent: Recent,
+    recent: Recent<PLACES>,
     bytes: usize,
 }
 

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::decode::{Decoder, FindQuotes, Mapped, MappedDecoder, Readers, Reason, SimdTask};
-use crate::deltas::{Deltas, Row};
+use crate::deltas::{MappedDeltas, PurchaseDeltas, Row};
 use crate::fate::{Counts, Fate};
 use crate::lateness::Lateness;
-use crate::mapping::{MAX_DIMENSIONS, Mapping};
+use crate::mapping::Mapping;
 use crate::money::Money;
 use crate::recent_ids::{Milestone, RecentIds, Salt};
 use crate::rules::{Rules, observed_time};
@@ -136,7 +136,7 @@ pub struct Engine {
     keep_late: bool,
     decoder: Decoder,
     partitions: BTreeMap<i32, Partition>,
-    deltas: Deltas<2>,
+    deltas: PurchaseDeltas,
     /// With a mapping, it replaces `decoder` and `deltas`.
     mapped: Option<Box<MappedRecords>>,
     deduplication: Option<Deduplication>,
@@ -152,7 +152,7 @@ pub struct Engine {
 #[derive(Debug)]
 struct MappedRecords {
     decoder: MappedDecoder,
-    deltas: Deltas<MAX_DIMENSIONS>,
+    deltas: MappedDeltas,
 }
 
 /// How duplicates are found.
@@ -292,7 +292,7 @@ impl Engine {
             keep_late,
             decoder: Decoder::default(),
             partitions: BTreeMap::new(),
-            deltas: Deltas::new(2, 0),
+            deltas: PurchaseDeltas::new(2, 0),
             mapped: None,
             deduplication: None,
             kept: BTreeMap::new(),
@@ -304,7 +304,7 @@ impl Engine {
 
     /// As [`Self::new`], for records that have the fields of a mapping.
     pub fn with_mapping(rules: Rules, keep_late: bool, mapping: &Mapping) -> Self {
-        let deltas = Deltas::new(mapping.dimensions.len(), mapping.sums.len());
+        let deltas = MappedDeltas::new(mapping.dimensions.len(), mapping.sums.len());
         let mapped = MappedRecords { decoder: MappedDecoder::new(mapping), deltas };
         Self { mapped: Some(Box::new(mapped)), ..Self::new(rules, keep_late) }
     }
@@ -500,7 +500,7 @@ pub struct PartitionInput<'a> {
     rules: Rules,
     keep_late: bool,
     decoder: &'a mut Decoder,
-    deltas: &'a mut Deltas<2>,
+    deltas: &'a mut PurchaseDeltas,
     mapped: Option<&'a mut MappedRecords>,
     dead_letters: &'a mut Vec<DeadLetter>,
     other_bytes: &'a mut usize,

@@ -12,7 +12,8 @@
 //! - Every offset has exactly one fate; [`Counts::total`] is the number of passed offsets.
 //! - A fate depends only on the earlier records of its partition ([`Rules`]).
 //! - Sums are exact: money is a whole number of millionths ([`Money`]), time of microseconds ([`Timestamp`]).
-//! - An event does not allocate, except for keys with escapes and for dead letters; with a mapping, it allocates two stacks.
+//! - An event does not allocate, except for keys with escapes and for dead letters, and for two stacks if serde_json reads it by a
+//!   mapping.
 //!
 //! `retail-oracle` computes the same results with simple, slow code, and shares none with this crate.
 

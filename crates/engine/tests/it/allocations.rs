@@ -1,8 +1,9 @@
 //! Judging an event does not allocate, with any decoder.
 
 use allocation_counter::measure;
-use retail_engine::{Counts, Engine, Record, Rules, Span, Start, Timestamp};
+use retail_engine::{Counts, Engine, Readers, Record, Rules, Span, Start, Timestamp};
 
+use crate::mapped_judge::{engines_mapping, items};
 use crate::payloads::{BASE, purchase};
 
 const EVENTS: i64 = 1000;
@@ -20,8 +21,17 @@ fn purchases(begin: i64) -> impl Iterator<Item = String> {
 
 /// The number of allocations for judging the values when their groups exist, and the resulting counts.
 fn allocations(values: impl IntoIterator<Item = String>) -> (u64, Counts) {
+    let (count, _, counts) = allocations_in(Engine::new(rules(), false), values);
+    (count, counts)
+}
+
+fn rules() -> Rules {
     let hour = Span::from_secs(3600);
-    let mut engine = Engine::new(Rules { window: Span::from_secs(300), delay: hour, max_future: hour }, false);
+    Rules { window: Span::from_secs(300), delay: hour, max_future: hour }
+}
+
+/// As [`allocations`], in this engine, and with the readers of mapped records.
+fn allocations_in(mut engine: Engine, values: impl IntoIterator<Item = String>) -> (u64, Option<Readers>, Counts) {
     engine.assign(0, Start { next_offset: 0, max_observed: None, floor: Timestamp::EPOCH });
     let values: Vec<String> = values.into_iter().collect();
     let timestamp = Some(Timestamp::from_secs(BASE + EVENTS));
@@ -34,7 +44,7 @@ fn allocations(values: impl IntoIterator<Item = String>) -> (u64, Counts) {
     };
     judge();
     let allocations = measure(&mut judge);
-    (allocations.count_total, engine.take_batch().partitions[0].counts)
+    (allocations.count_total, engine.readers(), engine.take_batch().partitions[0].counts)
 }
 
 #[test]
@@ -47,6 +57,23 @@ fn events_do_not_allocate_with_any_decoder() {
         purchases(BASE).enumerate().map(|(i, purchase)| if i % 2 == 0 { purchase } else { compact(purchase) });
     assert_eq!(allocations(in_turns), (0, all), "by layout and by the scanner");
     assert_eq!(allocations(purchases(BASE).map(with_escapes)), (0, all), "by serde_json");
+}
+
+#[test]
+fn mapped_records_do_not_allocate_with_the_fast_readers() {
+    let order = |(at, items): (i64, usize)| {
+        let item = r#"{"sku":{"category":"Makeup"},"qty":2,"cents":1999}"#;
+        let items = vec![item; items].join(",");
+        format!(r#"{{"created":{},"order":{{"items":[{items}]}},"payment":{{"method":"COD"}}}}"#, BASE + at)
+    };
+    let all = Counts { applied: 2 * EVENTS, ..Counts::default() };
+    let engine = || Engine::with_mapping(rules(), false, &engines_mapping(&items()));
+    let (allocated, readers, counts) = allocations_in(engine(), (0..EVENTS).map(|at| order((at, 3))));
+    assert_eq!((allocated, counts), (0, all));
+    assert_eq!(readers, Some(Readers { line: 1999, graph: 0, slow: 1 }));
+    let (allocated, readers, counts) = allocations_in(engine(), (0..EVENTS).map(|at| order((at, 1 + at as usize % 5))));
+    assert_eq!((allocated, counts), (0, all));
+    assert!(readers.is_some_and(|readers| readers.graph > 1900 && readers.slow < 10), "{readers:?}");
 }
 
 #[test]

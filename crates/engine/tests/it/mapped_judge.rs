@@ -166,7 +166,7 @@ fn nested() -> OracleMapping {
     plain("meta.at", "Milliseconds", &["store.id", "store.channel"], "line.qty", cents("line.cents"))
 }
 
-fn items() -> OracleMapping {
+pub(crate) fn items() -> OracleMapping {
     OracleMapping {
         dimensions: vec![field("$.payment.method"), field("sku.category"), or("color", "none")],
         explode: Some("order.items".to_owned()),

@@ -8,7 +8,7 @@ use crate::decode::Reason;
 use crate::decode::event::{MAX_QUANTITY, fits_id, fits_key};
 use crate::decode::number;
 use crate::decode::timestamp::{Dates, from_number, from_units};
-use crate::mapping::{MAX_DIMENSIONS, Mapping};
+use crate::mapping::Mapping;
 use crate::money::Money;
 use crate::time::Timestamp;
 
@@ -23,8 +23,9 @@ pub(crate) struct Purchases {
     /// The id of the event; empty without one in the mapping.
     pub(crate) id: String,
     purchases: Vec<Numbers>,
-    /// The dimensions of all purchases, one after the other.
+    /// The dimensions of all purchases, one after the other, and where each of them ends.
     texts: String,
+    ends: Vec<usize>,
     /// The further sums of all purchases, one after the other.
     more: Vec<Money>,
     dimensions: usize,
@@ -37,9 +38,6 @@ struct Numbers {
     quantity: i64,
     price: i64,
     amount: Money,
-    /// Where the dimensions start in `texts`, and where each of them ends.
-    start: usize,
-    ends: [usize; MAX_DIMENSIONS],
 }
 
 /// One purchase of a record.
@@ -70,9 +68,9 @@ impl<'a> MappedPurchase<'a> {
 impl Purchases {
     pub(super) fn new(mapping: &Mapping) -> Self {
         let Mapping { dimensions, sums, explode, .. } = mapping;
-        let (id, purchases, texts, more) = Default::default();
+        let (id, purchases, texts, ends, more) = Default::default();
         let (dimensions, sums, is_exploded) = (dimensions.len(), sums.len(), explode.is_some());
-        Self { time: Timestamp::EPOCH, id, purchases, texts, more, dimensions, sums, is_exploded }
+        Self { time: Timestamp::EPOCH, id, purchases, texts, ends, more, dimensions, sums, is_exploded }
     }
 
     /// The purchase of a record without an exploded array.
@@ -83,19 +81,21 @@ impl Purchases {
     pub(super) fn clear(&mut self) {
         self.purchases.clear();
         self.texts.clear();
+        self.ends.clear();
         self.more.clear();
     }
 
     /// The purchases in their order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = MappedPurchase<'_>> {
         self.purchases.iter().enumerate().map(|(at, numbers)| {
-            let Numbers { quantity, price, amount, start, ends } = numbers;
+            let Numbers { quantity, price, amount } = numbers;
             let more = &self.more[at * self.sums..(at + 1) * self.sums];
-            let ends = &ends[..self.dimensions];
+            let (before, ends) = self.ends[..(at + 1) * self.dimensions].split_at(at * self.dimensions);
+            let start = before.last().copied().unwrap_or(0);
             MappedPurchase {
                 texts: &self.texts,
                 ends,
-                start: *start,
+                start,
                 quantity: *quantity,
                 price: *price,
                 amount: *amount,
@@ -143,17 +143,15 @@ impl Purchases {
         if quantity < 0 && (if plan.is_amount { value > 0 } else { value < 0 }) {
             return Err(Reason::BadQuantity);
         }
-        let start = self.texts.len();
-        let mut ends = [start; MAX_DIMENSIONS];
-        for (dimension, end) in plan.dimensions.iter().zip(&mut ends) {
+        for dimension in &plan.dimensions {
             match fields.plain(dimension.at) {
                 Some(text) if fits_key(text) => self.texts.push_str(text),
                 _ => self.texts.push_str(&any_text(dimension, fields).ok_or(Reason::BadKey)?),
             }
-            *end = self.texts.len();
+            self.ends.push(self.texts.len());
         }
         let amount = Money::from_millionths(amount);
-        self.purchases.push(Numbers { quantity, price: price.abs(), amount, start, ends });
+        self.purchases.push(Numbers { quantity, price: price.abs(), amount });
         Ok(())
     }
 }
@@ -191,14 +189,7 @@ fn number<'a>(plan: &'a NumberPlan, fields: &Fields<'a>) -> Option<Cow<'a, str>>
 #[inline(always)]
 fn money(plan: &NumberPlan, fields: &Fields<'_>, can_be_negative: bool) -> Option<i64> {
     let NumberPlan { at, is_text, scale, .. } = *plan;
-    if scale == 0
-        && let Some(value) = fields.short_decimal(at, is_text)
-    {
-        return Some(value);
-    }
-    let units = fields.positive(at, is_text);
-    let value = units.and_then(|units| units.checked_mul(10_i64.pow(6_u32.checked_sub(scale.into())?)));
-    match value.filter(|value| *value < LEAST_TOO_LARGE) {
+    match fields.millionths(at, is_text, scale).filter(|value| *value < LEAST_TOO_LARGE) {
         Some(value) => Some(value),
         None => any_money(plan, fields, can_be_negative),
     }

@@ -46,12 +46,50 @@ impl Kind {
     }
 }
 
-/// The place of a value in the text of a record.
+/// The place of a value in the text of a record. A record has less than 4 GiB.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Slot {
     kind: Kind,
-    start: usize,
-    end: usize,
+    start: u32,
+    end: u32,
+    number: Parsed,
+}
+
+impl Slot {
+    #[inline(always)]
+    const fn new(kind: Kind, start: usize, end: usize, number: Parsed) -> Self {
+        Self { kind, start: start as u32, end: end as u32, number }
+    }
+
+    #[inline(always)]
+    const fn place(self) -> (usize, usize) {
+        (self.start as usize, self.end as usize)
+    }
+}
+
+/// The value of a number, if its reader has parsed it.
+#[derive(Clone, Copy, Default, Debug)]
+enum Parsed {
+    #[default]
+    Unknown,
+    /// A positive integer of at most sixteen digits.
+    Whole(i64),
+    /// A number with a point, in millionths.
+    Decimal(i64),
+}
+
+impl Parsed {
+    /// A number without a sign at this place, in the most common forms; [`Self::Unknown`] for anything else.
+    #[inline(always)]
+    fn at(record: &[u8], start: usize, end: usize) -> Self {
+        match Short::new(record, start, end) {
+            Some(short) => match short.positive() {
+                Some(whole) => Self::Whole(whole),
+                None => short.plain().map_or(Self::Unknown, Self::Decimal),
+            },
+            None => number::nine_to_sixteen_digits(record, start, end).map_or(Self::Unknown, Self::Whole),
+        }
+    }
 }
 
 /// The places of all wanted fields.
@@ -85,24 +123,42 @@ impl Slots {
     /// Sets a field without a place: one that is missing, or a container.
     #[inline(always)]
     pub(super) fn set_kind(&mut self, node: NodeId, kind: Kind) {
-        self.0[node] = Slot { kind, start: 0, end: 0 };
+        self.0[node] = Slot { kind, ..Slot::default() };
     }
 
     /// Sets a string without escapes, from the place of its content.
     #[inline(always)]
     pub(super) fn set_text(&mut self, node: NodeId, (start, end): (usize, usize)) {
-        self.0[node] = Slot { kind: Kind::Plain, start: start - 1, end: end + 1 };
+        self.0[node] = Slot::new(Kind::Plain, start - 1, end + 1, Parsed::Unknown);
     }
 
     /// Sets a value without quotes. Returns false if it is none.
     #[inline(always)]
     pub(super) fn set_bare(&mut self, node: NodeId, record: &str, (start, end): (usize, usize)) -> bool {
         let record = record.as_bytes();
-        let short = Short::new(record, start, end);
-        let is_short_number = short.is_some_and(|short| short.positive().is_some() || short.plain().is_some());
-        let kind = if is_short_number { Some(Kind::Number) } else { bare(record, start, end) };
-        let Some(kind) = kind else { return false };
-        self.0[node] = Slot { kind, start, end };
+        if record.get(start).is_some_and(u8::is_ascii_digit) {
+            let number = Parsed::at(record, start, end);
+            if !matches!(number, Parsed::Unknown) {
+                self.0[node] = Slot::new(Kind::Number, start, end, number);
+                return true;
+            }
+        }
+        self.set_any_bare(node, record, (start, end))
+    }
+
+    /// As [`Self::set_bare`], for the less common values.
+    #[inline(never)]
+    fn set_any_bare(&mut self, node: NodeId, record: &[u8], (start, end): (usize, usize)) -> bool {
+        let Some(text) = record.get(start..end) else { return false };
+        let kind = match text {
+            b"null" => Kind::Null,
+            b"true" => Kind::Bool(true),
+            b"false" => Kind::Bool(false),
+            [b'-', ..] if !matches!(Parsed::at(record, start + 1, end), Parsed::Unknown) => Kind::Number,
+            _ if number::is_number(text) => Kind::Number,
+            _ => return false,
+        };
+        self.0[node] = Slot::new(kind, start, end, Parsed::Unknown);
         true
     }
 
@@ -142,7 +198,7 @@ impl Slots {
         array: NodeId,
         each: impl FnMut(&Self) -> bool,
     ) -> serde_json::Result<()> {
-        let Slot { start, end, .. } = self.0[array];
+        let (start, end) = self.0[array].place();
         let mut elements = serde_json::Deserializer::from_str(&text[start..end]);
         elements.deserialize_seq(ElementsReader { plan, text, slots: self, each })
     }
@@ -154,23 +210,8 @@ impl Slots {
     fn set(&mut self, node: NodeId, text: &str, raw: &str) {
         // `raw` is a part of `text`.
         let start = raw.as_ptr() as usize - text.as_ptr() as usize;
-        self.0[node] = Slot { kind: Kind::of(raw), start, end: start + raw.len() };
+        self.0[node] = Slot::new(Kind::of(raw), start, start + raw.len(), Parsed::Unknown);
     }
-}
-
-/// The type of a value without quotes; `None` if it is none.
-#[inline(never)]
-fn bare(record: &[u8], start: usize, end: usize) -> Option<Kind> {
-    if number::positive_at(record, start, end).is_some() {
-        return Some(Kind::Number);
-    }
-    Some(match record.get(start..end)? {
-        b"null" => Kind::Null,
-        b"true" => Kind::Bool(true),
-        b"false" => Kind::Bool(false),
-        text if number::is_number(text) => Kind::Number,
-        _ => return None,
-    })
 }
 
 /// The wanted fields of a record or element.
@@ -183,43 +224,49 @@ pub(super) struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// The type of a field, and its text as written.
     pub(super) fn value(&self, node: NodeId) -> (Kind, &'a str) {
-        let Slot { kind, start, end } = self.slots.0[node];
-        (kind, &self.text[start..end])
+        let slot = self.slots.0[node];
+        let (start, end) = slot.place();
+        (slot.kind, &self.text[start..end])
     }
 
     /// A number that is a positive integer of at most sixteen digits, in a string too if `is_text`. `None` for any other value.
     #[inline(always)]
     pub(super) fn positive(&self, node: NodeId, is_text: bool) -> Option<i64> {
-        let (start, end) = self.digits(node, is_text)?;
-        number::positive_at(self.text.as_bytes(), start, end)
+        match self.parsed(node, is_text) {
+            Parsed::Whole(whole) => Some(whole),
+            Parsed::Decimal(_) | Parsed::Unknown => None,
+        }
     }
 
-    /// A number with a point, of at most eight bytes, in millionths, in a string too if `is_text`. `None` for any other value.
+    /// A positive number in millionths of a unit of 10^-`scale`, in the most common forms. `None` for any other value.
     #[inline(always)]
-    pub(super) fn short_decimal(&self, node: NodeId, is_text: bool) -> Option<i64> {
-        let (start, end) = self.digits(node, is_text)?;
-        Short::new(self.text.as_bytes(), start, end).and_then(Short::plain)
+    pub(super) fn millionths(&self, node: NodeId, is_text: bool, scale: u8) -> Option<i64> {
+        match self.parsed(node, is_text) {
+            Parsed::Whole(units) => units.checked_mul(10_i64.pow(6_u32.checked_sub(scale.into())?)),
+            Parsed::Decimal(millionths) if scale == 0 => Some(millionths),
+            Parsed::Decimal(_) | Parsed::Unknown => None,
+        }
     }
 
     #[inline(always)]
-    fn digits(&self, node: NodeId, is_text: bool) -> Option<(usize, usize)> {
-        let Slot { kind, start, end } = self.slots.0[node];
-        if kind == Kind::Number {
-            Some((start, end))
-        } else if kind == Kind::Plain && is_text {
-            Some((start + 1, end - 1))
+    fn parsed(&self, node: NodeId, is_text: bool) -> Parsed {
+        let slot = self.slots.0[node];
+        let (start, end) = slot.place();
+        if slot.kind == Kind::Plain && is_text {
+            Parsed::at(self.text.as_bytes(), start + 1, end - 1)
         } else {
-            None
+            slot.number
         }
     }
 
     /// The content of a string without escapes: it has no U+0000.
     #[inline(always)]
     pub(super) fn plain(&self, node: NodeId) -> Option<&'a str> {
-        let Slot { kind, start, end } = self.slots.0[node];
-        if kind != Kind::Plain {
+        let slot = self.slots.0[node];
+        if slot.kind != Kind::Plain {
             return None;
         }
+        let (start, end) = slot.place();
         let (to_end, _) = self.text.split_at_checked(end - 1)?;
         let (_, inside) = to_end.split_at_checked(start + 1)?;
         Some(inside)
