@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::plan::{ELEMENT, NodeId, Plan, RECORD};
 use super::slots::Kind;
 
-/// Maximum number of values, which bounds the memory of what is learnt.
+/// Maximum number of values, which bounds the memory of the fast readers.
 const MAX_VALUES: usize = 1024;
 
 /// Maximum number of open brackets.
@@ -201,7 +201,7 @@ impl Walk<'_> {
         })
     }
 
-    /// An element of the exploded array. Elements that are no objects have no wanted fields.
+    /// An element of the exploded array. Other values than objects have no wanted fields.
     fn element(&mut self) -> Option<()> {
         let of_elements = &self.plan.of_elements;
         // An edge of the graph, which stands for the text between two values, starts one element, and this before its fields.

@@ -131,7 +131,7 @@ impl MappedDecoder {
             return Fast::Filtered;
         }
         match self.plan.timestamp.read(&self.slots.of(text), record_time, &mut self.dates) {
-            Ok(time) if are_valid => {
+            Ok(time) if are_valid && self.purchases.read_id(&self.plan, &self.slots.of(text)).is_ok() => {
                 self.purchases.time = time;
                 Fast::Purchases
             }

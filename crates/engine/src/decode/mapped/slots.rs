@@ -132,7 +132,7 @@ impl Slots {
         self.0[node] = Slot::new(Kind::Plain, start - 1, end + 1, Parsed::Unknown);
     }
 
-    /// Sets a value without quotes. Returns false if it is none.
+    /// Sets a value without quotes. Returns false if JSON has no such value.
     #[inline(always)]
     pub(super) fn set_bare(&mut self, node: NodeId, record: &str, (start, end): (usize, usize)) -> bool {
         let record = record.as_bytes();
