@@ -209,6 +209,9 @@ impl TextTest {
 
 /// Compares two JSON numbers exactly.
 fn compare_numbers(a: &str, b: &str) -> Ordering {
+    if let (Ok(a), Ok(b)) = (a.parse::<u64>(), b.parse::<u64>()) {
+        return a.cmp(&b);
+    }
     let (a, b) = (Number::new(a), Number::new(b));
     match (a.sign, b.sign) {
         (-1, -1) => b.compare_magnitudes(a),
