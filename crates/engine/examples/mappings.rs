@@ -93,6 +93,7 @@ fn cpu_time() -> Duration {
 fn mapping(case: &str) -> Option<Mapping> {
     let millis = |path: &str| TimeField::Number { path: record(path), decimals: 3, is_text: false };
     let plain = |timestamp, dimensions: &[&str], quantity: &str, price: &str, scale| Mapping {
+        id: None,
         timestamp,
         dimensions: dimensions.iter().map(|path| text(record(path))).collect(),
         quantity: number(record(quantity), 0),

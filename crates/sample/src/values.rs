@@ -76,6 +76,7 @@ fn is_rfc3339(text: &str) -> bool {
     let constant =
         |number: &str| NumberField { path: path("none"), if_missing: Some(number.into()), is_text: false, scale: 0 };
     let mapping = Mapping {
+        id: None,
         timestamp: TimeField::Rfc3339(path("t")),
         dimensions: vec![TextField { path: path("none"), if_missing: Some("all".into()) }],
         quantity: constant("1"),

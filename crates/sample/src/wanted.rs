@@ -58,7 +58,7 @@ pub(crate) struct WantedFields {
 impl WantedFields {
     pub(crate) fn of(mapping: Option<&Mapping>) -> Self {
         let Some(mapping) = mapping else { return Self::tutorial() };
-        let Mapping { timestamp, dimensions, quantity, value, refunds, sums, condition: _, explode } = mapping;
+        let Mapping { id, timestamp, dimensions, quantity, value, refunds, sums, condition: _, explode } = mapping;
         let mut fields = Vec::new();
         match timestamp {
             TimeField::Rfc3339(path) => {
@@ -78,6 +78,7 @@ impl WantedFields {
         fields.extend(
             dimensions.iter().map(|TextField { path, if_missing }| Wanted::new(Role::Text, path, if_missing.is_none())),
         );
+        fields.extend(id.iter().map(|path| Wanted::new(Role::Text, path, true)));
         Self { fields, explode: explode.clone(), is_default: false, refunds: *refunds }
     }
 

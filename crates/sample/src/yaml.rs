@@ -1,6 +1,6 @@
 //! A mapping as YAML to paste into a pipeline.yaml.
 
-use retail_api::events::{Dimension, Events, Money, Quantity, Refunds, Sum, Timestamp, Unit};
+use retail_api::events::{Dimension, Events, Money, Quantity, Refunds, Sum, Timestamp, TransactionId, Unit};
 
 use crate::values::unit_name;
 
@@ -15,11 +15,26 @@ pub(crate) fn path_text(names: &[Box<str>], is_of_record: bool) -> String {
 }
 
 /// The field `events`, indented for `spec`.
-pub(crate) fn events_yaml(events: &Events, transaction_id: Option<&str>) -> String {
-    let Events { format: _, timestamp, dimensions, quantity, price, amount, refunds, sums, condition, explode } =
-        events;
+pub(crate) fn events_yaml(events: &Events) -> String {
+    let Events {
+        format: _,
+        timestamp,
+        transaction_id,
+        dimensions,
+        quantity,
+        price,
+        amount,
+        refunds,
+        sums,
+        condition,
+        explode,
+    } = events;
     let mut lines = vec!["  events:".to_owned(), format!("    timestamp: {}", timestamp_yaml(timestamp))];
-    lines.extend(transaction_id.map(|path| format!("    transactionId: {{field: {}}}", scalar(path))));
+    lines.extend(
+        transaction_id
+            .as_ref()
+            .map(|TransactionId { field }| format!("    transactionId: {{field: {}}}", scalar(field))),
+    );
     lines.push("    dimensions:".to_owned());
     for Dimension { name, field, if_missing } in dimensions {
         let if_missing = if_missing.as_ref().map(|text| format!(", ifMissing: {}", scalar(text))).unwrap_or_default();

@@ -97,13 +97,13 @@ impl Choices {
 
 /// Whether the records can have any value at a path: no number or time of the mapping, and no object on the way to a field.
 fn is_free(mapping: &Mapping, path: &Path) -> bool {
-    let Mapping { timestamp, dimensions, quantity, value, refunds: _, sums, condition: _, explode } = mapping;
+    let Mapping { id, timestamp, dimensions, quantity, value, refunds: _, sums, condition: _, explode } = mapping;
     let numbers = [quantity, value.field()].into_iter().chain(sums).map(|number| &number.path);
     let time = match timestamp {
         TimeField::Rfc3339(path) | TimeField::Number { path, .. } => Some(path),
         TimeField::RecordTime => None,
     };
-    let mut others = numbers.chain(time).chain(explode);
+    let mut others = numbers.chain(time).chain(explode).chain(id);
     let meets = |other: &Path, is_same_free: bool| {
         let shorter = other.names.len().min(path.names.len());
         let is_same = is_same_free && other.names.len() == path.names.len();

@@ -145,6 +145,7 @@ fn text(path: &str) -> OracleField {
 /// A mapping without filter, refunds, further sums and exploded array.
 fn plain(time: &str, unit: &str, dimensions: &[&str], quantity: &str, price: OracleField) -> OracleMapping {
     OracleMapping {
+        id: None,
         timestamp: field(time),
         unit: unit.to_owned(),
         dimensions: dimensions.iter().map(|path| field(path)).collect(),

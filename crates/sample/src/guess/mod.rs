@@ -4,7 +4,7 @@ mod columns;
 mod money;
 mod selection;
 
-use retail_api::events::{Events, Format, Money, Quantity, Refunds};
+use retail_api::events::{Events, Format, Money, Quantity, Refunds, TransactionId};
 use retail_api::{EventMapping, Pipeline};
 use retail_engine::Timestamp;
 use serde::Serialize;
@@ -15,9 +15,6 @@ use crate::json::{Json, Kind};
 use crate::profile::Profile;
 use crate::report::Reporter;
 use crate::yaml::{events_yaml, path_text};
-
-/// Whether proposals have `transactionId`: the mapping has no such field yet.
-const PROPOSES_TRANSACTION_ID: bool = false;
 
 /// A mapping that was tried on the records from which it was guessed.
 #[derive(Clone, PartialEq, Eq, Serialize, Debug)]
@@ -46,16 +43,15 @@ pub fn propose(records: &[(Option<Vec<u8>>, Option<Timestamp>)]) -> Result<Propo
     if objects.is_empty() {
         return Err("no record is a JSON object".to_owned());
     }
-    let (events, id, notes) = guess(&objects)?;
-    let id = id.filter(|_| PROPOSES_TRANSACTION_ID);
-    let yaml = events_yaml(&events, id.as_deref());
+    let (events, notes) = guess(&objects)?;
+    let yaml = events_yaml(&events);
     let mut proposal = tried(yaml, records)?;
     proposal.notes = notes;
     Ok(proposal)
 }
 
-/// The mapping, the field of the id, and notes.
-fn guess(records: &[Json<'_>]) -> Result<(Events, Option<String>, Vec<String>), String> {
+/// The mapping, and notes.
+fn guess(records: &[Json<'_>]) -> Result<(Events, Vec<String>), String> {
     let (selections, mut notes) = selections(records)?;
     let subject = selected(records, &selections);
     let profile = Profile::of(&subject);
@@ -73,6 +69,7 @@ fn guess(records: &[Json<'_>]) -> Result<(Events, Option<String>, Vec<String>), 
     let events = Events {
         format: Format::default(),
         timestamp,
+        transaction_id: columns::transaction_id(&profile).map(|field| TransactionId { field }),
         dimensions: columns::dimensions(&profile, &basis, &constant),
         quantity: quantity(&basis, &profile),
         price,
@@ -82,7 +79,7 @@ fn guess(records: &[Json<'_>]) -> Result<(Events, Option<String>, Vec<String>), 
         condition: (!conditions.is_empty()).then(|| conditions.join(" && ")),
         explode: basis.array.as_ref().map(|names| path_text(names, false)),
     };
-    Ok((events, columns::transaction_id(&profile), notes))
+    Ok((events, notes))
 }
 
 /// The conditions for the records that are purchases, and notes about them.
