@@ -235,7 +235,7 @@ fn records_without_money_have_no_proposal() {
 #[test]
 fn awkward_names_give_a_valid_mapping() {
     let event = |at: u64| {
-        let group = if at % 2 == 0 { "it's" } else { "yes" };
+        let group = if at.is_multiple_of(2) { "it's" } else { "yes" };
         record(
             &json!({"Order Total": 10.5, "user.type": group, "select": group, "createdAt": shapes::TIME + at, "": 1, "a\"b": 2}),
         )

@@ -170,7 +170,7 @@ pub(crate) fn tracked(at: u64, r: &mut Numbers) -> Value {
         json!({"product_id": r.digits(5), "sku": r.digits(4), "category": r.one(&["Games", "Puzzles"]), "name": r.one(&["A", "B"]),
             "brand": "Acme", "price": number(r.cents()), "quantity": 1 + r.below(3), "position": 1})
     };
-    let is_order = at % 2 == 0;
+    let is_order = at.is_multiple_of(2);
     let properties = if is_order {
         let products: Vec<Value> = (0..=r.below(2)).map(|_| product(r)).collect();
         json!({"order_id": format!("o-{at}"), "revenue": number(r.cents()), "total": number(r.cents()), "tax": 1.2, "currency": "USD", "products": products})
