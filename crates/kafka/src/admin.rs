@@ -50,14 +50,14 @@ impl KafkaAdmin {
     pub(crate) fn topic_config<'a>(
         &self,
         topic: &str,
-        names: impl IntoIterator<Item = &'a str> + Clone,
+        names: &(impl IntoIterator<Item = &'a str> + Clone),
     ) -> Result<BTreeMap<String, String>, KafkaError> {
         self.ask(topic, |client, give_up| native::topic_config(client, topic, names.clone(), ANSWER_TIMEOUT, give_up))
     }
 
     /// Whether compaction may remove single records of a topic.
     pub fn is_compacted(&self, topic: &str) -> Result<bool, KafkaError> {
-        let config = self.topic_config(topic, ["cleanup.policy"])?;
+        let config = self.topic_config(topic, &["cleanup.policy"])?;
         Ok(config
             .get("cleanup.policy")
             .is_some_and(|policies| policies.split(',').any(|policy| policy.trim() == "compact")))
@@ -65,13 +65,13 @@ impl KafkaAdmin {
 
     /// How early windows can close because of one wrong clock, as [`record_time::warning`] says. Requires DescribeConfigs.
     pub fn record_time_warning(&self, topic: &str) -> Result<Option<String>, KafkaError> {
-        Ok(record_time::warning(&self.topic_config(topic, record_time::SETTINGS)?))
+        Ok(record_time::warning(&self.topic_config(topic, &record_time::SETTINGS)?))
     }
 
     /// Whether deduplication in a topic can be incomplete, as [`deduplication::unsuitable`] says. A compacted topic is an error.
     /// Requires DescribeConfigs.
     pub fn deduplication(&self, topic: &str, within: Duration) -> Result<Option<Unsuitable>, KafkaError> {
-        match deduplication::unsuitable(&self.topic_config(topic, deduplication::SETTINGS)?, within) {
+        match deduplication::unsuitable(&self.topic_config(topic, &deduplication::SETTINGS)?, within) {
             Some(problem @ Unsuitable::Compacted) => {
                 Err(KafkaError::new(ErrorKind::Other, format!("topic \"{topic}\" does not suit: {problem}")))
             }
@@ -83,7 +83,7 @@ impl KafkaAdmin {
     pub(crate) fn create_topic<'a>(
         &self,
         topic: &Topic,
-        settings: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+        settings: &(impl Iterator<Item = (&'a str, &'a str)> + Clone),
     ) -> Result<Result<(), native::Refusal>, KafkaError> {
         let Topic { name, partitions, replication_factor, config: _ } = topic;
         self.ask(name, |client, give_up| {
@@ -96,7 +96,7 @@ impl KafkaAdmin {
     pub(crate) fn alter_topic<'a>(
         &self,
         topic: &str,
-        settings: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+        settings: &(impl Iterator<Item = (&'a str, &'a str)> + Clone),
     ) -> Result<Result<(), native::Refusal>, KafkaError> {
         self.ask(topic, |client, give_up| native::alter_topic(client, topic, settings.clone(), ANSWER_TIMEOUT, give_up))
     }

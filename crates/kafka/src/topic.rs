@@ -264,7 +264,7 @@ pub async fn execute(
 pub async fn observe(connection: &KafkaConnection, topic: &str) -> Result<Option<Observed>, KafkaError> {
     let topic = topic.to_owned();
     ask(connection, move |admin| match admin.describe_topic(&topic)? {
-        Some(description) => Ok(Some(Observed { description, config: admin.topic_config(&topic, [])? })),
+        Some(description) => Ok(Some(Observed { description, config: admin.topic_config(&topic, &[])? })),
         None => Ok(None),
     })
     .await
@@ -276,7 +276,7 @@ impl KafkaAdmin {
         let Some(description) = self.describe_topic(&declared.name)? else { return Ok(None) };
         let names = declared.config.keys().map(String::as_str).chain(record_time::SETTINGS);
         let names: BTreeSet<&str> = names.chain(deduplication::SETTINGS).collect();
-        let config = self.topic_config(&declared.name, names)?;
+        let config = self.topic_config(&declared.name, &names)?;
         Ok(Some(Observed { description, config }))
     }
 }
@@ -330,7 +330,7 @@ async fn create(connection: &KafkaConnection, declared: &Topic) -> Result<bool, 
         let declared = topic.config.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         // Not a declared setting: the topics of others, which exist, keep theirs.
         let ours = (!topic.config.contains_key(TIMESTAMP_TYPE)).then_some((TIMESTAMP_TYPE, LOG_APPEND_TIME));
-        admin.create_topic(&topic, declared.chain(ours))
+        admin.create_topic(&topic, &declared.chain(ours))
     })
     .await?;
     match answer {
@@ -359,7 +359,7 @@ async fn alter(connection: &KafkaConnection, declared: &Topic, settings: Vec<Set
     let name = declared.name.clone();
     let answer = ask(connection, move |admin| {
         let settings = settings.iter().map(|setting| (setting.name.as_str(), setting.declared.as_str()));
-        admin.alter_topic(&name, settings)
+        admin.alter_topic(&name, &settings)
     })
     .await?;
     answer.map_err(|refusal| match refusal.code {
