@@ -250,6 +250,8 @@ const PRICES: &[(&str, u32)] = &[
     ("sale_price", 92),
     ("selling_price", 92),
     ("price_each", 92),
+    ("cents", 70),
+    ("pence", 65),
     ("unit_cost", 60),
     ("list_price", 60),
 ];
@@ -274,6 +276,8 @@ const AMOUNTS: &[(&str, u32)] = &[
     ("gross", 85),
     ("value", 80),
     ("sum", 75),
+    ("cents", 72),
+    ("pence", 71),
     ("subtotal", 70),
     ("net_amount", 68),
     ("price", 60),

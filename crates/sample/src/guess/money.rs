@@ -82,7 +82,11 @@ fn choice(fields: &[Field], all: usize, cents: &dyn Fn(&Field) -> bool) -> Optio
             let depth = u32::try_from(field.names.len()).unwrap_or(0);
             (fit(role, field.name(), field.parent()).saturating_sub(depth), field)
         });
-        scored.filter(|(score, _)| *score >= 20).reduce(|best, next| if next.0 > best.0 { next } else { best })
+        let scored: Vec<(u32, &Field)> = scored.filter(|(score, _)| *score >= 20).collect();
+        // A name that only some records have is a mistake of their producer.
+        let usual = scored.iter().map(|(_, field)| field.present).max().unwrap_or_default() / 4;
+        let usual = scored.into_iter().filter(|(_, field)| field.present >= usual);
+        usual.reduce(|best, next| if next.0 > best.0 { next } else { best })
     };
     let price = best(Role::Price, Field::is_numeric);
     let amount = best(Role::Amount, Field::is_numeric);

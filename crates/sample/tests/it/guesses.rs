@@ -221,6 +221,18 @@ fn values_of_a_marketplace_order_are_cents_and_milliseconds() {
     assert!(purchases[0].starts_with("3 x 19.99 = 59.97 ") && purchases[0].contains("category=Toys"), "{purchases:?}");
 }
 
+/// Their price is called cents, and one line has a price of another kind instead.
+#[test]
+fn sales_of_the_tutorial_are_read_by_the_proposal() {
+    let sales = include_str!("../../../../examples/sales.ndjson");
+    let records: Records = sales.lines().map(|line| (Some(line.as_bytes().to_vec()), None)).collect();
+    let proposal = propose(&records).unwrap();
+    let Proposal { yaml, reads, filters, of, .. } = &proposal;
+    assert!(yaml.contains("price: {field: cents, scale: 2}\n") && yaml.contains("explode: lines\n"), "{yaml}");
+    assert_eq!((*reads, *filters, *of), (35, 3, 40), "{yaml}");
+    assert_pasted(&proposal);
+}
+
 #[test]
 fn records_without_money_have_no_proposal() {
     let login = |at: u64| record(&json!({"event": "login", "at": shapes::TIME + at, "user": at}));
