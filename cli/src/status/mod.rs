@@ -4,6 +4,7 @@ mod report;
 mod words;
 
 use std::io::{IsTerminal, Write};
+use std::ops::Range;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -42,29 +43,31 @@ pub(crate) fn status(args: StatusArgs) -> ExitCode {
         Err(error) => return process::misused(&error),
     };
     process::run(async {
-        if !watch {
-            return look(&settings, None, json).await.0;
-        }
         let mut before = None;
         loop {
-            let (code, status) = look(&settings, before.as_ref(), json).await;
-            if status.is_none() {
-                return code;
+            match look(&settings, before.as_ref(), json).await {
+                // An error may pass.
+                Ok((_, status)) if watch => before = status.or(before),
+                Ok((code, _)) | Err(code) => return code,
             }
-            before = status;
             tokio::time::sleep(INTERVAL).await;
         }
     })
 }
 
-/// Reads and prints the state. `before` is the state of the last look of `--watch`.
-async fn look(settings: &Settings, before: Option<&Status>, json: bool) -> (ExitCode, Option<Status>) {
-    let (snapshot, log_ends) = tokio::join!(Snapshot::read(&settings.database, &settings.pipeline), log_ends(settings));
+/// Reads and prints the state, or the error without one. `before` is the state of the last look of `--watch`. Returns an error if the
+/// output cannot be written.
+async fn look(
+    settings: &Settings,
+    before: Option<&Status>,
+    json: bool,
+) -> Result<(ExitCode, Option<Status>), ExitCode> {
+    let (snapshot, logs) = tokio::join!(Snapshot::read(&settings.database, &settings.pipeline), log_ranges(settings));
     let snapshot = match snapshot {
         Ok(snapshot) => snapshot,
-        Err(error) => return (process::failed(&error), None),
+        Err(error) => return Ok((process::failed(&error), None)),
     };
-    let status = Status::new(&settings.pipeline, &snapshot, log_ends.as_deref());
+    let status = Status::new(&settings.pipeline, &snapshot, logs.as_deref());
     let code = if status.ready { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     let printed = if json {
         process::print_json(&status)
@@ -76,17 +79,21 @@ async fn look(settings: &Settings, before: Option<&Status>, json: bool) -> (Exit
         }
         process::print_text(&text)
     };
-    let failed = printed.is_err();
-    (process::finished(printed, code), (!failed).then_some(status))
+    if printed.is_err() {
+        return Err(process::finished(printed, code));
+    }
+    Ok((code, Some(status)))
 }
 
-/// The log end of each partition.
-async fn log_ends(settings: &Settings) -> Result<Vec<i64>, KafkaError> {
+/// The first offset and the end of the log of each partition.
+async fn log_ranges(settings: &Settings) -> Result<Vec<Range<i64>>, KafkaError> {
     let (kafka, topic) = (settings.kafka.clone(), settings.pipeline.topic.name.clone());
     let reading = tokio::task::spawn_blocking(move || {
         let admin = KafkaAdmin::new(&kafka)?;
         let description = admin.describe_topic(&topic)?.ok_or_else(|| KafkaError::missing_topic(&topic))?;
-        admin.log_offsets(&topic, description.partitions, LogOffset::End)
+        let offsets = |which| admin.log_offsets(&topic, description.partitions, which);
+        let (starts, ends) = (offsets(LogOffset::Start)?, offsets(LogOffset::End)?);
+        Ok(starts.into_iter().zip(ends).map(|(start, end)| start..end).collect())
     });
-    reading.await.expect("reading log ends does not panic")
+    reading.await.expect("reading log offsets does not panic")
 }

@@ -1,19 +1,18 @@
 //! The facts of `retail status`, and the problems that they show.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use retail_api::{Pipeline, duration};
 use retail_engine::{Counts, Timestamp};
 use retail_kafka::KafkaError;
+use retail_store::progress::Progress;
 use retail_store::{PartitionSnapshot, Snapshot};
 use serde::Serialize;
 
 /// Time beyond two triggers after which unread records are a problem.
 const BEHIND: Duration = Duration::from_secs(30);
-
-/// Time after which a hold of the watermark is a problem.
-const LONG_HOLD: Duration = Duration::from_secs(20 * 60);
 
 /// The state of a pipeline.
 #[derive(Clone, PartialEq, Eq, Serialize, Debug)]
@@ -77,22 +76,22 @@ pub(super) struct ProofStatus {
 }
 
 impl Status {
-    pub(super) fn new(pipeline: &Pipeline, snapshot: &Snapshot, log_ends: Result<&[i64], &KafkaError>) -> Self {
-        let partitions = partitions(snapshot, log_ends.unwrap_or_default());
-        let lag = log_ends.is_ok().then(|| partitions.iter().filter_map(|partition| partition.lag).sum());
-        let problems = problems(pipeline, snapshot, &partitions, log_ends.err());
+    pub(super) fn new(pipeline: &Pipeline, snapshot: &Snapshot, logs: Result<&[Range<i64>], &KafkaError>) -> Self {
+        let partitions = partitions(snapshot, logs.unwrap_or_default());
+        let lag = logs.is_ok().then(|| partitions.iter().filter_map(|partition| partition.lag).sum());
+        let problems = problems(pipeline, snapshot, &partitions, logs.err());
         let text = |time: Option<Timestamp>| time.map(|time| time.to_string());
         Self {
             name: pipeline.name.clone(),
             ready: problems.is_empty(),
             problems,
-            watermark: text(snapshot.watermark),
-            closed_until: text(snapshot.closed_until),
+            watermark: text(snapshot.progress.watermark),
+            closed_until: text(snapshot.progress.complete_through),
             next_close: text(snapshot.next_close),
             open_windows: snapshot.open_windows,
             lag,
             partitions,
-            fates: fates(snapshot.counts()),
+            fates: fates(snapshot.progress.counts),
             proof: snapshot
                 .proof
                 .map(|proof| ProofStatus { number: proof.number, recorded_at: proof.recorded_at.to_string() }),
@@ -102,11 +101,11 @@ impl Status {
 }
 
 /// The committed partitions, and those of the topic that no worker has claimed yet.
-fn partitions(snapshot: &Snapshot, log_ends: &[i64]) -> Vec<PartitionStatus> {
-    let log_end = |partition: i32| log_ends.get(usize::try_from(partition).ok()?).copied();
+fn partitions(snapshot: &Snapshot, logs: &[Range<i64>]) -> Vec<PartitionStatus> {
+    let log = |partition: i32| logs.get(usize::try_from(partition).ok()?);
     let known = snapshot.partitions.iter().map(|partition| PartitionStatus {
         partition: partition.partition,
-        lag: log_end(partition.partition).map(|end| (end - partition.next_offset).max(0)),
+        lag: log(partition.partition).map(|log| (log.end - partition.next_offset.max(log.start)).max(0)),
         newest_event: partition.newest_event.map(|time| time.to_string()),
         state: state(partition),
         holds_watermark: snapshot.held_by == Some(partition.partition),
@@ -114,10 +113,10 @@ fn partitions(snapshot: &Snapshot, log_ends: &[i64]) -> Vec<PartitionStatus> {
         last_commit: partition.committed_at.map(|time| time.to_string()),
     });
     let is_known = |partition: i32| snapshot.partitions.iter().any(|known| known.partition == partition);
-    let unknown = (0..).zip(log_ends).filter(|(partition, _)| !is_known(*partition));
-    let unclaimed = unknown.map(|(partition, end)| PartitionStatus {
+    let unknown = (0..).zip(logs).filter(|(partition, _)| !is_known(*partition));
+    let unclaimed = unknown.map(|(partition, log)| PartitionStatus {
         partition,
-        lag: Some(*end),
+        lag: Some(log.end - log.start),
         newest_event: None,
         state: State::Unclaimed,
         holds_watermark: false,
@@ -174,15 +173,30 @@ fn problems(
             ));
         }
     }
-    if let Some(failure) = &snapshot.close_failure {
+    let Progress { clock_ahead, close_failure, hold, deduplication_incomplete, rejection, .. } = &snapshot.progress;
+    if let Some(micros) = clock_ahead {
+        problems.push(format!(
+            "no window closes while the clocks differ: this one is {} s ahead of that of Postgres",
+            micros / 1_000_000
+        ));
+    }
+    if let Some(failure) = close_failure {
         problems.push(format!("closing windows failed at {}: {}", failure.failed_at, failure.message));
     }
-    if let Some(hold) = snapshot
-        .hold
-        .as_ref()
-        .filter(|hold| Duration::from(snapshot.taken_at.since(hold.since)) > LONG_HOLD + 2 * pipeline.trigger)
-    {
+    if let Some(hold) = hold {
         problems.push(format!("windows have stayed open since {}: {}", hold.since, hold.detail));
+    }
+    if !deduplication_incomplete.is_empty() {
+        problems.push(format!(
+            "Kafka has deleted records of partitions {deduplication_incomplete:?} whose transaction ids should still count: raise \
+             retention.ms of the topic"
+        ));
+    }
+    if let Some(rejection) = rejection {
+        problems.push(format!(
+            "more than half of the records are invalid since {}: {}; `retail sample` shows why",
+            rejection.since, rejection.sentence
+        ));
     }
     problems
 }

@@ -55,7 +55,7 @@ pub use months::MonthDrop;
 pub use rejection::FateTotals;
 pub use rows::{RetailRow, RowKey};
 pub use session::{Parameter, Parameters, Rows, Session, Transaction, TransactionMode};
-pub use snapshot::{PartitionSnapshot, RecordedHold, RecordedProof, Snapshot};
+pub use snapshot::{PartitionSnapshot, RecordedProof, Snapshot};
 pub use store::Store;
 pub use template::render;
 pub use time::clock;

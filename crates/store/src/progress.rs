@@ -6,6 +6,7 @@ use std::time::Duration;
 use retail_api::Pipeline;
 use retail_connection::ErrorKind;
 use retail_engine::{Counts, Timestamp};
+use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use crate::close::followed;
@@ -104,7 +105,7 @@ pub async fn look(session: &Session, pipeline: &Pipeline) -> Result<Option<Progr
     }
 }
 
-async fn read(session: &Session, pipeline: &Pipeline) -> Result<Progress, DatabaseError> {
+pub(crate) async fn read(session: &Session, pipeline: &Pipeline) -> Result<Progress, DatabaseError> {
     let caller_clock = followed(pipeline.when_idle, clock());
     let parameters: &Parameters<'_> = &[
         (&micros(pipeline.idle_timeout), Type::INT8),
@@ -120,15 +121,7 @@ async fn read(session: &Session, pipeline: &Pipeline) -> Result<Progress, Databa
         clock_ahead: row.get("clock_ahead"),
         complete_through: time("closed_until"),
         next_offsets: partitions.into_iter().zip(next_offsets).collect(),
-        counts: Counts {
-            applied: row.get("applied"),
-            late: row.get("late"),
-            invalid: row.get("invalid"),
-            future: row.get("future"),
-            filtered: row.get("filtered"),
-            duplicate: row.get("duplicate"),
-            gaps: row.get("gaps"),
-        },
+        counts: counts(&row),
         last_commit: time("committed_at"),
         close_failure: row
             .get::<_, Option<String>>("close_failure")
@@ -142,4 +135,17 @@ async fn read(session: &Session, pipeline: &Pipeline) -> Result<Progress, Databa
             .zip(row.get::<_, Option<String>>("rejection"))
             .map(|(since, sentence)| Rejection { since, sentence }),
     })
+}
+
+/// The fates in the columns of a row.
+pub(crate) fn counts(row: &Row) -> Counts {
+    Counts {
+        applied: row.get("applied"),
+        late: row.get("late"),
+        invalid: row.get("invalid"),
+        future: row.get("future"),
+        filtered: row.get("filtered"),
+        duplicate: row.get("duplicate"),
+        gaps: row.get("gaps"),
+    }
 }

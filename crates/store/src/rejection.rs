@@ -4,6 +4,7 @@ use retail_engine::Counts;
 use tokio_postgres::types::Type;
 
 use crate::error::DatabaseError;
+use crate::progress::counts;
 use crate::store::Store;
 
 /// The fates of all offsets of a pipeline, and the recorded rejection.
@@ -25,18 +26,7 @@ impl Store {
                    coalesce(sum(gaps), 0)::bigint AS gaps, (SELECT p.rejection FROM {schema}.pipeline p) AS rejection
             FROM {schema}.partition_progress";
         let row = self.session.query_one(select, &[]).await?;
-        Ok(FateTotals {
-            counts: Counts {
-                applied: row.get("applied"),
-                late: row.get("late"),
-                invalid: row.get("invalid"),
-                future: row.get("future"),
-                filtered: row.get("filtered"),
-                duplicate: row.get("duplicate"),
-                gaps: row.get("gaps"),
-            },
-            rejection: row.get("rejection"),
-        })
+        Ok(FateTotals { counts: counts(&row), rejection: row.get("rejection") })
     }
 
     /// The newest dead letter of an invalid record, as a sentence; `None` if all were deleted.

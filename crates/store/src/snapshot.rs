@@ -8,7 +8,7 @@ use tokio_postgres::types::Type;
 use crate::close::followed;
 use crate::connection::DatabaseConnection;
 use crate::error::DatabaseError;
-use crate::progress::CloseFailure;
+use crate::progress::{self, Progress};
 use crate::provision;
 use crate::session::{Parameters, Session, TransactionMode};
 use crate::time::{SqlTime, clock, micros};
@@ -18,18 +18,10 @@ use crate::time::{SqlTime, clock, micros};
 pub struct Snapshot {
     /// The clock of the server.
     pub taken_at: Timestamp,
-    /// The watermark; `None` before the first one.
-    pub watermark: Option<Timestamp>,
+    /// What the operator reports too.
+    pub progress: Progress,
     /// The partition that holds the watermark: of those that are not idle, the one with the earliest observed time.
     pub held_by: Option<i32>,
-    /// Windows that end at or before this time are closed; `None` before the first close.
-    pub closed_until: Option<Timestamp>,
-    /// Windows that end at or before this time receive no more events; `None` before the first close.
-    pub closing_until: Option<Timestamp>,
-    /// The failure of the last attempt to close windows; `None` if it succeeded.
-    pub close_failure: Option<CloseFailure>,
-    /// Why windows that should be closed are open.
-    pub hold: Option<RecordedHold>,
     /// Number of open windows with rows.
     pub open_windows: i64,
     /// The end of the oldest one.
@@ -61,19 +53,6 @@ pub struct PartitionSnapshot {
     pub counts: Counts,
 }
 
-/// A hold as the processors recorded it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct RecordedHold {
-    /// Its cause, as `open_transaction`.
-    pub reason: String,
-    /// The partition that holds the watermark; `None` if the reason concerns no single partition.
-    pub partition: Option<i32>,
-    /// Time since which nothing has moved.
-    pub since: Timestamp,
-    /// The reason as a sentence.
-    pub detail: String,
-}
-
 /// The last proof of `retail verify --record`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RecordedProof {
@@ -92,14 +71,11 @@ const SELECT_PIPELINE: &str = "
                 ORDER BY l.window_start LIMIT 1)
         FROM starts previous WHERE previous.window_start IS NOT NULL
     )
-    SELECT statement_timestamp() AS taken_at, w.watermark, w.held_by, nullif(p.closed_until, 'epoch') AS closed_until,
-           nullif(p.closing_until, 'epoch') AS closing_until, p.close_failure, p.close_failed_at,
-           h.reason, h.partition, h.since, h.detail, o.open_windows, o.oldest + p.\"window\" AS next_close,
+    SELECT statement_timestamp() AS taken_at, w.held_by, o.open_windows, o.oldest + p.\"window\" AS next_close,
            r.number, r.recorded_at
     FROM {schema}.pipeline p
     CROSS JOIN {schema}.watermark($1::bigint * interval '1 microsecond', $2) w
     CROSS JOIN (SELECT count(s.window_start) AS open_windows, min(s.window_start) AS oldest FROM starts s) o
-    LEFT JOIN {schema}.watermark_hold h ON true
     LEFT JOIN (SELECT number, recorded_at FROM {schema}.proof ORDER BY number DESC LIMIT 1) r ON true";
 
 const SELECT_PARTITIONS: &str = "
@@ -116,20 +92,6 @@ impl Snapshot {
         provision::check_rules(&transaction, pipeline).await?;
         read(&transaction, pipeline).await
     }
-
-    /// The fates of all offsets.
-    pub fn counts(&self) -> Counts {
-        let of = |fate: fn(&Counts) -> i64| self.partitions.iter().map(|partition| fate(&partition.counts)).sum();
-        Counts {
-            applied: of(|counts| counts.applied),
-            late: of(|counts| counts.late),
-            invalid: of(|counts| counts.invalid),
-            future: of(|counts| counts.future),
-            filtered: of(|counts| counts.filtered),
-            duplicate: of(|counts| counts.duplicate),
-            gaps: of(|counts| counts.gaps),
-        }
-    }
 }
 
 async fn read(session: &Session, pipeline: &Pipeline) -> Result<Snapshot, DatabaseError> {
@@ -138,20 +100,10 @@ async fn read(session: &Session, pipeline: &Pipeline) -> Result<Snapshot, Databa
     let parameters: &Parameters<'_> = &[(&idle_timeout, Type::INT8), (&caller_clock, Type::TIMESTAMPTZ)];
     let row = session.query_one(SELECT_PIPELINE, parameters).await?;
     let partitions = session.query(SELECT_PARTITIONS, &[(&idle_timeout, Type::INT8)]).await?;
-    let failure = row.get::<_, Option<String>>("close_failure").zip(time(&row, "close_failed_at"));
     Ok(Snapshot {
         taken_at: row.get::<_, SqlTime>("taken_at").0,
-        watermark: time(&row, "watermark").max(time(&row, "closed_until")),
+        progress: progress::read(session, pipeline).await?,
         held_by: row.get("held_by"),
-        closed_until: time(&row, "closed_until"),
-        closing_until: time(&row, "closing_until"),
-        close_failure: failure.map(|(message, failed_at)| CloseFailure { message, failed_at }),
-        hold: time(&row, "since").map(|since| RecordedHold {
-            reason: row.get("reason"),
-            partition: row.get("partition"),
-            since,
-            detail: row.get("detail"),
-        }),
         open_windows: row.get("open_windows"),
         next_close: time(&row, "next_close"),
         partitions: partitions.iter().map(partition).collect(),
@@ -168,15 +120,7 @@ fn partition(row: &Row) -> PartitionSnapshot {
         idle_since: time(row, "idle_since"),
         owner: row.get("owner"),
         committed_at: time(row, "committed_at"),
-        counts: Counts {
-            applied: row.get("applied"),
-            late: row.get("late"),
-            invalid: row.get("invalid"),
-            future: row.get("future"),
-            filtered: row.get("filtered"),
-            duplicate: row.get("duplicate"),
-            gaps: row.get("gaps"),
-        },
+        counts: progress::counts(row),
     }
 }
 
