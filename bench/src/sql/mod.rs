@@ -12,6 +12,7 @@ mod queries;
 mod reading;
 
 use anyhow::{Context, Result};
+use retail_api::{Over, Rollup};
 use retail_store::Store;
 use serde::{Deserialize, Serialize};
 
@@ -62,11 +63,21 @@ struct Loaded {
 pub(crate) async fn run(setup: &Setup, groups: u32) -> Result<Figures> {
     let size = Size { groups };
     let name = unique("sql");
-    let case = setup.case(&name, &name, Shape { window: "1h", delay: "12h", ..Shape::default() })?;
+    let mut case = setup.case(&name, &name, Shape { window: "1h", delay: "12h", ..Shape::default() })?;
+    case.settings.pipeline.rollups = rollups();
     case.apply_schema().await?;
     let figures = measure(&case, size).await;
     setup.drop_schema(case.schema()).await?;
     figures
+}
+
+fn rollups() -> Vec<Rollup> {
+    let day = |name: &str, zone: Option<&str>| Rollup {
+        name: name.into(),
+        over: Over::Day,
+        time_zone: zone.map(str::to_owned),
+    };
+    vec![day("day", None), day("jakarta_day", Some("Asia/Jakarta"))]
 }
 
 async fn measure(case: &Case, size: Size) -> Result<Figures> {

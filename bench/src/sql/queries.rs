@@ -99,6 +99,26 @@ pub(super) fn aggregates(size: Size) -> Vec<Query> {
             OPEN_HOURS as u64,
             "500",
         ),
+        Query::new(
+            "a closed day of all groups, from a rollup",
+            "SELECT * FROM day WHERE window_start = '2026-10-20T00:00Z'",
+            u64::from(size.groups),
+            "",
+        ),
+        Query::new(
+            "a closed week by day in Asia/Jakarta, from a rollup",
+            "SELECT window_start, sum(total_amount) FROM jakarta_day \
+             WHERE window_start >= '2026-10-17T17:00Z' AND window_start < '2026-10-24T17:00Z' GROUP BY 1",
+            7,
+            "",
+        ),
+        Query::new(
+            "a year of one group by day, from a rollup",
+            "SELECT * FROM day WHERE category = 'category-0000' AND payment_method = 'cash' \
+             AND window_start >= '2025-11-02T00:00Z' ORDER BY window_start",
+            365.min(CLOSED_HOURS as u64 / 24 + 1),
+            "",
+        ),
         newest_totals(open / 5),
         newest_totals(open),
         closed_totals(open / 5, "20"),
@@ -116,8 +136,11 @@ fn newest_totals(groups: u64) -> Query {
 }
 
 fn closed_totals(groups: u64, aim: &'static str) -> Query {
-    let name = format!("the totals of {} groups over closed windows, from retail_totals", grouped(groups));
-    let sql = format!("SELECT * FROM retail_totals WHERE category < '{}'", category_after(groups));
+    let name = format!("the totals of {} groups over closed windows, from totals", grouped(groups));
+    let sql = format!(
+        "SELECT category, payment_method, total_amount FROM totals WHERE category < '{}'",
+        category_after(groups)
+    );
     Query::new(name, sql, groups, aim)
 }
 

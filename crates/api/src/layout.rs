@@ -11,8 +11,8 @@ pub const MAX_SUMS: usize = 8;
 /// Maximum length of a name.
 pub const MAX_NAME: usize = 40;
 
-/// The other columns of `retail` and its totals.
-const OURS: [&str; 9] = [
+/// The other columns of `retail`, `totals` and `late`.
+const OURS: [&str; 14] = [
     "window_start",
     "window_end",
     "avg_price",
@@ -22,6 +22,11 @@ const OURS: [&str; 9] = [
     "timestamp",
     "final",
     "events",
+    "event_time",
+    "record_time",
+    "missed_by",
+    "stored_at",
+    "partition",
 ];
 
 /// The system columns of Postgres, which it refuses in views too.

@@ -13,6 +13,7 @@ use crate::resource::{
     Database, DeadLetters, Deduplicate, Kafka, LateEvents, Processor, Producer, RetailPipeline, RetailPipelineSpec,
     Retention, Topic, Watermark, WhenIdle,
 };
+use crate::rollup::Rollup;
 use crate::validate;
 
 /// A valid RetailPipeline, with the types of the programs that run it.
@@ -58,6 +59,10 @@ pub struct Pipeline {
     pub processor: Processor,
     /// Age, in event time, from which months of final rows are dropped; `None` if they are kept.
     pub final_rows_retention: Option<Duration>,
+    /// Views over longer times.
+    pub rollups: Vec<Rollup>,
+    /// Roles that may read the views.
+    pub readers: Vec<String>,
     /// Whether to print the rows of each commit.
     pub print_rows: bool,
 }
@@ -127,6 +132,8 @@ impl Pipeline {
             database,
             producer,
             processor,
+            rollups,
+            readers,
             retention,
             print_rows,
             // The operator reads these two from the resource; the programs do not need them.
@@ -164,6 +171,8 @@ impl Pipeline {
             producer: producer.filter(|producer| producer.enabled),
             processor,
             final_rows_retention: retention.map(|Retention { final_rows }| duration::parse_days(&final_rows)),
+            rollups: rollups.into_iter().map(Rollup::from_valid).collect(),
+            readers,
             print_rows,
             name,
             namespace,

@@ -65,6 +65,10 @@ use crate::status::RetailPipelineStatus;
     )
 )]
 #[x_kube(validation = (
+    "!has(self.rollups) || duration(self.window) < duration('1s') || self.rollups.all(r, r.over in ['1d', '1w', '1mo'] || duration(r.over).getSeconds() % duration(self.window).getSeconds() == 0)",
+    "over of each rollup must be a multiple of window, or 1d, 1w or 1mo"
+))]
+#[x_kube(validation = (
     "!has(self.deduplicate) || !has(self.events) || has(self.events.transactionId)",
     "deduplicate needs events.transactionId"
 ))]
@@ -126,6 +130,15 @@ pub struct RetailPipelineSpec {
     /// Pods that process the topic.
     #[serde(default)]
     pub processor: Processor,
+    /// Views that sum up the rows over longer times than a window, such as hours and days. At most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(validation = ("self.all(a, self.exists_one(b, b.name == a.name))", "each rollup needs another name"))]
+    pub rollups: Vec<Rollup>,
+    /// Postgres roles that may read the views of the pipeline, and nothing else. Each must exist. At most 32.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 63), regex(pattern = r"^[A-Za-z_][A-Za-z0-9_.@-]*$")))]
+    pub readers: Vec<String>,
     /// Age from which rows are dropped. Default: rows are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<Retention>,
@@ -531,6 +544,32 @@ impl Default for DeadLetters {
     fn default() -> Self {
         Self { retain: thirty_days(), max_bytes: one_gibibyte() }
     }
+}
+
+/// A view that sums up the rows over longer times than a window.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+#[serde(rename_all = "camelCase")]
+pub struct Rollup {
+    /// Name of the view in the schema of the pipeline: 1 to 40 lower-case letters, digits and '_', not beginning with a digit.
+    #[schemars(length(min = 1, max = 40), regex(pattern = r"^[a-z_][a-z0-9_]*$"))]
+    #[x_kube(validation = (
+        "!(self in ['closes', 'dead_letter', 'dead_letter_log', 'definitions', 'delta_log', 'fate_rules', 'group_totals', 'groups', 'late', 'ledger', 'partition_progress', 'pipeline', 'proof', 'rejected', 'schema_history', 'span_sums', 'totals', 'used_schemas', 'watermark_hold']) && !self.startsWith('retail') && !self.startsWith('final_rows')",
+        "the name of a rollup must not be that of another table or view of the pipeline"
+    ))]
+    pub name: String,
+    /// The time that a row sums up: whole windows that divide 24h evenly, such as 1h, or a calendar day, week or month: 1d, 1w or
+    /// 1mo. A week begins on Monday.
+    #[schemars(length(max = 16), regex(pattern = r"^(([0-9]{1,6}[hms])+|1d|1w|1mo)$"))]
+    #[x_kube(validation = (
+        "self in ['1d', '1w', '1mo'] || (duration(self) >= duration('1s') && duration(self) <= duration('24h') && 86400 % duration(self).getSeconds() == 0)",
+        "over must divide 24h evenly, or be 1d, 1w or 1mo"
+    ))]
+    pub over: String,
+    /// Time zone in which days begin, as Postgres names it, such as Asia/Jakarta. Each window must belong to one day: all
+    /// offsets of the zone from UTC must be multiples of window. Default: UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z][A-Za-z0-9_+/-]*$"))]
+    pub time_zone: Option<String>,
 }
 
 /// Age from which rows are dropped.

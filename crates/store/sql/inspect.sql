@@ -1,6 +1,6 @@
 -- One row about a schema: the fingerprint of each of its views and functions, and the columns and keys that its tables lack.
 -- Objects that users added are ignored. Lookups are by name, because a catalog may contain the schemas of a thousand pipelines.
--- $1 schema, $2 lines of tables.txt, $3 names of functions, $4 names of views
+-- $1 schema, $2 lines of tables.txt, $3 names of functions, $4 names of views, $5 roles that may read them
 WITH ours (oid) AS (
     SELECT to_regnamespace(quote_ident($1))
 ), tables AS (
@@ -40,5 +40,12 @@ SELECT coalesce(array_agg(f.name), '{}') AS names,
        coalesce(array_agg(f.fingerprint), '{}') AS fingerprints,
        (SELECT array_agg(expected.line ORDER BY expected.line)
         FROM unnest($2::text[]) AS expected (line)
-        WHERE expected.line NOT IN (SELECT line FROM there)) AS lacks
+        WHERE expected.line NOT IN (SELECT line FROM there)) AS lacks,
+       (SELECT EXISTS (
+            SELECT FROM unnest($5::text[]) AS reader (name) LEFT JOIN pg_roles r ON r.rolname = reader.name
+            WHERE r.oid IS NULL OR NOT has_schema_privilege(r.oid, ours.oid, 'USAGE') OR EXISTS (
+                SELECT FROM pg_class c
+                WHERE c.relnamespace = ours.oid AND c.relkind = 'v' AND c.relname = ANY ($4::text[])
+                    AND NOT has_table_privilege(r.oid, c.oid, 'SELECT')))
+        FROM ours) AS readers_lack
 FROM fingerprints f

@@ -8,6 +8,19 @@ CREATE OR REPLACE FUNCTION average(price_sum numeric, events bigint) RETURNS num
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN div(2000000 * price_sum + sign(price_sum) * events::numeric, 2 * events::numeric) * 0.000001;
 
+-- The first moment of a day in a time zone. AT TIME ZONE takes the second of two midnights, and for a midnight that the clock leaves out, the
+-- moment of the change. For the first case, the quarters of an hour before are tried: offsets are multiples of 15 minutes.
+CREATE OR REPLACE FUNCTION day_start(day date, zone text) RETURNS timestamptz
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN CASE
+    -- Nothing changes in the three hours before.
+    WHEN (day::timestamp AT TIME ZONE zone - interval '3 hours') AT TIME ZONE zone = day::timestamp - interval '3 hours'
+    THEN day::timestamp AT TIME ZONE zone
+    ELSE (SELECT min(day::timestamp AT TIME ZONE zone - quarter * interval '15 minutes')
+          FROM generate_series(0, 12) quarter
+          WHERE ((day::timestamp AT TIME ZONE zone - quarter * interval '15 minutes') AT TIME ZONE zone)::date = day)
+END;
+
 -- The result for users: the final rows of closed windows, and the present rows of open windows.
 --
 -- Its form decides what a query reads:
@@ -230,18 +243,65 @@ COMMENT ON COLUMN retail_windows.final IS 'Whether the window is closed. While i
 COMMENT ON COLUMN retail_windows.events IS 'Number of events';
 {each sum:COMMENT ON COLUMN retail_windows.@ IS 'Sum of % over the events';
 }
--- The sums of the amounts of all closed windows, by group.
-CREATE OR REPLACE VIEW retail_totals AS
+-- The total of each group. The sub-select is computed only if running_total is selected, and reads the rows of one bucket.
+CREATE OR REPLACE VIEW totals AS
 SELECT {dimensions: g.d# AS @},
-       t.total * 0.000001 + coalesce(t.total_high * 18446744073709.551616, 0) AS total_amount
-FROM (
-    SELECT (b.bucket << 6) + generate_series(0, 63) AS group_id, unnest(b.totals) AS total, unnest(b.totals_high) AS total_high
-    FROM group_totals b
-) t
-JOIN groups g ON g.id = t.group_id;
-COMMENT ON VIEW retail_totals IS 'One row for each group: its total over all closed windows';
-{each dimension:COMMENT ON COLUMN retail_totals.@ IS 'Dimension # of the group';
-}COMMENT ON COLUMN retail_totals.total_amount IS 'Sum of total_amount over all closed windows';
+       t.totals[(g.id & 63) + 1] * 0.000001 + coalesce(t.totals_high[(g.id & 63) + 1] * 18446744073709.551616, 0) AS total_amount,
+       t.totals[(g.id & 63) + 1] * 0.000001 + coalesce(t.totals_high[(g.id & 63) + 1] * 18446744073709.551616, 0) + (
+           SELECT coalesce(sum(l.amounts[CASE WHEN l.dense THEN (g.id & 63) + 1 ELSE array_position(l.groups, g.id) END])
+                           * 0.000001, 0)
+                  + coalesce(sum(CASE WHEN l.amounts_high IS NOT NULL THEN l.amounts_high[
+                      CASE WHEN l.dense THEN (g.id & 63) + 1 ELSE array_position(l.groups, g.id) END] END)
+                      * 18446744073709.551616, 0)
+           FROM delta_log l WHERE l.bucket = g.bucket
+       ) AS running_total
+FROM groups g
+JOIN group_totals t ON t.bucket = g.bucket;
+COMMENT ON VIEW totals IS 'One row for each group: its totals';
+{each dimension:COMMENT ON COLUMN totals.@ IS 'Dimension # of the group';
+}COMMENT ON COLUMN totals.total_amount IS 'Sum of total_amount over all closed windows';
+COMMENT ON COLUMN totals.running_total IS 'Sum of total_amount over all windows, also those that are still open: leave it out where it is not needed';
+
+-- The late events that are still stored.
+CREATE OR REPLACE VIEW late AS
+SELECT w.window_start, w.window_start + w.length AS window_end,
+{each dimension:       l.d# AS @,
+}       l.quantity AS total_quantity, l.amount AS total_amount, l.event_time, l.record_time, l.missed_by, l.stored_at,
+       l.partition, l."offset"{each sum:,
+       l.sum# AS @}
+FROM dead_letter l
+CROSS JOIN LATERAL (
+    SELECT date_bin(p."window", l.event_time, 'epoch') AS window_start, p."window" AS length FROM pipeline p
+) w
+WHERE l.reason = 'late';
+COMMENT ON VIEW late IS 'The late events that dead_letter still contains: what their windows lack';
+COMMENT ON COLUMN late.window_start IS 'Start of the window that the event was too late for';
+COMMENT ON COLUMN late.window_end IS 'End of this window';
+{each dimension:COMMENT ON COLUMN late.@ IS 'Dimension # of the event; null for a record with several purchases';
+}COMMENT ON COLUMN late.total_quantity IS 'Quantity; null for a record with several purchases';
+COMMENT ON COLUMN late.total_amount IS 'Quantity × price; null for a record with several purchases';
+COMMENT ON COLUMN late.event_time IS 'Time of the event';
+COMMENT ON COLUMN late.record_time IS 'Timestamp of the record';
+COMMENT ON COLUMN late.missed_by IS 'Time from the end of the window to the bound that closed it: a delay longer by this time would have counted the event';
+COMMENT ON COLUMN late.stored_at IS 'Time at which the event was stored';
+COMMENT ON COLUMN late.partition IS 'Partition of the record';
+COMMENT ON COLUMN late."offset" IS 'Offset of the record';
+{each sum:COMMENT ON COLUMN late.@ IS 'Sum of % over the purchases of the event; null for a record with several of them';
+}
+-- The invalid and future records that are still stored.
+CREATE OR REPLACE VIEW rejected AS
+SELECT date_trunc('hour', l.stored_at, 'UTC') AS hour, l.reason, count(*) AS records, min(l.detail) AS example,
+       min(l.stored_at) AS first_stored_at, max(l.stored_at) AS last_stored_at
+FROM dead_letter l
+WHERE l.reason <> 'late'
+GROUP BY date_trunc('hour', l.stored_at, 'UTC'), l.reason;
+COMMENT ON VIEW rejected IS 'The invalid and future records that dead_letter still contains: one row for each hour and reason';
+COMMENT ON COLUMN rejected.hour IS 'Hour (UTC) in which the records were stored';
+COMMENT ON COLUMN rejected.reason IS 'future, or why the records are invalid';
+COMMENT ON COLUMN rejected.records IS 'Number of records';
+COMMENT ON COLUMN rejected.example IS 'Why one of them is invalid; null for some reasons';
+COMMENT ON COLUMN rejected.first_stored_at IS 'Time at which the first of them was stored';
+COMMENT ON COLUMN rejected.last_stored_at IS 'Time at which the last of them was stored';
 
 -- Proves that every offset has exactly one fate.
 CREATE OR REPLACE VIEW ledger AS

@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use retail_api::Layout;
+use retail_api::{Layout, Pipeline, Rollup};
 use retail_connection::ErrorKind;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use crate::error::DatabaseError;
 use crate::migrate::checksum;
+use crate::rollup;
 use crate::session::{Parameter, Session};
 use crate::template::render;
 
@@ -31,8 +32,9 @@ const VIEWS: &[&str] = &[include_str!("../sql/views.sql")];
 /// The beginning of a definition, which is the first line of its text.
 const BEGIN: &str = "CREATE OR REPLACE ";
 
-/// The definitions of the default layout, which most schemas have.
-static OF_DEFAULT_LAYOUT: LazyLock<Arc<Definitions>> = LazyLock::new(|| Arc::new(Definitions::new(&Layout::default())));
+/// The definitions of the default layout without rollups, which most schemas have.
+static OF_DEFAULT_LAYOUT: LazyLock<Arc<Definitions>> =
+    LazyLock::new(|| Arc::new(Definitions::new(&Layout::default(), &[])));
 
 /// The views, functions and tables of a layout.
 #[derive(PartialEq, Eq, Debug)]
@@ -44,12 +46,18 @@ pub(crate) struct Definitions {
 }
 
 impl Definitions {
-    pub(crate) fn of(layout: &Layout) -> Arc<Self> {
-        if *layout == Layout::default() { Arc::clone(&OF_DEFAULT_LAYOUT) } else { Arc::new(Self::new(layout)) }
+    pub(crate) fn of(pipeline: &Pipeline) -> Arc<Self> {
+        let Pipeline { layout, rollups, .. } = pipeline;
+        if rollups.is_empty() && *layout == Layout::default() {
+            return Arc::clone(&OF_DEFAULT_LAYOUT);
+        }
+        Arc::new(Self::new(layout, rollups))
     }
 
-    fn new(layout: &Layout) -> Self {
-        let all = FUNCTIONS.iter().chain(VIEWS).flat_map(|file| split(&render(file, layout))).collect();
+    fn new(layout: &Layout, rollups: &[Rollup]) -> Self {
+        let fixed = FUNCTIONS.iter().chain(VIEWS).map(|file| render(file, layout));
+        let rollups = rollups.iter().map(|rollup| rollup::definition(rollup, layout));
+        let all = fixed.chain(rollups).flat_map(|file| split(&file)).collect();
         Self { all, tables: render(TABLES, layout).lines().map(str::to_owned).collect() }
     }
 
@@ -95,7 +103,7 @@ impl Definition {
 /// transaction has the schema as its search_path.
 pub(crate) async fn make(
     transaction: &Session,
-    layout: &Layout,
+    pipeline: &Pipeline,
     definitions: &[Definition],
 ) -> Result<(), DatabaseError> {
     if definitions.is_empty() {
@@ -110,7 +118,7 @@ pub(crate) async fn make(
             error
         })?;
     }
-    let inspected = inspect(transaction, &Definitions::of(layout)).await?;
+    let inspected = inspect(transaction, pipeline).await?;
     let labels: Vec<String> = definitions.iter().map(Definition::label).collect();
     let fingerprints: Vec<String> = definitions.iter().map(|definition| inspected.fingerprint(definition)).collect();
     let record = "
@@ -135,7 +143,7 @@ fn definition(text: &str) -> Definition {
         sql = before.trim_end();
     }
     let (kind, name) = sql[BEGIN.len()..].split_once(' ').expect("a definition has a kind and a name");
-    let name = name.split(['(', ' ', '\n']).next().expect("splitting yields a first part");
+    let name = name.split(['(', ' ', '\n']).next().expect("splitting yields a first part").trim_matches('"');
     let kind = match kind {
         "FUNCTION" => Kind::Function,
         "VIEW" => Kind::View,
@@ -144,10 +152,17 @@ fn definition(text: &str) -> Definition {
     Definition { kind, name: name.to_owned(), sql: sql.to_owned(), checksum: checksum(sql) }
 }
 
+/// The names of all views of a pipeline.
+pub(crate) fn views(pipeline: &Pipeline) -> Vec<String> {
+    Definitions::of(pipeline).names(Kind::View).into_iter().map(str::to_owned).collect()
+}
+
 /// The answer to [`INSPECT`].
 pub(crate) struct Inspected {
     /// The fingerprint of each existing view and function, by label.
     existing: BTreeMap<String, String>,
+    /// Whether a role of `spec.readers` cannot read a view.
+    readers_lack: bool,
 }
 
 impl Inspected {
@@ -166,7 +181,8 @@ impl Inspected {
             return Err(DatabaseError::new(ErrorKind::Changed, message));
         }
         let (names, fingerprints): (Vec<String>, Vec<String>) = (row.get("names"), row.get("fingerprints"));
-        Ok(Self { existing: names.into_iter().zip(fingerprints).collect() })
+        let readers_lack = row.get("readers_lack");
+        Ok(Self { existing: names.into_iter().zip(fingerprints).collect(), readers_lack })
     }
 
     /// Whether a view or function exists, in whatever form.
@@ -178,6 +194,11 @@ impl Inspected {
     fn fingerprint(&self, definition: &Definition) -> String {
         let existing = self.existing.get(&definition.label()).map_or("missing", String::as_str);
         format!("{} {existing}", definition.checksum)
+    }
+
+    /// Whether all definitions are as recorded, and the readers of the pipeline have their rights.
+    pub(crate) fn is_as_made(&self, definitions: &Definitions, recorded: &[String]) -> bool {
+        self.outdated(definitions, recorded).is_empty() && !self.readers_lack
     }
 
     /// The definitions that are not as recorded, in the order in which they must be created.
@@ -195,18 +216,26 @@ pub(crate) struct InspectParameters<'d> {
     tables: &'d [String],
     functions: Vec<&'d str>,
     views: Vec<&'d str>,
+    readers: &'d [String],
 }
 
 impl<'d> InspectParameters<'d> {
-    pub(crate) fn new(definitions: &'d Definitions) -> Self {
+    pub(crate) fn new(definitions: &'d Definitions, pipeline: &'d Pipeline) -> Self {
         let names = |kind| definitions.names(kind);
-        Self { tables: &definitions.tables, functions: names(Kind::Function), views: names(Kind::View) }
+        let (functions, views) = (names(Kind::Function), names(Kind::View));
+        Self { tables: &definitions.tables, functions, views, readers: &pipeline.readers }
     }
 
     /// In their order, after the name of the schema.
-    pub(crate) fn after<'a>(&'a self, schema: &'a String) -> [Parameter<'a>; 4] {
+    pub(crate) fn after<'a>(&'a self, schema: &'a String) -> [Parameter<'a>; 5] {
         let texts = Type::TEXT_ARRAY;
-        [(schema, Type::TEXT), (&self.tables, texts.clone()), (&self.functions, texts.clone()), (&self.views, texts)]
+        [
+            (schema, Type::TEXT),
+            (&self.tables, texts.clone()),
+            (&self.functions, texts.clone()),
+            (&self.views, texts.clone()),
+            (&self.readers, texts),
+        ]
     }
 }
 
@@ -216,20 +245,39 @@ pub(crate) fn relations() -> Vec<&'static str> {
 }
 
 /// Reads the fingerprints of the existing views and functions.
-async fn inspect(session: &Session, definitions: &Definitions) -> Result<Inspected, DatabaseError> {
-    let parameters = InspectParameters::new(definitions);
+async fn inspect(session: &Session, pipeline: &Pipeline) -> Result<Inspected, DatabaseError> {
+    let definitions = Definitions::of(pipeline);
+    let parameters = InspectParameters::new(&definitions, pipeline);
     let row = session.query_one(INSPECT, &parameters.after(&session.connection().schema)).await?;
     Inspected::new(session, &row)
+}
+
+/// The recorded views that the pipeline no longer has.
+pub(crate) fn stale_views(recorded: &[String], definitions: &Definitions) -> Vec<String> {
+    let names = definitions.names(Kind::View);
+    let recorded = recorded.iter().filter_map(|line| line.strip_prefix("view ")?.split(' ').next());
+    recorded.filter(|name| !names.contains(name)).map(str::to_owned).collect()
+}
+
+/// Forgets a view that was dropped.
+pub(crate) async fn forget_view(transaction: &Session, name: &str) -> Result<(), DatabaseError> {
+    let delete = "DELETE FROM {schema}.definitions WHERE name = 'view ' || $1";
+    transaction.execute(delete, &[(&name, Type::TEXT)]).await.map(drop)
+}
+
+/// The fingerprints that are recorded.
+pub(crate) async fn recorded(session: &Session) -> Result<Vec<String>, DatabaseError> {
+    Ok(session.query_one(SELECT_RECORDED, &[]).await?.get(0))
 }
 
 /// The views and functions that differ from this program's or were changed.
 pub(crate) async fn outdated(
     session: &Session,
-    layout: &Layout,
+    pipeline: &Pipeline,
 ) -> Result<(Inspected, Vec<Definition>), DatabaseError> {
-    let definitions = Definitions::of(layout);
-    let inspected = inspect(session, &definitions).await?;
-    let recorded: Vec<String> = session.query_one(SELECT_RECORDED, &[]).await?.get(0);
+    let definitions = Definitions::of(pipeline);
+    let inspected = inspect(session, pipeline).await?;
+    let recorded = recorded(session).await?;
     let outdated = inspected.outdated(&definitions, &recorded);
     Ok((inspected, outdated))
 }

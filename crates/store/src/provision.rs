@@ -5,7 +5,7 @@
 
 use std::sync::LazyLock;
 
-use retail_api::{Layout, Pipeline};
+use retail_api::Pipeline;
 use retail_connection::{ErrorKind, Removal};
 use tokio_postgres::types::Type;
 
@@ -16,7 +16,10 @@ pub use crate::identity::Identity;
 use crate::identity::{self, SELECT_IDENTITY};
 use crate::lock::{self, LockWait};
 use crate::migrate::{self, HISTORY, MIGRATIONS, Migration, SELECT_VERSION};
+use crate::readers;
+use crate::rollup;
 use crate::session::Session;
+use crate::template::quoted;
 
 /// Creates or migrates the schema. Idempotent, and safe to run concurrently.
 pub async fn apply(connection: &DatabaseConnection, pipeline: &Pipeline) -> Result<Identity, DatabaseError> {
@@ -44,8 +47,12 @@ async fn apply_migrations(
         wait.refused(&session).await?;
     };
     for view in views {
-        replace(&mut session, &pipeline.layout, &view).await?;
+        replace(&mut session, pipeline, &view).await?;
     }
+    for view in definitions::stale_views(&definitions::recorded(&session).await?, &Definitions::of(pipeline)) {
+        drop_view(&mut session, &view).await?;
+    }
+    readers::apply(&mut session, pipeline).await?;
     Ok(identity)
 }
 
@@ -56,13 +63,14 @@ async fn build(
     migrations: &[Migration],
 ) -> Result<(Identity, Vec<Definition>), DatabaseError> {
     check_encoding(transaction).await?;
+    rollup::check(transaction, pipeline).await?;
     make_schema(transaction, pipeline).await?;
     let pending = migrate::pending(transaction, migrations).await?;
     if pending.alters {
         lock::lock_all(transaction).await?;
     }
     migrate::migrate(transaction, &pending, &pipeline.layout).await?;
-    let outdated = definitions::outdated(transaction, &pipeline.layout).await;
+    let outdated = definitions::outdated(transaction, pipeline).await;
     // With another layout, the tables have other columns.
     identity::has_layout(transaction, pipeline, outdated.is_ok()).await?;
     let (inspected, outdated) = outdated?;
@@ -71,19 +79,38 @@ async fn build(
     let replaces = outdated.iter().any(|definition| definition.kind == Kind::View && inspected.has(definition));
     let (views, now): (Vec<_>, Vec<_>) =
         outdated.into_iter().partition(|definition| definition.kind == Kind::View && replaces);
-    definitions::make(transaction, &pipeline.layout, &now).await?;
+    definitions::make(transaction, pipeline, &now).await?;
     let identity = identity::read(transaction, pipeline).await?;
     identity::is_owned(transaction, &identity, pipeline)?;
     Ok((identity, views))
 }
 
 /// Replaces a view in a transaction of its own, once no reader holds it.
-async fn replace(session: &mut Session, layout: &Layout, view: &Definition) -> Result<(), DatabaseError> {
+async fn replace(session: &mut Session, pipeline: &Pipeline, view: &Definition) -> Result<(), DatabaseError> {
     let mut wait = LockWait::new(format!("{} cannot be replaced", view.label()), vec![&view.name]);
     loop {
         let transaction = lock::begin(session).await?;
-        match definitions::make(&transaction, layout, std::slice::from_ref(view)).await {
+        match definitions::make(&transaction, pipeline, std::slice::from_ref(view)).await {
             Ok(()) => return transaction.commit().await,
+            Err(error) if error.kind == ErrorKind::Locked => transaction.rollback().await?,
+            Err(error) => return Err(error),
+        }
+        wait.refused(session).await?;
+    }
+}
+
+/// Drops a view that the pipeline no longer has, in a transaction of its own, once no reader holds it. An error if a view of
+/// another owner reads it.
+async fn drop_view(session: &mut Session, name: &str) -> Result<(), DatabaseError> {
+    let mut wait = LockWait::new(format!("view {name} cannot be dropped"), vec![name]);
+    loop {
+        let transaction = lock::begin(session).await?;
+        let dropped = transaction.batch(&format!("DROP VIEW IF EXISTS {}", quoted(name))).await;
+        match dropped {
+            Ok(()) => {
+                definitions::forget_view(&transaction, name).await?;
+                return transaction.commit().await;
+            }
             Err(error) if error.kind == ErrorKind::Locked => transaction.rollback().await?,
             Err(error) => return Err(error),
         }
@@ -127,10 +154,11 @@ fn owner(uid: &str) -> String {
     format!("RetailPipeline {uid}")
 }
 
-/// Whether views and functions are as [`apply`] created them; if not, [`apply`] recreates them. A missing part of a table
-/// cannot be restored without losing data, and is an error.
-pub async fn is_as_made(session: &Session, layout: &Layout) -> Result<bool, DatabaseError> {
-    Ok(definitions::outdated(session, layout).await?.1.is_empty())
+/// Whether views and functions are as [`apply`] created them, and the readers have their rights; if not, [`apply`] restores them. A
+/// missing part of a table cannot be restored without losing data, and is an error.
+pub async fn is_as_made(session: &Session, pipeline: &Pipeline) -> Result<bool, DatabaseError> {
+    let (inspected, _) = definitions::outdated(session, pipeline).await?;
+    Ok(inspected.is_as_made(&Definitions::of(pipeline), &definitions::recorded(session).await?))
 }
 
 /// Checks that the schema exists, has the version of this program, and belongs to this pipeline.
@@ -147,7 +175,7 @@ pub async fn check_rules(session: &Session, pipeline: &Pipeline) -> Result<Ident
     identity::read(session, pipeline).await
 }
 
-/// [`check`] and [`is_as_made`] in one query.
+/// [`check`] and [`is_as_made`] in one query, and whether the schema has no view or right that the pipeline no longer has.
 pub(crate) async fn check_as_made(session: &Session, pipeline: &Pipeline) -> Result<bool, DatabaseError> {
     static SELECT: LazyLock<String> = LazyLock::new(|| {
         format!(
@@ -156,15 +184,17 @@ pub(crate) async fn check_as_made(session: &Session, pipeline: &Pipeline) -> Res
              FROM inspected CROSS JOIN ({SELECT_IDENTITY}) identity"
         )
     });
-    let definitions = Definitions::of(&pipeline.layout);
-    let parameters = InspectParameters::new(&definitions);
+    let definitions = Definitions::of(pipeline);
+    let parameters = InspectParameters::new(&definitions, pipeline);
     let row = session.query_opt(&SELECT, &parameters.after(&session.connection().schema)).await?;
     let Some(row) = row else { return Err(DatabaseError::missing_schema(session.connection())) };
     migrate::check_version(session, row.get("version"))?;
     let identity = identity::has_rules(session, Some(&row), pipeline)?;
     identity::is_owned(session, &identity, pipeline)?;
     let recorded: Vec<String> = row.get("recorded");
-    Ok(Inspected::new(session, &row)?.outdated(&definitions, &recorded).is_empty())
+    let has_left = definitions::stale_views(&recorded, &definitions).is_empty()
+        && readers::have_left(&recorded, pipeline).is_empty();
+    Ok(Inspected::new(session, &row)?.is_as_made(&definitions, &recorded) && has_left)
 }
 
 async fn check_encoding(session: &Session) -> Result<(), DatabaseError> {

@@ -70,6 +70,11 @@ fn repeated(sql: &mut String, item: &str, names: &[String], repeat: Repeat) {
     }
 }
 
+/// A text as a literal.
+pub(crate) fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
 /// A name as a quoted identifier.
 pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))

@@ -178,7 +178,7 @@ impl<'a> Cursor<'a> {
         {
             let (is, expected) = (decimal(total).to_plain_string(), decimal(expected).to_plain_string());
             self.stored.differences.add(|| {
-                format!("retail_totals, {}: total_amount is {is}, expected {expected}, the running total of its last closed window", group.name())
+                format!("totals, {}: total_amount is {is}, expected {expected}, the running total of its last closed window", group.name())
             });
         }
     }

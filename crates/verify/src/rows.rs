@@ -61,6 +61,6 @@ const SELECT: &str = "
         ) s ON s.window_start = r.window_start AND {dimensions AND: s.d# = r.@}
         UNION ALL
         SELECT {dimensions: t.@}, NULL, NULL, NULL, NULL, NULL, t.total_amount, NULL, NULL, NULL{each sum:, NULL}
-        FROM {schema}.retail_totals t
+        FROM {schema}.totals t
     ) u
     ORDER BY {dimensions: u.d# COLLATE \"C\"}, u.window_start NULLS LAST, u.final DESC";

@@ -160,7 +160,7 @@ async fn check_schema(
     settings: &Settings,
     differences: &mut Differences,
 ) -> Result<(), VerifyError> {
-    if !provision::is_as_made(session, &settings.pipeline.layout).await? {
+    if !provision::is_as_made(session, &settings.pipeline).await? {
         differences.add(|| {
             "schema: views, functions or triggers differ from those of this version: retail apply-schema recreates them".to_owned()
         });

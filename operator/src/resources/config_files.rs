@@ -46,6 +46,9 @@ pub fn processor_file(pipeline: &Pipeline) -> String {
         producer: _,
         processor: Processor { replicas: _, resources: _ },
         final_rows_retention,
+        // Views and their rights are made when the schema is applied.
+        rollups: _,
+        readers: _,
         print_rows,
     } = pipeline;
     let Topic { name, partitions: _, replication_factor: _, config: _ } = topic;
@@ -113,6 +116,8 @@ pub fn producer_file(pipeline: &Pipeline, producer: &Producer) -> String {
         producer: _,
         processor: _,
         final_rows_retention: _,
+        rollups: _,
+        readers: _,
         print_rows: _,
     } = pipeline;
     let mut spec = json!({

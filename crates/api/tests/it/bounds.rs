@@ -45,9 +45,14 @@ fn bounds(keyword: &str, schema: &Value, value: &Value) -> (Vec<Value>, Vec<(Val
         "minItems" => (Vec::new(), vec![(json!([]), "must have 1 to 8 elements".to_owned())]),
         "maxItems" => {
             let most = bound.as_u64().unwrap();
-            let named =
-                |count: u64| (0..count).map(|at| json!({"name": format!("n{at}"), "field": "x"})).collect::<Value>();
-            (vec![named(most)], vec![(named(most + 1), "must have …8 elements".to_owned())])
+            let items = &schema["items"];
+            let named = |at: u64| match items["properties"]["over"].is_null() {
+                true => json!({"name": format!("n{at}"), "field": "x"}),
+                false => json!({"name": format!("n{at}"), "over": "1d"}),
+            };
+            let item = |at: u64| if items["type"] == "string" { json!(format!("n{at}")) } else { named(at) };
+            let list = |count: u64| (0..count).map(item).collect::<Value>();
+            (vec![list(most)], vec![(list(most + 1), format!("must have …{most} elements"))])
         }
         "type" => {
             let words = match bound.as_str().unwrap() {
@@ -80,7 +85,8 @@ fn every_bound_accepts_and_rejects_by_example() {
     visit("spec", &schema()["properties"]["spec"], &mut |path, schema| {
         // For a map, the path of an existing entry; for a list, that of its first element.
         let path = path.replace("config[]", "config.retention").replace("dimensions[]", "dimensions[0]");
-        let path = path.replace("sums[]", "sums[0]").replace("[]", ".memory");
+        let path = path.replace("sums[]", "sums[0]").replace("rollups[]", "rollups[0]");
+        let path = path.replace("readers[]", "readers[0]").replace("[]", ".memory");
         let value = value_at(&path);
         for keyword in schema.as_object().unwrap().keys() {
             let (taken, refused) = bounds(keyword, schema, &value);

@@ -105,7 +105,7 @@ async fn exact(batches: Vec<Vec<Added>>) {
         store.close_windows(true).await.unwrap().unwrap();
         assert_eq!(rows().await, expected(&sums), "after closing window {window}");
     }
-    let totals = "SELECT bool_and(t.total_amount = r.running_total) FROM retail_totals t JOIN LATERAL (
+    let totals = "SELECT bool_and(t.total_amount = r.running_total) FROM totals t JOIN LATERAL (
         SELECT running_total FROM retail WHERE category = t.category ORDER BY window_start DESC LIMIT 1) r ON true";
     assert_eq!(case.text(totals).await, "true");
     assert_eq!(case.text("SELECT count(*) FROM delta_log").await, "0");

@@ -171,9 +171,15 @@ impl Model {
         assert_eq!(self.texts(&windows).await, self.expected_windows(), "rows of retail_windows");
         let order = dimensions.trim_start_matches(", ");
         let totals = format!(
-            "SELECT concat_ws('|', {order}, total_amount) FROM retail_totals WHERE total_amount <> 0 ORDER BY {order}"
+            "SELECT concat_ws('|', {order}, total_amount) FROM totals WHERE total_amount <> 0 ORDER BY {order}"
         );
-        assert_eq!(self.texts(&totals).await, self.expected_totals(), "rows of retail_totals");
+        assert_eq!(self.texts(&totals).await, self.expected_totals(), "rows of totals");
+        let differing = format!(
+            "SELECT count(*)::text FROM totals
+             JOIN (SELECT DISTINCT ON ({order}) {order}, running_total AS latest FROM retail ORDER BY {order}, window_start DESC) r
+             USING ({order}) WHERE running_total <> latest"
+        );
+        assert_eq!(self.texts(&differing).await, ["0"], "running totals of totals");
     }
 
     fn expected_rows(&self) -> Vec<String> {
@@ -284,7 +290,7 @@ async fn every_layout_has_its_columns_and_processes_rows() {
             );
             assert_eq!(names(&case, "retail").await, expected.trim_end());
             assert_eq!(names(&case, "retail_open_all").await, expected.trim_end());
-            assert_eq!(names(&case, "retail_totals").await, format!("{own} total_amount"));
+            assert_eq!(names(&case, "totals").await, format!("{own} total_amount running_total"));
 
             let more: Box<[Money]> = (1..=sums).map(|sum| Money::from_millionths(sum as i128 * 500_000)).collect();
             let sum = Sums { events: 1, quantity: 1, ..Sums::default() };
@@ -302,7 +308,7 @@ async fn every_layout_has_its_columns_and_processes_rows() {
             let month = names(&case, "final_rows_2025_01").await;
             assert_eq!(names(&case, "final_rows").await, month);
             let session = case.settings.database.connect("test").await.unwrap();
-            assert!(provision::is_as_made(&session, &layout).await.unwrap(), "{layout:?}");
+            assert!(provision::is_as_made(&session, &case.settings.pipeline).await.unwrap(), "{layout:?}");
         }
     }
 }

@@ -141,7 +141,7 @@ async fn month_is_dropped_when_all_of_it_is_old() {
     // Totals include the rows that are gone.
     let rows = case.retail().await;
     assert_eq!(rows[0], format!("{FEBRUARY} {} A 1 1 3 final", FEBRUARY + DAY));
-    assert_eq!(case.text("SELECT trim_scale(total_amount) FROM retail_totals").await, "6");
+    assert_eq!(case.text("SELECT trim_scale(total_amount) FROM totals").await, "6");
     // The decisions that closed only windows of January are gone too.
     let closes = "SELECT string_agg(to_char(closed_until, 'MM-DD'), ' ' ORDER BY closed_until) FROM closes";
     assert_eq!(case.text(closes).await, "03-01 03-03 03-04");
@@ -235,7 +235,7 @@ async fn months_survive_dump_and_restore() {
     let copy = case.with_database(&postgres.create_database("copy").await);
     postgres.restore("copy", &dump);
     assert!(
-        provision::is_as_made(&copy.settings.database.connect("test").await.unwrap(), &copy.settings.pipeline.layout)
+        provision::is_as_made(&copy.settings.database.connect("test").await.unwrap(), &copy.settings.pipeline)
             .await
             .unwrap()
     );
@@ -270,6 +270,6 @@ async fn months_are_created_and_dropped_through_a_pool_of_one() {
             tokio::time::timeout(Duration::from_secs(90), task).await.expect("it ends in time").unwrap();
         // Windows before October 23 are closed: September and October are retained.
         assert_eq!((dropped, months(&case).await.len()), (8, 2));
-        assert_eq!(case.text("SELECT trim_scale(total_amount) FROM retail_totals").await, "59");
+        assert_eq!(case.text("SELECT trim_scale(total_amount) FROM totals").await, "59");
     }
 }

@@ -29,7 +29,7 @@ pub(crate) async fn most_rows(case: &Case, query: &str) -> i64 {
 
 /// 40 closed windows of 200 groups, and 5 open ones of 1,000 groups, each committed twice.
 async fn filled() -> Case {
-    let case = Case::shared().partitions(1).start().await;
+    let case = Case::shared().partitions(1).spec("rollups: [{name: half_hour, over: 30m}]").start().await;
     let (mut store, epoch) = owner(&case).await;
     for window in 0..40 {
         let rows = (0..200).map(|group| row(window, group)).collect();
@@ -73,8 +73,12 @@ async fn queries_read_only_what_they_ask_for() {
             ),
             // Two packs of each bucket in each of four earlier windows, with 64 deltas, read once for all groups of the bucket.
             (format!("SELECT sum(running_total) FROM retail WHERE window_start = {open}"), 8192),
-            ("SELECT * FROM retail_totals WHERE category = '000100'".to_owned(), 1024),
+            ("SELECT * FROM totals WHERE category = '000100'".to_owned(), 1024),
             (format!("SELECT * FROM retail_windows WHERE window_start = {open}"), 2048),
+            (format!("SELECT * FROM half_hour WHERE window_start = {}", window(18)), 1200),
+            (format!("SELECT * FROM half_hour WHERE window_start = {} AND category = '000100'", window(18)), 64),
+            // Two packs of each of 16 buckets in each of the three windows of the newest row.
+            ("SELECT * FROM half_hour ORDER BY window_start DESC LIMIT 5".to_owned(), 6144),
         ] {
             let rows = most_rows(&case, &query).await;
             assert!(rows <= most, "{query}: a node returns {rows} rows (analyzed: {analyzed})");

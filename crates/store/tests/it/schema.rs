@@ -200,14 +200,14 @@ async fn changed_views_and_functions_are_recreated() {
     let case = Case::shared().start().await;
     let (database, pipeline) = (&case.settings.database, &case.settings.pipeline);
     let (client, session) = (case.client().await, database.connect("test").await.unwrap());
-    let as_made = async || provision::is_as_made(&session, &case.settings.pipeline.layout).await.unwrap();
+    let as_made = async || provision::is_as_made(&session, &case.settings.pipeline).await.unwrap();
     assert!(as_made().await);
     let definitions = "
         SELECT 'FUNCTION ' || oid::regprocedure FROM pg_proc WHERE pronamespace = to_regnamespace(current_schema())
         UNION ALL
         SELECT 'VIEW ' || oid::regclass FROM pg_class WHERE relnamespace = to_regnamespace(current_schema()) AND relkind = 'v'";
     let before: Vec<String> = case.query(definitions).await.iter().map(|row| row.get(0)).collect();
-    assert_eq!(before.len(), 34, "{before:?}");
+    assert_eq!(before.len(), 37, "{before:?}");
     for definition in &before {
         client.batch_execute(&format!("DROP {definition} CASCADE")).await.unwrap();
         assert!(!as_made().await, "{definition}");
@@ -251,11 +251,11 @@ async fn search_path_of_the_user_does_not_matter() {
         let database = case.with_database(&url).settings.database;
         let session = database.connect("test").await.unwrap();
         assert_eq!(session.query_one("SHOW search_path", &[]).await.unwrap().get::<_, &str>(0), path);
-        assert!(provision::is_as_made(&session, &case.settings.pipeline.layout).await.unwrap(), "{path}");
+        assert!(provision::is_as_made(&session, &case.settings.pipeline).await.unwrap(), "{path}");
         provision::apply(&database, &case.settings.pipeline).await.unwrap();
     }
     let session = case.settings.database.connect("test").await.unwrap();
-    assert!(provision::is_as_made(&session, &case.settings.pipeline.layout).await.unwrap());
+    assert!(provision::is_as_made(&session, &case.settings.pipeline).await.unwrap());
     assert_eq!(case.text("SELECT to_regclass('public.pipeline')").await, "NULL");
 }
 
@@ -273,7 +273,7 @@ async fn conflicting_view_reports_the_fix() {
     );
     client.batch_execute("DROP VIEW ledger").await.unwrap();
     provision::apply(database, pipeline).await.unwrap();
-    assert!(provision::is_as_made(&database.connect("test").await.unwrap(), &pipeline.layout).await.unwrap());
+    assert!(provision::is_as_made(&database.connect("test").await.unwrap(), &pipeline).await.unwrap());
 }
 
 #[tokio::test]
@@ -296,13 +296,13 @@ async fn changed_tables_are_reported_and_not_recreated() {
         }
         let change = format!("ALTER TABLE {{schema}}.{table} DROP COLUMN \"{column}\" CASCADE");
         transaction.batch(&change).await.unwrap();
-        let error = provision::is_as_made(&transaction, &case.settings.pipeline.layout).await.unwrap_err();
+        let error = provision::is_as_made(&transaction, &case.settings.pipeline).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Changed, "{table}.{column}: {error}");
         transaction.rollback().await.unwrap();
     }
     for (change, lacks) in [
         (
-            "DROP TABLE dead_letter",
+            "DROP TABLE dead_letter CASCADE",
             "dead_letter PRIMARY KEY (partition, \"offset\"), dead_letter.amount numeric, dead_letter.d1 text and 11 more;",
         ),
         ("ALTER TABLE group_totals DROP CONSTRAINT group_totals_pkey", "group_totals PRIMARY KEY (bucket);"),
@@ -322,7 +322,7 @@ async fn changed_tables_are_reported_and_not_recreated() {
     ] {
         let transaction = session.transaction(TransactionMode::ReadWrite).await.unwrap();
         transaction.batch(&format!("SET LOCAL search_path TO {{schema}}; {change}")).await.unwrap();
-        let error = provision::is_as_made(&transaction, &case.settings.pipeline.layout).await.unwrap_err();
+        let error = provision::is_as_made(&transaction, &case.settings.pipeline).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Changed, "{change}");
         assert!(error.message.contains(&format!("its tables lack {lacks}")), "{change}: {error}");
         transaction.rollback().await.unwrap();

@@ -89,7 +89,7 @@ async fn windows_with_few_groups_close_together() {
                      SELECT running_total <> sum(total_amount) OVER (PARTITION BY category ORDER BY window_start) AS wrong
                      FROM retail) r WHERE wrong";
     assert_eq!(case.text(wrong).await, "0");
-    let totals = "SELECT string_agg(trim_scale(total_amount)::text, ', ' ORDER BY category) FROM retail_totals";
+    let totals = "SELECT string_agg(trim_scale(total_amount)::text, ', ' ORDER BY category) FROM totals";
     assert_eq!(case.text(totals).await, "0.0005, 0.001");
 }
 

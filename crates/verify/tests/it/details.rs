@@ -17,7 +17,7 @@ async fn changes_of_closed_groups_and_times_are_named() {
         (
             "UPDATE group_totals SET totals[2] = totals[2] + 1",
             "UPDATE group_totals SET totals[2] = totals[2] - 1",
-            "retail_totals, B, COD: total_amount is 2.200001, expected 2.200000",
+            "totals, B, COD: total_amount is 2.200001, expected 2.200000",
         ),
         // The same average.
         (

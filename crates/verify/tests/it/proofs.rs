@@ -120,7 +120,7 @@ async fn changes_in_the_deleted_half_are_found() {
         (
             "UPDATE group_totals SET totals[2] = totals[2] + 1",
             "UPDATE group_totals SET totals[2] = totals[2] - 1",
-            "retail_totals, B, COD: total_amount is 2.200001, expected 2.200000",
+            "totals, B, COD: total_amount is 2.200001, expected 2.200000",
         ),
         // The row was open when the proof was recorded.
         (
