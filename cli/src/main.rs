@@ -9,12 +9,13 @@ mod plan;
 mod provision;
 mod run;
 mod sample;
+mod shell;
 mod status;
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use retail_runtime::args::{PipelineArgs, Settings};
 use retail_runtime::process;
 
@@ -53,6 +54,10 @@ enum Command {
     Plan(plan::PlanArgs),
     /// Print the CustomResourceDefinition
     Crd,
+    /// Print the script with which a shell completes subcommands and options
+    Completions(shell::CompletionsArgs),
+    /// Write the manual pages of all subcommands
+    Man(shell::ManArgs),
 }
 
 fn main() -> ExitCode {
@@ -80,6 +85,8 @@ fn retail() -> ExitCode {
         Command::Sample(args) => sample::sample(args),
         Command::Plan(args) => plan::plan(&args),
         Command::Crd => check::crd(),
+        Command::Completions(args) => shell::completions(&args, Args::command()),
+        Command::Man(args) => shell::man(&args, Args::command()),
     }
 }
 

@@ -143,6 +143,36 @@ fn validate_reports_all_problems_and_exits_2() {
 }
 
 #[test]
+fn shells_complete_every_subcommand_and_man_pages_describe_it() {
+    let help = String::from_utf8(Command::new(RETAIL).arg("--help").output().unwrap().stdout).unwrap();
+    let commands = help.split("Commands:").nth(1).unwrap().split("Options:").next().unwrap();
+    // The name of a subcommand is indented by two blanks.
+    let names: Vec<&str> = commands
+        .lines()
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert!(names.len() > 8 && names.contains(&"verify"), "{names:?}");
+    for shell in ["bash", "zsh", "fish"] {
+        let script = Command::new(RETAIL).args(["completions", shell]).output().unwrap();
+        let script = String::from_utf8(script.stdout).unwrap();
+        assert!(names.iter().all(|name| script.contains(name)), "{shell}");
+    }
+    let complete = "source <(\"$0\" completions bash); COMP_WORDS=(retail ver) COMP_CWORD=1; _retail retail ver retail; echo \"${COMPREPLY[*]}\"";
+    let completed = Command::new("bash").args(["-c", complete, RETAIL]).output().unwrap();
+    assert_eq!(String::from_utf8(completed.stdout).unwrap(), "verify\n");
+    let directory = retail_testbed::directory().join("man");
+    std::fs::create_dir_all(&directory).unwrap();
+    assert!(Command::new(RETAIL).arg("man").arg(&directory).status().unwrap().success());
+    for name in names.iter().filter(|name| **name != "help") {
+        let page = std::fs::read_to_string(directory.join(format!("retail-{name}.1"))).unwrap();
+        assert!(page.contains(&format!("retail\\-{}", name.replace('-', "\\-"))), "{name}: {page}");
+    }
+    let missing = Command::new(RETAIL).args(["man", "/nonexistent"]).output().unwrap();
+    assert_eq!(missing.status.code(), Some(1));
+}
+
+#[test]
 fn crd_prints_the_file_of_the_repository() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crds/retailpipelines.retailpipeline.dev.yaml");
     let printed = Command::new(RETAIL).arg("crd").output().unwrap().stdout;
@@ -290,6 +320,7 @@ fn result_that_cannot_be_written_is_a_failure() {
     let file = case.file.to_str().unwrap();
     for (program, arguments) in [
         ("retail", &["crd"][..]),
+        ("retail", &["completions", "bash"]),
         ("retail", &["--help"]),
         ("retail", &["validate", "-f", file]),
         ("retail", &["plan", "-f", file]),
