@@ -60,6 +60,7 @@ pub(crate) fn read(connection: &KafkaConnection, topic: &str, partitions: i32, r
             offset: message.offset(),
             timestamp_millis: message.timestamp().to_millis(),
             value: message.payload(),
+            schema: None,
         };
         let fate = oracle.record(message.partition(), &record, DateTime::UNIX_EPOCH, micros(rules.max_future));
         ensure!(fate == "applied", "partition {}, offset {}: {fate}", message.partition(), message.offset());

@@ -62,7 +62,7 @@ fn read(
             Some(Ok(record)) => {
                 if let Some(mut input) = engine.partition(record.partition()) {
                     let timestamp = record.timestamp().to_millis().map(Timestamp::from_millis);
-                    input.record(&Record { offset: record.offset(), timestamp, value: record.payload() });
+                    input.record(&Record { offset: record.offset(), timestamp, value: record.payload(), schema: None });
                 }
                 if unread.get(&record.partition()).is_some_and(|end| record.offset() + 1 >= *end) {
                     unread.remove(&record.partition());

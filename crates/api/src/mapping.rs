@@ -1,6 +1,6 @@
 //! From `spec.events` to the mapping of the engine, with the checks that the schema of the CRD cannot express.
 
-use retail_engine::{Condition, Mapping, NumberField, Path, TextField, TimeField, ValueField};
+use retail_engine::{Condition, Format, Mapping, NumberField, Path, TextField, TimeField, ValueField};
 
 use crate::events::{Events, Money, Quantity, Refunds, Sum, Timestamp, TransactionId, Unit};
 use crate::layout::Layout;
@@ -99,6 +99,7 @@ impl Reader {
             Condition::parse(condition).map_err(|problem| self.problems.push(("where".to_owned(), problem))).ok()
         });
         Some(Mapping {
+            format: Format::Json,
             timestamp: timestamp?,
             id: transposed(id)?,
             dimensions: dimensions.into_iter().collect::<Option<_>>()?,

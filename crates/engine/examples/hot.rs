@@ -49,7 +49,12 @@ fn add_up(purchases: &[Vec<u8>], events: usize) -> i64 {
     while applied < events as i64 {
         if let Some(mut feed) = engine.partition(0) {
             for value in values.by_ref().take(100_000) {
-                feed.record(&Record { offset: offsets.next().unwrap_or_default(), timestamp, value: Some(value) });
+                feed.record(&Record {
+                    offset: offsets.next().unwrap_or_default(),
+                    timestamp,
+                    value: Some(value),
+                    schema: None,
+                });
             }
         }
         applied +=

@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use retail_engine::{
-    Condition, Engine, Mapping, NumberField, Path, Record, Rules, Span, Start, TextField, TimeField, Timestamp,
+    Condition, Engine, Format, Mapping, NumberField, Path, Record, Rules, Span, Start, TextField, TimeField, Timestamp,
     ValueField,
 };
 
@@ -63,7 +63,12 @@ fn add_up(case: &str, records: &[Vec<u8>], events: usize) -> String {
     while read < events as i64 {
         if let Some(mut feed) = engine.partition(0) {
             for value in values.by_ref().take(BATCH) {
-                feed.record(&Record { offset: offsets.next().unwrap_or_default(), timestamp, value: Some(value) });
+                feed.record(&Record {
+                    offset: offsets.next().unwrap_or_default(),
+                    timestamp,
+                    value: Some(value),
+                    schema: None,
+                });
             }
         }
         let counts = black_box(engine.take_batch()).partitions[0].counts;
@@ -93,6 +98,7 @@ fn cpu_time() -> Duration {
 fn mapping(case: &str) -> Option<Mapping> {
     let millis = |path: &str| TimeField::Number { path: record(path), decimals: 3, is_text: false };
     let plain = |timestamp, dimensions: &[&str], quantity: &str, price: &str, scale| Mapping {
+        format: Format::Json,
         id: None,
         timestamp,
         dimensions: dimensions.iter().map(|path| text(record(path))).collect(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::decode::{Decoder, FindQuotes, Mapped, MappedDecoder, Readers, Reason, SimdTask};
+use crate::decode::{Decoder, FindQuotes, FormatDecoder, Mapped, Readers, Reason, SimdTask};
 use crate::deltas::{MappedDeltas, PurchaseDeltas, Row};
 use crate::fate::{Counts, Fate};
 use crate::lateness::Lateness;
@@ -10,6 +10,7 @@ use crate::mapping::Mapping;
 use crate::money::Money;
 use crate::recent_ids::{Milestone, RecentIds, Salt};
 use crate::rules::{Rules, observed_time};
+use crate::schema::{SchemaId, SchemaText};
 use crate::time::{Span, Timestamp};
 
 /// Maximum length of the payload of a dead letter, in bytes; longer values are truncated.
@@ -27,6 +28,8 @@ pub struct Record<'a> {
     pub timestamp: Option<Timestamp>,
     /// The value; `None` for a tombstone.
     pub value: Option<&'a [u8]>,
+    /// The value of the header `__value_schema_id`. Not used for [JSON](crate::Format::Json).
+    pub schema: Option<&'a [u8]>,
 }
 
 /// The state of a partition in the store, from which an engine continues.
@@ -151,7 +154,7 @@ pub struct Engine {
 /// Reads and sums up records by a mapping.
 #[derive(Debug)]
 struct MappedRecords {
-    decoder: MappedDecoder,
+    decoder: FormatDecoder,
     deltas: MappedDeltas,
 }
 
@@ -185,7 +188,7 @@ impl MappedRecords {
         rules: &Rules,
         lateness: &mut Lateness,
     ) -> (Fate, Option<Timestamp>) {
-        let purchases = match self.decoder.decode(record.value, record.timestamp) {
+        let purchases = match self.decoder.decode(record.value, record.schema, record.timestamp) {
             Err(reason) => return (Fate::Invalid(reason), None),
             Ok(Mapped::Filtered) => return (Fate::Filtered, None),
             Ok(Mapped::Purchases(purchases)) => purchases,
@@ -305,7 +308,7 @@ impl Engine {
     /// As [`Self::new`], for records that have the fields of a mapping.
     pub fn with_mapping(rules: Rules, keep_late: bool, mapping: &Mapping) -> Self {
         let deltas = MappedDeltas::new(mapping.dimensions.len(), mapping.sums.len());
-        let mapped = MappedRecords { decoder: MappedDecoder::new(mapping), deltas };
+        let mapped = MappedRecords { decoder: FormatDecoder::new(mapping), deltas };
         Self { mapped: Some(Box::new(mapped)), ..Self::new(rules, keep_late) }
     }
 
@@ -435,6 +438,20 @@ impl Engine {
         self.mapped.as_ref().map(|mapped| mapped.decoder.readers())
     }
 
+    /// Whether records name schemas that the engine must learn first.
+    pub fn needs_schemas(&self) -> bool {
+        self.mapped.as_ref().is_some_and(|mapped| mapped.decoder.needs_schemas())
+    }
+
+    /// The schema with this id; `None`: the registry does not know it. If the engine cannot use it, its records are invalid.
+    ///
+    /// At most 1,024 schemas are kept. One that was dropped is [missing](PartitionInput::missing_schema) again.
+    pub fn learn_schema(&mut self, id: SchemaId, schema: Option<&SchemaText>) {
+        if let Some(mapped) = &mut self.mapped {
+            mapped.decoder.learn_schema(id, schema);
+        }
+    }
+
     /// Takes over a floor that the store has raised, if the current batch contains no event judged by the old one: none that is
     /// applied or late. Otherwise the store fences the batch, and the records are judged again.
     pub fn raise_floor(&mut self, partition: i32, floor: Timestamp) {
@@ -508,7 +525,17 @@ pub struct PartitionInput<'a> {
 }
 
 impl PartitionInput<'_> {
+    /// The schema that the record names, if it is not known yet: the engine must learn it before [`Self::record`] takes this record.
+    pub fn missing_schema(&self, record: &Record<'_>) -> Option<SchemaId> {
+        let is_read = record.offset >= self.state.next || self.state.recent.is_some();
+        self.mapped.as_ref().filter(|_| is_read)?.decoder.missing_schema(record.value, record.schema)
+    }
+
     /// Judges one record. Returns `None` for a record before the position, which was judged already.
+    ///
+    /// # Panics
+    ///
+    /// If its schema is [missing](Self::missing_schema).
     #[inline]
     pub fn record(&mut self, record: &Record<'_>) -> Option<Fate> {
         self.decoder.simd().run(JudgeRecord { input: self, record })
@@ -567,7 +594,9 @@ impl PartitionInput<'_> {
         };
         match &mut self.mapped {
             Some(mapped) => {
-                if let Ok(Mapped::Purchases(purchases)) = mapped.decoder.decode(record.value, record.timestamp) {
+                if let Ok(Mapped::Purchases(purchases)) =
+                    mapped.decoder.decode(record.value, record.schema, record.timestamp)
+                {
                     register(purchases.time, &purchases.id);
                 }
             }
@@ -647,7 +676,7 @@ impl PartitionInput<'_> {
                 more: Box::default(),
             });
         };
-        match mapped.decoder.decode(record.value, record.timestamp) {
+        match mapped.decoder.decode(record.value, record.schema, record.timestamp) {
             Ok(Mapped::Purchases(purchases)) => purchases.only().map(|purchase| Purchase {
                 dimensions: purchase.dimensions().map(Box::from).collect(),
                 quantity: purchase.quantity,

@@ -29,6 +29,7 @@ mod money;
 mod preview;
 mod recent_ids;
 mod rules;
+mod schema;
 mod time;
 mod watermark;
 
@@ -44,5 +45,6 @@ pub use money::Money;
 pub use preview::{Contents, Preview};
 pub use recent_ids::{Milestone, Salt};
 pub use rules::Rules;
+pub use schema::{Format, Reference, SchemaId, SchemaKind, SchemaText};
 pub use time::{Span, Timestamp};
 pub use watermark::{Clocks, Mark, watermark};

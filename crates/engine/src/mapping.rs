@@ -1,6 +1,7 @@
 //! The meaning of the records of a topic: which fields are the event time, the dimensions and the numbers of a purchase.
 
 use crate::condition::Condition;
+use crate::schema::Format;
 
 /// Maximum number of dimensions.
 pub const MAX_DIMENSIONS: usize = 8;
@@ -11,6 +12,8 @@ pub const MAX_ELEMENTS: usize = 1000;
 /// The meaning of the records of a topic. Without a mapping, records have the fields of [`Event`](crate::Event).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Mapping {
+    /// How records are encoded.
+    pub format: Format,
     /// Event time.
     pub timestamp: TimeField,
     /// Identifies an event, for deduplication. A record without it is invalid.

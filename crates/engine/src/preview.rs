@@ -1,9 +1,10 @@
 //! Reads single records without judging them by time: for previews of a mapping.
 
-use crate::decode::{Decoder, Mapped, MappedDecoder, MappedPurchase, Reason};
-use crate::engine::Purchase;
+use crate::decode::{Decoder, FormatDecoder, Mapped, MappedPurchase, Reason};
+use crate::engine::{Purchase, Record};
 use crate::mapping::Mapping;
 use crate::money::Money;
+use crate::schema::{SchemaId, SchemaText};
 use crate::time::Timestamp;
 
 /// Reads records as an engine does, and keeps nothing of them. Slower than the engine: it copies the contents.
@@ -11,7 +12,7 @@ use crate::time::Timestamp;
 pub struct Preview {
     decoder: Decoder,
     /// With a mapping, it replaces `decoder`.
-    mapped: Option<MappedDecoder>,
+    mapped: Option<FormatDecoder>,
 }
 
 /// The contents of a record with purchases.
@@ -28,11 +29,28 @@ pub struct Contents {
 impl Preview {
     /// For records with the fields of a mapping, or of [`Event`](crate::Event).
     pub fn new(mapping: Option<&Mapping>) -> Self {
-        Self { decoder: Decoder::default(), mapped: mapping.map(MappedDecoder::new) }
+        Self { decoder: Decoder::default(), mapped: mapping.map(FormatDecoder::new) }
     }
 
-    /// The contents of a record with this timestamp; `None` if it is filtered.
-    pub fn read(&mut self, value: Option<&[u8]>, record_time: Option<Timestamp>) -> Result<Option<Contents>, Reason> {
+    /// As [`Engine::learn_schema`](crate::Engine::learn_schema).
+    pub fn learn_schema(&mut self, id: SchemaId, schema: Option<&SchemaText>) {
+        if let Some(mapped) = &mut self.mapped {
+            mapped.learn_schema(id, schema);
+        }
+    }
+
+    /// As [`PartitionInput::missing_schema`](crate::PartitionInput::missing_schema).
+    pub fn missing_schema(&self, record: &Record<'_>) -> Option<SchemaId> {
+        self.mapped.as_ref()?.missing_schema(record.value, record.schema)
+    }
+
+    /// The contents of a record; `None` if it is filtered.
+    ///
+    /// # Panics
+    ///
+    /// If its schema is [missing](Self::missing_schema).
+    pub fn read(&mut self, record: &Record<'_>) -> Result<Option<Contents>, Reason> {
+        let Record { offset: _, timestamp, value, schema } = *record;
         let Some(mapped) = &mut self.mapped else {
             let event = self.decoder.decode(value)?;
             let purchase = Purchase {
@@ -44,7 +62,7 @@ impl Preview {
             let prices = vec![Money::from_millionths(event.price.into())];
             return Ok(Some(Contents { time: event.timestamp, purchases: vec![purchase], prices }));
         };
-        let purchases = match mapped.decode(value, record_time)? {
+        let purchases = match mapped.decode(value, schema, timestamp)? {
             Mapped::Filtered => return Ok(None),
             Mapped::Purchases(purchases) => purchases,
         };

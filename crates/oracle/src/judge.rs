@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Duration, TimeZone, Utc};
 
+use crate::framing::{OracleSchema, OracleSchemaId};
 use crate::mapping::{self, OracleMapping, Purchases, Reader};
 use crate::purchase::{OraclePurchase, TimedPurchase, purchase};
 use crate::recent::{OracleMilestone, RecentIds};
@@ -17,6 +18,8 @@ pub struct OracleRecord<'a> {
     pub timestamp_millis: Option<i64>,
     /// The value; `None` for a tombstone.
     pub value: Option<&'a [u8]>,
+    /// The value of the header `__value_schema_id`.
+    pub schema: Option<&'a [u8]>,
 }
 
 /// The fate of a record.
@@ -109,6 +112,18 @@ impl Judge {
     #[must_use]
     pub fn deduplicating(self, within: Option<Duration>) -> Self {
         Self { recent: within.map(RecentIds::new), ..self }
+    }
+
+    /// Adds a schema; `None`: its registry does not know it.
+    pub fn learn_schema(&mut self, id: OracleSchemaId, schema: Option<OracleSchema>) {
+        if let Some(reader) = &mut self.reader {
+            reader.learn_schema(id, schema);
+        }
+    }
+
+    /// The schema of a record, if it must be learnt before the record is judged.
+    pub fn missing_schema(&self, record: &OracleRecord<'_>) -> Option<OracleSchemaId> {
+        self.reader.as_ref()?.missing_schema(record)
     }
 
     /// The length of a window.
@@ -254,7 +269,7 @@ fn event(
         }
         Some(reader) => {
             let Purchases { time, id, purchases } =
-                mapping::read(reader, record.value, record.timestamp_millis.map(record_time))?;
+                mapping::read(reader, record, record.timestamp_millis.map(record_time))?;
             (time, id, purchases)
         }
     };

@@ -5,6 +5,7 @@
 //! of them shows as a difference.
 
 mod filter;
+mod framing;
 mod json;
 mod judge;
 mod mapping;
@@ -12,6 +13,7 @@ mod purchase;
 mod recent;
 mod rows;
 
+pub use framing::{OracleSchema, OracleSchemaId};
 pub use judge::{Judge, Judgement, OracleEvent, OracleLedger, OracleRecord};
 pub use mapping::{OracleField, OracleMapping};
 pub use purchase::OraclePurchase;

@@ -1,15 +1,21 @@
 //! Reads the purchases of a record by a mapping: the rules of `spec.events`, followed one after the other.
 
+use std::collections::BTreeMap;
+
 use bigdecimal::{BigDecimal, RoundingMode, Signed, ToPrimitive};
 use chrono::{DateTime, Utc};
 
 use crate::filter::Filter;
+use crate::framing::{self, OracleSchema, OracleSchemaId};
 use crate::json::{self, Object, Raw};
+use crate::judge::OracleRecord;
 use crate::purchase::{OraclePurchase, exact, key, rfc3339, within_years};
 
 /// The meaning of records, as `spec.events` writes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OracleMapping {
+    /// `JSON`, `JSONSchema`, `Avro` or `Protobuf`.
+    pub format: String,
     /// Path of the event time; empty for the unit `RecordTime`.
     pub timestamp: OracleField,
     /// `RFC3339`, `Seconds`, `Milliseconds`, `Microseconds`, `Nanoseconds` or `RecordTime`.
@@ -52,11 +58,24 @@ pub struct OracleField {
 pub(crate) struct Reader {
     mapping: OracleMapping,
     filter: Option<Filter>,
+    schemas: BTreeMap<OracleSchemaId, Option<OracleSchema>>,
 }
 
 impl Reader {
     pub(crate) fn new(mapping: OracleMapping) -> Self {
-        Self { filter: mapping.condition.as_deref().map(Filter::new), mapping }
+        let filter = mapping.condition.as_deref().map(Filter::new);
+        Self { filter, mapping, schemas: BTreeMap::new() }
+    }
+
+    pub(crate) fn learn_schema(&mut self, id: OracleSchemaId, schema: Option<OracleSchema>) {
+        self.schemas.insert(id, schema);
+    }
+
+    pub(crate) fn missing_schema(&self, record: &OracleRecord<'_>) -> Option<OracleSchemaId> {
+        let needs_schema = ["Avro", "Protobuf"].contains(&self.mapping.format.as_str());
+        let value = record.value.filter(|value| needs_schema && !value.is_empty())?;
+        let id = framing::split(value, record.schema)?.id;
+        (!self.schemas.contains_key(&id)).then_some(id)
     }
 
     pub(crate) const fn is_exploded(&self) -> bool {
@@ -77,14 +96,29 @@ const ORDER: [&str; 7] =
 
 /// The purchases of a record. The error is `filtered`, or the reason why the record is invalid.
 pub(crate) fn read(
-    Reader { mapping, filter }: &Reader,
-    value: Option<&[u8]>,
+    Reader { mapping, filter, schemas }: &Reader,
+    OracleRecord { value, schema, .. }: &OracleRecord<'_>,
     record_time: Option<DateTime<Utc>>,
 ) -> Result<Purchases, &'static str> {
     let value = value.unwrap_or_default();
     if value.is_empty() {
         return Err("empty");
     }
+    let value = match mapping.format.as_str() {
+        "JSON" => value,
+        format => {
+            let framed = framing::split(value, *schema).ok_or("no_schema_id")?;
+            if format != "JSONSchema" {
+                let schema = schemas.get(&framed.id).expect("a schema is learnt before its records");
+                return Err(if schema.is_some() { "unusable_schema" } else { "unknown_schema" });
+            }
+            match framed.rests {
+                ([], []) => return Err("empty"),
+                ([], body) => body,
+                _ => return Err("no_schema_id"),
+            }
+        }
+    };
     let record: Object = serde_json::from_slice(value).map_err(|_| "malformed_json")?;
     let elements = mapping.explode.as_deref().map(|path| elements(&record, path));
     let of_filter = filter.as_ref().map(Filter::paths).unwrap_or_default();

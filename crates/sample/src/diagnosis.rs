@@ -40,6 +40,17 @@ impl Diagnosis {
     fn found(&self, value: Option<&[u8]>, reason: Reason, is_thorough: bool) -> Vec<String> {
         let causes = match (reason, value) {
             (Reason::Empty, _) | (_, None) => vec!["the record has no value".to_owned()],
+            (Reason::NoSchemaId, _) => {
+                let how = "00 and four bytes before the body, or in the header __value_schema_id";
+                vec![format!("the record has no id of a schema: {how}")]
+            }
+            (Reason::UnknownSchema, _) => vec!["the registry does not know the schema of the record".to_owned()],
+            (Reason::UnusableSchema, _) => {
+                vec!["the schema of the record is invalid, of another format, not a record, or too large".to_owned()]
+            }
+            (Reason::MalformedAvro | Reason::MalformedProtobuf, _) => {
+                vec!["the body of the record is not a value of its schema".to_owned()]
+            }
             (Reason::NoRecordTime, _) => {
                 vec!["the record has no timestamp, and its event time is the latest of its partition".to_owned()]
             }

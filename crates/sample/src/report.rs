@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use retail_api::{EventMapping, Layout};
 use retail_connection::text::shortened;
-use retail_engine::{Contents, Money, Preview, Reason, Timestamp};
+use retail_engine::{Contents, Money, Preview, Reason, Record, Timestamp};
 use serde::Serialize;
 
 use crate::diagnosis::{Diagnosis, doubts};
@@ -84,7 +84,7 @@ impl Reporter {
 
     /// The report on a record with this timestamp.
     pub fn report(&mut self, value: Option<&[u8]>, record_time: Option<Timestamp>) -> Report {
-        match self.preview.read(value, record_time) {
+        match self.preview.read(&Record { offset: 0, timestamp: record_time, value, schema: None }) {
             Err(reason) => Report {
                 fate: "invalid",
                 reason: Some(reason.as_str()),

@@ -2,7 +2,7 @@
 
 use retail_api::events::Unit;
 use retail_connection::text::shortened;
-use retail_engine::{Mapping, NumberField, Path, Preview, TextField, TimeField, ValueField};
+use retail_engine::{Format, Mapping, NumberField, Path, Preview, Record, TextField, TimeField, ValueField};
 
 use crate::json::{Json, Kind};
 
@@ -76,6 +76,7 @@ fn is_rfc3339(text: &str) -> bool {
     let constant =
         |number: &str| NumberField { path: path("none"), if_missing: Some(number.into()), is_text: false, scale: 0 };
     let mapping = Mapping {
+        format: Format::Json,
         id: None,
         timestamp: TimeField::Rfc3339(path("t")),
         dimensions: vec![TextField { path: path("none"), if_missing: Some("all".into()) }],
@@ -87,7 +88,8 @@ fn is_rfc3339(text: &str) -> bool {
         explode: None,
     };
     let record = serde_json::json!({ "t": text }).to_string();
-    Preview::new(Some(&mapping)).read(Some(record.as_bytes()), None).is_ok()
+    let record = Record { offset: 0, timestamp: None, value: Some(record.as_bytes()), schema: None };
+    Preview::new(Some(&mapping)).read(&record).is_ok()
 }
 
 #[cfg(test)]

@@ -58,7 +58,8 @@ pub(crate) struct WantedFields {
 impl WantedFields {
     pub(crate) fn of(mapping: Option<&Mapping>) -> Self {
         let Some(mapping) = mapping else { return Self::tutorial() };
-        let Mapping { id, timestamp, dimensions, quantity, value, refunds, sums, condition: _, explode } = mapping;
+        let Mapping { format: _, id, timestamp, dimensions, quantity, value, refunds, sums, condition: _, explode } =
+            mapping;
         let mut fields = Vec::new();
         match timestamp {
             TimeField::Rfc3339(path) => {

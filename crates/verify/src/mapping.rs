@@ -18,7 +18,7 @@ pub(crate) fn judge(pipeline: &Pipeline, window: Duration, delay: Duration) -> J
 
 fn mapping(events: &Events) -> OracleMapping {
     let Events {
-        format: Format { kind: _ },
+        format: Format { kind },
         timestamp,
         transaction_id,
         dimensions,
@@ -30,11 +30,13 @@ fn mapping(events: &Events) -> OracleMapping {
         condition,
         explode,
     } = events;
+    let kind = serde_json::to_value(kind).expect("a format is a name");
     let Timestamp { field, unit, text } = timestamp;
     let path = field.clone().unwrap_or_default();
     let unit = serde_json::to_value(unit).expect("a unit is a name");
     let Quantity { field: of_quantity, if_missing, text: is_text } = quantity;
     OracleMapping {
+        format: kind.as_str().expect("a format is a name").to_owned(),
         timestamp: OracleField { path, is_text: *text, ..OracleField::default() },
         unit: unit.as_str().expect("a unit is a name").to_owned(),
         dimensions: dimensions.iter().map(dimension).collect(),

@@ -125,7 +125,7 @@ impl<'a> Pending<'a> {
         }
         if let Some(rule) = rules.get(self.rule) {
             let timestamp_millis = message.timestamp().to_millis().filter(|millis| *millis >= 0);
-            let record = OracleRecord { offset, timestamp_millis, value: message.payload() };
+            let record = OracleRecord { offset, timestamp_millis, value: message.payload(), schema: None };
             let partition = self.partition.partition;
             if offset < self.judged_from {
                 judge.learn(partition, &record, rule.max_future);

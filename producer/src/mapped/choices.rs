@@ -97,7 +97,8 @@ impl Choices {
 
 /// Whether the records can have any value at a path: no number or time of the mapping, and no object on the way to a field.
 fn is_free(mapping: &Mapping, path: &Path) -> bool {
-    let Mapping { id, timestamp, dimensions, quantity, value, refunds: _, sums, condition: _, explode } = mapping;
+    let Mapping { format: _, id, timestamp, dimensions, quantity, value, refunds: _, sums, condition: _, explode } =
+        mapping;
     let numbers = [quantity, value.field()].into_iter().chain(sums).map(|number| &number.path);
     let time = match timestamp {
         TimeField::Rfc3339(path) | TimeField::Number { path, .. } => Some(path),

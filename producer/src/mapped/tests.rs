@@ -47,7 +47,7 @@ fn judged(events: &str, faults: Faults, n: i64) -> (BTreeMap<&'static str, i64>,
         let arrival = Timestamp::from_secs(START + offset);
         let purchase = purchases.next(arrival);
         let timestamp = Some(purchase.timestamp.unwrap_or(arrival));
-        let record = Record { offset, timestamp, value: Some(purchase.value) };
+        let record = Record { offset, timestamp, value: Some(purchase.value), schema: None };
         let fate = engine.partition(0).unwrap().record(&record).unwrap();
         let name = match fate {
             Fate::Applied => "applied",

@@ -57,7 +57,8 @@ pub(super) struct Tree {
 
 impl Tree {
     pub(super) fn new(mapping: &Mapping, choices: &Choices) -> Self {
-        let Mapping { id, timestamp, dimensions, quantity, value, refunds: _, sums, condition: _, explode } = mapping;
+        let Mapping { format: _, id, timestamp, dimensions, quantity, value, refunds: _, sums, condition: _, explode } =
+            mapping;
         let mut tree = Self { record: Vec::new(), explode: explode.clone() };
         match timestamp {
             TimeField::Rfc3339(path) | TimeField::Number { path, .. } => tree.put(path, Slot::Time, false),

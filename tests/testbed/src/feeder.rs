@@ -41,7 +41,7 @@ impl Feeder {
         for record in records {
             let offset = self.engine.position(record.partition).unwrap();
             let timestamp = Some(Timestamp::from_secs(at(record.timestamp)));
-            let record_ = Record { offset, timestamp, value: record.value.as_deref() };
+            let record_ = Record { offset, timestamp, value: record.value.as_deref(), schema: None };
             self.engine.partition(record.partition).unwrap().record(&record_);
         }
     }

@@ -43,8 +43,18 @@ impl Event<'_> {
 pub enum Reason {
     /// The record has no value, or an empty one.
     Empty,
+    /// Neither the value nor a header of the record has the id of a schema, although the format has one.
+    NoSchemaId,
+    /// The registry does not know the schema of the record.
+    UnknownSchema,
+    /// The schema of the record is invalid, of another format, not a record, or too large.
+    UnusableSchema,
     /// The value is not one JSON object in UTF-8, or repeats a known field.
     MalformedJson,
+    /// The body is not a value of its Avro schema.
+    MalformedAvro,
+    /// The body is not a message of its Protobuf schema.
+    MalformedProtobuf,
     /// A required field is missing: without a mapping category, payment_method, quantity, price or timestamp.
     MissingField,
     /// The exploded field is not an array, or an array without elements, or with more than 1,000.
@@ -64,9 +74,14 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order in which they are checked.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 14] = [
         Self::Empty,
+        Self::NoSchemaId,
+        Self::UnknownSchema,
+        Self::UnusableSchema,
         Self::MalformedJson,
+        Self::MalformedAvro,
+        Self::MalformedProtobuf,
         Self::MissingField,
         Self::BadItems,
         Self::BadTimestamp,
@@ -80,7 +95,12 @@ impl Reason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Empty => "empty",
+            Self::NoSchemaId => "no_schema_id",
+            Self::UnknownSchema => "unknown_schema",
+            Self::UnusableSchema => "unusable_schema",
             Self::MalformedJson => "malformed_json",
+            Self::MalformedAvro => "malformed_avro",
+            Self::MalformedProtobuf => "malformed_protobuf",
             Self::MissingField => "missing_field",
             Self::BadItems => "bad_items",
             Self::BadTimestamp => "bad_timestamp",

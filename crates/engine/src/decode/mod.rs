@@ -6,17 +6,20 @@
 //! - `scan`: a flat object without escapes, read byte by byte;
 //! - `slow`: anything else, read by serde_json, whose result is authoritative.
 //!
-//! With a mapping, `mapped` reads the records instead.
+//! With a mapping, `formats` reads the records instead: JSON by `mapped`, the others by the schemas that they name (`framing`, `schemas`).
 //!
 //! `event` defines the valid values of each field; `number` and `timestamp` parse them exactly. An event without escapes
 //! does not allocate.
 
 mod event;
 mod fields;
+mod formats;
+mod framing;
 mod mapped;
 mod number;
 mod quotes;
 mod scan;
+mod schemas;
 mod shape;
 mod slow;
 mod timestamp;
@@ -26,8 +29,9 @@ use std::borrow::Cow;
 pub use event::{Event, Reason};
 use event::{fits_id, fits_key, price, quantity};
 use fields::{Fields, Value};
+pub(crate) use formats::FormatDecoder;
 pub use mapped::Readers;
-pub(crate) use mapped::{Mapped, MappedDecoder, MappedPurchase};
+pub(crate) use mapped::{Mapped, MappedPurchase};
 use quotes::Quotes;
 pub(crate) use quotes::{FindQuotes, SimdBackend, SimdTask};
 use shape::Shape;

@@ -39,7 +39,12 @@ fn allocations_in(mut engine: Engine, values: impl IntoIterator<Item = String>) 
     let mut judge = || {
         let mut feed = engine.partition(0).unwrap();
         for value in &values {
-            feed.record(&Record { offset: offsets.next().unwrap(), timestamp, value: Some(value.as_bytes()) });
+            feed.record(&Record {
+                offset: offsets.next().unwrap(),
+                timestamp,
+                value: Some(value.as_bytes()),
+                schema: None,
+            });
         }
     };
     judge();

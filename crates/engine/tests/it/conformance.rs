@@ -38,7 +38,7 @@ impl Stream {
 
     fn send(&mut self, value: &[u8]) -> Fate {
         self.offset += 1;
-        let record = Record { offset: self.offset - 1, timestamp: Some(APPENDED), value: Some(value) };
+        let record = Record { offset: self.offset - 1, timestamp: Some(APPENDED), value: Some(value), schema: None };
         self.engine.partition(0).unwrap().record(&record).unwrap()
     }
 
@@ -321,6 +321,7 @@ fn x1_money_is_exact_in_any_order() {
                 offset: i as i64,
                 timestamp_millis: Some(crate::judge::APPENDED),
                 value: Some(&payload),
+                schema: None,
             };
             oracle.record(0, &record, chrono::DateTime::UNIX_EPOCH, chrono::Duration::hours(1));
         }
@@ -351,7 +352,8 @@ fn x2_rows_do_not_depend_on_the_number_of_partitions() {
             engine.assign(partition as i32, store.claim(partition).1);
         }
         for (i, event) in events.iter().enumerate() {
-            let record = Record { offset: (i / partitions) as i64, timestamp: Some(APPENDED), value: Some(event) };
+            let record =
+                Record { offset: (i / partitions) as i64, timestamp: Some(APPENDED), value: Some(event), schema: None };
             engine.partition((i % partitions) as i32).unwrap().record(&record);
         }
         store.commit(&engine.take_batch(), &(0..partitions as i32).map(|partition| (partition, 1)).collect()).unwrap();
@@ -400,7 +402,8 @@ fn event_beyond_max_future_does_not_move_the_watermark() {
     engine.assign(0, Start { next_offset: 0, max_observed: None, floor: Timestamp::EPOCH });
     let mut at = |offset, event: &str| {
         let value = purchase("k", "m", 1, "1", event);
-        let record = Record { offset, timestamp: Some(Timestamp::from_secs(10_000)), value: Some(&value) };
+        let record =
+            Record { offset, timestamp: Some(Timestamp::from_secs(10_000)), value: Some(&value), schema: None };
         engine.partition(0).unwrap().record(&record).unwrap()
     };
     assert_eq!(at(0, "13600"), Fate::Applied);
@@ -418,7 +421,7 @@ fn event_without_record_time_never_moves_time() {
     engine.assign(0, Start { next_offset: 0, max_observed: None, floor: Timestamp::EPOCH });
     let mut at = |offset, event: &str, record: Option<i64>| {
         let value = purchase("k", "m", 2, "3", event);
-        let record = Record { offset, timestamp: record.map(Timestamp::from_secs), value: Some(&value) };
+        let record = Record { offset, timestamp: record.map(Timestamp::from_secs), value: Some(&value), schema: None };
         engine.partition(0).unwrap().record(&record).unwrap()
     };
     let no_record_time = Fate::Invalid(Reason::NoRecordTime);

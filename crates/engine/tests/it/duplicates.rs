@@ -3,8 +3,8 @@
 use chrono::{DateTime, Duration};
 use proptest::prelude::*;
 use retail_engine::{
-    Deduplication, Engine, Mapping, Milestone, NumberField, Path, Recent, Record, Rules, Salt, Span, Start, TextField,
-    TimeField, Timestamp, ValueField,
+    Deduplication, Engine, Format, Mapping, Milestone, NumberField, Path, Recent, Record, Rules, Salt, Span, Start,
+    TextField, TimeField, Timestamp, ValueField,
 };
 use retail_oracle::{Judge, OracleField, OracleMapping, OracleRecord};
 
@@ -20,6 +20,7 @@ fn path(text: &str) -> Path {
 fn mapping() -> Mapping {
     let number = |text| NumberField { path: path(text), if_missing: Some("1".into()), is_text: false, scale: 0 };
     Mapping {
+        format: Format::Json,
         timestamp: TimeField::Number { path: path("at"), decimals: 3, is_text: false },
         id: Some(path("id")),
         dimensions: vec![TextField { path: path("shop"), if_missing: Some("web".into()) }],
@@ -39,6 +40,7 @@ fn oracles_mapping() -> OracleMapping {
         ..OracleField::default()
     };
     OracleMapping {
+        format: "JSON".to_owned(),
         timestamp: field("at", None),
         unit: "Milliseconds".to_owned(),
         id: Some("id".to_owned()),
@@ -157,6 +159,7 @@ impl Run {
                 offset: offset as i64,
                 timestamp: sent.record_millis.map(Timestamp::from_millis),
                 value: Some(sent.value.as_bytes()),
+                schema: None,
             };
             if let Some(fate) = self.engine.partition(0).unwrap().record(&record) {
                 let name = if fate.reason().is_empty() { "applied" } else { fate.reason() };
@@ -187,6 +190,7 @@ impl Run {
                     offset: offset as i64,
                     timestamp_millis: record_millis,
                     value: Some(value.as_bytes()),
+                    schema: None,
                 };
                 let judged = self.judge.record(0, &record, DateTime::UNIX_EPOCH, Duration::seconds(20));
                 self.fates.push(judged.fate);

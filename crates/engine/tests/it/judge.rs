@@ -43,7 +43,7 @@ impl Judge {
     fn engine_says(&mut self, value: Option<&[u8]>, timestamp_millis: Option<i64>) -> String {
         let engine = &mut self.engine;
         engine.assign(0, Start { next_offset: 0, max_observed: None, floor: Timestamp::EPOCH });
-        let record = Record { offset: 0, timestamp: timestamp_millis.map(Timestamp::from_millis), value };
+        let record = Record { offset: 0, timestamp: timestamp_millis.map(Timestamp::from_millis), value, schema: None };
         let fate = engine.partition(0).unwrap().record(&record).unwrap();
         let batch = engine.take_batch();
         let observed = batch.partitions[0].max_observed.map(Timestamp::as_micros);
@@ -67,7 +67,7 @@ fn oracle_says(value: Option<&[u8]>, timestamp_millis: Option<i64>) -> String {
     let seconds = |seconds: u32| chrono::Duration::seconds(seconds.into());
     let mut oracle = Oracle::new(seconds(WINDOW), seconds(DELAY));
     oracle.start(0, 0);
-    let record = OracleRecord { offset: 0, timestamp_millis, value };
+    let record = OracleRecord { offset: 0, timestamp_millis, value, schema: None };
     let fate = oracle.record(0, &record, DateTime::UNIX_EPOCH, seconds(MAX_FUTURE));
     let observed = oracle.ledgers()[&0].max_observed.map(|time| time.timestamp_micros());
     match fate {

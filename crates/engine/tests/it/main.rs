@@ -8,6 +8,7 @@ mod allocations;
 mod conformance;
 mod differential;
 mod duplicates;
+mod framing;
 mod judge;
 mod layouts;
 mod mapped;

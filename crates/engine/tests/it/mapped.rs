@@ -70,6 +70,7 @@ fn mapping() -> impl Strategy<Value = OracleMapping> {
             |((time, unit, is_text), dimensions, quantity, value, (is_amount, refunds), sums, (condition, explode))| {
                 let time = time.trim_start_matches("$.").to_owned();
                 OracleMapping {
+                    format: "JSON".to_owned(),
                     timestamp: OracleField { path: time, is_text, ..OracleField::default() },
                     unit: unit.to_owned(),
                     dimensions,
@@ -328,10 +329,10 @@ fn judged(mapping: &OracleMapping, records: &[(Option<i64>, Vec<u8>)]) -> (Vec<F
     let (mut fates, mut expected) = (Vec::new(), Vec::new());
     for (offset, (time, value)) in (0..).zip(records) {
         let timestamp = time.map(|time| Timestamp::from_secs(BASE + time));
-        let record = Record { offset, timestamp, value: Some(value) };
+        let record = Record { offset, timestamp, value: Some(value), schema: None };
         fates.push(engine.partition(0).unwrap().record(&record).unwrap());
         let timestamp_millis = time.map(|time| (BASE + time) * 1000);
-        let record = OracleRecord { offset, timestamp_millis, value: Some(value) };
+        let record = OracleRecord { offset, timestamp_millis, value: Some(value), schema: None };
         expected.push(oracle.record(0, &record, DateTime::UNIX_EPOCH, seconds(DELAY)).to_owned());
     }
     (fates, engine.take_batch(), oracle, expected)

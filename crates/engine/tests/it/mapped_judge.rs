@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Duration};
 use retail_engine::{
-    Condition, Engine, Mapping, NumberField, Path, Readers, Record, Rules, Span, Start, TextField, TimeField,
+    Condition, Engine, Format, Mapping, NumberField, Path, Readers, Record, Rules, Span, Start, TextField, TimeField,
     Timestamp, ValueField,
 };
 use retail_oracle::{Oracle, OracleField, OracleMapping, OracleRecord};
@@ -28,6 +28,13 @@ pub(crate) fn engines_mapping(mapping: &OracleMapping) -> Mapping {
     let units = ["Seconds", "Milliseconds", "Microseconds", "Nanoseconds"];
     let decimals = units.iter().position(|unit| *unit == mapping.unit).map(|at| 3 * at as u8);
     Mapping {
+        format: match mapping.format.as_str() {
+            "JSON" => Format::Json,
+            "JSONSchema" => Format::JsonSchema,
+            "Avro" => Format::Avro,
+            "Protobuf" => Format::Protobuf,
+            other => panic!("no format is called {other}"),
+        },
         timestamp: match decimals {
             Some(decimals) => TimeField::Number { path: time, decimals, is_text: mapping.timestamp.is_text },
             None if mapping.unit == "RFC3339" => TimeField::Rfc3339(time),
@@ -71,8 +78,13 @@ impl MappedJudge {
     ///
     /// If the results differ.
     pub(crate) fn ask(&mut self, value: &[u8]) -> String {
-        let (fate, engine) = self.engine_says(value);
-        assert_eq!(engine, self.oracle_says(value), "{}", value.escape_ascii());
+        self.ask_with(value, None)
+    }
+
+    /// As [`Self::ask`], for a record with the id of its schema in a header.
+    pub(crate) fn ask_with(&mut self, value: &[u8], schema: Option<&[u8]>) -> String {
+        let (fate, engine) = self.engine_says(value, schema);
+        assert_eq!(engine, self.oracle_says(value, schema), "{} {schema:?}", value.escape_ascii());
         fate
     }
 
@@ -82,9 +94,10 @@ impl MappedJudge {
     }
 
     /// The fate, and all results as text.
-    fn engine_says(&mut self, value: &[u8]) -> (String, String) {
+    fn engine_says(&mut self, value: &[u8], schema: Option<&[u8]>) -> (String, String) {
         self.engine.assign(0, Start { next_offset: 0, max_observed: None, floor: Timestamp::EPOCH });
-        let record = Record { offset: 0, timestamp: Some(Timestamp::from_millis(APPENDED)), value: Some(value) };
+        let record =
+            Record { offset: 0, timestamp: Some(Timestamp::from_millis(APPENDED)), value: Some(value), schema };
         let fate = self.engine.partition(0).unwrap().record(&record).unwrap().reason().to_owned();
         let batch = self.engine.take_batch();
         let rows = batch.rows.iter().map(|row| {
@@ -100,10 +113,10 @@ impl MappedJudge {
         (fate.clone(), format!("{fate} {observed:?} {rows:#?}"))
     }
 
-    fn oracle_says(&self, value: &[u8]) -> String {
+    fn oracle_says(&self, value: &[u8], schema: Option<&[u8]>) -> String {
         let seconds = |seconds: u32| Duration::seconds(seconds.into());
         let mut oracle = Oracle::new(seconds(WINDOW), seconds(HOUR)).with_mapping(Some(self.mapping.clone()));
-        let record = OracleRecord { offset: 0, timestamp_millis: Some(APPENDED), value: Some(value) };
+        let record = OracleRecord { offset: 0, timestamp_millis: Some(APPENDED), value: Some(value), schema };
         let fate = oracle.record(0, &record, DateTime::UNIX_EPOCH, seconds(HOUR)).to_owned();
         let rows = oracle.rows();
         let rows = rows.iter().map(|row| {
@@ -145,6 +158,7 @@ fn text(path: &str) -> OracleField {
 /// A mapping without filter, refunds, further sums and exploded array.
 fn plain(time: &str, unit: &str, dimensions: &[&str], quantity: &str, price: OracleField) -> OracleMapping {
     OracleMapping {
+        format: "JSON".to_owned(),
         id: None,
         timestamp: field(time),
         unit: unit.to_owned(),
@@ -159,7 +173,7 @@ fn plain(time: &str, unit: &str, dimensions: &[&str], quantity: &str, price: Ora
     }
 }
 
-fn of_tutorial() -> OracleMapping {
+pub(crate) fn of_tutorial() -> OracleMapping {
     plain("timestamp", "RFC3339", &["category", "payment_method"], "quantity", field("price"))
 }
 

@@ -2,8 +2,8 @@
 
 use allocation_counter::measure;
 use retail_engine::{
-    Condition, Engine, Fate, Mapping, NumberField, Path, Record, Rules, Span, Start, TextField, TimeField, Timestamp,
-    ValueField,
+    Condition, Engine, Fate, Format, Mapping, NumberField, Path, Record, Rules, Span, Start, TextField, TimeField,
+    Timestamp, ValueField,
 };
 
 const TIME: i64 = 1_735_689_600;
@@ -20,6 +20,7 @@ fn number(text: &str, is_exploded: bool, scale: u8) -> NumberField {
 fn mapping(explode: Option<&str>) -> Mapping {
     let is_exploded = explode.is_some();
     Mapping {
+        format: Format::Json,
         timestamp: TimeField::Number { path: path("t", false), decimals: 0, is_text: false },
         dimensions: vec![TextField { path: path("k", is_exploded), if_missing: None }],
         quantity: number("q", is_exploded, 0),
@@ -44,7 +45,7 @@ fn engine(mapping: &Mapping) -> Engine {
 fn judged(mapping: &Mapping, value: &str) -> String {
     let mut engine = engine(mapping);
     let timestamp = Some(Timestamp::from_secs(TIME));
-    let record = Record { offset: 0, timestamp, value: Some(value.as_bytes()) };
+    let record = Record { offset: 0, timestamp, value: Some(value.as_bytes()), schema: None };
     let fate = engine.partition(0).unwrap().record(&record).unwrap();
     let sums: String =
         engine.take_batch().rows.iter().map(|row| format!(" {}x{}", row.sums.quantity, row.sums.amount)).collect();
@@ -126,7 +127,7 @@ fn filtered_records_move_no_time() {
     let mut judge = |key: &str, time: i64| {
         let value = format!(r#"{{"t":{time},"k":"{key}","q":1,"p":{{"cents":1}}}}"#);
         let timestamp = Some(Timestamp::from_secs(time));
-        let record = Record { offset: offsets.next().unwrap(), timestamp, value: Some(value.as_bytes()) };
+        let record = Record { offset: offsets.next().unwrap(), timestamp, value: Some(value.as_bytes()), schema: None };
         engine.partition(0).unwrap().record(&record).unwrap()
     };
     assert_eq!(judge("A", TIME), Fate::Applied);
@@ -146,7 +147,7 @@ fn mapped_record_of_many_items_takes_bounded_memory() {
     let timestamp = Some(Timestamp::from_secs(TIME));
     let mut offset = 0;
     let mut judge = || {
-        let record = Record { offset, timestamp, value: Some(value.as_bytes()) };
+        let record = Record { offset, timestamp, value: Some(value.as_bytes()), schema: None };
         offset += 1;
         assert_eq!(engine.partition(0).unwrap().record(&record), Some(Fate::Applied));
     };

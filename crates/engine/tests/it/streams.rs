@@ -29,7 +29,7 @@ struct Stored {
 
 fn as_record(offset: i64, record: &Stored) -> Record<'_> {
     let timestamp = record.timestamp_millis.map(Timestamp::from_millis);
-    Record { offset, timestamp, value: record.value.as_deref() }
+    Record { offset, timestamp, value: record.value.as_deref(), schema: None }
 }
 
 /// The records of one partition with their offsets.
@@ -231,6 +231,7 @@ fn oracle(logs: &[Log], store: &Store) -> Oracle {
                 offset: *offset,
                 timestamp_millis: record.timestamp_millis,
                 value: record.value.as_deref(),
+                schema: None,
             };
             oracle.record(partition as i32, &record, floor, seconds(MAX_FUTURE));
         }
@@ -310,7 +311,7 @@ proptest! {
             let event = now + skew;
             let value = payloads::purchase("c", "m", 1, "1", &format!("{}.{:03}", event / 1000, event % 1000));
             let timestamp = Some(Timestamp::from_millis(now));
-            let fate = worker.engine.partition(0).unwrap().record(&Record { offset: offset as i64, timestamp, value: Some(&value) });
+            let fate = worker.engine.partition(0).unwrap().record(&Record { offset: offset as i64, timestamp, value: Some(&value), schema: None });
             if now - event <= i64::from(DELAY) * 1000 {
                 prop_assert_ne!(fate, Some(Fate::Late));
             }

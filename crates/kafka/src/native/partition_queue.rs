@@ -192,5 +192,5 @@ unsafe fn fetched(message: &sys::rd_kafka_message_t) -> Fetched<'_> {
         (millis, value)
     };
     let timestamp = (millis >= 0).then(|| Timestamp::from_millis(millis));
-    Fetched::Record(retail_engine::Record { offset: message.offset, timestamp, value })
+    Fetched::Record(retail_engine::Record { offset: message.offset, timestamp, value, schema: None })
 }

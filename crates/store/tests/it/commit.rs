@@ -160,6 +160,7 @@ async fn earliest_and_latest_event_times_are_kept() {
             offset: feeder.engine.position(0).unwrap(),
             timestamp: Some(Timestamp::from_millis(i64::MAX)),
             value: Some(value.as_bytes()),
+            schema: None,
         };
         feeder.engine.partition(0).unwrap().record(&record);
     }

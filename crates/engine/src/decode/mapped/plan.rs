@@ -68,7 +68,8 @@ pub(super) struct NumberPlan {
 
 impl Plan {
     pub(super) fn new(mapping: &Mapping) -> Self {
-        let Mapping { timestamp, id, dimensions, quantity, value, refunds, sums, condition, explode } = mapping;
+        let Mapping { format: _, timestamp, id, dimensions, quantity, value, refunds, sums, condition, explode } =
+            mapping;
         let mut tree = Tree { nodes: vec![Node::default(), Node::default()], of_elements: vec![ELEMENT] };
         let numbers = [quantity, value.field()].into_iter().chain(sums);
         let numbers = numbers.map(|field| (&field.path, &field.if_missing));
