@@ -215,8 +215,8 @@ struct Only<'a> {
 }
 
 impl Operands<Path> for Only<'_> {
-    fn operand(&self, place: &Path) -> Operand<'_> {
-        if place == self.place { self.value.operand() } else { Operand::Object }
+    fn with<R>(&self, place: &Path, read: impl FnOnce(&Operand<'_>) -> R) -> R {
+        read(&if place == self.place { self.value.operand() } else { Operand::Object })
     }
 }
 

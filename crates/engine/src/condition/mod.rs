@@ -94,8 +94,8 @@ pub enum Operand<'a> {
 
 /// The fields of a record, for a condition.
 pub trait Operands<P> {
-    /// The value at a place.
-    fn operand(&self, place: &P) -> Operand<'_>;
+    /// Reads the value at a place.
+    fn with<R>(&self, place: &P, read: impl FnOnce(&Operand<'_>) -> R) -> R;
 }
 
 impl<P> Condition<P> {
@@ -113,20 +113,20 @@ impl<P> Condition<P> {
                 None => b.is_true(record).filter(|b| *b),
             },
             Self::Not(condition) => condition.is_true(record).map(|is| !is),
-            Self::Compare(place, comparison, literal) => comparison.of(&record.operand(place), literal),
-            Self::In(place, literals) => is_in(&record.operand(place), literals),
+            Self::Compare(place, comparison, literal) => record.with(place, |value| comparison.of(value, literal)),
+            Self::In(place, literals) => record.with(place, |value| is_in(value, literals)),
             Self::Has { object, field } => {
-                let has = || record.operand(field) != Operand::Missing;
-                (record.operand(object) == Operand::Object).then(has)
+                let has = || record.with(field, |value| *value != Operand::Missing);
+                record.with(object, |value| *value == Operand::Object).then(has)
             }
-            Self::Text(place, test, part) => {
-                let Operand::Text(text) = record.operand(place) else { return None };
-                Some(test.of(&text, part))
-            }
-            Self::IsTrue(place) => {
-                let Operand::Bool(is) = record.operand(place) else { return None };
-                Some(is)
-            }
+            Self::Text(place, test, part) => record.with(place, |value| match value {
+                Operand::Text(text) => Some(test.of(text, part)),
+                _ => None,
+            }),
+            Self::IsTrue(place) => record.with(place, |value| match value {
+                Operand::Bool(is) => Some(*is),
+                _ => None,
+            }),
         }
     }
 

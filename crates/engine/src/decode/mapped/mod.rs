@@ -8,7 +8,7 @@
 //! - `slots`: anything else, read by serde_json, whose result is authoritative. `layout` teaches the other two from its records.
 //!
 //! A fast reader finds the same places as serde_json, or leaves the record to it: only `slots` decides that a record is invalid, and
-//! why. `purchase` parses the values for all three.
+//! why. `purchase` parses the values for all three, and for other formats (`wanted`).
 //!
 //! The decoder keeps the memory for the items of a record, of which there are at most 1,000, and for at most 1 MiB of learnt texts.
 //! Apart from that, a record costs a stack of one byte for each open bracket, and its texts with escapes.
@@ -17,10 +17,11 @@ mod graph;
 mod layout;
 mod line;
 mod literal;
-mod plan;
-mod purchase;
+pub(super) mod plan;
+pub(super) mod purchase;
 mod slots;
 mod tiers;
+pub(super) mod wanted;
 
 pub(crate) use purchase::{MappedPurchase, Purchases};
 pub use tiers::Readers;

@@ -4,70 +4,70 @@ use crate::condition::Condition;
 use crate::mapping::{Level, Mapping, NumberField, Path, TextField, TimeField, ValueField};
 
 /// A wanted field, or an object on the way to one. The same number is the field's slot.
-pub(super) type NodeId = usize;
+pub(in crate::decode) type NodeId = usize;
 
 /// The record.
-pub(super) const RECORD: NodeId = 0;
+pub(in crate::decode) const RECORD: NodeId = 0;
 
 /// An element of the exploded array.
-pub(super) const ELEMENT: NodeId = 1;
+pub(in crate::decode) const ELEMENT: NodeId = 1;
 
 /// A mapping as a tree of the wanted fields: the records' fields below [`RECORD`], the elements' below [`ELEMENT`].
 #[derive(Debug)]
-pub(super) struct Plan {
-    pub(super) nodes: Vec<Node>,
+pub(in crate::decode) struct Plan {
+    pub(in crate::decode) nodes: Vec<Node>,
     /// The nodes below [`ELEMENT`]: their slots are cleared for each element.
-    pub(super) of_elements: Vec<NodeId>,
-    pub(super) timestamp: TimePlan,
-    pub(super) id: Option<NodeId>,
-    pub(super) dimensions: Vec<TextPlan>,
-    pub(super) quantity: NumberPlan,
-    pub(super) value: NumberPlan,
-    pub(super) is_amount: bool,
-    pub(super) refunds: bool,
-    pub(super) sums: Vec<NumberPlan>,
-    pub(super) condition: Option<Condition<NodeId>>,
-    pub(super) explode: Option<NodeId>,
+    pub(in crate::decode) of_elements: Vec<NodeId>,
+    pub(in crate::decode) timestamp: TimePlan,
+    pub(in crate::decode) id: Option<NodeId>,
+    pub(in crate::decode) dimensions: Vec<TextPlan>,
+    pub(in crate::decode) quantity: NumberPlan,
+    pub(in crate::decode) value: NumberPlan,
+    pub(in crate::decode) is_amount: bool,
+    pub(in crate::decode) refunds: bool,
+    pub(in crate::decode) sums: Vec<NumberPlan>,
+    pub(in crate::decode) condition: Option<Condition<NodeId>>,
+    pub(in crate::decode) explode: Option<NodeId>,
     /// The fields of a purchase, except for the timestamp, that have no constant if they are missing.
-    pub(super) required: Vec<NodeId>,
+    pub(in crate::decode) required: Vec<NodeId>,
 }
 
 /// The wanted fields of an object.
 #[derive(Default, Debug)]
-pub(super) struct Node {
-    pub(super) children: Vec<(Box<str>, NodeId)>,
+pub(in crate::decode) struct Node {
+    pub(in crate::decode) children: Vec<(Box<str>, NodeId)>,
 }
 
 impl Node {
     /// The field with this name, if it is wanted.
-    pub(super) fn child(&self, name: &str) -> Option<NodeId> {
+    pub(in crate::decode) fn child(&self, name: &str) -> Option<NodeId> {
         self.children.iter().find(|(other, _)| **other == *name).map(|(_, child)| *child)
     }
 }
 
 #[derive(Debug)]
-pub(super) enum TimePlan {
+pub(in crate::decode) enum TimePlan {
     Rfc3339(NodeId),
     Number { at: NodeId, decimals: u8, is_text: bool },
     RecordTime,
 }
 
 #[derive(Debug)]
-pub(super) struct TextPlan {
-    pub(super) at: NodeId,
-    pub(super) if_missing: Option<Box<str>>,
+pub(in crate::decode) struct TextPlan {
+    pub(in crate::decode) at: NodeId,
+    pub(in crate::decode) if_missing: Option<Box<str>>,
 }
 
 #[derive(Debug)]
-pub(super) struct NumberPlan {
-    pub(super) at: NodeId,
-    pub(super) if_missing: Option<Box<str>>,
-    pub(super) is_text: bool,
-    pub(super) scale: u8,
+pub(in crate::decode) struct NumberPlan {
+    pub(in crate::decode) at: NodeId,
+    pub(in crate::decode) if_missing: Option<Box<str>>,
+    pub(in crate::decode) is_text: bool,
+    pub(in crate::decode) scale: u8,
 }
 
 impl Plan {
-    pub(super) fn new(mapping: &Mapping) -> Self {
+    pub(in crate::decode) fn new(mapping: &Mapping) -> Self {
         let Mapping { format: _, timestamp, id, dimensions, quantity, value, refunds, sums, condition, explode } =
             mapping;
         let mut tree = Tree { nodes: vec![Node::default(), Node::default()], of_elements: vec![ELEMENT] };

@@ -1,9 +1,7 @@
 //! Parses the values of the wanted fields: units, scales, refunds and constants.
 
-use std::borrow::Cow;
-
 use super::plan::{NumberPlan, Plan, TextPlan, TimePlan};
-use super::slots::{Fields, Kind};
+use super::wanted::WantedFields;
 use crate::decode::Reason;
 use crate::decode::event::{MAX_QUANTITY, fits_id, fits_key};
 use crate::decode::number;
@@ -66,7 +64,7 @@ impl<'a> MappedPurchase<'a> {
 }
 
 impl Purchases {
-    pub(super) fn new(mapping: &Mapping) -> Self {
+    pub(in crate::decode) fn new(mapping: &Mapping) -> Self {
         let Mapping { dimensions, sums, explode, .. } = mapping;
         let (id, purchases, texts, ends, more) = Default::default();
         let (dimensions, sums, is_exploded) = (dimensions.len(), sums.len(), explode.is_some());
@@ -78,7 +76,7 @@ impl Purchases {
         self.iter().next().filter(|_| !self.is_exploded)
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(in crate::decode) fn clear(&mut self) {
         self.purchases.clear();
         self.texts.clear();
         self.ends.clear();
@@ -105,27 +103,25 @@ impl Purchases {
     }
 
     /// Sets the id of the event.
-    pub(super) fn read_id(&mut self, plan: &Plan, fields: &Fields<'_>) -> Result<(), Reason> {
+    pub(in crate::decode) fn read_id(&mut self, plan: &Plan, fields: &impl WantedFields) -> Result<(), Reason> {
         let Some(at) = plan.id else { return Ok(()) };
-        let id = match fields.value(at) {
-            (Kind::Missing | Kind::Null, _) => return Err(Reason::MissingField),
-            (Kind::Bool(_) | Kind::Number, raw) => Cow::Borrowed(raw),
-            (Kind::Plain | Kind::Escaped, _) => fields.string(at).ok_or(Reason::BadKey)?,
-            (Kind::Array | Kind::Object, _) => return Err(Reason::BadKey),
-        };
-        if !fits_id(&id) {
-            return Err(Reason::BadKey);
+        if fields.is_missing(at) {
+            return Err(Reason::MissingField);
         }
-        self.id.clear();
-        self.id.push_str(&id);
-        Ok(())
+        let Self { id, .. } = self;
+        let is_valid = fields.with_key(at, |text| {
+            id.clear();
+            id.push_str(text);
+            fits_id(text)
+        });
+        if is_valid == Some(true) { Ok(()) } else { Err(Reason::BadKey) }
     }
 
     /// Adds the purchase of these fields. The error is its first reason in the order of [`Reason`]; then the purchases of the
     /// record must not be used.
     #[inline(always)]
-    pub(super) fn read(&mut self, plan: &Plan, fields: &Fields<'_>) -> Result<(), Reason> {
-        if plan.required.iter().any(|at| is_missing(fields.kind(*at))) {
+    pub(in crate::decode) fn read(&mut self, plan: &Plan, fields: &impl WantedFields) -> Result<(), Reason> {
+        if plan.required.iter().any(|at| fields.is_missing(*at)) {
             return Err(Reason::MissingField);
         }
         let value = money(&plan.value, fields, plan.refunds).ok_or(Reason::BadPrice)?;
@@ -146,7 +142,7 @@ impl Purchases {
         for dimension in &plan.dimensions {
             match fields.plain(dimension.at) {
                 Some(text) if fits_key(text) => self.texts.push_str(text),
-                _ => self.texts.push_str(&any_text(dimension, fields).ok_or(Reason::BadKey)?),
+                _ => any_text(dimension, fields, &mut self.texts)?,
             }
             self.ends.push(self.texts.len());
         }
@@ -156,38 +152,32 @@ impl Purchases {
     }
 }
 
-fn is_missing(kind: Kind) -> bool {
-    matches!(kind, Kind::Missing | Kind::Null)
-}
-
-/// The text of a dimension: numbers and booleans as written.
+/// Adds the text of a dimension: numbers and booleans as their format writes them.
 #[inline(never)]
-fn any_text<'a>(plan: &'a TextPlan, fields: &Fields<'a>) -> Option<Cow<'a, str>> {
-    let text = match fields.value(plan.at) {
-        (Kind::Missing | Kind::Null, _) => Cow::Borrowed(&**plan.if_missing.as_ref()?),
-        (Kind::Bool(_) | Kind::Number, raw) => Cow::Borrowed(raw),
-        (Kind::Plain | Kind::Escaped, _) => fields.string(plan.at)?,
-        (Kind::Array | Kind::Object, _) => return None,
+fn any_text(plan: &TextPlan, fields: &impl WantedFields, texts: &mut String) -> Result<(), Reason> {
+    let mut add = |text: &str| {
+        texts.push_str(text);
+        fits_key(text) && !text.contains('\0')
     };
-    (fits_key(&text) && !text.contains('\0')).then_some(text)
+    let is_valid = match &plan.if_missing {
+        Some(text) if fields.is_missing(plan.at) => Some(add(text)),
+        _ => fields.with_key(plan.at, add),
+    };
+    if is_valid == Some(true) { Ok(()) } else { Err(Reason::BadKey) }
 }
 
-/// The text of a number as JSON writes it.
-fn number<'a>(plan: &'a NumberPlan, fields: &Fields<'a>) -> Option<Cow<'a, str>> {
-    match fields.value(plan.at) {
-        (Kind::Missing | Kind::Null, _) => plan.if_missing.as_deref().map(Cow::Borrowed),
-        (Kind::Number, raw) => Some(Cow::Borrowed(raw)),
-        (Kind::Plain | Kind::Escaped, _) if plan.is_text => {
-            fields.string(plan.at).filter(|text| number::is_number(text.as_bytes()))
-        }
-        (Kind::Bool(_) | Kind::Plain | Kind::Escaped | Kind::Array | Kind::Object, _) => None,
+/// Reads a number as JSON writes it. `None` for another value.
+fn with_number<R>(plan: &NumberPlan, fields: &impl WantedFields, read: impl FnOnce(&str) -> R) -> Option<R> {
+    match &plan.if_missing {
+        Some(text) if fields.is_missing(plan.at) => Some(read(text)),
+        _ => fields.with_number(plan.at, plan.is_text, read),
     }
 }
 
 /// A number of units of 10^-scale in millionths, rounded half to even; `None` if its magnitude is 10^12 or more, or if it is
 /// negative and may not be.
 #[inline(always)]
-fn money(plan: &NumberPlan, fields: &Fields<'_>, can_be_negative: bool) -> Option<i64> {
+fn money(plan: &NumberPlan, fields: &impl WantedFields, can_be_negative: bool) -> Option<i64> {
     let NumberPlan { at, is_text, scale, .. } = *plan;
     match fields.millionths(at, is_text, scale).filter(|value| *value < LEAST_TOO_LARGE) {
         Some(value) => Some(value),
@@ -197,29 +187,31 @@ fn money(plan: &NumberPlan, fields: &Fields<'_>, can_be_negative: bool) -> Optio
 
 /// As [`money`], for any number.
 #[inline(never)]
-fn any_money(plan: &NumberPlan, fields: &Fields<'_>, can_be_negative: bool) -> Option<i64> {
-    let text = number(plan, fields)?;
-    let text = text.as_bytes();
-    let plain = if plan.scale == 0 { number::plain(text) } else { None };
-    plain.or_else(|| {
-        let millionths = number::millionths_of(text, -i64::from(plan.scale))?;
-        if can_be_negative { Some(millionths.signed_rounded()) } else { millionths.rounded() }
-    })
+fn any_money(plan: &NumberPlan, fields: &impl WantedFields, can_be_negative: bool) -> Option<i64> {
+    with_number(plan, fields, |text| {
+        let text = text.as_bytes();
+        let plain = if plan.scale == 0 { number::plain(text) } else { None };
+        plain.or_else(|| {
+            let millionths = number::millionths_of(text, -i64::from(plan.scale))?;
+            if can_be_negative { Some(millionths.signed_rounded()) } else { millionths.rounded() }
+        })
+    })?
 }
 
 /// A whole number that is not zero.
 #[inline(always)]
-fn quantity(plan: &NumberPlan, fields: &Fields<'_>) -> Option<i64> {
+fn quantity(plan: &NumberPlan, fields: &impl WantedFields) -> Option<i64> {
     let usual = fields.positive(plan.at, plan.is_text).filter(|quantity| *quantity <= MAX_QUANTITY);
     usual.or_else(|| any_quantity(plan, fields))
 }
 
 /// As [`quantity`], for any number.
 #[inline(never)]
-fn any_quantity(plan: &NumberPlan, fields: &Fields<'_>) -> Option<i64> {
-    let text = number(plan, fields)?;
-    let (sign, digits) = text.strip_prefix('-').map_or((1, &*text), |digits| (-1, digits));
-    number::positive(digits.as_bytes()).filter(|quantity| *quantity <= MAX_QUANTITY).map(|quantity| sign * quantity)
+fn any_quantity(plan: &NumberPlan, fields: &impl WantedFields) -> Option<i64> {
+    with_number(plan, fields, |text| {
+        let (sign, digits) = text.strip_prefix('-').map_or((1, text), |digits| (-1, digits));
+        number::positive(digits.as_bytes()).filter(|quantity| *quantity <= MAX_QUANTITY).map(|quantity| sign * quantity)
+    })?
 }
 
 fn divide_half_even(dividend: i64, divisor: i64) -> i64 {
@@ -236,12 +228,19 @@ fn divide_half_even(dividend: i64, divisor: i64) -> i64 {
 impl TimePlan {
     /// The event time of a record with this timestamp.
     #[inline(always)]
-    pub(super) fn read(
+    pub(in crate::decode) fn read(
         &self,
-        fields: &Fields<'_>,
+        fields: &impl WantedFields,
         record_time: Option<Timestamp>,
         dates: &mut Dates,
     ) -> Result<Timestamp, Reason> {
+        let at = match self {
+            Self::Rfc3339(at) | Self::Number { at, .. } => Some(*at),
+            Self::RecordTime => None,
+        };
+        if let Some(instant) = at.and_then(|at| fields.instant(at)) {
+            return instant;
+        }
         let usual = match self {
             Self::Rfc3339(at) => fields.plain(*at).and_then(|text| dates.rfc3339(text.as_bytes())),
             Self::Number { at, decimals, is_text } => {
@@ -256,7 +255,7 @@ impl TimePlan {
     #[inline(never)]
     fn read_any(
         &self,
-        fields: &Fields<'_>,
+        fields: &impl WantedFields,
         record_time: Option<Timestamp>,
         dates: &mut Dates,
     ) -> Result<Timestamp, Reason> {
@@ -267,19 +266,16 @@ impl TimePlan {
             }
             Self::Rfc3339(at) | Self::Number { at, .. } => *at,
         };
-        let (kind, raw) = fields.value(at);
-        if is_missing(kind) {
+        if fields.is_missing(at) {
             return Err(Reason::MissingField);
         }
         let time = match self {
-            Self::Number { decimals, .. } if kind == Kind::Number => from_number(raw.as_bytes(), *decimals),
-            Self::Number { decimals, is_text: true, .. } => fields
-                .string(at)
-                .filter(|text| number::is_number(text.as_bytes()))
-                .and_then(|text| from_number(text.as_bytes(), *decimals)),
-            Self::Rfc3339(_) => fields.string(at).and_then(|text| dates.rfc3339(text.as_bytes())),
-            Self::Number { .. } | Self::RecordTime => None,
+            Self::Number { decimals, is_text, .. } => {
+                fields.with_number(at, *is_text, |text| from_number(text.as_bytes(), *decimals))
+            }
+            Self::Rfc3339(_) => fields.with_string(at, |text| dates.rfc3339(text.as_bytes())),
+            Self::RecordTime => None,
         };
-        time.ok_or(Reason::BadTimestamp)
+        time.flatten().ok_or(Reason::BadTimestamp)
     }
 }

@@ -11,6 +11,7 @@ use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::plan::{ELEMENT, NodeId, Plan, RECORD};
+use super::wanted::WantedFields;
 use crate::condition::{Operand, Operands};
 use crate::decode::number::{self, Short};
 
@@ -223,29 +224,10 @@ pub(super) struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     /// The type of a field, and its text as written.
-    pub(super) fn value(&self, node: NodeId) -> (Kind, &'a str) {
+    fn value(&self, node: NodeId) -> (Kind, &'a str) {
         let slot = self.slots.0[node];
         let (start, end) = slot.place();
         (slot.kind, &self.text[start..end])
-    }
-
-    /// A number that is a positive integer of at most sixteen digits, in a string too if `is_text`. `None` for any other value.
-    #[inline(always)]
-    pub(super) fn positive(&self, node: NodeId, is_text: bool) -> Option<i64> {
-        match self.parsed(node, is_text) {
-            Parsed::Whole(whole) => Some(whole),
-            Parsed::Decimal(_) | Parsed::Unknown => None,
-        }
-    }
-
-    /// A positive number in millionths of a unit of 10^-`scale`, in the most common forms. `None` for any other value.
-    #[inline(always)]
-    pub(super) fn millionths(&self, node: NodeId, is_text: bool, scale: u8) -> Option<i64> {
-        match self.parsed(node, is_text) {
-            Parsed::Whole(units) => units.checked_mul(10_i64.pow(6_u32.checked_sub(scale.into())?)),
-            Parsed::Decimal(millionths) if scale == 0 => Some(millionths),
-            Parsed::Decimal(_) | Parsed::Unknown => None,
-        }
     }
 
     #[inline(always)]
@@ -259,9 +241,25 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The content of a string without escapes: it has no U+0000.
+    /// The content of a string; `None` for another value, and for one that is not Unicode, such as the unpaired surrogate `"\ud800"`.
+    fn string(&self, node: NodeId) -> Option<Cow<'a, str>> {
+        match self.value(node) {
+            (Kind::Plain, raw) => Some(Cow::Borrowed(&raw[1..raw.len() - 1])),
+            (Kind::Escaped, raw) => serde_json::from_str(raw).ok().map(Cow::Owned),
+            _ => None,
+        }
+    }
+}
+
+impl WantedFields for Fields<'_> {
     #[inline(always)]
-    pub(super) fn plain(&self, node: NodeId) -> Option<&'a str> {
+    fn is_missing(&self, node: NodeId) -> bool {
+        matches!(self.slots.0[node].kind, Kind::Missing | Kind::Null)
+    }
+
+    /// A control character, such as U+0000, is not plain.
+    #[inline(always)]
+    fn plain(&self, node: NodeId) -> Option<&str> {
         let slot = self.slots.0[node];
         if slot.kind != Kind::Plain {
             return None;
@@ -272,25 +270,51 @@ impl<'a> Fields<'a> {
         Some(inside)
     }
 
-    /// The type of a field.
-    #[inline(always)]
-    pub(super) fn kind(&self, node: NodeId) -> Kind {
-        self.slots.0[node].kind
+    fn with_string<R>(&self, node: NodeId, read: impl FnOnce(&str) -> R) -> Option<R> {
+        self.string(node).map(|text| read(&text))
     }
 
-    /// The content of a string; `None` for another value, and for one that is not Unicode, such as the unpaired surrogate `"\ud800"`.
-    pub(super) fn string(&self, node: NodeId) -> Option<Cow<'a, str>> {
+    /// Numbers and booleans are texts as written.
+    fn with_key<R>(&self, node: NodeId, read: impl FnOnce(&str) -> R) -> Option<R> {
         match self.value(node) {
-            (Kind::Plain, raw) => Some(Cow::Borrowed(&raw[1..raw.len() - 1])),
-            (Kind::Escaped, raw) => serde_json::from_str(raw).ok().map(Cow::Owned),
+            (Kind::Bool(_) | Kind::Number, raw) => Some(read(raw)),
+            (Kind::Plain | Kind::Escaped, _) => self.with_string(node, read),
+            (Kind::Missing | Kind::Null | Kind::Array | Kind::Object, _) => None,
+        }
+    }
+
+    fn with_number<R>(&self, node: NodeId, is_text: bool, read: impl FnOnce(&str) -> R) -> Option<R> {
+        match self.value(node) {
+            (Kind::Number, raw) => Some(read(raw)),
+            (Kind::Plain | Kind::Escaped, _) if is_text => {
+                self.string(node).filter(|text| number::is_number(text.as_bytes())).map(|text| read(&text))
+            }
             _ => None,
+        }
+    }
+
+    /// Integers of at most sixteen digits.
+    #[inline(always)]
+    fn positive(&self, node: NodeId, is_text: bool) -> Option<i64> {
+        match self.parsed(node, is_text) {
+            Parsed::Whole(whole) => Some(whole),
+            Parsed::Decimal(_) | Parsed::Unknown => None,
+        }
+    }
+
+    #[inline(always)]
+    fn millionths(&self, node: NodeId, is_text: bool, scale: u8) -> Option<i64> {
+        match self.parsed(node, is_text) {
+            Parsed::Whole(units) => units.checked_mul(10_i64.pow(6_u32.checked_sub(scale.into())?)),
+            Parsed::Decimal(millionths) if scale == 0 => Some(millionths),
+            Parsed::Decimal(_) | Parsed::Unknown => None,
         }
     }
 }
 
 impl Operands<NodeId> for Fields<'_> {
-    fn operand(&self, node: &NodeId) -> Operand<'_> {
-        match self.value(*node) {
+    fn with<R>(&self, node: &NodeId, read: impl FnOnce(&Operand<'_>) -> R) -> R {
+        read(&match self.value(*node) {
             (Kind::Missing, _) => Operand::Missing,
             (Kind::Null, _) => Operand::Null,
             (Kind::Bool(is), _) => Operand::Bool(is),
@@ -298,7 +322,7 @@ impl Operands<NodeId> for Fields<'_> {
             (Kind::Plain | Kind::Escaped, _) => self.string(*node).map_or(Operand::Other, Operand::Text),
             (Kind::Object, _) => Operand::Object,
             (Kind::Array, _) => Operand::Other,
-        }
+        })
     }
 }
 
