@@ -8,7 +8,7 @@ use bigdecimal::BigDecimal;
 use cel::Program;
 use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, operators};
 
-use crate::json::{self, Object};
+use crate::fields::{self, Fields};
 use crate::purchase::exact_within;
 
 /// Magnitude of the largest number that is compared exactly: that of the largest number of CEL.
@@ -35,7 +35,7 @@ impl Filter {
     }
 
     /// Whether the condition is true for a record; `None` if it is unknown.
-    pub(crate) fn is_true(&self, record: &Object) -> Option<bool> {
+    pub(crate) fn is_true(&self, record: &dyn Fields) -> Option<bool> {
         evaluate(&self.0, record)
     }
 
@@ -73,7 +73,7 @@ fn path(expression: &IdedExpr) -> Option<Vec<String>> {
     }
 }
 
-fn evaluate(expression: &IdedExpr, record: &Object) -> Option<bool> {
+fn evaluate(expression: &IdedExpr, record: &dyn Fields) -> Option<bool> {
     match &expression.expr {
         Expr::Call(CallExpr { func_name, target, args }) => match (func_name.as_str(), args.as_slice()) {
             (operators::LOGICAL_NOT, [a]) => Some(!evaluate(a, record)?),
@@ -104,7 +104,7 @@ fn evaluate(expression: &IdedExpr, record: &Object) -> Option<bool> {
             (other, _) => panic!("no condition contains {other}"),
         },
         Expr::Select(select) if select.test => match field_value(&select.operand, record) {
-            Value::Object => Some(json::find(record, &path(expression).expect("a path")).is_some()),
+            Value::Object => Some(record.find(&path(expression).expect("a path")) != fields::Value::Missing),
             _ => None,
         },
         _ => match field_value(expression, record) {
@@ -115,7 +115,7 @@ fn evaluate(expression: &IdedExpr, record: &Object) -> Option<bool> {
 }
 
 /// Compares a field with a literal, which can stand on either side.
-fn compare(operator: &str, a: &IdedExpr, b: &IdedExpr, record: &Object) -> Option<bool> {
+fn compare(operator: &str, a: &IdedExpr, b: &IdedExpr, record: &dyn Fields) -> Option<bool> {
     let (field, literal, is_swapped) =
         if literal(a).is_some() { (b, literal(a)?, true) } else { (a, literal(b)?, false) };
     let order = match (field_value(field, record), literal) {
@@ -172,15 +172,20 @@ fn number_value(text: &str) -> Value {
     Value::Number(exact_within(text, MAGNITUDE).unwrap_or_else(bound))
 }
 
-fn field_value(expression: &IdedExpr, record: &Object) -> Value {
-    let Some(raw) = path(expression).and_then(|path| json::find(record, &path)) else { return Value::Missing };
-    match raw.get() {
-        "null" => Value::Null,
-        "true" => Value::Bool(true),
-        "false" => Value::Bool(false),
-        raw if raw.starts_with('"') => serde_json::from_str(raw).map_or(Value::Other, Value::Text),
-        raw if raw.starts_with('{') => Value::Object,
-        raw if raw.starts_with('[') => Value::Other,
-        raw => number_value(raw),
+fn field_value(expression: &IdedExpr, record: &dyn Fields) -> Value {
+    let Some(path) = path(expression) else { return Value::Missing };
+    value(record.find(&path))
+}
+
+fn value(value: fields::Value) -> Value {
+    match value {
+        fields::Value::Missing => Value::Missing,
+        fields::Value::Null => Value::Null,
+        fields::Value::Bool(is) => Value::Bool(is),
+        fields::Value::Number(number) | fields::Value::Float(number) => number_value(&number),
+        fields::Value::Text(text) => Value::Text(text),
+        fields::Value::Instant(_, encoded) => self::value(*encoded),
+        fields::Value::Object => Value::Object,
+        fields::Value::Array | fields::Value::Other => Value::Other,
     }
 }

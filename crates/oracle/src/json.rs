@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::fields::{Fields, Value};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -27,6 +28,21 @@ pub(crate) fn find(object: &Object, names: &[String]) -> Option<Raw> {
     let (first, rest) = names.split_first()?;
     let value = object.field(first)?;
     if rest.is_empty() { Some(value.to_owned()) } else { find(&self::object(value.get())?, rest) }
+}
+
+impl Fields for Object {
+    fn find(&self, names: &[String]) -> Value {
+        let Some(raw) = find(self, names) else { return Value::Missing };
+        match raw.get() {
+            "null" => Value::Null,
+            "true" => Value::Bool(true),
+            "false" => Value::Bool(false),
+            raw if raw.starts_with('"') => serde_json::from_str(raw).map_or(Value::Other, Value::Text),
+            raw if raw.starts_with('{') => Value::Object,
+            raw if raw.starts_with('[') => Value::Array,
+            raw => Value::Number(raw.to_owned()),
+        }
+    }
 }
 
 /// Whether each name on these paths is unique in its object.

@@ -4,11 +4,13 @@
 //! documented. It reads a mapping from the texts of `spec.events`. It shares no code with the engine, so that a mistake in one
 //! of them shows as a difference.
 
+mod fields;
 mod filter;
 mod framing;
 mod json;
 mod judge;
 mod mapping;
+mod protobuf;
 mod purchase;
 mod recent;
 mod rows;

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use bigdecimal::{BigDecimal, RoundingMode, Signed, ToPrimitive};
 use chrono::{DateTime, Utc};
 
+use crate::fields::{Decoded, Fields, Value};
 use crate::filter::Filter;
 use crate::framing::{self, OracleSchema, OracleSchemaId};
 use crate::json::{self, Object, Raw};
 use crate::judge::OracleRecord;
-use crate::purchase::{OraclePurchase, exact, key, rfc3339, within_years};
+use crate::protobuf;
+use crate::purchase::{OraclePurchase, exact, fits_key, rfc3339, within_years};
 
 /// The meaning of records, as `spec.events` writes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -53,12 +55,30 @@ pub struct OracleField {
     pub scale: u32,
 }
 
-/// A mapping with its parsed condition.
+/// A schema that records are read by.
+#[derive(Clone, Debug)]
+enum Schema {
+    Protobuf(protobuf::Schema),
+}
+
+impl Schema {
+    /// Parses a schema of records in this format. The error is why they are invalid.
+    fn new(format: &str, schema: Option<&OracleSchema>) -> Result<Self, &'static str> {
+        let OracleSchema { kind, text, references } = schema.ok_or("unknown_schema")?;
+        let schema = match (format, kind.as_str()) {
+            ("Protobuf", "PROTOBUF") => protobuf::Schema::new(text, references).map(Self::Protobuf),
+            _ => None,
+        };
+        schema.ok_or("unusable_schema")
+    }
+}
+
+/// A mapping with its parsed condition, and the schemas of records.
 #[derive(Clone, Debug)]
 pub(crate) struct Reader {
     mapping: OracleMapping,
     filter: Option<Filter>,
-    schemas: BTreeMap<OracleSchemaId, Option<OracleSchema>>,
+    schemas: BTreeMap<OracleSchemaId, Result<Schema, &'static str>>,
 }
 
 impl Reader {
@@ -68,6 +88,7 @@ impl Reader {
     }
 
     pub(crate) fn learn_schema(&mut self, id: OracleSchemaId, schema: Option<OracleSchema>) {
+        let schema = Schema::new(&self.mapping.format, schema.as_ref());
         self.schemas.insert(id, schema);
     }
 
@@ -104,31 +125,14 @@ pub(crate) fn read(
     if value.is_empty() {
         return Err("empty");
     }
-    let value = match mapping.format.as_str() {
-        "JSON" => value,
-        format => {
-            let framed = framing::split(value, *schema).ok_or("no_schema_id")?;
-            if format != "JSONSchema" {
-                let schema = schemas.get(&framed.id).expect("a schema is learnt before its records");
-                return Err(if schema.is_some() { "unusable_schema" } else { "unknown_schema" });
-            }
-            match framed.rests {
-                ([], []) => return Err("empty"),
-                ([], body) => body,
-                _ => return Err("no_schema_id"),
-            }
-        }
-    };
-    let record: Object = serde_json::from_slice(value).map_err(|_| "malformed_json")?;
-    let elements = mapping.explode.as_deref().map(|path| elements(&record, path));
-    let of_filter = filter.as_ref().map(Filter::paths).unwrap_or_default();
-    check_repetitions(mapping, &record, elements.as_ref().and_then(|elements| elements.as_deref().ok()), of_filter)?;
-    if filter.as_ref().is_some_and(|filter| filter.is_true(&record) != Some(true)) {
+    let Decoded { record, elements } = decode(mapping, filter.as_ref(), schemas, value, *schema)?;
+    let record = &*record;
+    if filter.as_ref().is_some_and(|filter| filter.is_true(record) != Some(true)) {
         return Err("filtered");
     }
     let mut reasons = Vec::new();
-    let time = time(mapping, &record, record_time).map_err(|reason| reasons.push(reason)).ok();
-    let id = mapping.id.as_deref().map(|path| id(&record, path)).transpose();
+    let time = time(mapping, record, record_time).map_err(|reason| reasons.push(reason)).ok();
+    let id = mapping.id.as_deref().map(|path| id(record, path)).transpose();
     let id = id.map_err(|reason| reasons.push(reason)).ok().flatten();
     let mut purchases = Vec::new();
     let mut add = |purchase: Result<OraclePurchase, &'static str>| match purchase {
@@ -136,14 +140,14 @@ pub(crate) fn read(
         Err(reason) => reasons.push(reason),
     };
     match elements {
-        None => add(purchase(mapping, &record, Some(&record))),
+        None => add(purchase(mapping, record, Some(record))),
         Some(Err(reason)) => add(Err(reason)),
         Some(Ok(elements)) => {
             if elements.is_empty() || elements.len() > 1000 {
                 add(Err("bad_items"));
             }
             for element in elements.iter().take(1000) {
-                add(purchase(mapping, &record, json::object(element.get()).as_ref()));
+                add(purchase(mapping, record, element.as_deref()));
             }
         }
     }
@@ -153,19 +157,56 @@ pub(crate) fn read(
     }
 }
 
+/// The fields of a record. The error is why the record is malformed.
+fn decode(
+    mapping: &OracleMapping,
+    filter: Option<&Filter>,
+    schemas: &BTreeMap<OracleSchemaId, Result<Schema, &'static str>>,
+    value: &[u8],
+    header: Option<&[u8]>,
+) -> Result<Decoded, &'static str> {
+    let of_filter = filter.map(Filter::paths).unwrap_or_default();
+    if mapping.format == "JSON" {
+        return decode_json(mapping, of_filter, value);
+    }
+    let framed = framing::split(value, header).ok_or("no_schema_id")?;
+    if mapping.format == "JSONSchema" {
+        return match framed.rests {
+            ([], []) => Err("empty"),
+            ([], body) => decode_json(mapping, of_filter, body),
+            _ => Err("no_schema_id"),
+        };
+    }
+    let schema = schemas.get(&framed.id).expect("a schema is learnt before its records");
+    match schema.as_ref().map_err(|reason| *reason)? {
+        Schema::Protobuf(schema) => {
+            let [of_record, of_elements] = paths(mapping, of_filter);
+            protobuf::decode(schema, framed.rests, header.is_some(), mapping, &of_record, &of_elements)
+        }
+    }
+}
+
+fn decode_json(mapping: &OracleMapping, of_filter: Vec<Vec<String>>, value: &[u8]) -> Result<Decoded, &'static str> {
+    let record: Object = serde_json::from_slice(value).map_err(|_| "malformed_json")?;
+    let elements = mapping.explode.as_deref().map(|path| elements(&record, path));
+    check_repetitions(mapping, &record, elements.as_ref().and_then(|elements| elements.as_deref().ok()), of_filter)?;
+    let fields = |element: &Raw| json::object(element.get()).map(|object| Box::new(object) as Box<dyn Fields>);
+    let elements = elements.map(|elements| elements.map(|elements| elements.iter().map(fields).collect()));
+    Ok(Decoded { record: Box::new(record), elements })
+}
+
 /// The id: a text, or a number or boolean as written.
-fn id(record: &Object, path: &str) -> Result<String, &'static str> {
-    let raw = json::find(record, &names(path).0).filter(|raw| raw.get() != "null").ok_or("missing_field")?;
-    let id: Option<String> = match raw.get().as_bytes()[0] {
-        b'"' => serde_json::from_str(raw.get()).ok(),
-        b'{' | b'[' => None,
-        _ => Some(raw.get().to_owned()),
+fn id(record: &dyn Fields, path: &str) -> Result<String, &'static str> {
+    let id = match record.find(&names(path).0).present().ok_or("missing_field")? {
+        Value::Text(text) | Value::Number(text) => Some(text),
+        Value::Bool(is) => Some(is.to_string()),
+        _ => None,
     };
     id.filter(|id| (1..=1024).contains(&id.len())).ok_or("bad_key")
 }
 
 /// A path as names, and whether it starts at the record even within an element.
-fn names(path: &str) -> (Vec<String>, bool) {
+pub(crate) fn names(path: &str) -> (Vec<String>, bool) {
     let (path, is_record) = path.strip_prefix("$.").map_or((path, false), |path| (path, true));
     let mut names = vec![String::new()];
     let mut is_quoted = false;
@@ -187,13 +228,8 @@ fn elements(record: &Object, path: &str) -> Result<Vec<Raw>, &'static str> {
     }
 }
 
-/// A name on the way to a wanted field must be unique in its object.
-fn check_repetitions(
-    mapping: &OracleMapping,
-    record: &Object,
-    elements: Option<&[Raw]>,
-    of_filter: Vec<Vec<String>>,
-) -> Result<(), &'static str> {
+/// The paths that start at the record, and those that start at an element.
+fn paths(mapping: &OracleMapping, of_filter: Vec<Vec<String>>) -> [Vec<Vec<String>>; 2] {
     let of_elements: Vec<_> = mapping.dimensions.iter().chain([&mapping.quantity]).collect();
     let of_elements = of_elements.into_iter().chain(&mapping.price).chain(&mapping.amount).chain(&mapping.sums);
     let (of_record, of_elements): (Vec<_>, Vec<_>) =
@@ -206,6 +242,17 @@ fn check_repetitions(
     of_record.extend(mapping.explode.as_deref().map(|path| names(path).0));
     of_record.extend(mapping.id.as_deref().map(|path| names(path).0));
     of_record.extend(of_filter);
+    [of_record, of_elements]
+}
+
+/// A name on the way to a wanted field must be unique in its object.
+fn check_repetitions(
+    mapping: &OracleMapping,
+    record: &Object,
+    elements: Option<&[Raw]>,
+    of_filter: Vec<Vec<String>>,
+) -> Result<(), &'static str> {
+    let [of_record, of_elements] = paths(mapping, of_filter);
     let objects = elements.unwrap_or_default().iter().take(1000).filter(|element| element.get().starts_with('{'));
     let mut is_unique = json::is_unique(record, &of_record);
     for element in objects {
@@ -216,16 +263,21 @@ fn check_repetitions(
 
 fn time(
     mapping: &OracleMapping,
-    record: &Object,
+    record: &dyn Fields,
     record_time: Option<DateTime<Utc>>,
 ) -> Result<DateTime<Utc>, &'static str> {
     if mapping.unit == "RecordTime" {
         return within_years(record_time.ok_or("no_record_time")?).ok_or("bad_timestamp");
     }
-    let raw = json::find(record, &names(&mapping.timestamp.path).0).filter(|raw| raw.get() != "null");
-    let raw = raw.ok_or("missing_field")?;
+    let value = match record.find(&names(&mapping.timestamp.path).0) {
+        Value::Instant(time, _) => return time.and_then(within_years).ok_or("bad_timestamp"),
+        value => value.present().ok_or("missing_field")?,
+    };
     let time = match mapping.unit.as_str() {
-        "RFC3339" => serde_json::from_str(raw.get()).ok().and_then(|text: String| rfc3339(&text)),
+        "RFC3339" => match value {
+            Value::Text(text) => rfc3339(&text),
+            _ => None,
+        },
         unit => {
             let decimals = match unit {
                 "Seconds" => 0,
@@ -234,7 +286,7 @@ fn time(
                 "Nanoseconds" => 9,
                 other => panic!("no unit is called {other}"),
             };
-            number(raw.get(), mapping.timestamp.is_text).and_then(|number| exact(&number)).and_then(|number| {
+            number(value, mapping.timestamp.is_text).and_then(|number| exact(&number)).and_then(|number| {
                 if number.is_negative() {
                     return None;
                 }
@@ -251,27 +303,29 @@ fn shifted(number: BigDecimal, places: i64) -> BigDecimal {
     BigDecimal::new(digits, scale - places)
 }
 
-/// A JSON number, or one in a string where it may be.
-fn number(raw: &str, is_text: bool) -> Option<String> {
-    if raw.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
-        return Some(raw.to_owned());
+/// A number, or one in a string where it may be.
+fn number(value: Value, is_text: bool) -> Option<String> {
+    match value {
+        Value::Number(text) | Value::Float(text) => Some(text),
+        Value::Text(text) if is_text => {
+            let is_number = !text.contains(char::is_whitespace)
+                && text.starts_with(|first: char| first == '-' || first.is_ascii_digit())
+                && serde_json::from_str::<Raw>(&text).is_ok();
+            is_number.then_some(text)
+        }
+        _ => None,
     }
-    let text: String = serde_json::from_str(raw).ok().filter(|_| is_text)?;
-    let is_number = !text.contains(char::is_whitespace)
-        && text.starts_with(|first: char| first == '-' || first.is_ascii_digit())
-        && serde_json::from_str::<Raw>(&text).is_ok();
-    is_number.then_some(text)
 }
 
 fn purchase(
     mapping: &OracleMapping,
-    record: &Object,
-    element: Option<&Object>,
+    record: &dyn Fields,
+    element: Option<&dyn Fields>,
 ) -> Result<OraclePurchase, &'static str> {
     let value = |field: &OracleField| {
         let (names, is_record) = names(&field.path);
-        let object = if is_record { Some(record) } else { element };
-        object.and_then(|object| json::find(object, &names)).map(|raw| raw.get().to_owned()).filter(|raw| raw != "null")
+        let fields = if is_record { Some(record) } else { element };
+        fields.and_then(|fields| fields.find(&names).present())
     };
     let fields = mapping.dimensions.iter().chain([&mapping.quantity]).chain(&mapping.price).chain(&mapping.amount);
     for field in fields.chain(&mapping.sums) {
@@ -280,7 +334,7 @@ fn purchase(
         }
     }
     let numeric = |field: &OracleField| match value(field) {
-        Some(raw) => number(&raw, field.is_text),
+        Some(value) => number(value, field.is_text),
         None => field.if_missing.clone(),
     };
     let money = |field: &OracleField| {
@@ -316,12 +370,13 @@ fn purchase(
     }
     let dimension = |field: &OracleField| {
         let text = match value(field) {
-            None => field.if_missing.clone()?,
-            Some(raw) if raw.starts_with('"') => return key(&raw),
-            Some(raw) if raw.starts_with(['{', '[']) => return None,
-            Some(raw) => raw,
+            None => field.if_missing.clone(),
+            Some(Value::Text(text)) => Some(text).filter(|text| !text.contains('\0')),
+            Some(Value::Number(text)) => Some(text),
+            Some(Value::Bool(is)) => Some(is.to_string()),
+            Some(_) => None,
         };
-        (text.len() <= 128 && !text.is_empty()).then_some(text)
+        text.filter(|text| fits_key(text))
     };
     let dimensions = mapping.dimensions.iter().map(|field| dimension(field).ok_or("bad_key"));
     Ok(OraclePurchase { dimensions: dimensions.collect::<Result<_, _>>()?, quantity, price: price.abs(), amount, more })

@@ -85,9 +85,14 @@ fn id(raw: &str) -> Option<String> {
     (1..=1024).contains(&id.len()).then_some(id)
 }
 
-pub(crate) fn key(raw: &str) -> Option<String> {
+fn key(raw: &str) -> Option<String> {
     let key: String = serde_json::from_str(raw).ok()?;
-    (!key.is_empty() && key.len() <= 128 && !key.contains('\0')).then_some(key)
+    (fits_key(&key) && !key.contains('\0')).then_some(key)
+}
+
+/// Whether a key has a valid length.
+pub(crate) fn fits_key(key: &str) -> bool {
+    (1..=128).contains(&key.len())
 }
 
 /// The exact value of a JSON number; `None` for another value, or a magnitude of 10^30 or more. A magnitude below 10^-30

@@ -6,6 +6,7 @@ use bigdecimal::num_bigint::BigInt;
 use bigdecimal::{BigDecimal, RoundingMode};
 use chrono::{DateTime, Duration, Utc};
 
+use crate::framing::{OracleSchema, OracleSchemaId};
 use crate::judge::{Judge, Judgement, OracleEvent, OracleLedger, OracleRecord};
 use crate::mapping::OracleMapping;
 use crate::purchase::OraclePurchase;
@@ -64,6 +65,11 @@ impl Oracle {
     #[must_use]
     pub fn with_mapping(self, mapping: Option<OracleMapping>) -> Self {
         Self { judge: self.judge.with_mapping(mapping), ..self }
+    }
+
+    /// Adds a schema; `None`: its registry does not know it.
+    pub fn learn_schema(&mut self, id: OracleSchemaId, schema: Option<OracleSchema>) {
+        self.judge.learn_schema(id, schema);
     }
 
     /// The distance of the watermark from the latest observed time.
