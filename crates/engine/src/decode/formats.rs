@@ -1,8 +1,10 @@
 //! Reads records of any format by a mapping.
 
 use super::Reason;
+use super::binary::BinaryRecords;
 use super::framing::Framed;
 use super::mapped::{Mapped, MappedDecoder, Readers};
+use super::protobuf::{ProtobufPlan, ProtobufScratch};
 use super::schemas::Schemas;
 use crate::mapping::Mapping;
 use crate::schema::{Format, SchemaId, SchemaText};
@@ -13,13 +15,36 @@ use crate::time::Timestamp;
 pub(crate) struct FormatDecoder {
     format: Format,
     json: MappedDecoder,
+    binary: BinaryRecords,
     /// The schemas of Avro and Protobuf.
-    schemas: Schemas<()>,
+    schemas: Schemas<SchemaPlan>,
+    protobuf: ProtobufScratch,
+}
+
+/// What the records of one schema are read by.
+#[derive(Debug)]
+enum SchemaPlan {
+    Protobuf(ProtobufPlan),
+}
+
+impl SchemaPlan {
+    /// Approximate memory in bytes.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Protobuf(plan) => plan.bytes(),
+        }
+    }
 }
 
 impl FormatDecoder {
     pub(crate) fn new(mapping: &Mapping) -> Self {
-        Self { format: mapping.format, json: MappedDecoder::new(mapping), schemas: Schemas::default() }
+        Self {
+            format: mapping.format,
+            json: MappedDecoder::new(mapping),
+            binary: BinaryRecords::new(mapping),
+            schemas: Schemas::default(),
+            protobuf: ProtobufScratch::default(),
+        }
     }
 
     /// How many records each reader of JSON has read.
@@ -39,12 +64,16 @@ impl FormatDecoder {
 
     /// Learns a schema; `None`: its registry does not know it.
     pub(crate) fn learn_schema(&mut self, id: SchemaId, schema: Option<&SchemaText>) {
-        let plan = match schema {
-            None => Err(Reason::UnknownSchema),
-            Some(schema) if !schema.is_within_bounds() => Err(Reason::UnusableSchema),
-            Some(_) => Err(Reason::UnusableSchema),
+        let wanted = self.binary.plan();
+        let plan = match (schema, self.format) {
+            (None, _) => Err(Reason::UnknownSchema),
+            (Some(schema), Format::Protobuf) => {
+                ProtobufPlan::new(schema, wanted).map(SchemaPlan::Protobuf).ok_or(Reason::UnusableSchema)
+            }
+            (Some(_), Format::Json | Format::JsonSchema | Format::Avro) => Err(Reason::UnusableSchema),
         };
-        self.schemas.insert(id, plan, 0);
+        let bytes = plan.as_ref().map_or(0, SchemaPlan::bytes);
+        self.schemas.insert(id, plan, bytes);
     }
 
     /// The schema of a record, if it must be learnt first.
@@ -85,12 +114,12 @@ impl FormatDecoder {
         if self.format == Format::JsonSchema {
             return self.json.decode(Some(framed.body().ok_or(Reason::NoSchemaId)?), record_time);
         }
-        self.schemas.plan(framed.id).expect("the schema of a record is learnt before the record")?;
-        match self.format {
-            Format::Protobuf => {
-                framed.indexed_body().map_or(Err(Reason::MalformedProtobuf), |_| Err(Reason::UnusableSchema))
+        let Self { schemas, binary, protobuf, .. } = self;
+        match schemas.plan(framed.id).expect("the schema of a record is learnt before the record")? {
+            SchemaPlan::Protobuf(plan) => {
+                let message = framed.indexed_body().ok_or(Reason::MalformedProtobuf)?;
+                binary.read(record_time, |wanted, slots| plan.read(wanted, message, slots, protobuf))
             }
-            _ => Err(Reason::UnusableSchema),
         }
     }
 }

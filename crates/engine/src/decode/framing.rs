@@ -69,7 +69,6 @@ impl MessageIndexes {
     /// The first message.
     const FIRST: Self = Self { indexes: [0; MAX_INDEXES], count: 1 };
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "the reader of Protobuf uses it"))]
     pub(super) fn as_slice(&self) -> &[u32] {
         &self.indexes[..self.count]
     }

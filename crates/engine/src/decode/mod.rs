@@ -18,6 +18,7 @@ mod formats;
 mod framing;
 mod mapped;
 mod number;
+mod protobuf;
 mod quotes;
 mod scan;
 mod schemas;

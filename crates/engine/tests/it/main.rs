@@ -17,6 +17,7 @@ mod mapped_values;
 mod model;
 mod mutations;
 mod payloads;
+mod protobuf;
 mod streams;
 mod values;
 

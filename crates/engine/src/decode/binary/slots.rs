@@ -19,6 +19,8 @@ pub(in crate::decode) enum Slot {
     Null,
     Bool(bool),
     Whole(i64),
+    /// An integer above those of [`Self::Whole`].
+    Large(u64),
     Single(f32),
     Double(f64),
     /// A number of units of 10^-`scale`.
@@ -40,6 +42,11 @@ pub(in crate::decode) enum Slot {
     Instant {
         units: i64,
         decimals: u8,
+    },
+    /// An object that is an instant: seconds since 1970, and nanoseconds below a second.
+    Timestamp {
+        seconds: i64,
+        nanos: i32,
     },
     /// A number that is a time without a zone, or a date: no event time.
     LocalTime(i64),
@@ -77,6 +84,19 @@ impl Slots {
     #[inline(always)]
     pub(in crate::decode) fn set(&mut self, node: NodeId, slot: Slot) {
         self.slots[node] = slot;
+    }
+
+    /// As [`Self::set`]; without effect beyond the last field.
+    #[inline(always)]
+    pub(in crate::decode) fn set_wanted(&mut self, node: NodeId, slot: Slot) {
+        if let Some(wanted) = self.slots.get_mut(node) {
+            *wanted = slot;
+        }
+    }
+
+    #[inline(always)]
+    pub(in crate::decode) fn get(&self, node: NodeId) -> Slot {
+        self.slots[node]
     }
 
     #[inline(always)]
@@ -204,11 +224,13 @@ impl WantedFields for Fields<'_> {
                 let (unscaled, scale) = trimmed(unscaled, scale);
                 number::plain(ShortText::of(unscaled).as_str(), scale).map(|text| read(&text))
             }
+            Slot::Large(number) => Some(read(ShortText::of(number).as_str())),
             Slot::Digits { start, end, scale } => number::plain(self.text(start, end), scale).map(|text| read(&text)),
             Slot::Missing
             | Slot::Null
             | Slot::Single(_)
             | Slot::Double(_)
+            | Slot::Timestamp { .. }
             | Slot::Object
             | Slot::Array
             | Slot::Other => None,
@@ -220,6 +242,7 @@ impl WantedFields for Fields<'_> {
             Slot::Whole(number) | Slot::Instant { units: number, .. } | Slot::LocalTime(number) => {
                 ShortText::of(number)
             }
+            Slot::Large(number) => ShortText::of(number),
             Slot::Single(number) => number::float(number)?,
             Slot::Double(number) => number::float(number)?,
             Slot::Decimal { unscaled, scale } => {
@@ -237,6 +260,7 @@ impl WantedFields for Fields<'_> {
             | Slot::Null
             | Slot::Bool(_)
             | Slot::Text { .. }
+            | Slot::Timestamp { .. }
             | Slot::Object
             | Slot::Array
             | Slot::Other => return None,
@@ -275,6 +299,12 @@ impl WantedFields for Fields<'_> {
                 let time = Some(units).filter(|units| *units >= 0).and_then(|units| from_units(units, decimals));
                 Some(time.ok_or(Reason::BadTimestamp))
             }
+            Slot::Timestamp { seconds, nanos } => {
+                let nanos = (0..1_000_000_000).contains(&nanos).then(|| i64::from(nanos) / 1000);
+                let micros = nanos.and_then(|micros| seconds.checked_mul(1_000_000)?.checked_add(micros));
+                let time = micros.and_then(|micros| Timestamp::from_micros(micros).in_years_of_events());
+                Some(time.ok_or(Reason::BadTimestamp))
+            }
             Slot::LocalTime(_) => Some(Err(Reason::BadTimestamp)),
             _ => None,
         }
@@ -288,9 +318,10 @@ impl Operands<NodeId> for Fields<'_> {
             Slot::Null => Operand::Null,
             Slot::Bool(is) => Operand::Bool(is),
             Slot::Text { start, end } => Operand::Text(self.text(start, end).into()),
-            Slot::Object => Operand::Object,
+            Slot::Object | Slot::Timestamp { .. } => Operand::Object,
             Slot::Array | Slot::Other => Operand::Other,
             Slot::Whole(_)
+            | Slot::Large(_)
             | Slot::Single(_)
             | Slot::Double(_)
             | Slot::Decimal { .. }

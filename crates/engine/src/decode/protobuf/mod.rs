@@ -1,0 +1,56 @@
+//! Reads Protobuf messages by a mapping.
+//!
+//! `schema` reads registered schemas, `plan` compiles one with a mapping to tables by field number, and `read` finds the values of
+//! the wanted fields in the bytes of a message. `wire` has the wire format.
+
+mod builtin;
+mod plan;
+mod read;
+mod schema;
+mod wire;
+
+use super::Reason;
+use super::binary::Slots;
+use super::framing::MessageIndexes;
+use super::mapped::plan::Plan as Wanted;
+use crate::schema::{SchemaKind, SchemaText};
+use plan::Plan;
+use read::Scratch;
+
+/// Reads the messages of one schema.
+#[derive(Debug)]
+pub(super) struct ProtobufPlan(Plan);
+
+/// Memory that all records use.
+#[derive(Default, Debug)]
+pub(super) struct ProtobufScratch(Scratch);
+
+impl ProtobufPlan {
+    /// Compiles a schema. `None` if it is not valid, or too large.
+    pub(super) fn new(schema: &SchemaText, wanted: &Wanted) -> Option<Self> {
+        let SchemaText { kind, text, references } = schema;
+        if *kind != SchemaKind::Protobuf || !schema.is_within_bounds() {
+            return None;
+        }
+        let references = references.iter().map(|reference| (&*reference.name, &*reference.text));
+        Some(Self(Plan::new(&schema::compile(text, references)?, wanted)))
+    }
+
+    /// Approximate memory in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.0.bytes()
+    }
+
+    /// Reads the wanted fields of a message.
+    #[inline(always)]
+    pub(super) fn read(
+        &self,
+        wanted: &Wanted,
+        (indexes, body): (MessageIndexes, &[u8]),
+        slots: &mut Slots,
+        ProtobufScratch(scratch): &mut ProtobufScratch,
+    ) -> Result<(), Reason> {
+        let root = self.0.root(indexes.as_slice()).ok_or(Reason::MalformedProtobuf)?;
+        read::read(wanted, &self.0, root, body, slots, scratch).ok_or(Reason::MalformedProtobuf)
+    }
+}

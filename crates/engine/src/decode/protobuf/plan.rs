@@ -1,0 +1,561 @@
+//! A schema and a mapping, compiled to tables by field number.
+//!
+//! Each message on the way to a wanted field has a table. A path names finitely many messages, so that recursive types need no
+//! recursion here. All other fields are passed over by their wire type, without their descriptor.
+
+use std::collections::HashMap;
+
+use prost_reflect::{Cardinality, EnumDescriptor, FieldDescriptor, FileDescriptor, Kind, MessageDescriptor};
+
+use super::schema::declared;
+use crate::decode::binary::Slot;
+use crate::decode::mapped::plan::{ELEMENT, NodeId, Plan as Wanted, RECORD, TimePlan};
+
+/// The tables by which records of one schema are read.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// The messages that the schema declares, by their path of indexes, in order.
+    roots: Vec<(Box<[u32]>, Root)>,
+    pub(super) messages: Vec<Message>,
+    pub(super) maps: Vec<Map>,
+    pub(super) enums: Vec<Symbols>,
+    /// For a member of a oneof, the others.
+    pub(super) oneofs: Vec<Vec<Member>>,
+}
+
+/// A message that records can be.
+#[derive(Debug)]
+pub(super) struct Root {
+    pub(super) message: usize,
+    pub(super) texts: Texts,
+    /// The elements of the exploded array: the message and its texts; `None` for scalars, which have no fields.
+    pub(super) elements: Option<(usize, Texts)>,
+    /// The event time, if it is a `google.protobuf.Timestamp`.
+    pub(super) time: Option<NodeId>,
+}
+
+/// The texts of the schema that records can have. They are set at the end of a record: a record can set a field a million times.
+#[derive(std::default::Default, Debug)]
+pub(super) struct Texts {
+    /// The fields with an enum in [`Plan::enums`].
+    pub(super) enums: Vec<(NodeId, usize)>,
+    /// The defaults of fields that are absent from a message.
+    pub(super) defaults: Vec<Default>,
+}
+
+/// The text of a field that is absent from a message.
+#[derive(Debug)]
+pub(super) struct Default {
+    pub(super) message: NodeId,
+    pub(super) field: NodeId,
+    pub(super) text: Box<str>,
+}
+
+/// The wanted fields of a message.
+#[derive(std::default::Default, Debug)]
+pub(super) struct Message {
+    /// By field number, up to [`DENSE`].
+    dense: Vec<Field>,
+    /// By field number, in order.
+    sparse: Vec<(u32, Field)>,
+    /// Its fields, if the message is there and they are not.
+    pub(super) initial: Vec<(NodeId, Slot)>,
+}
+
+/// Field numbers below it have an entry in a table, larger ones in a sorted list.
+const DENSE: u32 = 128;
+
+impl Message {
+    #[inline(always)]
+    pub(super) fn field(&self, number: u32) -> Field {
+        match self.dense.get(number as usize) {
+            Some(field) => *field,
+            None => self.sparse_field(number),
+        }
+    }
+
+    #[inline(always)]
+    fn sparse_field(&self, number: u32) -> Field {
+        if self.sparse.is_empty() {
+            return Field::UNKNOWN;
+        }
+        let at = self.sparse.binary_search_by_key(&number, |(number, _)| *number);
+        at.map_or(Field::UNKNOWN, |at| self.sparse[at].1)
+    }
+
+    fn insert(&mut self, number: u32, field: Field) {
+        if number < DENSE {
+            let number = number as usize;
+            if self.dense.len() <= number {
+                self.dense.resize(number + 1, Field::UNKNOWN);
+            }
+            self.dense[number] = field;
+        } else {
+            let at = self.sparse.partition_point(|(other, _)| *other < number);
+            self.sparse.insert(at, (number, field));
+        }
+    }
+}
+
+/// How a field is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Field {
+    pub(super) action: Action,
+    /// The wire type of the declared type. A field with another one is unknown.
+    pub(super) wire: u8,
+    node: u32,
+    /// The other members of its oneof, in [`Plan::oneofs`]; or [`NO_ONEOF`].
+    pub(super) oneof: u32,
+}
+
+pub(super) const NO_ONEOF: u32 = u32::MAX;
+
+const NO_NODE: u32 = u32::MAX;
+
+impl Field {
+    /// Passed over by its wire type, which is none of those that exist.
+    const UNKNOWN: Self = Self { action: Action::Skip, wire: u8::MAX, node: NO_NODE, oneof: NO_ONEOF };
+
+    /// The place of its value; beyond all places for a field that has none.
+    #[inline(always)]
+    pub(super) const fn node(self) -> NodeId {
+        self.node as NodeId
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Action {
+    /// It has an effect on its oneof only.
+    Skip,
+    Int32,
+    Int64,
+    Uint32,
+    Uint64,
+    Sint32,
+    Sint64,
+    Bool,
+    Fixed32,
+    Sfixed32,
+    Float,
+    Fixed64,
+    Sfixed64,
+    Double,
+    String,
+    Bytes,
+    /// The parts of the event time; also named by the mapping, if they have a node.
+    Seconds,
+    Nanos,
+    /// A message in [`Plan::messages`].
+    Enter(u32),
+    /// A message whose fields are not wanted.
+    Object,
+    /// A map in [`Plan::maps`].
+    Map(u32),
+    /// An element of the exploded array: a message.
+    Element,
+    /// An element of the exploded array: a scalar.
+    Scalar,
+}
+
+/// The names of an enum by number.
+#[derive(Debug)]
+pub(super) struct Symbols {
+    dense: Vec<Option<Box<str>>>,
+    all: HashMap<i64, Box<str>>,
+}
+
+impl Symbols {
+    fn new(descriptor: &EnumDescriptor) -> Self {
+        let mut all = HashMap::new();
+        for value in &descriptor.enum_descriptor_proto().value {
+            all.entry(value.number().into()).or_insert_with(|| value.name().into());
+        }
+        Self { dense: (0..DENSE.into()).map(|number| all.get(&number).cloned()).collect(), all }
+    }
+
+    /// The first name of a number.
+    #[inline(always)]
+    pub(super) fn name(&self, number: i64) -> Option<&str> {
+        match usize::try_from(number).ok().and_then(|number| self.dense.get(number)) {
+            Some(name) => name.as_deref(),
+            None => self.all.get(&number).map(|name| &**name),
+        }
+    }
+}
+
+/// The wanted entries of a map.
+#[derive(Debug)]
+pub(super) struct Map {
+    pub(super) key: Action,
+    pub(super) key_wire: u8,
+    pub(super) entries: Vec<(Key, MapValue)>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Key {
+    Text(Box<str>),
+    /// The bits of an integer, extended to 64 bits; 0 and 1 for booleans.
+    Number(u64),
+}
+
+#[derive(Debug)]
+pub(super) struct MapValue {
+    pub(super) field: Field,
+    /// The value of a scalar that is absent from the entry.
+    pub(super) initial: Slot,
+    pub(super) member: Member,
+}
+
+/// A field with all wanted fields in it.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) node: NodeId,
+    /// Whether the exploded array is in it.
+    pub(super) has_elements: bool,
+}
+
+impl Plan {
+    pub(super) fn new(file: &FileDescriptor, wanted: &Wanted) -> Self {
+        let (roots, messages, maps, enums, oneofs) = std::default::Default::default();
+        let mut compiler = Compiler {
+            wanted,
+            plan: Self { roots, messages, maps, enums, oneofs },
+            enums: HashMap::new(),
+            texts: Texts::default(),
+            elements: None,
+            time: None,
+        };
+        compiler.roots(&mut declared(file.messages()), &mut Vec::new());
+        compiler.plan.roots.sort_by(|(a, _), (b, _)| a.cmp(b));
+        compiler.plan
+    }
+
+    /// Approximate memory in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let fields = |message: &Message| message.dense.len() + message.sparse.len() + message.initial.len();
+        let names = |symbols: &Symbols| symbols.all.values().map(|name| name.len() + 64).sum::<usize>();
+        let places = self.messages.iter().map(fields).sum::<usize>()
+            + self.oneofs.iter().map(Vec::len).sum::<usize>()
+            + self.maps.iter().map(|map| 8 * map.entries.len()).sum::<usize>();
+        let tables = self.messages.len() + self.roots.len() + self.maps.len() + self.oneofs.len() + self.enums.len();
+        256 * tables + 32 * places + self.enums.iter().map(|symbols| 4096 + names(symbols)).sum::<usize>()
+    }
+
+    /// The message with these indexes.
+    #[inline(always)]
+    pub(super) fn root(&self, indexes: &[u32]) -> Option<&Root> {
+        // The first message is the only one of most schemas, and the first of the others.
+        match self.roots.first() {
+            Some((first, root)) if **first == *indexes => Some(root),
+            _ => {
+                let at = self.roots.binary_search_by(|(other, _)| (**other).cmp(indexes));
+                at.ok().map(|at| &self.roots[at].1)
+            }
+        }
+    }
+}
+
+struct Compiler<'a> {
+    wanted: &'a Wanted,
+    plan: Plan,
+    enums: HashMap<String, usize>,
+    /// Of the current root: the record's, until the elements' replace them for a while.
+    texts: Texts,
+    elements: Option<(usize, Texts)>,
+    time: Option<NodeId>,
+}
+
+impl Compiler<'_> {
+    fn roots(&mut self, messages: &mut dyn Iterator<Item = MessageDescriptor>, indexes: &mut Vec<u32>) {
+        for (index, message) in (0..).zip(messages) {
+            indexes.push(index);
+            let root = self.root(&message);
+            self.plan.roots.push((indexes.as_slice().into(), root));
+            self.roots(&mut declared(message.child_messages()), indexes);
+            indexes.pop();
+        }
+    }
+
+    fn root(&mut self, descriptor: &MessageDescriptor) -> Root {
+        let message = self.message(descriptor, RECORD);
+        let texts = std::mem::take(&mut self.texts);
+        Root { message, texts, elements: self.elements.take(), time: self.time.take() }
+    }
+
+    fn child(&self, node: NodeId, name: &str) -> Option<NodeId> {
+        self.wanted.nodes[node].child(name)
+    }
+
+    /// Whether a message is the event time.
+    fn is_time(&self, descriptor: &MessageDescriptor, node: NodeId) -> bool {
+        let time = match self.wanted.timestamp {
+            TimePlan::Rfc3339(at) | TimePlan::Number { at, .. } => Some(at),
+            TimePlan::RecordTime => None,
+        };
+        time == Some(node) && descriptor.full_name() == "google.protobuf.Timestamp"
+    }
+
+    /// The table of a message at a node.
+    fn message(&mut self, descriptor: &MessageDescriptor, node: NodeId) -> usize {
+        let mut message = Message::default();
+        let is_time = self.is_time(descriptor, node);
+        for field in descriptor.fields() {
+            let wire = wire(&field);
+            let oneof = self.oneof(&field, node);
+            if let Some(child) = self.child(node, field.name()) {
+                let action = self.action(&field, child);
+                let action = if is_time { part_of_time(&field) } else { action };
+                message.insert(field.number(), Field { action, wire, node: child as u32, oneof });
+                match self.initial(&field, node, child) {
+                    Slot::Missing => {}
+                    initial => message.initial.push((child, initial)),
+                }
+            } else if is_time {
+                message.insert(field.number(), Field { action: part_of_time(&field), wire, node: NO_NODE, oneof });
+            } else if oneof != NO_ONEOF {
+                message.insert(field.number(), Field { action: Action::Skip, wire, node: NO_NODE, oneof });
+            }
+        }
+        if is_time {
+            self.time = Some(node);
+        }
+        self.plan.messages.push(message);
+        self.plan.messages.len() - 1
+    }
+
+    fn action(&mut self, field: &FieldDescriptor, node: NodeId) -> Action {
+        if field.is_map() {
+            return self.map(field, node);
+        }
+        if field.cardinality() == Cardinality::Repeated {
+            return if self.wanted.explode == Some(node) { self.elements(field) } else { Action::Skip };
+        }
+        if field.is_group() { Action::Skip } else { self.singular(&field.kind(), node) }
+    }
+
+    /// The value of a field that is absent from its message.
+    fn initial(&mut self, field: &FieldDescriptor, message: NodeId, node: NodeId) -> Slot {
+        if field.is_map() {
+            return Slot::Object;
+        }
+        if field.cardinality() == Cardinality::Repeated {
+            return Slot::Array;
+        }
+        let declares_default = field.field_descriptor_proto().default_value.is_some();
+        // A member of a oneof has no default: it is there or not.
+        let has_default = declares_default && field.containing_oneof().is_none();
+        if field.is_group() || (field.supports_presence() && !has_default) {
+            return Slot::Missing;
+        }
+        match scalar(&field.default_value()) {
+            Ok(slot) => slot,
+            Err("") => NO_TEXT,
+            Err(text) => {
+                self.texts.defaults.push(Default { message, field: node, text: text.into() });
+                Slot::Missing
+            }
+        }
+    }
+
+    fn singular(&mut self, kind: &Kind, node: NodeId) -> Action {
+        match kind {
+            Kind::Enum(descriptor) => {
+                let symbols = self.symbols(descriptor);
+                self.texts.enums.push((node, symbols));
+                Action::Int32
+            }
+            Kind::Message(descriptor) if is_wrapper(descriptor) => Action::Enter(self.wrapper(descriptor, node) as u32),
+            Kind::Message(descriptor)
+                if !self.wanted.nodes[node].children.is_empty() || self.is_time(descriptor, node) =>
+            {
+                Action::Enter(self.message(descriptor, node) as u32)
+            }
+            Kind::Message(_) => Action::Object,
+            scalar => scalar_action(scalar),
+        }
+    }
+
+    /// The table of a wrapper: its value is the value of the field.
+    fn wrapper(&mut self, descriptor: &MessageDescriptor, node: NodeId) -> usize {
+        let mut message = Message::default();
+        for field in descriptor.fields() {
+            let action = scalar_action(&field.kind());
+            let wire = wire(&field);
+            message.insert(field.number(), Field { action, wire, node: node as u32, oneof: NO_ONEOF });
+            message.initial.push((node, scalar(&field.default_value()).unwrap_or(NO_TEXT)));
+        }
+        self.plan.messages.push(message);
+        self.plan.messages.len() - 1
+    }
+
+    fn elements(&mut self, field: &FieldDescriptor) -> Action {
+        let Kind::Message(descriptor) = field.kind() else { return Action::Scalar };
+        if field.is_group() {
+            return Action::Skip;
+        }
+        if !is_wrapper(&descriptor) {
+            let of_record = std::mem::take(&mut self.texts);
+            let message = self.message(&descriptor, ELEMENT);
+            self.elements = Some((message, std::mem::replace(&mut self.texts, of_record)));
+        }
+        Action::Element
+    }
+
+    fn map(&mut self, field: &FieldDescriptor, node: NodeId) -> Action {
+        let Kind::Message(entry) = field.kind() else { return Action::Skip };
+        let (key, value) = (entry.map_entry_key_field(), entry.map_entry_value_field());
+        let wanted = self.wanted;
+        if wanted.nodes[node].children.is_empty() {
+            return Action::Skip;
+        }
+        let mut entries = Vec::new();
+        for (name, node) in &wanted.nodes[node].children {
+            let Some(key) = parse_key(&key.kind(), name) else { continue };
+            let action = self.singular(&value.kind(), *node);
+            let field = Field { action, wire: wire(&value), node: *node as u32, oneof: NO_ONEOF };
+            let initial = match value.kind() {
+                Kind::Message(_) => Slot::Missing,
+                kind => scalar(&kind.default_value()).unwrap_or(NO_TEXT),
+            };
+            entries.push((key, MapValue { field, initial, member: self.member(*node) }));
+        }
+        self.plan.maps.push(Map { key: scalar_action(&key.kind()), key_wire: wire(&key), entries });
+        Action::Map((self.plan.maps.len() - 1) as u32)
+    }
+
+    /// The other members of a field's oneof that are wanted: they are cleared when it is set.
+    fn oneof(&mut self, field: &FieldDescriptor, node: NodeId) -> u32 {
+        let Some(oneof) = field.containing_oneof() else { return NO_ONEOF };
+        let others = oneof.fields().filter(|other| other != field);
+        let members: Vec<NodeId> = others.filter_map(|other| self.child(node, other.name())).collect();
+        if members.is_empty() {
+            return NO_ONEOF;
+        }
+        let members = members.into_iter().map(|node| self.member(node)).collect();
+        self.plan.oneofs.push(members);
+        (self.plan.oneofs.len() - 1) as u32
+    }
+
+    fn member(&self, node: NodeId) -> Member {
+        Member { node, has_elements: self.wanted.explode.is_some_and(|explode| self.is_in(explode, node)) }
+    }
+
+    /// Whether a field is this one, or in it.
+    fn is_in(&self, field: NodeId, node: NodeId) -> bool {
+        field == node || self.wanted.nodes[node].children.iter().any(|(_, child)| self.is_in(field, *child))
+    }
+
+    fn symbols(&mut self, descriptor: &EnumDescriptor) -> usize {
+        match self.enums.get(descriptor.full_name()) {
+            Some(known) => *known,
+            None => {
+                self.plan.enums.push(Symbols::new(descriptor));
+                let at = self.plan.enums.len() - 1;
+                self.enums.insert(descriptor.full_name().to_owned(), at);
+                at
+            }
+        }
+    }
+}
+
+/// An empty text.
+const NO_TEXT: Slot = Slot::Text { start: 0, end: 0 };
+
+/// The slot of a default; or its text. Enums are numbers until the end of a record.
+fn scalar(default: &prost_reflect::Value) -> Result<Slot, &str> {
+    use prost_reflect::Value;
+    Ok(match default {
+        Value::Bool(is) => Slot::Bool(*is),
+        Value::I32(number) | Value::EnumNumber(number) => Slot::Whole((*number).into()),
+        Value::I64(number) => Slot::Whole(*number),
+        Value::U32(number) => Slot::Whole((*number).into()),
+        Value::U64(number) => match i64::try_from(*number) {
+            Ok(number) => Slot::Whole(number),
+            Err(_) => Slot::Large(*number),
+        },
+        Value::F32(number) => Slot::Single(*number),
+        Value::F64(number) => Slot::Double(*number),
+        Value::String(text) => return Err(text),
+        Value::Bytes(bytes) => return std::str::from_utf8(bytes).map_or(Ok(Slot::Other), Err),
+        Value::Message(_) | Value::List(_) | Value::Map(_) => Slot::Missing,
+    })
+}
+
+fn part_of_time(field: &FieldDescriptor) -> Action {
+    if field.number() == 1 { Action::Seconds } else { Action::Nanos }
+}
+
+fn scalar_action(kind: &Kind) -> Action {
+    match kind {
+        Kind::Double => Action::Double,
+        Kind::Float => Action::Float,
+        Kind::Int32 => Action::Int32,
+        Kind::Int64 => Action::Int64,
+        Kind::Uint32 => Action::Uint32,
+        Kind::Uint64 => Action::Uint64,
+        Kind::Sint32 => Action::Sint32,
+        Kind::Sint64 => Action::Sint64,
+        Kind::Fixed32 => Action::Fixed32,
+        Kind::Fixed64 => Action::Fixed64,
+        Kind::Sfixed32 => Action::Sfixed32,
+        Kind::Sfixed64 => Action::Sfixed64,
+        Kind::Bool => Action::Bool,
+        Kind::String => Action::String,
+        Kind::Bytes => Action::Bytes,
+        Kind::Message(_) | Kind::Enum(_) => Action::Skip,
+    }
+}
+
+/// The wire type of a field, or of one element.
+fn wire(field: &FieldDescriptor) -> u8 {
+    match field.kind() {
+        Kind::Double | Kind::Fixed64 | Kind::Sfixed64 => 1,
+        Kind::Float | Kind::Fixed32 | Kind::Sfixed32 => 5,
+        Kind::Message(_) if field.is_group() => 3,
+        Kind::String | Kind::Bytes | Kind::Message(_) => 2,
+        Kind::Int32
+        | Kind::Int64
+        | Kind::Uint32
+        | Kind::Uint64
+        | Kind::Sint32
+        | Kind::Sint64
+        | Kind::Bool
+        | Kind::Enum(_) => 0,
+    }
+}
+
+fn is_wrapper(descriptor: &MessageDescriptor) -> bool {
+    const WRAPPERS: [&str; 9] = [
+        "DoubleValue",
+        "FloatValue",
+        "Int64Value",
+        "UInt64Value",
+        "Int32Value",
+        "UInt32Value",
+        "BoolValue",
+        "StringValue",
+        "BytesValue",
+    ];
+    let name = descriptor.full_name().strip_prefix("google.protobuf.");
+    name.is_some_and(|name| WRAPPERS.contains(&name))
+}
+
+/// The key with this name. Numbers have one form only, so that each key has one name.
+fn parse_key(kind: &Kind, name: &str) -> Option<Key> {
+    let number = match kind {
+        Kind::String => return Some(Key::Text(name.into())),
+        Kind::Bool => u64::from(name.parse::<bool>().ok()?),
+        Kind::Uint32 | Kind::Fixed32 => {
+            u64::from(name.parse::<u32>().ok().filter(|number| number.to_string() == name)?)
+        }
+        Kind::Uint64 | Kind::Fixed64 => name.parse::<u64>().ok().filter(|number| number.to_string() == name)?,
+        Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => {
+            i64::from(name.parse::<i32>().ok().filter(|number| number.to_string() == name)?).cast_unsigned()
+        }
+        Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => {
+            name.parse::<i64>().ok().filter(|number| number.to_string() == name)?.cast_unsigned()
+        }
+        Kind::Double | Kind::Float | Kind::Bytes | Kind::Message(_) | Kind::Enum(_) => return None,
+    };
+    Some(Key::Number(number))
+}
