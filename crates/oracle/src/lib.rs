@@ -4,6 +4,7 @@
 //! documented. It reads a mapping from the texts of `spec.events`. It shares no code with the engine, so that a mistake in one
 //! of them shows as a difference.
 
+mod avro;
 mod fields;
 mod filter;
 mod framing;

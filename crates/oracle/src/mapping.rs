@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bigdecimal::{BigDecimal, RoundingMode, Signed, ToPrimitive};
 use chrono::{DateTime, Utc};
 
+use crate::avro::AvroSchema;
 use crate::fields::{Decoded, Fields, Value};
 use crate::filter::Filter;
 use crate::framing::{self, OracleSchema, OracleSchemaId};
@@ -58,6 +59,7 @@ pub struct OracleField {
 /// A schema that records are read by.
 #[derive(Clone, Debug)]
 enum Schema {
+    Avro(AvroSchema),
     Protobuf(protobuf::Schema),
 }
 
@@ -66,6 +68,7 @@ impl Schema {
     fn new(format: &str, schema: Option<&OracleSchema>) -> Result<Self, &'static str> {
         let OracleSchema { kind, text, references } = schema.ok_or("unknown_schema")?;
         let schema = match (format, kind.as_str()) {
+            ("Avro", "AVRO") => AvroSchema::new(text, references).map(Self::Avro),
             ("Protobuf", "PROTOBUF") => protobuf::Schema::new(text, references).map(Self::Protobuf),
             _ => None,
         };
@@ -177,8 +180,15 @@ fn decode(
             _ => Err("no_schema_id"),
         };
     }
+    if mapping.format == "Avro" && !framed.rests.0.is_empty() {
+        return Err("no_schema_id");
+    }
     let schema = schemas.get(&framed.id).expect("a schema is learnt before its records");
     match schema.as_ref().map_err(|reason| *reason)? {
+        Schema::Avro(schema) => {
+            let explode = mapping.explode.as_deref().map(|path| names(path).0);
+            schema.decode(framed.rests.1, explode, paths(mapping, of_filter)).ok_or("malformed_avro")
+        }
         Schema::Protobuf(schema) => {
             let [of_record, of_elements] = paths(mapping, of_filter);
             protobuf::decode(schema, framed.rests, header.is_some(), mapping, &of_record, &of_elements)

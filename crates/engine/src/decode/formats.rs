@@ -1,6 +1,7 @@
 //! Reads records of any format by a mapping.
 
 use super::Reason;
+use super::avro::AvroPlan;
 use super::binary::BinaryRecords;
 use super::framing::Framed;
 use super::mapped::{Mapped, MappedDecoder, Readers};
@@ -24,6 +25,7 @@ pub(crate) struct FormatDecoder {
 /// What the records of one schema are read by.
 #[derive(Debug)]
 enum SchemaPlan {
+    Avro(AvroPlan),
     Protobuf(ProtobufPlan),
 }
 
@@ -31,6 +33,7 @@ impl SchemaPlan {
     /// Approximate memory in bytes.
     fn bytes(&self) -> usize {
         match self {
+            Self::Avro(plan) => plan.bytes(),
             Self::Protobuf(plan) => plan.bytes(),
         }
     }
@@ -67,10 +70,13 @@ impl FormatDecoder {
         let wanted = self.binary.plan();
         let plan = match (schema, self.format) {
             (None, _) => Err(Reason::UnknownSchema),
+            (Some(schema), Format::Avro) => {
+                AvroPlan::new(schema, wanted).map(SchemaPlan::Avro).ok_or(Reason::UnusableSchema)
+            }
             (Some(schema), Format::Protobuf) => {
                 ProtobufPlan::new(schema, wanted).map(SchemaPlan::Protobuf).ok_or(Reason::UnusableSchema)
             }
-            (Some(_), Format::Json | Format::JsonSchema | Format::Avro) => Err(Reason::UnusableSchema),
+            (Some(_), Format::Json | Format::JsonSchema) => Err(Reason::UnusableSchema),
         };
         let bytes = plan.as_ref().map_or(0, SchemaPlan::bytes);
         self.schemas.insert(id, plan, bytes);
@@ -114,8 +120,12 @@ impl FormatDecoder {
         if self.format == Format::JsonSchema {
             return self.json.decode(Some(framed.body().ok_or(Reason::NoSchemaId)?), record_time);
         }
+        if self.format == Format::Avro && framed.body().is_none() {
+            return Err(Reason::NoSchemaId);
+        }
         let Self { schemas, binary, protobuf, .. } = self;
         match schemas.plan(framed.id).expect("the schema of a record is learnt before the record")? {
+            SchemaPlan::Avro(plan) => binary.read(record_time, |wanted, slots| plan.read(framed.rest, wanted, slots)),
             SchemaPlan::Protobuf(plan) => {
                 let message = framed.indexed_body().ok_or(Reason::MalformedProtobuf)?;
                 binary.read(record_time, |wanted, slots| plan.read(wanted, message, slots, protobuf))

@@ -11,6 +11,7 @@
 //! `event` defines the valid values of each field; `number` and `timestamp` parse them exactly. An event without escapes
 //! does not allocate.
 
+mod avro;
 mod binary;
 mod event;
 mod fields;

@@ -5,6 +5,7 @@ use proptest::prelude::ProptestConfig;
 use proptest::test_runner::RngSeed;
 
 mod allocations;
+mod avro;
 mod conformance;
 mod differential;
 mod duplicates;

@@ -2,10 +2,10 @@
 
 use chrono::{DateTime, Duration};
 use retail_engine::{
-    Condition, Engine, Format, Mapping, NumberField, Path, Readers, Record, Rules, Span, Start, TextField, TimeField,
-    Timestamp, ValueField,
+    Condition, Engine, Format, Mapping, NumberField, Path, Readers, Record, Reference, Rules, SchemaId, SchemaKind,
+    SchemaText, Span, Start, TextField, TimeField, Timestamp, ValueField,
 };
-use retail_oracle::{Oracle, OracleField, OracleMapping, OracleRecord};
+use retail_oracle::{Oracle, OracleField, OracleMapping, OracleRecord, OracleSchema, OracleSchemaId};
 
 /// Seconds of a window, of the delay and of the largest lead of an event.
 const WINDOW: u32 = 300;
@@ -13,6 +13,9 @@ const HOUR: u32 = 3600;
 
 /// A record timestamp later than all event times: such a record is judged by its value alone.
 const APPENDED: i64 = 300_000_000_000_000;
+
+/// The last second of an event that has the time of its record.
+const LAST: i64 = 253_402_300_799_000;
 
 /// The mapping of the engine for a mapping of the oracle.
 pub(crate) fn engines_mapping(mapping: &OracleMapping) -> Mapping {
@@ -60,8 +63,11 @@ pub(crate) fn engines_mapping(mapping: &OracleMapping) -> Mapping {
 
 /// An engine that learns from each record, and an oracle for each record.
 pub(crate) struct MappedJudge {
-    mapping: OracleMapping,
     engine: Engine,
+    /// Without records.
+    oracle: Oracle,
+    /// The timestamp of all records.
+    appended: i64,
 }
 
 impl MappedJudge {
@@ -69,7 +75,24 @@ impl MappedJudge {
         let span = Span::from_secs;
         let rules = Rules { window: span(WINDOW), delay: span(HOUR), max_future: span(HOUR) };
         let engine = Engine::with_mapping(rules, true, &engines_mapping(&mapping));
-        Self { mapping, engine }
+        let seconds = |seconds: u32| Duration::seconds(seconds.into());
+        let appended = if mapping.unit == "RecordTime" { LAST } else { APPENDED };
+        let oracle = Oracle::new(seconds(WINDOW), seconds(HOUR)).with_mapping(Some(mapping));
+        Self { engine, oracle, appended }
+    }
+
+    /// Both learn the Avro schema with this id. References have names and texts.
+    #[allow(dead_code, reason = "the fuzzer of JSON has no schemas")]
+    pub(crate) fn learn_avro(&mut self, id: u32, text: &str, references: &[(&str, &str)]) {
+        let references = || references.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+        let schema = SchemaText {
+            kind: SchemaKind::Avro,
+            text: text.to_owned(),
+            references: references().map(|(name, text)| Reference { name, text }).collect(),
+        };
+        self.engine.learn_schema(SchemaId::Number(id), Some(&schema));
+        let (kind, text, references) = ("AVRO".to_owned(), text.to_owned(), references().collect());
+        self.oracle.learn_schema(OracleSchemaId::Number(id), Some(OracleSchema { kind, text, references }));
     }
 
     /// Passes a record to both, and returns its fate.
@@ -94,10 +117,10 @@ impl MappedJudge {
     }
 
     /// The fate, and all results as text.
-    fn engine_says(&mut self, value: &[u8], schema: Option<&[u8]>) -> (String, String) {
+    pub(crate) fn engine_says(&mut self, value: &[u8], schema: Option<&[u8]>) -> (String, String) {
         self.engine.assign(0, Start { next_offset: 0, max_observed: None, floor: Timestamp::EPOCH });
         let record =
-            Record { offset: 0, timestamp: Some(Timestamp::from_millis(APPENDED)), value: Some(value), schema };
+            Record { offset: 0, timestamp: Some(Timestamp::from_millis(self.appended)), value: Some(value), schema };
         let fate = self.engine.partition(0).unwrap().record(&record).unwrap().reason().to_owned();
         let batch = self.engine.take_batch();
         let rows = batch.rows.iter().map(|row| {
@@ -114,10 +137,10 @@ impl MappedJudge {
     }
 
     fn oracle_says(&self, value: &[u8], schema: Option<&[u8]>) -> String {
-        let seconds = |seconds: u32| Duration::seconds(seconds.into());
-        let mut oracle = Oracle::new(seconds(WINDOW), seconds(HOUR)).with_mapping(Some(self.mapping.clone()));
-        let record = OracleRecord { offset: 0, timestamp_millis: Some(APPENDED), value: Some(value), schema };
-        let fate = oracle.record(0, &record, DateTime::UNIX_EPOCH, seconds(HOUR)).to_owned();
+        let mut oracle = self.oracle.clone();
+        let record = OracleRecord { offset: 0, timestamp_millis: Some(self.appended), value: Some(value), schema };
+        let hour = Duration::seconds(HOUR.into());
+        let fate = oracle.record(0, &record, DateTime::UNIX_EPOCH, hour).to_owned();
         let rows = oracle.rows();
         let rows = rows.iter().map(|row| {
             let at = row.window_start.timestamp_micros();

@@ -32,11 +32,6 @@ impl BinaryRecords {
         &self.plan
     }
 
-    /// Whether events have ids.
-    pub(super) const fn has_id(&self) -> bool {
-        self.plan.id.is_some()
-    }
-
     /// The purchases of a record with this timestamp, whose wanted values `fill` puts into empty slots. Its error is the reason of a
     /// malformed record.
     #[inline(always)]
