@@ -10,8 +10,8 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use retail_engine::{
-    Condition, Engine, Format, Mapping, NumberField, Path, Record, Rules, Span, Start, TextField, TimeField, Timestamp,
-    ValueField,
+    Condition, Engine, Format, Mapping, NumberField, Path, Record, Rules, SchemaId, SchemaKind, SchemaText, Span,
+    Start, TextField, TimeField, Timestamp, ValueField,
 };
 
 #[path = "mappings/records.rs"]
@@ -55,6 +55,8 @@ fn add_up(case: &str, records: &[Vec<u8>], events: usize) -> String {
         Some(mapping) => Engine::with_mapping(rules, true, &mapping),
         None => Engine::new(rules, true),
     };
+    let (kind, text, references) = (SchemaKind::Protobuf, records::PROTOBUF.to_owned(), Vec::new());
+    engine.learn_schema(SchemaId::Number(1), Some(&SchemaText { kind, text, references }));
     engine.assign(0, Start { next_offset: 0, max_observed: None, floor: Timestamp::EPOCH });
     let timestamp = Some(Timestamp::from_secs(BEGIN));
     let mut offsets = 0..;
@@ -124,6 +126,7 @@ fn mapping(case: &str) -> Option<Mapping> {
     Some(match case {
         "default" => return None,
         "flat" => of_tutorial(&["category", "payment_method"]),
+        "protobuf" => Mapping { format: Format::Protobuf, ..of_tutorial(&["category", "payment_method"]) },
         "nested" => nested(),
         "where" => Mapping {
             condition: Condition::parse(

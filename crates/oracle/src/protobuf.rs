@@ -103,10 +103,7 @@ impl Schema {
         }
         let file = pool.get_file_by_name(OWN_NAME)?;
         let all = pool.all_messages().filter(|message| message.parent_file() == file);
-        if all.count() > 1024 {
-            return None;
-        }
-        Some(Self(file))
+        (1..=1024).contains(&all.count()).then_some(Self(file))
     }
 
     /// The message with these indexes.

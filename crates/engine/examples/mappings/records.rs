@@ -8,7 +8,7 @@ use retail_engine::Timestamp;
 pub(crate) const BEGIN: i64 = 1_735_689_600;
 
 /// The names of the cases.
-pub(crate) const CASES: [&str; 14] = [
+pub(crate) const CASES: [&str; 15] = [
     "default",
     "flat",
     "nested",
@@ -23,6 +23,7 @@ pub(crate) const CASES: [&str; 14] = [
     "4-dimensions",
     "8-dimensions",
     "8-dimensions-30000-groups",
+    "protobuf",
 ];
 
 const CATEGORIES: [&str; 5] = ["Skincare", "Makeup", "Hair Care", "Fragrance", "Bath & Body"];
@@ -34,8 +35,30 @@ const PRODUCTS: [&str; 6] =
 /// Different records of a case, up to an hour old when they arrive.
 pub(crate) fn of(case: &str, different: usize) -> Vec<Vec<u8>> {
     let mut random = Random(7);
+    if case == "protobuf" {
+        return (0..different).map(|_| random.protobuf()).collect();
+    }
     (0..different).map(|_| random.record(case).into_bytes()).collect()
 }
+
+/// The schema of the case `protobuf`: the fields of `flat`.
+pub(crate) const PROTOBUF: &str = r#"
+syntax = "proto3";
+import "google/protobuf/timestamp.proto";
+message Purchase {
+  string transaction_id = 1;
+  int64 customer_id = 2;
+  string category = 3;
+  string brand = 4;
+  string product_name = 5;
+  int32 quantity = 6;
+  double price = 7;
+  string payment_method = 8;
+  google.protobuf.Timestamp timestamp = 9;
+  string city = 10;
+  bool loyal = 11;
+  string coupon = 12;
+}"#;
 
 struct Random(u64);
 
@@ -99,6 +122,35 @@ impl Random {
             cents % 100,
             self.time(),
         )
+    }
+
+    /// As `flat`, with three more fields, behind the id 1 and the index of the first message.
+    fn protobuf(&mut self) -> Vec<u8> {
+        let mut record = vec![0, 0, 0, 0, 1, 0];
+        let text = |record: &mut Vec<u8>, number: u8, text: &str| {
+            record.extend([number << 3 | 2, text.len() as u8]);
+            record.extend(text.as_bytes());
+        };
+        let (id, customer, cents, millis) = (self.id(), 1 + self.below(5000), self.cents(), self.millis());
+        text(&mut record, 1, &id);
+        record.push(2 << 3);
+        varint(&mut record, customer);
+        text(&mut record, 3, self.pick(&CATEGORIES));
+        text(&mut record, 4, "CeraVe");
+        text(&mut record, 5, self.pick(&PRODUCTS));
+        record.extend([6 << 3, 1 + self.below(5) as u8, 7 << 3 | 1]);
+        record.extend((cents as f64 / 100.0).to_le_bytes());
+        text(&mut record, 8, self.pick(&METHODS));
+        let mut time = vec![1 << 3];
+        varint(&mut time, (millis / 1000).cast_unsigned());
+        time.push(2 << 3);
+        varint(&mut time, (millis % 1000 * 1_000_000).cast_unsigned());
+        record.extend([9 << 3 | 2, time.len() as u8]);
+        record.extend(time);
+        text(&mut record, 10, self.pick(&CITIES));
+        record.extend([11 << 3, 1]);
+        text(&mut record, 12, "WELCOME10");
+        record
     }
 
     fn nested(&mut self) -> String {
@@ -238,4 +290,12 @@ fn schema() -> String {
         part(&row, "shop.public.orders.Value", "after"),
         part(&source, "io.debezium.connector.postgresql.Source", "source"),
     )
+}
+
+fn varint(record: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        record.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    record.push(number as u8);
 }

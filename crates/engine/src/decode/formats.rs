@@ -127,8 +127,7 @@ impl FormatDecoder {
         match schemas.plan(framed.id).expect("the schema of a record is learnt before the record")? {
             SchemaPlan::Avro(plan) => binary.read(record_time, |wanted, slots| plan.read(framed.rest, wanted, slots)),
             SchemaPlan::Protobuf(plan) => {
-                let message = framed.indexed_body().ok_or(Reason::MalformedProtobuf)?;
-                binary.read(record_time, |wanted, slots| plan.read(wanted, message, slots, protobuf))
+                binary.read(record_time, |wanted, slots| plan.read(wanted, framed, slots, protobuf))
             }
         }
     }

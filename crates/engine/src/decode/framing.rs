@@ -43,6 +43,15 @@ impl<'a> Framed<'a> {
         }
     }
 
+    /// The body of the first message of a schema, which is the most common one. `None` for any other message.
+    #[inline(always)]
+    pub(super) fn first_body(self) -> Option<&'a [u8]> {
+        match (self.header_rest, self.rest) {
+            (None, [0, body @ ..]) => Some(body),
+            _ => None,
+        }
+    }
+
     /// The message indexes and the body. `None` if the indexes are malformed.
     pub(super) fn indexed_body(self) -> Option<(MessageIndexes, &'a [u8])> {
         match self.header_rest {

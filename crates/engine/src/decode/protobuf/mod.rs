@@ -11,7 +11,7 @@ mod wire;
 
 use super::Reason;
 use super::binary::Slots;
-use super::framing::MessageIndexes;
+use super::framing::Framed;
 use super::mapped::plan::Plan as Wanted;
 use crate::schema::{SchemaKind, SchemaText};
 use plan::Plan;
@@ -46,11 +46,16 @@ impl ProtobufPlan {
     pub(super) fn read(
         &self,
         wanted: &Wanted,
-        (indexes, body): (MessageIndexes, &[u8]),
+        framed: Framed<'_>,
         slots: &mut Slots,
         ProtobufScratch(scratch): &mut ProtobufScratch,
     ) -> Result<(), Reason> {
-        let root = self.0.root(indexes.as_slice()).ok_or(Reason::MalformedProtobuf)?;
-        read::read(wanted, &self.0, root, body, slots, scratch).ok_or(Reason::MalformedProtobuf)
+        let Self(plan) = self;
+        let message = match framed.first_body() {
+            Some(body) => Some((plan.first(), body)),
+            None => plan.message(framed),
+        };
+        let (root, body) = message.ok_or(Reason::MalformedProtobuf)?;
+        read::read(wanted, plan, root, body, slots, scratch).ok_or(Reason::MalformedProtobuf)
     }
 }

@@ -8,7 +8,9 @@ use std::collections::HashMap;
 use prost_reflect::{Cardinality, EnumDescriptor, FieldDescriptor, FileDescriptor, Kind, MessageDescriptor};
 
 use super::schema::declared;
+use super::wire::{LENGTH, VARINT};
 use crate::decode::binary::Slot;
+use crate::decode::framing::Framed;
 use crate::decode::mapped::plan::{ELEMENT, NodeId, Plan as Wanted, RECORD, TimePlan};
 
 /// The tables by which records of one schema are read.
@@ -52,8 +54,11 @@ pub(super) struct Default {
 }
 
 /// The wanted fields of a message.
-#[derive(std::default::Default, Debug)]
+#[derive(Debug)]
 pub(super) struct Message {
+    /// For each tag of one byte: the place of a wanted field in `known`, or one of the values of [`Known`] above all places.
+    tags: [u8; 128],
+    known: Vec<Field>,
     /// By field number, up to [`DENSE`].
     dense: Vec<Field>,
     /// By field number, in order.
@@ -65,7 +70,40 @@ pub(super) struct Message {
 /// Field numbers below it have an entry in a table, larger ones in a sorted list.
 const DENSE: u32 = 128;
 
+/// A tag of one byte.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Known {
+    Field(Field),
+    SkipVarint,
+    SkipLength,
+    /// Any other field.
+    Other,
+}
+
+const SKIP_VARINT: u8 = u8::MAX - 2;
+const SKIP_LENGTH: u8 = u8::MAX - 1;
+const OTHER: u8 = u8::MAX;
+
 impl Message {
+    fn new() -> Self {
+        let mut tags = [OTHER; 128];
+        for number in 1..16 {
+            tags[number << 3 | usize::from(VARINT)] = SKIP_VARINT;
+            tags[number << 3 | usize::from(LENGTH)] = SKIP_LENGTH;
+        }
+        Self { tags, known: Vec::new(), dense: Vec::new(), sparse: Vec::new(), initial: Vec::new() }
+    }
+
+    /// The field of a tag that is one byte.
+    #[inline(always)]
+    pub(super) fn known(&self, tag: u8) -> Known {
+        match self.tags[usize::from(tag & 127)] {
+            SKIP_LENGTH => Known::SkipLength,
+            SKIP_VARINT => Known::SkipVarint,
+            place => self.known.get(usize::from(place)).map_or(Known::Other, |field| Known::Field(*field)),
+        }
+    }
+
     #[inline(always)]
     pub(super) fn field(&self, number: u32) -> Field {
         match self.dense.get(number as usize) {
@@ -84,6 +122,15 @@ impl Message {
     }
 
     fn insert(&mut self, number: u32, field: Field) {
+        if number < 16 {
+            let tag = |wire: u8| (number << 3) as usize | usize::from(wire);
+            self.tags[tag(field.wire)] = self.known.len() as u8;
+            self.known.push(field);
+            if field.action == Action::Scalar && field.wire != LENGTH {
+                // It can be packed.
+                self.tags[tag(LENGTH)] = OTHER;
+            }
+        }
         if number < DENSE {
             let number = number as usize;
             if self.dense.len() <= number {
@@ -238,20 +285,20 @@ impl Plan {
             + self.oneofs.iter().map(Vec::len).sum::<usize>()
             + self.maps.iter().map(|map| 8 * map.entries.len()).sum::<usize>();
         let tables = self.messages.len() + self.roots.len() + self.maps.len() + self.oneofs.len() + self.enums.len();
-        256 * tables + 32 * places + self.enums.iter().map(|symbols| 4096 + names(symbols)).sum::<usize>()
+        512 * tables + 64 * places + self.enums.iter().map(|symbols| 4096 + names(symbols)).sum::<usize>()
     }
 
-    /// The message with these indexes.
+    /// The first message.
     #[inline(always)]
-    pub(super) fn root(&self, indexes: &[u32]) -> Option<&Root> {
-        // The first message is the only one of most schemas, and the first of the others.
-        match self.roots.first() {
-            Some((first, root)) if **first == *indexes => Some(root),
-            _ => {
-                let at = self.roots.binary_search_by(|(other, _)| (**other).cmp(indexes));
-                at.ok().map(|at| &self.roots[at].1)
-            }
-        }
+    pub(super) fn first(&self) -> &Root {
+        &self.roots[0].1
+    }
+
+    /// The message with the indexes of a record, and its body.
+    pub(super) fn message<'a>(&self, framed: Framed<'a>) -> Option<(&Root, &'a [u8])> {
+        let (indexes, body) = framed.indexed_body()?;
+        let at = self.roots.binary_search_by(|(other, _)| (**other).cmp(indexes.as_slice())).ok()?;
+        Some((&self.roots[at].1, body))
     }
 }
 
@@ -297,7 +344,7 @@ impl Compiler<'_> {
 
     /// The table of a message at a node.
     fn message(&mut self, descriptor: &MessageDescriptor, node: NodeId) -> usize {
-        let mut message = Message::default();
+        let mut message = Message::new();
         let is_time = self.is_time(descriptor, node);
         for field in descriptor.fields() {
             let wire = wire(&field);
@@ -377,7 +424,7 @@ impl Compiler<'_> {
 
     /// The table of a wrapper: its value is the value of the field.
     fn wrapper(&mut self, descriptor: &MessageDescriptor, node: NodeId) -> usize {
-        let mut message = Message::default();
+        let mut message = Message::new();
         for field in descriptor.fields() {
             let action = scalar_action(&field.kind());
             let wire = wire(&field);

@@ -1,6 +1,6 @@
 //! Reads the wanted fields of a message by a plan.
 
-use super::plan::{Action, Field, Key, Map, Member, NO_ONEOF, Plan, Root, Texts};
+use super::plan::{Action, Field, Key, Known, Map, Member, Message, NO_ONEOF, Plan, Root, Texts};
 use super::wire::{LENGTH, fixed32, fixed64, length_delimited, skip, tag, varint, zigzag};
 use crate::decode::binary::{Slot, Slots};
 use crate::decode::mapped::plan::{ELEMENT, NodeId, Plan as Wanted, RECORD};
@@ -106,18 +106,39 @@ impl<'a> Reader<'a> {
 
     fn message(&mut self, message: usize, mut bytes: &'a [u8]) -> Option<()> {
         let table = &self.plan.messages[message];
-        while !bytes.is_empty() {
-            let (number, wire) = tag(&mut bytes)?;
-            let field = table.field(number);
-            if field.wire == wire {
-                self.field(field, number, &mut bytes)?;
-            } else if field.action == Action::Scalar && wire == LENGTH {
-                self.packed(field, length_delimited(&mut bytes)?)?;
-            } else {
-                skip(&mut bytes, number, wire)?;
+        while let Some((first, rest)) = bytes.split_first() {
+            let known = if *first < 0x80 { table.known(*first) } else { Known::Other };
+            match known {
+                Known::Field(field) => {
+                    bytes = rest;
+                    self.field(field, u32::from(*first >> 3), &mut bytes)?;
+                }
+                Known::SkipLength => {
+                    bytes = rest;
+                    length_delimited(&mut bytes)?;
+                }
+                Known::SkipVarint => {
+                    bytes = rest;
+                    varint(&mut bytes)?;
+                }
+                Known::Other => self.other(table, &mut bytes)?,
             }
         }
         Some(())
+    }
+
+    /// Reads a field with any tag.
+    #[inline(never)]
+    fn other(&mut self, table: &Message, bytes: &mut &'a [u8]) -> Option<()> {
+        let (number, wire) = tag(bytes)?;
+        let field = table.field(number);
+        if field.wire == wire {
+            self.field(field, number, bytes)
+        } else if field.action == Action::Scalar && wire == LENGTH {
+            self.packed(field, length_delimited(bytes)?)
+        } else {
+            skip(bytes, number, wire)
+        }
     }
 
     #[inline(always)]

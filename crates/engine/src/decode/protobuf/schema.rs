@@ -17,7 +17,7 @@ const ROOT: &str = "<schema>";
 /// Maximum number of messages that a schema declares.
 const MAX_MESSAGES: usize = 1024;
 
-/// The file with the messages of a schema, and all that it imports; `None` if it is not valid.
+/// The file with the messages of a schema, and all that it imports; `None` if it is not valid, or has no message.
 ///
 /// `references` are the names and texts of imported files, each before the files that import it.
 pub(super) fn compile<'a>(
@@ -33,7 +33,7 @@ pub(super) fn compile<'a>(
     add(&mut pool, ROOT, text)?;
     let file = pool.get_file_by_name(ROOT)?;
     let messages = count(&mut file.messages());
-    (messages <= MAX_MESSAGES).then_some(file)
+    (1..=MAX_MESSAGES).contains(&messages).then_some(file)
 }
 
 fn count(messages: &mut dyn Iterator<Item = MessageDescriptor>) -> usize {

@@ -18,12 +18,36 @@ pub(super) fn varint(bytes: &mut &[u8]) -> Option<u64> {
             *bytes = rest;
             Some((*first).into())
         }
-        _ => long_varint(bytes),
+        [first, second, rest @ ..] if *second < 0x80 => {
+            *bytes = rest;
+            Some(u64::from(first & 0x7f) | u64::from(*second) << 7)
+        }
+        _ => longer_varint(bytes),
     }
 }
 
+/// A varint of three to eight bytes, without a loop; or any other one.
+#[inline(always)]
+fn longer_varint(bytes: &mut &[u8]) -> Option<u64> {
+    const STOPS: u64 = 0x8080_8080_8080_8080;
+    if let Some(eight) = bytes.first_chunk() {
+        let eight = u64::from_le_bytes(*eight);
+        let stops = !eight & STOPS;
+        if stops != 0 {
+            let bits = stops.trailing_zeros() + 1;
+            *bytes = &bytes[(bits / 8) as usize..];
+            // Groups of seven bits, then of 14, of 28 and of 56.
+            let sevens = eight & (u64::MAX >> (64 - bits)) & !STOPS;
+            let pairs = (sevens & 0x007f_007f_007f_007f) | (sevens & 0x7f00_7f00_7f00_7f00) >> 1;
+            let fours = (pairs & 0x0000_3fff_0000_3fff) | (pairs & 0x3fff_0000_3fff_0000) >> 2;
+            return Some((fours & 0x0fff_ffff) | (fours & 0x0fff_ffff_0000_0000) >> 4);
+        }
+    }
+    any_varint(bytes)
+}
+
 #[inline(never)]
-fn long_varint(bytes: &mut &[u8]) -> Option<u64> {
+fn any_varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0;
     for (at, byte) in bytes.iter().enumerate().take(10) {
         value |= u64::from(byte & 0x7f) << (7 * at);
@@ -122,6 +146,22 @@ mod tests {
             let mut rest = bytes;
             assert_eq!(varint(&mut rest), expected, "{bytes:?}");
             assert!(expected.is_none() || rest.is_empty(), "{bytes:?}");
+        }
+        for bits in 0..64 {
+            for value in [1 << bits, (1 << bits) - 1, u64::MAX >> bits] {
+                let mut bytes = Vec::new();
+                let mut rest = value;
+                while rest >= 0x80 {
+                    bytes.push(rest as u8 | 0x80);
+                    rest >>= 7;
+                }
+                bytes.push(rest as u8);
+                for more in [&[][..], &[0xff; 9]] {
+                    let all = [&bytes, more].concat();
+                    let mut rest = &*all;
+                    assert_eq!((varint(&mut rest), rest), (Some(value), more), "{bytes:?}");
+                }
+            }
         }
         assert_eq!([0, 1, 2, 3, u64::MAX].map(zigzag), [0, -1, 1, -2, i64::MIN]);
     }

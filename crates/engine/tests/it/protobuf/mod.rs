@@ -2,6 +2,8 @@
 
 mod fixtures;
 mod random;
+mod values;
+mod wire;
 
 use chrono::{DateTime, Duration};
 use retail_engine::{

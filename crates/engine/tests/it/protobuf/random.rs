@@ -10,6 +10,7 @@ use prost_reflect::prost::Message as _;
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor};
 use retail_oracle::{OracleField, OracleMapping};
 
+use super::wire::{delimited, tag, varint};
 use super::{Judges, Schema, field, framed, mapping};
 use crate::cases;
 
@@ -151,23 +152,6 @@ const TEXTS: [&[u8]; 10] =
 const NUMBERS: [u64; 12] = [1, 2, 3, 1, 2, 7, 0, u64::MAX, 1 << 63, 1 << 32, BASE + 60, (BASE + 90) * 1000];
 
 const FLOATS: [f64; 10] = [19.99, 2.0, 3.0, 0.1, 0.0, -1.5, 1e300, f64::NAN, f64::INFINITY, 0.000_000_5];
-
-fn varint(mut number: u64, bytes: &mut Vec<u8>) {
-    while number >= 128 {
-        bytes.push(number as u8 | 128);
-        number >>= 7;
-    }
-    bytes.push(number as u8);
-}
-
-fn tag(number: u32, wire: u8, bytes: &mut Vec<u8>) {
-    varint(u64::from(number) << 3 | u64::from(wire), bytes);
-}
-
-fn delimited(content: &[u8], bytes: &mut Vec<u8>) {
-    varint(content.len() as u64, bytes);
-    bytes.extend(content);
-}
 
 /// The wire type of a value, and its bytes.
 fn value(random: &mut Random, kind: &Kind, depth: usize) -> (u8, Vec<u8>) {
