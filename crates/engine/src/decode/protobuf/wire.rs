@@ -30,18 +30,25 @@ pub(super) fn varint(bytes: &mut &[u8]) -> Option<u64> {
 #[inline(always)]
 fn longer_varint(bytes: &mut &[u8]) -> Option<u64> {
     const STOPS: u64 = 0x8080_8080_8080_8080;
-    if let Some(eight) = bytes.first_chunk() {
-        let eight = u64::from_le_bytes(*eight);
-        let stops = !eight & STOPS;
-        if stops != 0 {
-            let bits = stops.trailing_zeros() + 1;
-            *bytes = &bytes[(bits / 8) as usize..];
-            // Groups of seven bits, then of 14, of 28 and of 56.
-            let sevens = eight & (u64::MAX >> (64 - bits)) & !STOPS;
-            let pairs = (sevens & 0x007f_007f_007f_007f) | (sevens & 0x7f00_7f00_7f00_7f00) >> 1;
-            let fours = (pairs & 0x0000_3fff_0000_3fff) | (pairs & 0x3fff_0000_3fff_0000) >> 2;
-            return Some((fours & 0x0fff_ffff) | (fours & 0x0fff_ffff_0000_0000) >> 4);
+    let eight = match bytes.first_chunk() {
+        Some(eight) => *eight,
+        // Near the end of a message: the bytes after it are those of a varint that goes on.
+        None => {
+            let mut eight = [0xff; 8];
+            eight[..bytes.len()].copy_from_slice(bytes);
+            eight
         }
+    };
+    let eight = u64::from_le_bytes(eight);
+    let stops = !eight & STOPS;
+    if stops != 0 {
+        let bits = stops.trailing_zeros() + 1;
+        *bytes = bytes.get((bits / 8) as usize..)?;
+        // Groups of seven bits, then of 14, of 28 and of 56.
+        let sevens = eight & (u64::MAX >> (64 - bits)) & !STOPS;
+        let pairs = (sevens & 0x007f_007f_007f_007f) | (sevens & 0x7f00_7f00_7f00_7f00) >> 1;
+        let fours = (pairs & 0x0000_3fff_0000_3fff) | (pairs & 0x3fff_0000_3fff_0000) >> 2;
+        return Some((fours & 0x0fff_ffff) | (fours & 0x0fff_ffff_0000_0000) >> 4);
     }
     any_varint(bytes)
 }

@@ -4,7 +4,7 @@
 //! `ProtobufSerializer(Sale, registry, {"use.deprecated.format": False})` on the messages of [`SALE`], compiled by grpc_tools.protoc.
 //! [`SCHEMA`] and [`STORE_SCHEMA`] are what the registry then has.
 
-use super::{Judges, Schema, field, mapping, or, scaled};
+use super::judges::{Judges, Schema, field, framed, mapping, or, scaled};
 use retail_oracle::OracleMapping;
 
 const SALE: &str = r#"syntax = "proto3";
@@ -138,6 +138,6 @@ fn message_indexes_choose_the_message() {
     assert_eq!(judges.ask_at(&bytes(AUDIT), 253_402_300_799_000), row("me", 1));
     assert_eq!(judges.ask_at(&bytes(ENTRY), 253_402_300_799_000), row("entry", 3));
     for indexes in [&[2, 8][..], &[6, 0, 0, 0], &[4, 2, 4], &[4, 0], &[]] {
-        assert_eq!(judges.ask(&super::framed(1, indexes, &[])), "malformed_protobuf", "{indexes:?}");
+        assert_eq!(judges.ask(&framed(1, indexes, &[])), "malformed_protobuf", "{indexes:?}");
     }
 }

@@ -10,8 +10,8 @@ use prost_reflect::prost::Message as _;
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor};
 use retail_oracle::{OracleField, OracleMapping};
 
+use super::judges::{Judges, Schema, field, framed, mapping};
 use super::wire::{delimited, tag, varint};
-use super::{Judges, Schema, field, framed, mapping};
 use crate::cases;
 
 /// 2025-01-01T00:00:00Z.

@@ -4,50 +4,12 @@ use allocation_counter::measure;
 use retail_engine::{Engine, Record, Rules, SchemaId, SchemaKind, SchemaText, Span, Start, Timestamp};
 use retail_oracle::{OracleField, OracleMapping};
 
+use super::judges::{Judges, ORDER, Schema, field, framed, mapping, or, scaled};
 use super::wire::Wire::{Bytes, Double, Fixed32, Group, Message, Text, Varint};
 use super::wire::{Wire, message};
-use super::{Judges, Schema, field, framed, mapping, or, scaled};
 use crate::mapped_judge::engines_mapping;
 
 const TIME: u64 = 1_735_689_600;
-
-const ORDER: &str = r#"
-syntax = "proto3";
-package shop;
-import "google/protobuf/timestamp.proto";
-import "google/protobuf/wrappers.proto";
-import "google/type/money.proto";
-import "confluent/meta.proto";
-option java_package = "com.example";
-message Order {
-  option (confluent.message_meta).doc = "an order";
-  string k = 1 [(confluent.field_meta).tags = "PII"];
-  int32 q = 2 [deprecated = true];
-  int64 cents = 3;
-  google.protobuf.Timestamp at = 4;
-  Store store = 5;
-  oneof pay { string card = 6; Store cash = 7; }
-  map<string, Store> stores = 8;
-  repeated Line lines = 9;
-  repeated sint32 numbers = 10;
-  optional string note = 11;
-  double price = 12;
-  bytes raw = 13;
-  Kind kind = 14;
-  google.protobuf.StringValue coupon = 15;
-  google.protobuf.Int64Value pieces = 16;
-  uint64 large = 17;
-  map<int32, int64> fees = 18;
-  google.type.Money money = 19;
-  bool paid = 20;
-  int64 millis = 21;
-  oneof order { Lines a = 22; Lines b = 23; }
-  message Lines { repeated Line lines = 1; }
-  message Line { string k = 1; int32 q = 2; int64 cents = 3; }
-}
-message Store { string id = 1; Store inner = 2; string city = 3; }
-enum Kind { option allow_alias = true; SALE = 0; SOLD = 0; REFUND = -2; OTHER = 300; ALSO = 300; }
-"#;
 
 /// A mapping of flat orders with this dimension.
 fn by(dimension: OracleField) -> OracleMapping {
