@@ -7,9 +7,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::layout;
+use crate::resource::{Credentials, SecretKey};
 
 /// Names of fields joined by dots; a name with a dot or a blank is quoted.
 const PATH: &str = r#"^(\$\.)?([^\s."]+|"[^"]+")(\.([^\s."]+|"[^"]+"))*$"#;
+
+/// URLs with a host and without a log-in, query or fragment, separated by commas.
+const URLS: &str = r"^https?://[^\s,@?#/]+(/[^\s,@?#]*)?(,https?://[^\s,@?#/]+(/[^\s,@?#]*)?)*$";
 
 /// Fields of the records.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
@@ -64,12 +68,20 @@ pub struct Events {
 }
 
 /// Format of the records.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Default, Debug)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = (
+    "(self.type in ['Avro', 'Protobuf']) == has(self.registry)",
+    "Avro and Protobuf need a registry, JSON and JSONSchema have none"
+))]
 pub struct Format {
-    /// JSON: an object in UTF-8. No other format is supported yet.
+    /// JSON: an object in UTF-8. JSONSchema: the same after the 5 bytes of a schema id, which is not read. Avro or Protobuf: a value
+    /// after the id of its schema, or with the header __value_schema_id.
     #[serde(rename = "type")]
     pub kind: FormatType,
+    /// Schema registry with Confluent's interface, for Avro and Protobuf. It can be changed: used schemas are kept in Postgres.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry: Option<Registry>,
 }
 
 /// Format of the records.
@@ -79,6 +91,39 @@ pub enum FormatType {
     #[default]
     #[serde(rename = "JSON")]
     Json,
+    /// A JSON object after the id of its schema.
+    #[serde(rename = "JSONSchema")]
+    JsonSchema,
+    /// An Avro record after the id of its schema.
+    Avro,
+    /// A Protobuf message after the id of its schema.
+    Protobuf,
+}
+
+/// Connection to a schema registry.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("!has(self.tls) || !self.url.contains('http://')", "registry.tls needs URLs that begin with https://"))]
+pub struct Registry {
+    /// Base URL, as https://host:port; several URLs of one registry are separated by commas. With Apicurio, it ends with
+    /// /apis/ccompat/v7.
+    #[schemars(length(min = 1, max = 1024), regex(pattern = URLS))]
+    pub url: String,
+    /// Secret with user name and password. If omitted, the programs do not log in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Credentials>,
+    /// TLS of URLs that begin with https://.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<RegistryTls>,
+}
+
+/// TLS for a schema registry. The certificate and the host name are always verified.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Default, Debug)]
+#[serde(rename_all = "camelCase")]
+pub struct RegistryTls {
+    /// Certificate authority of the registry, in PEM. Default: the authorities of the system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_secret: Option<SecretKey>,
 }
 
 /// Event time.
@@ -226,4 +271,21 @@ fn not_reserved(what: &str) -> Rule {
     let words: Vec<&str> = layout::refused_names().collect();
     Rule::new(format!("!self.matches('^({})$')", words.join("|")))
         .message(&*format!("the name of {what} must not be reserved by SQL, and not be another column of retail"))
+}
+
+/// The rule that keeps `spec.events` once the Postgres schema exists, except for the address of the registry. Each field is named:
+/// CEL has no copy of an object without one of its fields.
+pub(crate) fn unchanged() -> Rule {
+    let required = ["format.type", "timestamp", "dimensions", "quantity", "refunds"];
+    let optional = ["transactionId", "price", "amount", "sums", "where", "explode"];
+    let (new, old) = ("self.spec.events", "oldSelf.spec.events");
+    let same = |field: &str| format!("{new}.{field} == {old}.{field}");
+    let required = required.map(same);
+    let optional = optional
+        .map(|field| format!("has({new}.{field}) == has({old}.{field}) && (!has({new}.{field}) || {})", same(field)));
+    let fields = [&required[..], &optional[..]].concat().join(" && ");
+    Rule::new(format!(
+        "!has({new}) && !has({old}) || !has(oldSelf.status) || !has(oldSelf.status.schema) || (has({new}) && has({old}) && {fields})"
+    ))
+    .message("events cannot be changed once the Postgres schema exists, except for format.registry: create a new pipeline")
 }

@@ -2,7 +2,7 @@
 
 use retail_engine::{Condition, Format, Mapping, NumberField, Path, TextField, TimeField, ValueField};
 
-use crate::events::{Events, Money, Quantity, Refunds, Sum, Timestamp, TransactionId, Unit};
+use crate::events::{Events, Format, Money, Quantity, Refunds, Registry, Sum, Timestamp, TransactionId, Unit};
 use crate::layout::Layout;
 
 /// Maximum number of names of a path.
@@ -26,9 +26,16 @@ pub struct EventMapping {
 }
 
 impl EventMapping {
-    /// `spec.events` as JSON in one form: equal mappings have equal texts.
+    /// `spec.events` as JSON in one form: equal mappings have equal texts. Without the registry, which can be changed.
     pub fn to_json(&self) -> String {
-        serde_json::to_string(&self.events).expect("texts, numbers and lists are JSON")
+        let format = Format { registry: None, ..self.events.format };
+        let events = Events { format, ..self.events.clone() };
+        serde_json::to_string(&events).expect("texts, numbers and lists are JSON")
+    }
+
+    /// The schema registry.
+    pub const fn registry(&self) -> Option<&Registry> {
+        self.events.format.registry.as_ref()
     }
 
     /// The mapping of valid `spec.events`, or all its problems.

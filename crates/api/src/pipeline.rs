@@ -6,6 +6,7 @@ use std::time::Duration;
 use retail_engine::{Rules, Span};
 
 use crate::duration;
+use crate::events::Registry;
 use crate::layout::Layout;
 use crate::mapping::EventMapping;
 use crate::problem::Problems;
@@ -114,6 +115,11 @@ impl Pipeline {
     /// As [`parse`](Self::parse), with the resource, for callers that need `suspend` or `deletionPolicy`.
     pub fn parse_resource(text: &str) -> Result<(Self, RetailPipeline), Problems> {
         validate::read(text).map(|resource| (Self::from_valid(resource.clone()), resource))
+    }
+
+    /// The schema registry of the records.
+    pub fn registry(&self) -> Option<&Registry> {
+        self.events.as_ref().and_then(EventMapping::registry)
     }
 
     /// The patterns name every field of the resource, so that a new field is a compile error until it is handled here.

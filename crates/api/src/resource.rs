@@ -55,10 +55,7 @@ use crate::status::RetailPipelineStatus;
         "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
         "name must be lower-case letters, digits and '-', beginning and ending with a letter or digit"
     ),
-    validation = (
-        "!has(self.spec.events) && !has(oldSelf.spec.events) || !has(oldSelf.status) || !has(oldSelf.status.schema) || (has(self.spec.events) && has(oldSelf.spec.events) && self.spec.events == oldSelf.spec.events)",
-        "events cannot be changed once the Postgres schema exists: create a new pipeline"
-    ),
+    validation = crate::events::unchanged(),
     validation = (
         "!has(self.spec.deduplicate) && !has(oldSelf.spec.deduplicate) || !has(oldSelf.status) || !has(oldSelf.status.schema) || (has(self.spec.deduplicate) && has(oldSelf.spec.deduplicate) && duration(self.spec.deduplicate.within) == duration(oldSelf.spec.deduplicate.within))",
         "deduplicate cannot be changed once the Postgres schema exists: create a new pipeline"
@@ -87,7 +84,7 @@ pub struct RetailPipelineSpec {
     /// Topic with the purchases. Created if it does not exist.
     pub topic: Topic,
     /// Fields of the records. Default: category, payment_method, quantity, price and timestamp, in JSON. Cannot be changed once the
-    /// Postgres schema exists. A path is names of fields joined by dots, such as store.id; a name with a dot or a blank is quoted:
+    /// Postgres schema exists, except for format.registry. A path is names of fields joined by dots, such as store.id; a name with a dot or a blank is quoted:
     /// "a.b".c. A field is missing if a name on the path is missing, or if its value is null.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub events: Option<Events>,
@@ -381,7 +378,7 @@ pub enum TlsMode {
 }
 
 /// Secret with user name and password.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Debug)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 #[serde(rename_all = "camelCase")]
 pub struct Credentials {
     /// Name of a Secret in the resource's namespace.
@@ -398,7 +395,7 @@ pub struct Credentials {
 }
 
 /// Key of a Secret.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Debug)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 pub struct SecretKey {
     /// Name of a Secret in the resource's namespace.
     #[schemars(length(min = 1, max = 253))]

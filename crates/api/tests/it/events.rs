@@ -52,4 +52,11 @@ fn events_are_written_back_in_one_form() {
     );
     assert_eq!(short.events.as_ref().map(|events| events.to_json()), long.events.map(|events| events.to_json()));
     assert_eq!(short.layout.dimensions(), ["a"]);
+    // The registry can change, the format cannot.
+    let fields = "timestamp: {field: t}, dimensions: [{name: a, field: x}], quantity: {field: q}, price: {field: p}";
+    let with = |format: &str| parse(&format!("{{format: {format}, {fields}}}")).events.unwrap().to_json();
+    let avro = with("{type: Avro, registry: {url: \"https://a\", secret: {name: s}, tls: {}}}");
+    assert_eq!(avro, with("{type: Avro, registry: {url: \"http://b:8081/path,http://c\"}}"));
+    assert_ne!(avro, with("{type: Protobuf, registry: {url: \"https://a\"}}"));
+    assert_eq!(with("{type: JSON}"), short.events.unwrap().to_json());
 }

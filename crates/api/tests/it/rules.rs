@@ -22,7 +22,10 @@ pub(crate) fn whole() -> Value {
             },
             "topic": {"name": "events", "partitions": 4, "replicationFactor": 1, "config": {"retention": "1000"}},
             "events": {
-                "format": {"type": "JSON"},
+                "format": {
+                    "type": "Avro",
+                    "registry": {"url": "https://registry:8081", "secret": login, "tls": {"caSecret": tls["caSecret"]}},
+                },
                 "timestamp": {"field": "meta.time", "unit": "Milliseconds", "text": false},
                 "transactionId": {"field": "order.id"},
                 "dimensions": [{"name": "store", "field": "store.id", "ifMissing": "web"}],
@@ -78,6 +81,9 @@ pub(crate) fn with(path: &str, value: &Value) -> Value {
     let mut pipeline = whole_with(path);
     if *value == "RecordTime" {
         pipeline["spec"]["events"]["timestamp"].as_object_mut().unwrap().remove("field");
+    }
+    if path == "spec.events.format.type" && (*value == "JSON" || *value == "JSONSchema") {
+        pipeline["spec"]["events"]["format"].as_object_mut().unwrap().remove("registry");
     }
     let path = &path.replace("[0]", ".0").replace("[]", ".0");
     let (parent, name) = path.rsplit_once('.').unwrap_or(("", path));
@@ -278,6 +284,18 @@ fn examples() -> Vec<Example> {
         ),
         ("within must be 1s to 168h", "spec.deduplicate.within", json!("1s"), json!("0s")),
         ("within must be 1s to 168h", "spec.deduplicate.within", json!("168h"), json!("168h1s")),
+        (
+            "Avro and Protobuf need a registry, JSON and JSONSchema have none",
+            "spec.events.format",
+            json!({"type": "JSONSchema"}),
+            json!({"type": "Protobuf"}),
+        ),
+        (
+            "registry.tls needs URLs that begin with https://",
+            "spec.events.format.registry.url",
+            json!("https://a:1/apis/ccompat/v7,https://b"),
+            json!("https://a:1,http://b"),
+        ),
         ("deduplicate needs events.transactionId", "spec.events.transactionId", json!({"field": "id"}), Value::Null),
         (
             "deduplicate needs a topic without compaction, which removes records that other records are duplicates of",
@@ -335,13 +353,13 @@ fn changes() -> Vec<Example> {
             Value::Null,
         ),
         (
-            "events cannot be changed once the Postgres schema exists: create a new pipeline",
+            "events cannot be changed once the Postgres schema exists, except for format.registry: create a new pipeline",
             "spec.events.explode",
             json!("items"),
             json!("lines"),
         ),
         (
-            "events cannot be changed once the Postgres schema exists: create a new pipeline",
+            "events cannot be changed once the Postgres schema exists, except for format.registry: create a new pipeline",
             "spec.events",
             whole()["spec"]["events"].clone(),
             Value::Null,
@@ -400,11 +418,42 @@ fn events_can_be_changed_before_the_schema_exists() {
     assert_eq!(refusals(&with("spec.events.explode", &json!("lines")), &old), [""; 0]);
     assert_eq!(refusals(&with("spec.events", &Value::Null), &old), [""; 0]);
     let none = with("spec.events", &Value::Null);
-    let refused = ["events cannot be changed once the Postgres schema exists: create a new pipeline"];
+    let refused =
+        ["events cannot be changed once the Postgres schema exists, except for format.registry: create a new pipeline"];
     assert_eq!(refusals(&whole(), &none), refused);
     assert_eq!(refusals(&with("spec.deduplicate", &Value::Null), &old), [""; 0]);
     let refused = ["deduplicate cannot be changed once the Postgres schema exists: create a new pipeline"];
     assert_eq!(refusals(&whole(), &with("spec.deduplicate", &Value::Null)), refused);
+}
+
+/// The rule names each field: a new one must be added to it.
+#[test]
+fn no_field_of_events_can_change_once_the_schema_exists() {
+    let refused =
+        ["events cannot be changed once the Postgres schema exists, except for format.registry: create a new pipeline"];
+    let events = &schema()["properties"]["spec"]["properties"]["events"]["properties"];
+    for (field, schema) in events.as_object().unwrap() {
+        let path = format!("spec.events.{field}");
+        let other = match (field.as_str(), schema["type"].as_str()) {
+            ("format", _) => json!({"type": "Protobuf", "registry": {"url": "https://registry:8081"}}),
+            ("timestamp", _) => json!({"field": "other", "unit": "Milliseconds"}),
+            ("refunds", _) => json!("Reject"),
+            ("where", _) => json!("other == 1"),
+            (_, Some("string")) => json!("other"),
+            (_, Some("array")) => json!([{"name": "other", "field": "other"}]),
+            _ => json!({"field": "other"}),
+        };
+        assert_eq!(refusals(&with(&path, &other), &whole_with(&path)), refused, "{path}");
+        let required = ["format", "timestamp", "dimensions", "quantity", "refunds", "price", "amount"];
+        // Without this id, another rule refuses the pipeline, too.
+        if !required.contains(&field.as_str()) && field != "transactionId" {
+            let without = with(&path, &Value::Null);
+            assert_eq!(refusals(&without, &whole_with(&path)), refused, "{path}");
+            assert_eq!(refusals(&whole_with(&path), &without), refused, "{path}");
+        }
+    }
+    let amount = whole_with("spec.events.amount");
+    assert_eq!(refusals(&amount, &whole()), refused);
 }
 
 #[test]
@@ -433,6 +482,14 @@ fn fields_without_a_transition_rule_can_change() {
     });
     assert!(others.len() > 15, "{others:?}");
     others.push(("spec.kafka.bootstrapServers".to_owned(), json!("other:9092")));
+    for (field, other) in [
+        ("url", json!("https://other")),
+        ("secret", json!({"name": "other"})),
+        ("secret", Value::Null),
+        ("tls", Value::Null),
+    ] {
+        others.push((format!("spec.events.format.registry.{field}"), other));
+    }
     others.push(("spec.retention.finalRows".to_owned(), json!("31d")));
     others.push(("spec.retention".to_owned(), Value::Null));
     for (path, other) in others {
