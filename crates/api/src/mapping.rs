@@ -1,8 +1,8 @@
 //! From `spec.events` to the mapping of the engine, with the checks that the schema of the CRD cannot express.
 
-use retail_engine::{Condition, Format, Mapping, NumberField, Path, TextField, TimeField, ValueField};
+use retail_engine::{Condition, Format as RecordFormat, Mapping, NumberField, Path, TextField, TimeField, ValueField};
 
-use crate::events::{Events, Format, Money, Quantity, Refunds, Registry, Sum, Timestamp, TransactionId, Unit};
+use crate::events::{Events, Format, FormatType, Money, Quantity, Refunds, Registry, Sum, Timestamp, TransactionId, Unit};
 use crate::layout::Layout;
 
 /// Maximum number of names of a path.
@@ -68,7 +68,7 @@ struct Reader {
 impl Reader {
     fn mapping(&mut self, events: &Events) -> Option<Mapping> {
         let Events {
-            format: _,
+            format,
             timestamp,
             transaction_id,
             dimensions,
@@ -106,7 +106,12 @@ impl Reader {
             Condition::parse(condition).map_err(|problem| self.problems.push(("where".to_owned(), problem))).ok()
         });
         Some(Mapping {
-            format: Format::Json,
+            format: match format.kind {
+                FormatType::Json => RecordFormat::Json,
+                FormatType::JsonSchema => RecordFormat::JsonSchema,
+                FormatType::Avro => RecordFormat::Avro,
+                FormatType::Protobuf => RecordFormat::Protobuf,
+            },
             timestamp: timestamp?,
             id: transposed(id)?,
             dimensions: dimensions.into_iter().collect::<Option<_>>()?,

@@ -18,7 +18,7 @@ pub(crate) fn judge(pipeline: &Pipeline, window: Duration, delay: Duration) -> J
 
 fn mapping(events: &Events) -> OracleMapping {
     let Events {
-        format: Format { kind },
+        format: Format { kind, registry: _ },
         timestamp,
         transaction_id,
         dimensions,

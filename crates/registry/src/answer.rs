@@ -1,0 +1,150 @@
+//! What an answer of the registry means.
+
+use http::StatusCode;
+use retail_connection::ErrorKind;
+use retail_connection::text::shortened;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::address::Address;
+use crate::error::RegistryError;
+use crate::transport::Answer;
+
+/// The error code of an id that does not exist.
+const SCHEMA_NOT_FOUND: i64 = 40403;
+
+/// The error codes of a subject or a version that does not exist.
+const VERSION_NOT_FOUND: [i64; 2] = [40401, 40402];
+
+/// Length of the part of an answer that messages contain, in bytes.
+const EXCERPT: usize = 200;
+
+/// A schema as the registry returns it, without the texts of its references.
+#[derive(Clone, PartialEq, Eq, Deserialize, Debug)]
+pub(crate) struct Registered {
+    pub(crate) schema: String,
+    /// Absent for Avro.
+    #[serde(rename = "schemaType", default)]
+    pub(crate) kind: Option<String>,
+    #[serde(default)]
+    pub(crate) references: Option<Vec<RegisteredReference>>,
+}
+
+/// A reference to a version of a subject.
+#[derive(Clone, PartialEq, Eq, Deserialize, Debug)]
+pub(crate) struct RegisteredReference {
+    /// The full name of a type for Avro, the path of an import for Protobuf.
+    pub(crate) name: String,
+    pub(crate) subject: String,
+    pub(crate) version: i64,
+}
+
+/// The schema in an answer; `None` if the registry does not know its id.
+pub(crate) fn schema(address: &Address, path: &str, answer: &Answer) -> Result<Option<Registered>, RegistryError> {
+    if answer.status == StatusCode::NOT_FOUND && error_code(answer) == Some(SCHEMA_NOT_FOUND) {
+        return Ok(None);
+    }
+    found(address, path, answer).map(Some)
+}
+
+/// The schema in the answer to a request for a version of a subject.
+pub(crate) fn version(
+    address: &Address,
+    path: &str,
+    reference: &RegisteredReference,
+    answer: &Answer,
+) -> Result<Registered, RegistryError> {
+    if answer.status == StatusCode::NOT_FOUND
+        && error_code(answer).is_some_and(|code| VERSION_NOT_FOUND.contains(&code))
+    {
+        let RegisteredReference { name: _, subject, version } = reference;
+        let what =
+            format!("lacks version {version} of subject \"{subject}\", to which a schema refers: register it again");
+        return Err(RegistryError::new(address, ErrorKind::Other, &what));
+    }
+    found(address, path, answer)
+}
+
+/// Checks that the answer to `GET /schemas/types` is a list in JSON. The root of a registry can answer with a web page.
+pub(crate) fn types(address: &Address, path: &str, answer: &Answer) -> Result<(), RegistryError> {
+    succeeded(address, path, answer)?;
+    match serde_json::from_slice::<Vec<String>>(&answer.body) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(unexpected(address, path, answer)),
+    }
+}
+
+fn found(address: &Address, path: &str, answer: &Answer) -> Result<Registered, RegistryError> {
+    succeeded(address, path, answer)?;
+    let schema = object(answer).and_then(|object| serde_json::from_value(Value::Object(object)).ok());
+    schema.ok_or_else(|| unexpected(address, path, answer))
+}
+
+/// The object in an answer. serde would read a struct from an array, too.
+fn object(answer: &Answer) -> Option<Map<String, Value>> {
+    serde_json::from_slice(&answer.body).ok()
+}
+
+fn error_code(answer: &Answer) -> Option<i64> {
+    object(answer)?.get("error_code")?.as_i64()
+}
+
+fn succeeded(address: &Address, path: &str, answer: &Answer) -> Result<(), RegistryError> {
+    let status = answer.status;
+    if status == StatusCode::OK {
+        return Ok(());
+    }
+    let body = excerpt(answer);
+    let (kind, what) = match status {
+        StatusCode::UNAUTHORIZED => (
+            ErrorKind::WrongCredentials,
+            format!(
+                "refused the user name or password: check events.format.registry.secret, or RETAIL_REGISTRY_USERNAME and \
+                 RETAIL_REGISTRY_PASSWORD ({status}{body})"
+            ),
+        ),
+        StatusCode::FORBIDDEN => (
+            ErrorKind::Forbidden,
+            format!("does not allow GET {path}: grant the user the right to read schemas ({status}{body})"),
+        ),
+        StatusCode::TOO_MANY_REQUESTS => {
+            (ErrorKind::Busy, format!("is busy: it answered GET {path} with {status}{body}"))
+        }
+        _ if status.is_server_error() => {
+            (ErrorKind::Busy, format!("failed: it answered GET {path} with {status}{body}: check its log"))
+        }
+        _ if status.is_redirection() => {
+            let location =
+                answer.location.as_deref().map_or_else(String::new, |to| format!(" to {}", shortened(to, EXCERPT)));
+            let what = format!(
+                "redirects GET {path}{location} ({status}): set events.format.registry.url to its final address"
+            );
+            (ErrorKind::Other, what)
+        }
+        _ => (
+            ErrorKind::Other,
+            format!(
+                "answered GET {path} with {status}{body}: check the path of events.format.registry.url, such as \
+                 /apis/ccompat/v7 for Apicurio"
+            ),
+        ),
+    };
+    Err(RegistryError::new(address, kind, &what))
+}
+
+/// A success that is not in the expected form.
+fn unexpected(address: &Address, path: &str, answer: &Answer) -> RegistryError {
+    let what = format!(
+        "answered GET {path} with another text than a registry{}: check the path of events.format.registry.url, such as \
+         /apis/ccompat/v7 for Apicurio",
+        excerpt(answer)
+    );
+    RegistryError::new(address, ErrorKind::Other, &what)
+}
+
+/// The beginning of the body, after a colon; empty without a body.
+fn excerpt(answer: &Answer) -> String {
+    let text = String::from_utf8_lossy(&answer.body[..answer.body.len().min(4 * EXCERPT)]);
+    let text = text.trim();
+    if text.is_empty() { String::new() } else { format!(", \"{}\"", shortened(text, EXCERPT)) }
+}
