@@ -17,9 +17,9 @@ use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 use crate::log_in::{LogIns, Method};
 use crate::socket::Stream;
 
-/// Maximum length of a message with a row, a text or a description. The longest of ours is a dead letter of 64 KiB, or the
-/// progress of 10,000 partitions in one row: 200 KB.
-const LONG: u64 = 1 << 20;
+/// Maximum length of a message with a row, a text or a description. The longest of ours is a schema of 1 MiB with all
+/// its references, in one row.
+const LONG: u64 = 2 << 20;
 
 /// Maximum length of any other message, as in libpq, and of each message of the start-up.
 const SHORT: u64 = 30_000;

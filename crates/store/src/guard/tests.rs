@@ -41,9 +41,9 @@ fn long_messages_are_refused_by_their_kind() {
     let answer = |kind, length| refusal(&[ready(), message(kind, length, &[])], &unlimited);
     let start = |kind, length| refusal(&[message(kind, length, &[])], &unlimited);
     for kind in *b"DdEN" {
-        assert_eq!(answer(kind, 1 << 20), None);
-        let length = Refusal::Length { kind, length: (1 << 20) + 1, limit: 1 << 20 };
-        assert_eq!(answer(kind, (1 << 20) + 1), Some(length));
+        assert_eq!(answer(kind, 2 << 20), None);
+        let length = Refusal::Length { kind, length: (2 << 20) + 1, limit: 2 << 20 };
+        assert_eq!(answer(kind, (2 << 20) + 1), Some(length));
         assert_eq!(start(kind, 30_000), None);
         assert!(matches!(start(kind, 30_001), Some(Refusal::Length { limit: 30_000, .. })));
     }

@@ -23,6 +23,7 @@ mod progress;
 mod rejection;
 mod rollups;
 mod schema;
+mod schemas;
 mod session;
 mod silence;
 mod spans;
