@@ -33,6 +33,10 @@ kafka: ## Start Kafka in the background
 postgres: ## Start Postgres in the background
 	@dev/postgres up
 
+.PHONY: registry
+registry: ## Start a schema registry in the background
+	@dev/registry up
+
 .PHONY: down
 down: ## Stop all servers of this checkout and keep their data
 	@dev/down

@@ -18,6 +18,7 @@ containerd            containerd                                             con
 curl                  curl                                                   curl                                              curl
 ip                    iproute2                                               iproute                                           -
 java17                openjdk-17-jre-headless|openjdk-21-jre-headless        java-17-openjdk-headless|java-21-openjdk-headless openjdk@21
+java21                openjdk-21-jre-headless|openjdk-25-jre-headless                java-21-openjdk-headless|java-25-openjdk-headless openjdk@21
 javac17               openjdk-17-jdk-headless|openjdk-21-jdk-headless        java-17-openjdk-devel|java-21-openjdk-devel       openjdk@21
 mmdebstrap            mmdebstrap                                             mmdebstrap                                        -
 mvn                   maven                                                  maven                                             maven
@@ -72,9 +73,9 @@ has() {
   case $1 in
     cni-plugins) [ -x /usr/lib/cni/bridge ] || [ -x /usr/libexec/cni/bridge ] ;;
     containerd) have containerd && have ctr ;;
-    java17 | javac17)
-      local program=${1%17} version
-      have "$program" && version=$(java_version "$program") && [ "${version:-0}" -ge 17 ]
+    java17 | java21 | javac17)
+      local program=${1%[0-9][0-9]} version
+      have "$program" && version=$(java_version "$program") && [ "${version:-0}" -ge "${1#"$program"}" ]
       ;;
     openssl-headers) openssl_headers ;;
     # Debian has it in a directory that is not on an ordinary user's PATH.
@@ -133,6 +134,15 @@ packages_for() {
     done
   fi
   printf '%s\n' "${choice//,/ }" | tr ' ' '\n'
+}
+
+# has_package NAME: whether `need` can install the tool here. Asks the package manager.
+has_package() {
+  local manager package
+  can_install && manager=$(package_manager) || return 1
+  for package in $(packages_for "$manager" "$1"); do
+    known "$manager" "$package" || return 1
+  done
 }
 
 # Debian's package would create and start a database cluster of its own. Only its programs are needed.
