@@ -83,7 +83,7 @@ impl Setup {
         std::fs::write(&file, &yaml)?;
         let pipeline = Pipeline::parse(&yaml).context(yaml)?;
         let database = DatabaseConnection::new(self.database_url.parse()?, &pipeline.schema);
-        let settings = Settings { pipeline, kafka: self.kafka.clone(), database };
+        let settings = Settings { pipeline, kafka: self.kafka.clone(), database, registry: None };
         Ok(Case { settings, file, setup: self.clone() })
     }
 

@@ -12,6 +12,9 @@ use crate::id_memory;
 /// Kafka's own default is 45 seconds; shorter, so that the partitions of a killed worker move soon.
 const SESSION_TIMEOUT: &str = "10s";
 
+/// Default of `--unknown-schema-after`: longer than a registry needs to copy a schema to all of its instances.
+const UNKNOWN_SCHEMA_AFTER: &str = "60s";
+
 /// The flags as given on the command line.
 #[derive(Args, Clone, Debug)]
 pub struct ProcessorArgs {
@@ -34,6 +37,10 @@ pub struct ProcessorArgs {
     /// Memory for the transaction ids of spec.deduplicate, such as 500Mi or 2Gi, in all workers together; more of them are an error [default: half of the memory limit of the container, or of the memory of the machine]
     #[arg(long, value_name = "SIZE", env = "RETAIL_ID_MEMORY", value_parser = read_size)]
     id_memory: Option<usize>,
+
+    /// Time for which the schema registry must not know an id before its records are invalid (unknown_schema), 0s to 24h
+    #[arg(long, value_name = "DURATION", default_value = UNKNOWN_SCHEMA_AFTER, env = "RETAIL_UNKNOWN_SCHEMA_AFTER", value_parser = read_unknown_after)]
+    unknown_schema_after: Duration,
 }
 
 /// The flags with their defaults filled in.
@@ -49,6 +56,8 @@ pub(crate) struct Options {
     pub(crate) session_timeout: Duration,
     /// Limit for the memory of transaction ids, in bytes.
     pub(crate) id_memory: usize,
+    /// Time for which the schema registry must not know an id before it counts as unknown.
+    pub(crate) unknown_schema_after: Duration,
 }
 
 /// A size in the units of Kubernetes.
@@ -68,14 +77,19 @@ fn read_session_timeout(text: &str) -> Result<Duration, String> {
     if allowed.contains(&timeout) { Ok(timeout) } else { Err("the session timeout must be 1s to 1h".to_owned()) }
 }
 
+fn read_unknown_after(text: &str) -> Result<Duration, String> {
+    let after = duration::read(text)?;
+    if after <= Duration::from_hours(24) { Ok(after) } else { Err("the time must be at most 24h".to_owned()) }
+}
+
 impl ProcessorArgs {
     /// Fills in the defaults.
     pub(crate) fn options(&self) -> Options {
-        let Self { workers, pin, http, session_timeout, id_memory } = *self;
+        let Self { workers, pin, http, session_timeout, id_memory, unknown_schema_after } = *self;
         // Takes cgroup limits into account: a pod limited to one core on a machine of 64 starts one worker.
         let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let workers = workers.map_or_else(cores, NonZeroUsize::get);
         let id_memory = id_memory.unwrap_or_else(id_memory::default_limit);
-        Options { workers, pin, http, session_timeout, id_memory }
+        Options { workers, pin, http, session_timeout, id_memory, unknown_schema_after }
     }
 }

@@ -1,7 +1,9 @@
 //! The errors of a processor.
 
+use retail_connection::CertificateError;
 use retail_kafka::KafkaError;
 use retail_kafka::records::Replaced;
+use retail_registry::RegistryError;
 use retail_store::DatabaseError;
 
 use crate::id_memory::TooManyIds;
@@ -16,6 +18,12 @@ pub enum ProcessorError {
     /// Kafka.
     #[error(transparent)]
     Kafka(#[from] KafkaError),
+    /// The schema registry, with `--until-caught-up`.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// Its certificate authorities.
+    #[error(transparent)]
+    Certificates(#[from] CertificateError),
     /// The topic was deleted, and created again with the same name.
     #[error(
         "topic \"{topic}\" was deleted and recreated, but schema \"{schema}\" holds the data of the deleted topic. Nothing was \

@@ -57,11 +57,18 @@ impl HoldTracker {
     }
 
     /// Takes the state of the watermark and of all partitions into account.
-    pub(crate) fn observe(&mut self, now: Instant, facts: &WatermarkFacts, partitions: &[Offsets]) -> Found {
+    /// `waits` has the partitions that wait for a schema, each with the reason.
+    pub(crate) fn observe(
+        &mut self,
+        now: Instant,
+        facts: &WatermarkFacts,
+        partitions: &[Offsets],
+        waits: &BTreeMap<i32, String>,
+    ) -> Found {
         if self.latest.is_none_or(|(latest, _)| latest != facts.latest_observed) {
             self.latest = Some((facts.latest_observed, now));
         }
-        let mut candidates: Vec<Hold> = partitions.iter().filter_map(waiting).collect();
+        let mut candidates: Vec<Hold> = partitions.iter().filter_map(|partition| waiting(partition, waits)).collect();
         candidates.extend(not_closed(facts));
         candidates.extend(clock(facts));
         candidates.extend(self.holder(now, facts));
@@ -134,7 +141,7 @@ fn explained(hold: Hold, candidates: &[Hold]) -> Hold {
 }
 
 /// A partition with records that are not committed.
-fn waiting(offsets: &Offsets) -> Option<Hold> {
+fn waiting(offsets: &Offsets, waits: &BTreeMap<i32, String>) -> Option<Hold> {
     let Offsets { partition, next, stable_end, log_end } = *offsets;
     if log_end <= next {
         return None;
@@ -145,7 +152,12 @@ fn waiting(offsets: &Offsets) -> Option<Hold> {
         );
         (HoldReason::OpenTransaction, detail)
     } else {
-        (HoldReason::Backlog, format!("the records of partition {partition} from offset {next} on are not processed"))
+        let records = format!("the records of partition {partition} from offset {next} on");
+        let detail = match waits.get(&partition) {
+            Some(reason) => format!("{records} wait for {reason}"),
+            None => format!("{records} are not processed"),
+        };
+        (HoldReason::Backlog, detail)
     };
     let mark = format!("offset {next} of partition {partition}");
     Some(Hold { mark, reason, partition: Some(partition), detail, age: Duration::ZERO })
@@ -183,6 +195,7 @@ mod tests {
         began: Instant,
         tracker: HoldTracker,
         facts: WatermarkFacts,
+        waits: BTreeMap<i32, String>,
     }
 
     /// Nothing is open, and nothing waits.
@@ -214,12 +227,13 @@ mod tests {
     impl Observer {
         fn new(facts: WatermarkFacts) -> Self {
             let tracker = HoldTracker::new(Duration::from_secs(10), Duration::from_secs(3600));
-            Self { began: Instant::now(), tracker, facts }
+            Self { began: Instant::now(), tracker, facts, waits: BTreeMap::new() }
         }
 
         /// Observes, and records a hold.
         fn find(&mut self, seconds: u64, partition: Offsets) -> Found {
-            let found = self.tracker.observe(self.began + Duration::from_secs(seconds), &self.facts, &[partition]);
+            let found =
+                self.tracker.observe(self.began + Duration::from_secs(seconds), &self.facts, &[partition], &self.waits);
             if found.is_news {
                 self.tracker.recorded(found.hold.as_ref());
                 self.facts.recorded = found.hold.as_ref().map(|hold| (hold.mark.clone(), hold.age));
@@ -302,6 +316,16 @@ mod tests {
             observer.at(0, offsets);
             assert_eq!(observer.at(PATIENCE, Offsets { next: 8, log_end: 20, ..offsets }), None, "it moves");
         }
+    }
+
+    #[test]
+    fn partition_that_waits_for_a_schema_names_it() {
+        let mut observer = Observer::new(overdue());
+        observer.waits.insert(3, "schema 5: the registry is away".to_owned());
+        observer.at(0, offsets(7, 9, 9));
+        let hold = observer.find(PATIENCE, offsets(7, 9, 9)).hold.unwrap();
+        let detail = "the records of partition 3 from offset 7 on wait for schema 5: the registry is away";
+        assert_eq!((hold.reason, hold.detail.as_str()), (HoldReason::Backlog, detail));
     }
 
     #[test]

@@ -4,14 +4,15 @@
 //!  supervisor           checks topic and schema, starts the rest, and starts it again after a failure
 //!   ├─ log_end_poller   one thread: log ends and topic id, for all workers
 //!   ├─ record_checks    one thread: reads the last committed records again, for all workers
+//!   ├─ schema_service   one task: the schemas of records, for all workers
 //!   └─ worker_pool
 //!       └─ worker       one thread each, with its own consumer: records into the engine, batches out of it
 //!           └─ committer   one task each, with its own Postgres connection: claims, commits, closes windows
 //! ```
 //!
 //! A worker never waits for Postgres: while one batch is being committed, the worker fills the next. `assignment` decides which
-//! partitions a worker owns and its next step; `commit_schedule`, `idle`, `last_records`, `reading_again`, `watchdog`
-//! and `table` decide the rest. These modules have neither client nor clock.
+//! partitions a worker owns and its next step; `commit_schedule`, `idle`, `last_records`, `reading_again`,
+//! `schema_lookup`, `watchdog` and `table` decide the rest. These modules have neither client nor clock.
 
 mod after_commit;
 mod again_report;
@@ -25,6 +26,7 @@ mod consumer;
 mod cores;
 pub mod error;
 mod expiry;
+mod held;
 mod hold;
 mod id_memory;
 mod idle;
@@ -38,6 +40,8 @@ mod reading_again;
 mod record_checks;
 mod rejections;
 mod retention;
+mod schema_lookup;
+mod schema_service;
 mod standstill;
 pub mod state;
 pub mod supervisor;

@@ -46,6 +46,10 @@ impl Collector for Metrics {
             last_commit,
             hold,
             ids,
+            schema_lookups,
+            schema_waits,
+            missing_schemas: _,
+            registry_failing: _,
             problems: _,
         } = self.0.view();
         let encoder = &mut encoder;
@@ -107,6 +111,17 @@ impl Collector for Metrics {
             metric(encoder, "retail_dead_letters_bytes", size, MetricType::Gauge)?.encode_gauge(&bytes)?;
         }
         self::ids(encoder, &ids)?;
+        if !schema_lookups.is_empty() || !schema_waits.is_empty() {
+            let lookups = "Searches for the schemas of records, by result";
+            counters(
+                metric(encoder, "retail_schema_lookups", lookups, MetricType::Counter)?,
+                "result",
+                schema_lookups,
+            )?;
+            let waiting = "Partitions of this process whose next record waits for its schema";
+            let number = schema_waits.values().map(BTreeMap::len).sum::<usize>() as i64;
+            metric(encoder, "retail_schema_waiting_partitions", waiting, MetricType::Gauge)?.encode_gauge(&number)?;
+        }
         let dropped = "Log lines and printed rows dropped, because the output was not read";
         let outputs = metric(encoder, "retail_output_dropped", dropped, MetricType::Counter)?;
         counters(outputs, "output", Stream::ALL.map(|stream| (stream.name(), stream.dropped())))?;

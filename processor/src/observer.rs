@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use retail_connection::ErrorKind;
 use retail_runtime::args::Settings;
 use retail_store::provision::Identity;
-use retail_store::{Claimed, DatabaseError, FateTotals, Store};
+use retail_store::{Claimed, DatabaseError, FateTotals, SchemaWait, Store};
 
 use crate::error::ProcessorError;
 use crate::expiry::Expiry;
@@ -16,7 +16,7 @@ use crate::hold::{Found, HoldTracker, Offsets};
 use crate::log_end_poller::{LogEndPoller, LogEnds};
 use crate::rejections::{ShareTracker, Shares};
 use crate::standstill::{self, Sample, Standstill};
-use crate::state::{PartitionView, State};
+use crate::state::State;
 
 /// Interval of the check with `--until-caught-up`.
 const CAUGHT_UP_INTERVAL: Duration = Duration::from_millis(100);
@@ -29,6 +29,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// With `--until-caught-up`, the processor fails once Postgres has not answered for this time. A restart of Postgres is shorter.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The same for the schema registry, which can take ten seconds to start.
+const REGISTRY_PATIENCE: Duration = Duration::from_secs(20);
 
 /// The same for Kafka: a restarted broker leads its partitions again after some seconds.
 const KAFKA_PATIENCE: Duration = Duration::from_secs(20);
@@ -49,6 +52,8 @@ pub(crate) struct Observer<'a> {
     holds: HoldTracker,
     expiry: Expiry,
     shares: ShareTracker,
+    /// Whether the store has partitions of this process that wait for schemas, as this process has noted.
+    noted_waits: bool,
     /// Whether nearly all records were filtered when it was last known.
     mostly_filtered: bool,
     last_answer: Instant,
@@ -76,13 +81,14 @@ impl<'a> Observer<'a> {
             holds: HoldTracker::new(pipeline.trigger, pipeline.idle_timeout),
             expiry: Expiry::default(),
             shares: ShareTracker::default(),
+            noted_waits: false,
             mostly_filtered: false,
             last_answer: Instant::now(),
         }
     }
 
     /// Observes. With targets, returns once all of them are committed, or once Postgres has not answered for [`PATIENCE`] or Kafka for
-    /// [`KAFKA_PATIENCE`]; otherwise never.
+    /// [`KAFKA_PATIENCE`] or the schema registry for [`REGISTRY_PATIENCE`]; otherwise never.
     pub(crate) async fn run(mut self) -> Result<(), ProcessorError> {
         let until_caught_up = self.targets.is_some();
         loop {
@@ -110,10 +116,17 @@ impl<'a> Observer<'a> {
             {
                 return Err(failing.error.into());
             }
+            if until_caught_up
+                && let Some((since, error)) = self.state.view().registry_failing
+                && since.elapsed() >= REGISTRY_PATIENCE
+            {
+                return Err(error.into());
+            }
+            let waits = self.schema_waits().await;
             if let Some(log_ends) = self.log_ends.latest().filter(|log_ends| log_ends.is_fresh()) {
-                self.find_standstill(&progress, &log_ends);
+                self.find_standstill(&progress, &log_ends, &waits);
                 if !until_caught_up {
-                    self.find_hold(&progress, &log_ends).await;
+                    self.find_hold(&progress, &log_ends, &waits).await;
                 }
             }
             if !until_caught_up {
@@ -127,17 +140,33 @@ impl<'a> Observer<'a> {
         let store = match self.store.take() {
             Some(store) => store,
             None => {
-                let Settings { pipeline, kafka: _, database } = self.settings;
+                let Settings { pipeline, kafka: _, database, registry: _ } = self.settings;
                 Store::on(database.connect("retail-processor").await?, pipeline, self.identity)
             }
         };
         self.store.insert(store).progress().await
     }
 
-    /// Reports partitions that another member reads without writing here.
-    fn find_standstill(&mut self, progress: &[Claimed], log_ends: &LogEnds) {
+    /// The partitions that wait for a schema, of all processes, each with the reason. Notes those of this process.
+    async fn schema_waits(&mut self) -> BTreeMap<i32, String> {
+        let Some(store) = self.store.as_ref().filter(|_| self.settings.registry.is_some()) else {
+            return BTreeMap::new();
+        };
+        match schema_waits(store, self.state, &mut self.noted_waits).await {
+            Ok(waits) => waits,
+            Err(error) => {
+                tracing::debug!(%error, "the partitions that wait for schemas were not observed");
+                self.store = None;
+                BTreeMap::new()
+            }
+        }
+    }
+
+    /// Reports partitions that another member reads without writing here. One that waits for a schema does not move either.
+    fn find_standstill(&mut self, progress: &[Claimed], log_ends: &LogEnds, waits: &BTreeMap<i32, String>) {
         let owned = self.state.view().partitions;
-        let samples = progress.iter().filter_map(|row| sample(row, log_ends, &owned));
+        let is_known = |partition| owned.contains_key(&partition) || waits.contains_key(&partition);
+        let samples = progress.iter().filter_map(|row| sample(row, log_ends, is_known(row.partition)));
         match standstill::problem(&self.standstill.observe(Instant::now(), samples)) {
             Some(problem) => self.state.report_problem(COMPONENT, &problem),
             None => self.state.resolve_problem(COMPONENT),
@@ -155,16 +184,31 @@ impl<'a> Observer<'a> {
     }
 
     /// Takes the lag of all partitions. Finds the hold of the watermark, and records it for the operator.
-    async fn find_hold(&mut self, progress: &[Claimed], log_ends: &LogEnds) {
+    async fn find_hold(&mut self, progress: &[Claimed], log_ends: &LogEnds, waits: &BTreeMap<i32, String>) {
         let partitions: Vec<Offsets> =
             log_ends.partitions().filter_map(|partition| offsets(partition, progress, log_ends)).collect();
         self.state.lags(partitions.iter().map(|at| (at.partition, (at.log_end - at.next).max(0))).collect());
         let Some(store) = &self.store else { return };
-        if let Err(error) = record_hold(store, &mut self.holds, self.state, &partitions).await {
+        if let Err(error) = record_hold(store, &mut self.holds, self.state, &partitions, waits).await {
             tracing::debug!(%error, "the hold of the watermark was not observed");
             self.store = None;
         }
     }
+}
+
+async fn schema_waits(store: &Store, state: &State, noted: &mut bool) -> Result<BTreeMap<i32, String>, DatabaseError> {
+    let view = state.view();
+    let waits = view.schema_waits.values().flatten().map(|(&partition, &id)| {
+        let reason = view.missing_schemas.get(&id).map_or("it is being searched", String::as_str);
+        SchemaWait { partition, id, detail: format!("schema {id}: {reason}") }
+    });
+    let waits: Vec<SchemaWait> = waits.collect();
+    if !waits.is_empty() || *noted {
+        let owned: Vec<i32> = view.partitions.keys().copied().collect();
+        store.note_schema_waits(&waits, &owned).await?;
+        *noted = !waits.is_empty();
+    }
+    Ok(store.schema_waits().await?.into_iter().collect())
 }
 
 async fn record_hold(
@@ -172,9 +216,10 @@ async fn record_hold(
     holds: &mut HoldTracker,
     state: &State,
     partitions: &[Offsets],
+    waits: &BTreeMap<i32, String>,
 ) -> Result<(), DatabaseError> {
     let facts = store.observe_watermark(retail_store::clock()).await?;
-    let Found { hold, is_news } = holds.observe(Instant::now(), &facts, partitions);
+    let Found { hold, is_news } = holds.observe(Instant::now(), &facts, partitions, waits);
     if is_news {
         store.record_hold(hold.as_ref()).await?;
         holds.recorded(hold.as_ref());
@@ -216,10 +261,10 @@ fn offsets(partition: i32, progress: &[Claimed], log_ends: &LogEnds) -> Option<O
     Some(Offsets { partition, next, stable_end, log_end })
 }
 
-fn sample(row: &Claimed, log_ends: &LogEnds, owned: &BTreeMap<i32, PartitionView>) -> Option<Sample> {
+fn sample(row: &Claimed, log_ends: &LogEnds, is_ours: bool) -> Option<Sample> {
     let partition = row.partition;
     let log_end = log_ends.stable_end(partition)?;
-    Some(Sample { partition, next_offset: row.start.next_offset, log_end, is_ours: owned.contains_key(&partition) })
+    Some(Sample { partition, next_offset: row.start.next_offset, log_end, is_ours })
 }
 
 /// Whether each partition has reached its target.

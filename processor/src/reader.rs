@@ -2,20 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::KafkaError as RdKafkaError;
-use retail_engine::{Batch, Counts, Engine, Fate, Progress, RecordIdentity, Timestamp};
-use retail_kafka::native::{Fetched, PartitionQueue};
+use retail_engine::{
+    Batch, Counts, Engine, Fate, PartitionInput, Progress, Record, RecordIdentity, SchemaId, Timestamp,
+};
+use retail_kafka::native::{Fetched, Flow, PartitionQueue};
 use retail_store::{Claimed, Idle};
 
 use crate::consumer::{self, ConsumerEvents};
+use crate::held::Held;
 use crate::idle::IdleProof;
 use crate::log_end_poller::LogEnds;
 use crate::reading_again::ReadingAgain;
+use crate::schema_service::SchemaClient;
 use crate::watchdog::Watchdog;
 
 /// Memory limit for a batch. While one batch is being committed, once more encoded for the wire, the next can grow as large:
@@ -40,12 +43,27 @@ pub(crate) struct Reader {
     watchdogs: BTreeMap<i32, Watchdog>,
     /// The partitions that are read again for deduplication.
     again: ReadingAgain,
+    /// Whether records have the ids of their schemas.
+    has_schema_ids: bool,
+    /// For formats whose schemas must be learnt.
+    schemas: Option<SchemaClient>,
+    /// The partitions that wait for a schema, each with the record that names it. They are read no further, and as their positions do not
+    /// move, they are not idle, and hold the watermark.
+    held: BTreeMap<i32, Held>,
 }
 
 impl Reader {
-    pub(crate) const fn new(engine: Engine) -> Self {
-        let again = ReadingAgain::new();
-        Self { engine, queues: BTreeMap::new(), idle: BTreeMap::new(), watchdogs: BTreeMap::new(), again }
+    pub(crate) const fn new(engine: Engine, has_schema_ids: bool, schemas: Option<SchemaClient>) -> Self {
+        Self {
+            engine,
+            queues: BTreeMap::new(),
+            idle: BTreeMap::new(),
+            watchdogs: BTreeMap::new(),
+            again: ReadingAgain::new(),
+            has_schema_ids,
+            schemas,
+            held: BTreeMap::new(),
+        }
     }
 
     /// Separates the queue of a partition from the consumer's queue. It unparks this thread when records arrive.
@@ -56,7 +74,8 @@ impl Reader {
         partition: i32,
     ) -> Result<(), RdKafkaError> {
         if let Entry::Vacant(entry) = self.queues.entry(partition) {
-            entry.insert(PartitionQueue::new(consumer, topic, partition, std::thread::current())?);
+            let queue = PartitionQueue::new(consumer, topic, partition, std::thread::current())?;
+            entry.insert(queue.with_schema_ids(self.has_schema_ids));
         }
         Ok(())
     }
@@ -67,6 +86,7 @@ impl Reader {
         let Claimed { partition, epoch: _, start, last_record: _, ref recent } = *claimed;
         let from = self.engine.assign_recent(partition, start, recent.clone());
         self.again.start(partition, from, start.next_offset);
+        self.held.remove(&partition);
         if let Some(queue) = self.queues.get_mut(&partition) {
             queue.reassign();
         }
@@ -78,6 +98,7 @@ impl Reader {
     pub(crate) fn release(&mut self, partition: i32) {
         self.engine.release(partition);
         self.again.stop(partition);
+        self.held.remove(&partition);
         self.idle.remove(&partition);
         self.watchdogs.remove(&partition);
     }
@@ -86,6 +107,7 @@ impl Reader {
     pub(crate) fn reset(&mut self) {
         self.engine.reset();
         self.again.stop_all();
+        self.held.clear();
     }
 
     /// The last batch is committed.
@@ -96,6 +118,11 @@ impl Reader {
     /// The partitions that are read again for deduplication.
     pub(crate) const fn again(&self) -> &ReadingAgain {
         &self.again
+    }
+
+    /// The partitions that wait for a schema.
+    pub(crate) fn schema_waits(&self) -> BTreeMap<i32, SchemaId> {
+        self.held.iter().map(|(&partition, held)| (partition, held.id)).collect()
     }
 
     /// The number of ids of each partition that are kept for deduplication, and their memory in bytes.
@@ -169,21 +196,33 @@ impl Reader {
     /// Feeds the engine the records that have arrived, at most until the batch is full. Returns their number.
     pub(crate) fn read(&mut self) -> Result<usize, ReadError> {
         let mut total = 0;
+        self.learn_schemas();
+        let needs_schemas = self.schemas.is_some();
         for (&partition, queue) in &mut self.queues {
             let mut failed = None;
             let mut input = self.engine.partition(partition);
             let mut passed = None;
             let valid_before = input.as_ref().map_or(0, |input| input.position_and_valid().1);
+            if let (Some(held), Some(input)) = (self.held.get(&partition), &mut input) {
+                if input.missing_schema(&held.record()).is_some() {
+                    continue;
+                }
+                judge(input, &held.record(), &mut passed);
+                queue.held_is_taken();
+                self.held.remove(&partition);
+                total += 1;
+            }
+            let mut missing = None;
             total += queue.take(|fetched| {
                 match (fetched, &mut input) {
                     (Fetched::Error(code), _) => failed = failed.or(Some(code)),
-                    // An applied event is small. A dead letter can have 64 KiB.
-                    (Fetched::Record(record), Some(input)) => match input.record(&record) {
-                        Some(Fate::Applied | Fate::Filtered | Fate::Duplicate) => {}
-                        None => passed = Some(record.offset + 1),
-                        Some(_) if input.bytes() >= BATCH_LIMIT => return ControlFlow::Break(()),
-                        Some(_) => {}
-                    },
+                    (Fetched::Record(record), Some(input)) => {
+                        if needs_schemas && let Some(id) = input.missing_schema(&record) {
+                            missing = Some(Held::new(&record, id));
+                            return Flow::Hold;
+                        }
+                        return judge(input, &record, &mut passed);
+                    }
                     (Fetched::End(offset), Some(input)) => {
                         input.end(offset);
                         passed = Some(offset);
@@ -191,8 +230,11 @@ impl Reader {
                     // This worker does not own the partition.
                     (Fetched::Record(_) | Fetched::End(_), None) => {}
                 }
-                ControlFlow::Continue(())
+                Flow::Next
             });
+            if let Some(held) = missing {
+                self.held.insert(partition, held);
+            }
             if let Some((position, valid)) = input.map(|input| input.position_and_valid())
                 && valid > valid_before
                 && let Some(proof) = self.idle.get_mut(&partition)
@@ -211,7 +253,22 @@ impl Reader {
                 break;
             }
         }
+        self.ask_for_schemas();
         Ok(total)
+    }
+
+    /// Passes the schemas to the engine that were found.
+    fn learn_schemas(&mut self) {
+        while let Some((id, schema)) = self.schemas.as_mut().and_then(SchemaClient::learnt) {
+            self.engine.learn_schema(id, schema.as_ref().as_ref());
+        }
+    }
+
+    /// Asks for the schemas of the held records. One that the engine has dropped since is asked for again.
+    fn ask_for_schemas(&mut self) {
+        if let Some(schemas) = &mut self.schemas {
+            self.held.values().for_each(|held| schemas.ask(held.id));
+        }
     }
 
     /// Takes the log ends into account. `reading` is whether the worker wants records.
@@ -226,6 +283,8 @@ impl Reader {
         for (partition, watchdog) in &mut self.watchdogs {
             let position = self.again.position(*partition).or_else(|| self.engine.position(*partition));
             let (Some(position), Some(end)) = (position, log_ends.stable_end(*partition)) else { continue };
+            // The queue of a partition that waits for a schema is not read.
+            let reading = reading && !self.held.contains_key(partition);
             if watchdog.is_stuck(position, end, reading, now) {
                 return Err(ReadError::Stuck(*partition));
             }
@@ -236,5 +295,19 @@ impl Reader {
     /// Closes the queues, which must happen before the consumer is closed.
     pub(crate) fn close(self) {
         drop(self.queues);
+    }
+}
+
+/// Passes a record to the engine. `passed` is the offset after a record that was judged before.
+fn judge(input: &mut PartitionInput<'_>, record: &Record<'_>, passed: &mut Option<i64>) -> Flow {
+    match input.record(record) {
+        Some(Fate::Applied | Fate::Filtered | Fate::Duplicate) => Flow::Next,
+        None => {
+            *passed = Some(record.offset + 1);
+            Flow::Next
+        }
+        // An applied event is small. A dead letter can have 64 KiB.
+        Some(_) if input.bytes() >= BATCH_LIMIT => Flow::End,
+        Some(_) => Flow::Next,
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use retail_engine::{Counts, DeadLetter, Mapping};
+use retail_engine::{Counts, DeadLetter, Format, Mapping};
 use retail_sample::{Diagnosis, reason_named};
 
 /// Size of the dead letters of a batch whose cause is looked for, each counted as its payload and [`LETTER_BYTES`]: a batch can have
@@ -22,26 +22,42 @@ const PERIOD: Duration = Duration::from_secs(60);
 
 /// Fills in the details of dead letters.
 #[derive(Debug)]
-pub(crate) struct Explainer(Diagnosis);
+pub(crate) struct Explainer {
+    diagnosis: Diagnosis,
+    /// Whether values are no JSON, and begin with the id of their schema.
+    is_binary: bool,
+}
 
 impl Explainer {
     /// For records with the fields of a mapping, or of the tutorial.
     pub(crate) fn new(mapping: Option<&Mapping>) -> Self {
-        Self(Diagnosis::new(mapping))
+        let is_binary = mapping.is_some_and(|mapping| matches!(mapping.format, Format::Avro | Format::Protobuf));
+        Self { diagnosis: Diagnosis::new(mapping), is_binary }
     }
 
     /// Explains the invalid records among these. The others have no detail.
     pub(crate) fn explain(&self, letters: &mut [DeadLetter]) {
         let invalid = letters.iter_mut().filter_map(|letter| Some((reason_named(letter.reason)?, letter)));
+        if self.is_binary {
+            invalid.for_each(|(_, letter)| letter.detail = letter.payload.as_deref().and_then(schema));
+            return;
+        }
         let mut bytes = 0;
         for (reason, letter) in invalid {
             bytes += LETTER_BYTES + letter.payload.as_ref().map_or(0, |payload| payload.len());
             if bytes > MAX_EXPLAINED_BYTES {
                 break;
             }
-            letter.detail = Some(self.0.detail(letter.payload.as_deref(), reason, bytes <= MAX_THOROUGH_BYTES).into());
+            letter.detail =
+                Some(self.diagnosis.detail(letter.payload.as_deref(), reason, bytes <= MAX_THOROUGH_BYTES).into());
         }
     }
+}
+
+/// The id before a value.
+fn schema(value: &[u8]) -> Option<Box<str>> {
+    let id = value.strip_prefix(&[0])?.first_chunk()?;
+    Some(format!("schema {}", u32::from_be_bytes(*id)).into())
 }
 
 /// The text of a warning about a record.

@@ -32,7 +32,7 @@ pub(crate) struct Sample {
     pub(crate) next_offset: i64,
     /// The end of its readable records.
     pub(crate) log_end: i64,
-    /// Whether a worker of this processor owns it. Such a worker reports its own problems.
+    /// Whether a worker of this processor owns it, which reports its own problems, or a worker has noted that it waits for a schema.
     pub(crate) is_ours: bool,
 }
 

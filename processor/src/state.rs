@@ -5,11 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use retail_engine::{Counts, DeadLetter, Lateness, Timestamp};
+use retail_engine::{Counts, DeadLetter, Lateness, SchemaId, Timestamp};
+use retail_registry::RegistryError;
 use retail_store::{Closed, Commit, Expired, Hold};
 
 use crate::commit_seconds::CommitSeconds;
 use crate::rejections;
+
+/// The component in problems with schemas.
+const SCHEMAS: &str = "schemas";
 
 /// The state of one processor, shared by all of its threads.
 #[derive(Default, Debug)]
@@ -56,6 +60,14 @@ pub struct View {
     pub hold: Option<(Hold, Instant)>,
     /// With deduplication, the transaction ids that each worker keeps, by partition.
     pub ids: BTreeMap<String, BTreeMap<i32, Ids>>,
+    /// Searches for schemas of records by result: stored, found, unusable, unknown, failed.
+    pub schema_lookups: BTreeMap<&'static str, u64>,
+    /// The partitions of each worker that wait for a schema.
+    pub schema_waits: BTreeMap<String, BTreeMap<i32, SchemaId>>,
+    /// Why schemas are not known yet.
+    pub missing_schemas: BTreeMap<SchemaId, String>,
+    /// The first error since the last answer of the schema registry, and its time.
+    pub registry_failing: Option<(Instant, RegistryError)>,
     /// The problems that keep this processor from being ready, by component.
     pub problems: BTreeMap<String, String>,
 }
@@ -130,6 +142,61 @@ impl State {
     /// A component is ready, or has ended. Not logged.
     pub(crate) fn clear_problem(&self, component: &str) {
         self.lock().problems.remove(component);
+    }
+
+    /// A schema is not known yet, for this reason.
+    pub(crate) fn schema_is_missing(&self, id: SchemaId, reason: &str) {
+        self.lock().missing_schemas.insert(id, reason.to_owned());
+        self.report_missing_schemas();
+    }
+
+    pub(crate) fn schema_is_known(&self, id: SchemaId) {
+        self.lock().missing_schemas.remove(&id);
+        self.report_missing_schemas();
+    }
+
+    /// Reports the first schema that records wait for.
+    fn report_missing_schemas(&self) {
+        let first = self
+            .lock()
+            .missing_schemas
+            .first_key_value()
+            .map(|(id, reason)| format!("records wait for schema {id}: {reason}"));
+        match first {
+            Some(problem) => self.report_problem(SCHEMAS, &problem),
+            None => self.resolve_problem(SCHEMAS),
+        }
+    }
+
+    /// No worker waits for a schema any more: all have ended.
+    pub(crate) fn no_schemas_missing(&self) {
+        let mut view = self.lock();
+        view.missing_schemas.clear();
+        view.schema_waits.clear();
+        view.registry_failing = None;
+        view.problems.remove(SCHEMAS);
+    }
+
+    pub(crate) fn schema_looked_up(&self, result: &'static str) {
+        *self.lock().schema_lookups.entry(result).or_default() += 1;
+    }
+
+    pub(crate) fn registry_answers(&self) {
+        self.lock().registry_failing = None;
+    }
+
+    pub(crate) fn registry_fails(&self, error: RegistryError) {
+        self.lock().registry_failing.get_or_insert_with(|| (Instant::now(), error));
+    }
+
+    /// The partitions of a worker that wait for a schema.
+    pub(crate) fn schema_waits(&self, worker: &str, waits: BTreeMap<i32, SchemaId>) {
+        let all = &mut self.lock().schema_waits;
+        if waits.is_empty() {
+            all.remove(worker);
+        } else {
+            all.insert(worker.to_owned(), waits);
+        }
     }
 
     /// Logs the first record of each reason of this run, other than late ones.

@@ -21,7 +21,7 @@ use crate::error::ProcessorError;
 use crate::observer::{self, Observer};
 use crate::state::State;
 use crate::worker_pool::{PoolConfig, WorkerPool};
-use crate::{cores, log_end_poller, metrics, record_checks};
+use crate::{cores, log_end_poller, metrics, record_checks, schema_service};
 
 /// Pauses before the next start after a failure; they double.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -128,6 +128,11 @@ impl Processor {
         let (log_ends, _thread) = log_end_poller::start(admin, name, topic, pipeline.idle_timeout, state, topic_gone);
         let record_checks = record_checks::start(checker, Arc::clone(&self.state));
         let (failed, mut failures) = mpsc::unbounded_channel();
+        let schemas = self.settings.registry.as_ref().map(|registry| {
+            let (after, state) = (options.unknown_schema_after, Arc::clone(&self.state));
+            schema_service::start(&self.settings, registry, &identity, after, state)
+        });
+        let (schemas, schema_task) = schemas.transpose()?.unzip();
         let cores = if options.pin { cores::for_workers(options.workers) } else { Ok(Vec::new()) };
         let mut pool = WorkerPool::new(PoolConfig {
             settings: self.settings.clone(),
@@ -141,6 +146,7 @@ impl Processor {
             cores: cores.map_err(ProcessorError::Cores)?,
             log_ends: log_ends.clone(),
             record_checks,
+            schemas,
             failed,
         });
         for _ in 0..options.workers {
@@ -167,6 +173,10 @@ impl Processor {
         };
         self.state.clear_problem(observer::COMPONENT);
         pool.shutdown().await;
+        if let Some(task) = schema_task {
+            task.await.expect("the task does not panic");
+            self.state.no_schemas_missing();
+        }
         // A worker that failed while it was leaving has not committed its last batch.
         let result = result.and_then(|()| failures.try_recv().map_or(Ok(()), |error| Err(error.into())));
         if result.is_ok() && self.until_caught_up {
@@ -180,7 +190,7 @@ impl Processor {
 
     /// Checks that topic and schema exist and belong to this pipeline.
     async fn prepare(&self) -> Result<Prepared, ProcessorError> {
-        let Settings { pipeline, kafka, database } = &self.settings;
+        let Settings { pipeline, kafka, database, registry: _ } = &self.settings;
         let session = database.connect("retail-processor").await?;
         let identity = provision::check(&session, pipeline).await?;
         if !identity.group_names_server {
@@ -227,7 +237,7 @@ impl Processor {
 
     /// Checks that each log still contains the last committed record.
     async fn check_records(&self, identity: &Identity, rows: &[Claimed]) -> Result<RecordChecker, ProcessorError> {
-        let Settings { pipeline, kafka, database: _ } = &self.settings;
+        let Settings { pipeline, kafka, database: _, registry: _ } = &self.settings;
         let checker = RecordChecker::new(kafka, &identity.group_id, &pipeline.topic.name)?;
         let processed = rows.iter().filter_map(|row| {
             let (partition, next_offset) = (row.partition, row.start.next_offset);
@@ -247,7 +257,7 @@ impl Processor {
 
     /// Opens a session with the schema that was checked at the start.
     async fn open(&self, identity: &Identity) -> Result<Store, DatabaseError> {
-        let Settings { pipeline, kafka: _, database } = &self.settings;
+        let Settings { pipeline, kafka: _, database, registry: _ } = &self.settings;
         Ok(Store::on(database.connect("retail-processor").await?, pipeline, identity))
     }
 }

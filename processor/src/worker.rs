@@ -11,7 +11,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError as RdKafkaError;
 use retail_api::Pipeline;
 use retail_api::resource::LateEvents;
-use retail_engine::{Batch, Deduplication, Engine, RecordIdentity, Salt};
+use retail_engine::{Batch, Deduplication, Engine, Format, RecordIdentity, Salt};
 use retail_kafka::KafkaError;
 use retail_kafka::native::LogQueue;
 use retail_runtime::args::Settings;
@@ -28,6 +28,7 @@ use crate::id_memory::TooManyIds;
 use crate::log_end_poller::LogEndPoller;
 use crate::reader::{ReadError, Reader};
 use crate::rejections::Explainer;
+use crate::schema_service::{SchemaClient, SchemaService};
 use crate::state::State;
 
 /// Longest pause between two polls of the consumer: rebalances are reported only when it is polled.
@@ -67,6 +68,8 @@ pub(crate) struct WorkerConfig {
     pub(crate) log_ends: LogEndPoller,
     pub(crate) requests: UnboundedSender<Request>,
     pub(crate) replies: Receiver<Reply>,
+    /// For formats with schemas.
+    pub(crate) schemas: Option<SchemaService>,
     /// The key for the fingerprints of transaction ids.
     pub(crate) salt: Salt,
     /// Limit for the memory of the ids of all workers, in bytes.
@@ -118,6 +121,11 @@ fn engine(pipeline: &Pipeline, salt: Salt) -> Engine {
     }
 }
 
+/// Whether records name their schema, in a header or before their body.
+fn has_schema_ids(pipeline: &Pipeline) -> bool {
+    pipeline.events.as_ref().is_some_and(|events| events.mapping.format != Format::Json)
+}
+
 impl Worker {
     /// Creates the worker of this thread.
     pub(crate) fn new(config: WorkerConfig) -> Result<Self, WorkerError> {
@@ -130,6 +138,7 @@ impl Worker {
             log_ends,
             requests,
             replies,
+            schemas,
             salt,
             id_memory,
             consumer,
@@ -148,7 +157,7 @@ impl Worker {
         Ok(Self {
             log_queue: LogQueue::new(&consumer)?,
             disconnects: 0,
-            reader: Reader::new(engine(pipeline, salt)),
+            reader: Reader::new(engine(pipeline, salt), has_schema_ids(pipeline), schemas.map(SchemaClient::new)),
             again: AgainReport::new(&name),
             id_memory,
             explainer: Explainer::new(pipeline.events.as_ref().map(|events| &events.mapping)),
@@ -178,6 +187,7 @@ impl Worker {
         self.state.clear_problem(&self.name);
         self.again.end(&self.state);
         self.state.ids(&self.name, []);
+        self.state.schema_waits(&self.name, BTreeMap::new());
         self.reader.close();
         drop(self.log_queue);
         consumer::close(self.consumer, self.assignment.into_unanswered());
@@ -265,6 +275,7 @@ impl Worker {
             let owned = self.assignment.owned().keys();
             self.state.positions(owned.filter_map(|&partition| Some((partition, self.reader.position(partition)?))));
             self.again.report(&self.state, self.reader.again(), now);
+            self.state.schema_waits(&self.name, self.reader.schema_waits());
             if self.settings.pipeline.deduplicate_within.is_some() {
                 self.state.ids(&self.name, self.reader.recent_ids());
                 TooManyIds::check(self.state.id_bytes(), self.id_memory)?;

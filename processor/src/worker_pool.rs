@@ -18,6 +18,7 @@ use crate::last_records::LastRecords;
 use crate::log_end_poller::LogEndPoller;
 use crate::record_checks::RecordChecks;
 use crate::retention::Dropping;
+use crate::schema_service::SchemaService;
 use crate::state::State;
 use crate::worker::{Worker, WorkerConfig, WorkerError};
 
@@ -43,6 +44,8 @@ pub(crate) struct PoolConfig {
     pub(crate) cores: Vec<usize>,
     pub(crate) log_ends: LogEndPoller,
     pub(crate) record_checks: RecordChecks,
+    /// For formats with schemas.
+    pub(crate) schemas: Option<SchemaService>,
     /// Receives the errors of workers that have ended.
     pub(crate) failed: mpsc::UnboundedSender<WorkerError>,
 }
@@ -99,6 +102,7 @@ impl WorkerPool {
             log_ends: config.log_ends.clone(),
             requests,
             replies: received_replies,
+            schemas: config.schemas.clone(),
             salt: config.identity.salt(),
             id_memory: config.id_memory,
             consumer: consumer::config(&config.settings.kafka, &membership, trigger, config.partitions),

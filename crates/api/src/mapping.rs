@@ -2,7 +2,9 @@
 
 use retail_engine::{Condition, Format as RecordFormat, Mapping, NumberField, Path, TextField, TimeField, ValueField};
 
-use crate::events::{Events, Format, FormatType, Money, Quantity, Refunds, Registry, Sum, Timestamp, TransactionId, Unit};
+use crate::events::{
+    Events, Format, FormatType, Money, Quantity, Refunds, Registry, Sum, Timestamp, TransactionId, Unit,
+};
 use crate::layout::Layout;
 
 /// Maximum number of names of a path.

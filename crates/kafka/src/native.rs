@@ -17,7 +17,7 @@ use std::ffi::{CStr, CString, c_char};
 use std::time::{Duration, Instant};
 
 pub use log_queue::LogQueue;
-pub use partition_queue::{Fetched, PartitionQueue};
+pub use partition_queue::{Fetched, Flow, PartitionQueue};
 use rdkafka::ClientContext;
 use rdkafka::client::Client;
 use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode};

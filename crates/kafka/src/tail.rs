@@ -1,7 +1,6 @@
 //! Reads the newest records of a topic, without a consumer group and without a trace on the brokers.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,7 @@ use crate::admin::KafkaAdmin;
 use crate::connection::KafkaConnection;
 use crate::error::KafkaError;
 use crate::events::ClientEvents;
-use crate::native::{Fetched, LogOffset, PartitionQueue};
+use crate::native::{Fetched, Flow, LogOffset, PartitionQueue};
 
 /// librdkafka requires a group for reading; without a subscription, the client does not join it.
 const GROUP_ID: &str = "retail.sample";
@@ -179,7 +178,7 @@ impl Reading {
                     // It passes, or the deadline does.
                     Fetched::Error(_) => {}
                 }
-                if has_ended || *bytes >= MAX_BYTES { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                if has_ended || *bytes >= MAX_BYTES { Flow::End } else { Flow::Next }
             });
             !has_ended
         });

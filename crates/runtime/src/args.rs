@@ -1,4 +1,4 @@
-//! The flags of all programs for the pipeline, Kafka and Postgres.
+//! The flags of all programs for the pipeline, Kafka, Postgres and the schema registry.
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -8,9 +8,10 @@ use clap::Args;
 use retail_api::{Pipeline, ReadError};
 use retail_connection::Pem;
 use retail_kafka::KafkaConnection;
+use retail_registry::RegistryConnection;
 use retail_store::DatabaseConnection;
 
-use crate::login::{DatabaseLogin, KAFKA_CLIENT_KEYS, KafkaLogin, LoginError};
+use crate::login::{DatabaseLogin, KAFKA_CLIENT_KEYS, KafkaLogin, LoginError, RegistryLogin};
 
 /// The flags for the pipeline, Kafka and Postgres.
 #[derive(Args, Clone, Debug)]
@@ -24,6 +25,9 @@ pub struct PipelineArgs {
 
     #[command(flatten)]
     database: DatabaseArgs,
+
+    #[command(flatten)]
+    registry: RegistryArgs,
 }
 
 /// Address of Kafka, and credentials for it.
@@ -99,6 +103,24 @@ struct DatabaseArgs {
     database_key: Option<PathBuf>,
 }
 
+/// Address of the schema registry, and credentials for it.
+#[derive(Args, Clone, Debug)]
+struct RegistryArgs {
+    /// URLs of the schema registry, separated by commas; overrides events.format.registry.url
+    #[arg(long, value_name = "URL", env = "RETAIL_REGISTRY_URL")]
+    registry_url: Option<String>,
+
+    /// Certificate authority of the schema registry (PEM) for TLS [default: the authorities of the system]
+    #[arg(long, value_name = "FILE", env = "RETAIL_REGISTRY_CA")]
+    registry_ca: Option<PathBuf>,
+
+    #[arg(long, env = "RETAIL_REGISTRY_USERNAME", hide = true)]
+    registry_username: Option<String>,
+
+    #[arg(long, env = "RETAIL_REGISTRY_PASSWORD", hide = true, hide_env_values = true)]
+    registry_password: Option<Hidden>,
+}
+
 /// A text that must not be printed.
 #[derive(Clone)]
 struct Hidden(String);
@@ -117,7 +139,7 @@ impl std::fmt::Debug for Hidden {
     }
 }
 
-/// The pipeline, and the connections to its Kafka and its Postgres.
+/// The pipeline, and the connections to its Kafka, its Postgres and its schema registry.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The pipeline.
@@ -126,6 +148,8 @@ pub struct Settings {
     pub kafka: KafkaConnection,
     /// Its Postgres.
     pub database: DatabaseConnection,
+    /// Its schema registry, for formats with schemas.
+    pub registry: Option<RegistryConnection>,
 }
 
 /// Invalid flags or an invalid pipeline. Programs exit with code 2.
@@ -148,16 +172,17 @@ pub enum SettingsError {
 impl PipelineArgs {
     /// Reads and checks the pipeline, and applies the flags to its connections.
     pub fn load(self) -> Result<Settings, SettingsError> {
-        let Self { file, kafka, database } = self;
+        let Self { file, kafka, database, registry } = self;
         let pipeline = Pipeline::read(&file)?;
         let kafka = kafka.connection(&pipeline)?;
         let database = database.connection(&pipeline)?;
-        Ok(Settings { pipeline, kafka, database })
+        let registry = registry.connection(&pipeline)?;
+        Ok(Settings { pipeline, kafka, database, registry })
     }
 
     /// As [`load`](Self::load), for programs that do not use Postgres.
     pub fn load_kafka(self) -> Result<(Pipeline, KafkaConnection), SettingsError> {
-        let Self { file, kafka, database: _ } = self;
+        let Self { file, kafka, database: _, registry: _ } = self;
         let pipeline = Pipeline::read(&file)?;
         let kafka = kafka.connection(&pipeline)?;
         Ok((pipeline, kafka))
@@ -227,6 +252,31 @@ impl DatabaseArgs {
             system_roots("database.tls.caSecret", "PGSSLROOTCERT");
         }
         Ok(login.connection(pipeline)?)
+    }
+}
+
+impl RegistryArgs {
+    /// The connection of a pipeline to its schema registry, if its format has one.
+    fn connection(self, pipeline: &Pipeline) -> Result<Option<RegistryConnection>, SettingsError> {
+        let Some(registry) = pipeline.registry() else { return Ok(None) };
+        let login = RegistryLogin {
+            username: self.registry_username,
+            password: self.registry_password.map(|Hidden(text)| text),
+            ca: read(self.registry_ca.as_deref(), "RETAIL_REGISTRY_CA")?,
+        };
+        let declares_ca = registry.tls.as_ref().is_some_and(|tls| tls.ca_secret.is_some());
+        if declares_ca && login.ca.is_none() {
+            system_roots("events.format.registry.tls.caSecret", "RETAIL_REGISTRY_CA");
+        }
+        let mut registry = registry.clone();
+        registry.url = self.registry_url.unwrap_or(registry.url);
+        let connection = login.connection(&registry)?;
+        if connection.sends_clear_password() {
+            tracing::warn!(
+                "the log-in to the schema registry at {connection} sends the password without TLS: use a URL that begins with https://"
+            );
+        }
+        Ok(Some(connection))
     }
 }
 

@@ -3,9 +3,11 @@
 //! Credentials that are missing are an error: a connection is never less secure than declared.
 
 use retail_api::Pipeline;
+use retail_api::events::Registry;
 use retail_api::resource::{DatabaseSecret, Kafka, KafkaTls, TlsMode};
 use retail_connection::{CertificateError, Certificates, Pem};
 use retail_kafka::{KafkaConnection, SaslLogin, Security};
+use retail_registry::{AddressError, Login, RegistryConnection};
 use retail_store::{DatabaseConnection, DatabaseUrl, SslMode, UrlError};
 
 /// Keys of a client certificate and its private key in a Secret for Kafka: Strimzi's names, and the usual ones.
@@ -51,6 +53,15 @@ pub enum LoginError {
     /// The pipeline declares a log-in to Kafka, and user name or password is missing.
     #[error("kafka.sasl requires a user name and a password: set RETAIL_KAFKA_USERNAME and RETAIL_KAFKA_PASSWORD")]
     NoKafkaUser,
+    /// The pipeline declares a log-in to the schema registry, and user name or password is missing.
+    #[error(
+        "events.format.registry.secret requires a user name and a password: set RETAIL_REGISTRY_USERNAME and \
+         RETAIL_REGISTRY_PASSWORD"
+    )]
+    NoRegistryUser,
+    /// The URL of the schema registry is invalid.
+    #[error("the URL of the schema registry {0}")]
+    RegistryUrl(#[from] AddressError),
     /// The pipeline declares a client certificate, and it is missing.
     #[error("{0} requires a certificate and a private key: set {1} and {2}")]
     NoClientCertificate(&'static str, &'static str, &'static str),
@@ -114,6 +125,35 @@ fn jaas_username(jaas: &str) -> Option<String> {
             '\\' => name.push(letters.next()?),
             letter => name.push(letter),
         }
+    }
+}
+
+/// Credentials for the schema registry. Those that the pipeline does not declare are not used.
+#[derive(Clone, Default)]
+pub struct RegistryLogin {
+    /// User name.
+    pub username: Option<String>,
+    /// Password.
+    pub password: Option<String>,
+    /// The certificate authority of the registry.
+    pub ca: Option<Pem>,
+}
+
+impl RegistryLogin {
+    /// The connection to the pipeline's registry.
+    pub fn connection(self, registry: &Registry) -> Result<RegistryConnection, LoginError> {
+        let Self { username, password, ca } = self;
+        let Registry { url, secret, tls: _ } = registry;
+        let login = match secret {
+            None => None,
+            Some(_) => {
+                let (Some(username), Some(password)) = (username, password) else {
+                    return Err(LoginError::NoRegistryUser);
+                };
+                Some(Login { username, password })
+            }
+        };
+        Ok(RegistryConnection::new(url, login, Certificates::new(ca, None, None)?)?)
     }
 }
 

@@ -6,6 +6,7 @@ mod copies;
 mod crashes;
 mod duplicates;
 mod failover;
+mod formats;
 mod holds;
 mod lost_records;
 mod outages;

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use retail_api::Pipeline;
 use retail_kafka::{KafkaConnection, topic};
+use retail_registry::RegistryConnection;
 use retail_runtime::args::Settings;
 use retail_store::{DatabaseConnection, provision};
 use retail_verify::{Options, Report, VerifyError, verify};
@@ -80,7 +81,10 @@ impl Case {
         assert_eq!((&*pipeline.name, &*pipeline.topic.name), (name, name));
         let topic = Topic { bootstrap_servers: kafka.clone(), name: name.to_owned() };
         let database = DatabaseConnection::new(database_url.parse().unwrap(), &pipeline.schema);
-        let settings = Settings { pipeline, kafka: KafkaConnection::plain(kafka), database };
+        let registry = pipeline.registry().map(|registry| {
+            RegistryConnection::new(&registry.url, None, retail_connection::Certificates::default()).unwrap()
+        });
+        let settings = Settings { pipeline, kafka: KafkaConnection::plain(kafka), database, registry };
         Self { settings, file, topic, database_url }
     }
 
@@ -121,7 +125,8 @@ impl Case {
         std::fs::write(&file, &other).unwrap();
         let pipeline = Pipeline::parse(&other).unwrap_or_else(|problems| panic!("{problems}"));
         let database = DatabaseConnection::new(self.database_url.parse().unwrap(), schema);
-        let settings = Settings { pipeline, kafka: self.settings.kafka.clone(), database };
+        let (kafka, registry) = (self.settings.kafka.clone(), self.settings.registry.clone());
+        let settings = Settings { pipeline, kafka, database, registry };
         Self { settings, file, topic: self.topic.clone(), database_url: self.database_url.clone() }
     }
 

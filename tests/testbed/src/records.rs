@@ -6,7 +6,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError as RdKafkaError;
-use rdkafka::message::Message;
+use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
@@ -88,6 +88,15 @@ impl Topic {
     pub fn keyed(&self, partition: i32, key: &str, value: &[u8]) {
         let producer: BaseProducer = self.config().create().unwrap();
         producer.send(BaseRecord::to(&self.name).partition(partition).key(key).payload(value)).unwrap();
+        producer.flush(PATIENCE).unwrap();
+    }
+
+    /// Appends one record with a header. Its timestamp is this number of seconds since the beginning of 2025.
+    pub fn with_header(&self, partition: i32, timestamp: i64, value: &[u8], name: &str, header: &[u8]) {
+        let producer: BaseProducer = self.config().create().unwrap();
+        let headers = OwnedHeaders::new().insert(Header { key: name, value: Some(header) });
+        let record = BaseRecord::<(), [u8]>::to(&self.name).partition(partition).timestamp(at(timestamp) * 1000);
+        producer.send(record.payload(value).headers(headers)).unwrap();
         producer.flush(PATIENCE).unwrap();
     }
 

@@ -351,7 +351,11 @@ impl Server {
         // The preferred ports are reserved for `make kafka`. A restarted server reads its port from its directory.
         if !self.directory.join("port").exists() {
             let port = free_port().to_string();
-            process.env("KAFKA_PORT", &port).env("POSTGRES_PORT", &port).env("PGBOUNCER_PORT", &port);
+            process
+                .env("KAFKA_PORT", &port)
+                .env("POSTGRES_PORT", &port)
+                .env("PGBOUNCER_PORT", &port)
+                .env("REGISTRY_PORT", &port);
         }
         let output = process.output().unwrap();
         assert!(output.status.success(), "{} {command} failed: {}", self.script, text(&output.stderr));

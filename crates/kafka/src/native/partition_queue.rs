@@ -1,7 +1,6 @@
 //! Records directly from the queue of a partition.
 
-use std::ffi::{CString, c_void};
-use std::ops::ControlFlow;
+use std::ffi::{CStr, CString, c_void};
 use std::sync::Arc;
 use std::thread::Thread;
 
@@ -24,6 +23,20 @@ pub enum Fetched<'a> {
     Error(RDKafkaErrorCode),
 }
 
+/// Whether more items are wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flow {
+    /// The next item.
+    Next,
+    /// No more items now.
+    End,
+    /// No more items now, and this record is not taken yet: the caller keeps a copy, and calls [`PartitionQueue::held_is_taken`].
+    Hold,
+}
+
+/// The header with the id of a schema.
+const SCHEMA_ID: &CStr = c"__value_schema_id";
+
 /// The queue of one partition, separated from the main queue of the consumer and read directly.
 ///
 /// It is separated once and kept for the lifetime of the consumer, whether or not the partition is assigned: forwarding a
@@ -33,6 +46,10 @@ pub struct PartitionQueue<C: ConsumerContext + 'static> {
     /// The thread that the callback unparks. Boxed, because librdkafka has a pointer to it.
     wakes: Box<Thread>,
     last: LastRecord,
+    /// The record that is held.
+    held: LastRecord,
+    /// Whether records are handed out with the id of their schema, if it is in a header.
+    reads_schema_ids: bool,
     /// The queue may contain records of an earlier assignment, which librdkafka drops instead of handing them out.
     reassigned: bool,
     /// Declared last, so dropped last: the client outlives its queue.
@@ -69,11 +86,19 @@ impl<C: ConsumerContext + 'static> PartitionQueue<C> {
             sys::rd_kafka_queue_cb_event_enable(queue.pointer, Some(unpark), opaque);
             queue
         };
-        let last = LastRecord::default();
-        Ok(Self { queue, wakes, last, reassigned: true, consumer: Arc::clone(consumer) })
+        let (last, held) = (LastRecord::default(), LastRecord::default());
+        let consumer = Arc::clone(consumer);
+        Ok(Self { queue, wakes, last, held, reads_schema_ids: false, reassigned: true, consumer })
     }
 
-    /// Calls `each` for the items in the queue, at most [`BATCH`] and until it breaks, and returns their number. Never waits. A
+    /// The queue, which also reads the header with the id of a schema. Parsing headers takes time.
+    #[must_use]
+    pub fn with_schema_ids(mut self, reads_schema_ids: bool) -> Self {
+        self.reads_schema_ids = reads_schema_ids;
+        self
+    }
+
+    /// Calls `each` for the items in the queue, at most [`BATCH`] and until it wants no more, and returns their number. Never waits. A
     /// panic of `each` aborts the process.
     ///
     /// Records that were fetched before the last assignment or unassignment of the partition are dropped: librdkafka numbers
@@ -81,7 +106,7 @@ impl<C: ConsumerContext + 'static> PartitionQueue<C> {
     ///
     /// rd_kafka_consume_batch_queue cannot be used: librdkafka 2.12 treats the end of a partition as a record there, and
     /// skips the next record of the remaining partitions when others are revoked.
-    pub fn take<F: FnMut(Fetched<'_>) -> ControlFlow<()>>(&mut self, each: F) -> usize {
+    pub fn take<F: FnMut(Fetched<'_>) -> Flow>(&mut self, each: F) -> usize {
         // SAFETY: the queue is valid. Other threads only append to it.
         let queued = unsafe { sys::rd_kafka_queue_length(self.queue.pointer) };
         self.take_up_to(queued.clamp(1, BATCH), each)
@@ -91,16 +116,18 @@ impl<C: ConsumerContext + 'static> PartitionQueue<C> {
     pub fn take_one(&mut self, mut each: impl FnMut(Fetched<'_>)) -> usize {
         self.take_up_to(1, |fetched| {
             each(fetched);
-            ControlFlow::Break(())
+            Flow::End
         })
     }
 
-    /// `limit` is at most the number of items in the queue, so that the last ones are known in advance if `each` does not break.
-    fn take_up_to<F: FnMut(Fetched<'_>) -> ControlFlow<()>>(&mut self, limit: usize, each: F) -> usize {
+    /// `limit` is at most the number of items in the queue, so that the last ones are known in advance if `each` does not end.
+    fn take_up_to<F: FnMut(Fetched<'_>) -> Flow>(&mut self, limit: usize, each: F) -> usize {
         // If items are dropped, those that are handed out may be fewer than the limit.
         let copied_from = if self.reassigned { 0 } else { limit.saturating_sub(COPIED) };
         let client = self.consumer.client().native_ptr();
-        let mut taking = Taking { each, taken: 0, limit, copied_from, last: &mut self.last, client };
+        let reads_schema_ids = self.reads_schema_ids;
+        let (last, held) = (&mut self.last, &mut self.held);
+        let mut taking = Taking { each, taken: 0, limit, copied_from, last, held, reads_schema_ids, client };
         // SAFETY: the callback is only called during this call, with a value of the right type.
         unsafe {
             sys::rd_kafka_consume_callback_queue(self.queue.pointer, 0, Some(hand_out::<F>), (&raw mut taking).cast());
@@ -116,9 +143,15 @@ impl<C: ConsumerContext + 'static> PartitionQueue<C> {
         self.last.take()
     }
 
+    /// The held record is taken now. No other one was taken since it was held.
+    pub fn held_is_taken(&mut self) {
+        self.last = std::mem::take(&mut self.held);
+    }
+
     /// The partition will be assigned: its next records are not related to the ones before.
     pub fn reassign(&mut self) {
         self.last.take();
+        self.held.take();
         self.reassigned = true;
     }
 }
@@ -132,26 +165,33 @@ struct Taking<'a, F> {
     /// Number of items after which records are copied.
     copied_from: usize,
     last: &'a mut LastRecord,
+    held: &'a mut LastRecord,
+    reads_schema_ids: bool,
     client: *mut sys::rd_kafka_t,
 }
 
 /// # Safety
 ///
 /// `opaque` must point to a `Taking<'_, F>`, and `message` must come from librdkafka.
-unsafe extern "C" fn hand_out<F: FnMut(Fetched<'_>) -> ControlFlow<()>>(
+unsafe extern "C" fn hand_out<F: FnMut(Fetched<'_>) -> Flow>(
     message: *mut sys::rd_kafka_message_t,
     opaque: *mut c_void,
 ) {
     // SAFETY: by the contract; the message belongs to librdkafka, and is valid until this function returns.
     unsafe {
         let taking = &mut *opaque.cast::<Taking<'_, F>>();
-        let fetched = fetched(&*message);
+        let fetched = fetched(&*message, taking.reads_schema_ids);
         let flow = (taking.each)(fetched);
-        if (taking.taken >= taking.copied_from || flow.is_break()) && matches!(fetched, Fetched::Record(_)) {
-            taking.last.set(&*message);
+        let is_end = flow != Flow::Next;
+        if matches!(fetched, Fetched::Record(_)) {
+            if flow == Flow::Hold {
+                taking.held.set(&*message);
+            } else if taking.taken >= taking.copied_from || is_end {
+                taking.last.set(&*message);
+            }
         }
         taking.taken += 1;
-        if flow.is_break() || taking.taken == taking.limit {
+        if is_end || taking.taken == taking.limit {
             // The remaining items return to the head of the queue.
             sys::rd_kafka_yield(taking.client);
         }
@@ -177,7 +217,7 @@ unsafe extern "C" fn unpark(_: *mut sys::rd_kafka_t, opaque: *mut c_void) {
 /// # Safety
 ///
 /// `message` must come from librdkafka, and must not have been destroyed.
-unsafe fn fetched(message: &sys::rd_kafka_message_t) -> Fetched<'_> {
+unsafe fn fetched(message: &sys::rd_kafka_message_t, reads_schema_ids: bool) -> Fetched<'_> {
     match message.err.into() {
         RDKafkaErrorCode::NoError => {}
         RDKafkaErrorCode::PartitionEOF => return Fetched::End(message.offset),
@@ -192,5 +232,28 @@ unsafe fn fetched(message: &sys::rd_kafka_message_t) -> Fetched<'_> {
         (millis, value)
     };
     let timestamp = (millis >= 0).then(|| Timestamp::from_millis(millis));
-    Fetched::Record(retail_engine::Record { offset: message.offset, timestamp, value, schema: None })
+    // SAFETY: by the contract.
+    let schema = if reads_schema_ids { unsafe { schema_id(message) } } else { None };
+    Fetched::Record(retail_engine::Record { offset: message.offset, timestamp, value, schema })
+}
+
+/// The value of the last header with the id of a schema.
+///
+/// # Safety
+///
+/// As of [`fetched`].
+unsafe fn schema_id(message: &sys::rd_kafka_message_t) -> Option<&[u8]> {
+    let (mut headers, mut value, mut length) = (std::ptr::null_mut(), std::ptr::null(), 0);
+    // SAFETY: librdkafka parses the headers at the first call, and they live as long as the message, with their values.
+    unsafe {
+        let message = std::ptr::from_ref(message);
+        if sys::rd_kafka_message_headers(message, &raw mut headers)
+            != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
+        {
+            return None;
+        }
+        let found = sys::rd_kafka_header_get_last(headers, SCHEMA_ID.as_ptr(), &raw mut value, &raw mut length);
+        let is_found = found == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR && !value.is_null();
+        is_found.then(|| std::slice::from_raw_parts(value.cast::<u8>(), length))
+    }
 }

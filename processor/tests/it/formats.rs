@@ -1,0 +1,191 @@
+//! Records whose schemas are in a registry.
+
+use retail_testbed::{Case, CaseBuilder, Registry, Sent, at};
+
+use crate::programs::{LIMIT, catch_up, http, start, until, until_consumed, until_ready};
+
+/// The fields of the records, in a format.
+fn events(case: CaseBuilder, format: &str) -> CaseBuilder {
+    case.spec("events:")
+        .spec(&format!("  format: {format}"))
+        .spec("  timestamp: {field: time, unit: Milliseconds}")
+        .spec("  dimensions: [{name: store, field: store}]")
+        .spec("  quantity: {field: qty, ifMissing: 1}")
+        .spec("  price: {field: cents, scale: 2}")
+}
+
+/// A value behind the id of its schema.
+fn framed(id: u32, body: &[u8]) -> Vec<u8> {
+    [&[0], &id.to_be_bytes()[..], body].concat()
+}
+
+fn sent(partition: i32, timestamp: i64, value: Vec<u8>) -> Sent {
+    Sent { partition, timestamp, value: Some(value) }
+}
+
+#[tokio::test]
+async fn json_behind_a_schema_id_needs_no_registry() {
+    let case = events(Case::shared().partitions(1), "{type: JSONSchema}").start().await;
+    let order = |qty| format!(r#"{{"time":{},"store":"S","qty":{qty},"cents":250}}"#, at(0) * 1000).into_bytes();
+    case.topic.send(&[
+        sent(0, 0, framed(4_000_000_000, &order(1))),
+        sent(0, 1, order(10)),
+        sent(0, 2, framed(7, b"{")),
+        Sent { partition: 0, timestamp: 3, value: None },
+    ]);
+    let guid = [&[1], &[7; 16][..]].concat();
+    case.topic.with_header(0, 4, &order(100), "__value_schema_id", &guid);
+    case.topic.with_header(0, 5, &order(1000), "__value_schema_id", &[1, 2]);
+    case.topic.with_header(0, 6, &framed(8, &order(10_000)), "__key_schema_id", &guid);
+    catch_up(&case).await;
+    let reasons = "SELECT string_agg(reason, ' ' ORDER BY \"offset\") FROM dead_letter";
+    assert_eq!(case.text(reasons).await, "no_schema_id malformed_json empty no_schema_id");
+    assert_eq!(
+        case.text("SELECT concat_ws(' ', total_quantity, total_amount) FROM retail").await,
+        "10101 25252.500000"
+    );
+    case.assert_exact().await;
+}
+
+/// Zigzag varints of Avro.
+fn long(number: i64) -> Vec<u8> {
+    let mut rest = ((number << 1) ^ (number >> 63)) as u64;
+    let mut bytes = Vec::new();
+    while rest >= 0x80 {
+        bytes.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    bytes.push(rest as u8);
+    bytes
+}
+
+fn text(text: &str) -> Vec<u8> {
+    [long(text.len() as i64), text.as_bytes().to_vec()].concat()
+}
+
+/// A schema of orders with these fields.
+fn schema(fields: &[(&str, &str)]) -> String {
+    let fields: Vec<String> =
+        fields.iter().map(|(name, kind)| format!(r#"{{"name":"{name}","type":"{kind}"}}"#)).collect();
+    format!(r#"{{"type":"record","name":"Order","fields":[{}]}}"#, fields.join(","))
+}
+
+const FIRST: &[(&str, &str)] = &[("time", "long"), ("store", "string"), ("qty", "int"), ("cents", "long")];
+const ADDED: &[(&str, &str)] =
+    &[("note", "string"), ("time", "long"), ("store", "string"), ("qty", "int"), ("cents", "long")];
+const REMOVED: &[(&str, &str)] = &[("cents", "int"), ("store", "string"), ("time", "long")];
+
+/// An order of one piece for one cent, at this number of seconds since the beginning of 2025.
+fn order(id: u32, fields: &[(&str, &str)], seconds: i64) -> Vec<u8> {
+    let field = |name: &str| match name {
+        "time" => long(at(seconds) * 1000),
+        "store" => text("S"),
+        "note" => text("hello"),
+        _ => long(1),
+    };
+    framed(id, &fields.iter().flat_map(|(name, _)| field(name)).collect::<Vec<u8>>())
+}
+
+fn orders(partition: i32, from: i64, count: i64, id: u32, fields: &[(&str, &str)]) -> Vec<Sent> {
+    (from..from + count).map(|second| sent(partition, second, order(id, fields, second))).collect()
+}
+
+async fn avro(registry: &Registry, partitions: i32) -> Case {
+    let format = format!("{{type: Avro, registry: {{url: \"{}\"}}}}", registry.url());
+    events(Case::shared().partitions(partitions), &format).start().await
+}
+
+const PROBES: [&str; 4] = ["--workers", "1", "--http", "127.0.0.1:0"];
+
+/// Three writers in one topic. The registry is away when the third one's first record comes, and is restarted; a processor is
+/// killed and another one joins meanwhile.
+#[tokio::test]
+async fn only_partitions_with_new_schemas_wait_for_the_registry() {
+    let registry = Registry::private();
+    let case = avro(&registry, 2).await;
+    let ids = [FIRST, ADDED, REMOVED].map(|fields| registry.register("orders", &schema(fields)));
+    case.topic.send(&orders(0, 0, 50, ids[0], FIRST));
+    case.topic.send(&orders(1, 0, 50, ids[1], ADDED));
+    let processor = start(&case, &PROBES);
+    until_consumed(&case, 100).await;
+    until_ready(&processor, 200, "ready").await;
+
+    registry.stop();
+    case.topic.send(&orders(0, 50, 10, ids[0], FIRST));
+    case.topic.send(&orders(0, 60, 10, ids[2], REMOVED));
+    case.topic.send(&orders(0, 70, 10, ids[0], FIRST));
+    case.topic.send(&orders(1, 50, 50, ids[1], ADDED));
+    until_consumed(&case, 160).await;
+    let waits =
+        format!("records wait for schema {}: the schema registry at {} cannot be reached", ids[2], registry.url());
+    until_ready(&processor, 503, &waits).await;
+    until(&case, "the wait is noted", "SELECT count(*) = 1 AND min(partition) = 0 FROM schema_waits").await;
+    let (_, metrics) = http(&processor, "/metrics").await;
+    assert!(metrics.contains("retail_schema_waiting_partitions 1\n"), "{metrics}");
+    assert!(metrics.contains("retail_schema_lookups_total{result=\"found\"} 2\n"), "{metrics}");
+    assert_eq!(case.text("SELECT next_offset FROM partition_progress WHERE partition = 0").await, "60");
+
+    // Partitions move while one of them waits.
+    let other = start(&case, &PROBES);
+    until(&case, "each process owns a partition", "SELECT count(DISTINCT owner) = 2 FROM partition_progress").await;
+    processor.kill();
+    until(&case, "one process owns both", "SELECT count(DISTINCT owner) = 1 FROM partition_progress").await;
+    case.topic.send(&orders(1, 100, 10, ids[0], FIRST));
+    until_consumed(&case, 170).await;
+    until_ready(&other, 503, &waits).await;
+
+    registry.start();
+    until_consumed(&case, 190).await;
+    until_ready(&other, 200, "ready").await;
+    until(&case, "nothing waits", "SELECT count(*) = 0 FROM schema_waits").await;
+    other.signal("TERM");
+    assert_eq!(other.output().matches("WARN schemas: records wait").count(), 1, "{}", other.output());
+    case.assert_exact().await;
+
+    // Used schemas are known without a registry.
+    registry.stop();
+    registry.forget();
+    case.topic.send(&orders(0, 80, 10, ids[2], REMOVED));
+    catch_up(&case).await;
+    assert_eq!(case.text("SELECT sum(consumed) FROM ledger").await, "200");
+    case.assert_exact().await;
+}
+
+#[tokio::test]
+async fn unknown_id_stays_unknown_after_it_was_registered() {
+    let registry = Registry::private();
+    let case = avro(&registry, 1).await;
+    let known = registry.register("orders", &schema(FIRST));
+    let unknown = known + 1;
+    case.topic.send(&orders(0, 0, 1, known, FIRST));
+    case.topic.send(&orders(0, 1, 2, unknown, ADDED));
+    let mut processor = start(&case, &["--until-caught-up", "--unknown-schema-after", "2s"]);
+    assert_eq!(processor.exit_code(LIMIT).await, 0, "{}", processor.output());
+    processor.says("does not know it: register it, or its records are invalid (unknown_schema) after 2s").await;
+    let letters = "SELECT string_agg(concat_ws(': ', reason, detail), ', ' ORDER BY \"offset\") FROM dead_letter WHERE reason = 'unknown_schema'";
+    let expected = format!("unknown_schema: schema {unknown}, unknown_schema: schema {unknown}");
+    assert_eq!(case.text(letters).await, expected);
+
+    assert_eq!(registry.register("orders", &schema(ADDED)), unknown);
+    case.topic.send(&orders(0, 3, 1, unknown, ADDED));
+    catch_up(&case).await;
+    assert_eq!(case.text(letters).await, format!("{expected}, unknown_schema: schema {unknown}"));
+    case.assert_exact().await;
+
+    // Without the stored verdict, nothing can be verified.
+    case.client().await.batch_execute(&format!("DELETE FROM schemas WHERE id = '{unknown}'")).await.unwrap();
+    let error = case.try_verify().await.unwrap_err().to_string();
+    assert!(error.contains(&format!("names schema {unknown}, which table schemas lacks")), "{error}");
+}
+
+#[tokio::test]
+async fn registry_that_stays_away_ends_a_run_until_caught_up() {
+    let registry = Registry::private();
+    let case = avro(&registry, 1).await;
+    case.topic.send(&orders(0, 0, 1, 1, FIRST));
+    registry.stop();
+    let mut processor = start(&case, &["--until-caught-up"]);
+    assert_eq!(processor.exit_code(LIMIT).await, 1);
+    assert!(processor.output().contains("cannot be reached: check that it is running, and events.format.registry.url"));
+    assert_eq!(case.text("SELECT sum(consumed) FROM ledger").await, "0");
+}

@@ -1,0 +1,73 @@
+//! A schema registry.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use crate::process::unique;
+use crate::servers::Server;
+
+/// An Apicurio Registry for one test. Dropping the value stops it and deletes its schemas.
+#[derive(Debug)]
+pub struct Registry {
+    server: Server,
+}
+
+impl Registry {
+    /// Starts a registry.
+    pub fn private() -> Self {
+        Self { server: Server::start("dev/registry", &unique("registry"), true) }
+    }
+
+    /// Returns the URL for `registry.url`.
+    pub fn url(&self) -> String {
+        self.server.address()
+    }
+
+    /// Returns the address as host:port.
+    pub fn address(&self) -> String {
+        self.url().split('/').nth(2).unwrap().to_owned()
+    }
+
+    /// Shuts the registry down. Its schemas stay.
+    pub fn stop(&self) {
+        self.server.run("down");
+    }
+
+    /// Starts the registry again, at the same address.
+    pub fn start(&self) {
+        self.server.run("up");
+    }
+
+    /// Deletes all schemas of a stopped registry.
+    pub fn forget(&self) {
+        std::fs::remove_dir_all(self.server.directory.join("data")).unwrap();
+    }
+
+    /// Registers an Avro schema under a subject. Returns its id.
+    pub fn register(&self, subject: &str, schema: &str) -> u32 {
+        self.register_as("AVRO", subject, schema)
+    }
+
+    /// Registers a schema of this type (`AVRO`, `PROTOBUF`, `JSON`) under a subject. Returns its id.
+    ///
+    /// # Panics
+    ///
+    /// If the registry refuses the schema.
+    pub fn register_as(&self, kind: &str, subject: &str, schema: &str) -> u32 {
+        let quoted = format!("{schema:?}").replace("\\'", "'");
+        let body = format!("{{\"schemaType\": \"{kind}\", \"schema\": {quoted}}}");
+        let path = self.url().split_once("//").unwrap().1.split_once('/').unwrap().1.to_owned();
+        let mut stream = TcpStream::connect(self.address()).unwrap();
+        let head = format!(
+            "POST /{path}/subjects/{subject}/versions HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all((head + &body).as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let id = answer
+            .rsplit_once("\"id\":")
+            .and_then(|(_, id)| id.trim_end_matches(|c: char| !c.is_ascii_digit()).parse().ok());
+        id.unwrap_or_else(|| panic!("{answer}"))
+    }
+}
