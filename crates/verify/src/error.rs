@@ -49,6 +49,19 @@ pub enum VerifyError {
         /// The error of the client.
         reason: String,
     },
+    /// A processed record names a schema that is not stored.
+    #[error(
+        "the record at offset {offset} of partition {partition} names schema {id}, which table schemas lacks: rows of it were deleted, \
+         and without them its records cannot be verified"
+    )]
+    Schema {
+        /// Id of the schema.
+        id: String,
+        /// The partition.
+        partition: i32,
+        /// Offset of the record.
+        offset: i64,
+    },
     /// A proof cannot be used.
     #[error("proof {number} in table proof {problem}: retail verify --full verifies without proofs")]
     Proof {

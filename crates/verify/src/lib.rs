@@ -29,6 +29,7 @@ mod proof;
 mod replay;
 mod report;
 mod rows;
+mod schemas;
 mod shared_ids;
 mod start;
 mod state;

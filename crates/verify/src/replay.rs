@@ -12,6 +12,7 @@ use retail_runtime::args::Settings;
 
 use crate::GROUP_ID;
 use crate::error::VerifyError;
+use crate::schemas::{self, Schemas};
 use crate::start::Start;
 use crate::state::{Partition, Rule};
 
@@ -57,6 +58,7 @@ impl Replay<'_> {
             .collect();
         let total: i64 = pending.values().map(|pending| pending.partition.ledger.next_offset - pending.next).sum();
         let consumer = assigned(settings, &pending)?;
+        let mut schemas = schemas::has_ids(&settings.pipeline).then(|| Schemas::new(settings));
         let (mut read, mut reported) = (0, 0);
         let mut heard = Instant::now();
         while let Some((&stuck, waiting)) = pending.first_key_value() {
@@ -69,7 +71,7 @@ impl Replay<'_> {
                 }
                 Some(Ok(message)) => {
                     let Some(pending) = pending.get_mut(&message.partition()) else { continue };
-                    (message.partition(), pending.judge(&mut judge, &message, take))
+                    (message.partition(), pending.judge(&mut judge, schemas.as_mut(), &message, take)?)
                 }
                 // The end of the readable log: the offsets up to the committed one contain no record.
                 Some(Err(RdKafkaError::PartitionEOF(partition))) => (partition, true),
@@ -113,11 +115,17 @@ impl<'a> Pending<'a> {
     }
 
     /// Passes a record to the judge. Returns true for the last record before the end, and for one beyond it.
-    fn judge(&mut self, judge: &mut Judge, message: &impl Message, take: &mut dyn FnMut(&Judged<'_>)) -> bool {
+    fn judge(
+        &mut self,
+        judge: &mut Judge,
+        schemas: Option<&mut Schemas<'_>>,
+        message: &impl Message,
+        take: &mut dyn FnMut(&Judged<'_>),
+    ) -> Result<bool, VerifyError> {
         let end = self.partition.ledger.next_offset;
         let offset = message.offset();
         if offset >= end {
-            return true;
+            return Ok(true);
         }
         let rules = &self.partition.rules;
         while rules.get(self.rule + 1).is_some_and(|rule| rule.offset <= offset) {
@@ -125,12 +133,16 @@ impl<'a> Pending<'a> {
         }
         if let Some(rule) = rules.get(self.rule) {
             let timestamp_millis = message.timestamp().to_millis().filter(|millis| *millis >= 0);
-            let record = OracleRecord { offset, timestamp_millis, value: message.payload(), schema: None };
+            let schema = if schemas.is_some() { schemas::header(message) } else { None };
+            let record = OracleRecord { offset, timestamp_millis, value: message.payload(), schema };
             let partition = self.partition.partition;
+            if let Some(schemas) = schemas {
+                schemas.learn_for(judge, partition, &record)?;
+            }
             if offset < self.judged_from {
                 judge.learn(partition, &record, rule.max_future);
                 self.next = offset + 1;
-                return false;
+                return Ok(false);
             }
             if rule.dedup_from > self.dedup_from {
                 self.dedup_from = rule.dedup_from;
@@ -141,7 +153,7 @@ impl<'a> Pending<'a> {
             take(&Judged { partition, record: &record, judgement: &judgement, rule: *rule, is_append_time });
         }
         self.next = offset + 1;
-        self.next >= end
+        Ok(self.next >= end)
     }
 }
 
