@@ -8,13 +8,14 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 use retail_api::Pipeline;
+use retail_api::events::{Registry, RegistryTls};
 use retail_api::resource::{
     Credentials as SaslSecret, Database, DatabaseTls, Kafka, KafkaTls, Sasl, SecretKey, SecretName,
 };
 use retail_connection::Pem;
 use retail_kafka::KafkaConnection;
 use retail_runtime::login::{
-    DATABASE_CLIENT_KEYS, DatabaseLogin, JAAS_KEY, KAFKA_CLIENT_KEYS, KafkaLogin, LoginError, login_keys,
+    DATABASE_CLIENT_KEYS, DatabaseLogin, JAAS_KEY, KAFKA_CLIENT_KEYS, KafkaLogin, LoginError, RegistryLogin, login_keys,
 };
 use retail_store::DatabaseConnection;
 use tokio::time::Instant;
@@ -116,7 +117,11 @@ fn names(pipeline: &Pipeline) -> BTreeSet<&str> {
     let Database { host: _, port: _, name: _, schema: _, secret, tls } = &pipeline.database;
     let login = secret.iter().map(|secret| &secret.name);
     let database_tls = tls.iter().flat_map(|tls| in_tls(tls.ca_secret.as_ref(), tls.client_secret.as_ref()));
-    sasl.chain(kafka_tls).chain(login).chain(database_tls).map(String::as_str).collect()
+    let registry = pipeline.registry().into_iter().flat_map(|Registry { url: _, secret, tls }| {
+        let ca = tls.as_ref().and_then(|RegistryTls { ca_secret }| ca_secret.as_ref());
+        secret.as_ref().map(|secret| &secret.name).into_iter().chain(in_tls(ca, None))
+    });
+    sasl.chain(kafka_tls).chain(login).chain(database_tls).chain(registry).map(String::as_str).collect()
 }
 
 fn in_tls<'a>(ca: Option<&'a SecretKey>, client: Option<&'a SecretName>) -> impl Iterator<Item = &'a String> {
@@ -146,6 +151,16 @@ impl FetchedSecrets {
             let connection = login.connection(pipeline).map_err(|error| SecretProblem::Invalid(error.to_string()))?;
             Ok(connection.with_max_answer(MAX_ANSWER))
         })
+    }
+
+    /// State of the Secrets for the schema registry, which only the pods connect to.
+    pub(crate) fn registry(&self, pipeline: &Pipeline) -> Credentials {
+        let Some(registry) = pipeline.registry() else { return Credentials::NotNamed };
+        let connection = self.connection(|reader| {
+            let login = reader.registry(registry)?;
+            login.connection(registry).map_err(|error| SecretProblem::Invalid(error.to_string()))
+        });
+        connection.0
     }
 
     fn connection<C>(
@@ -208,6 +223,19 @@ impl KeyReader<'_> {
         if let Some(DatabaseTls { mode: _, ca_secret, client_secret }) = tls {
             login.ca = self.ca(ca_secret.as_ref())?;
             (login.certificate, login.key) = self.client(client_secret.as_ref(), &DATABASE_CLIENT_KEYS)?;
+        }
+        Ok(login)
+    }
+
+    fn registry(&mut self, registry: &Registry) -> Result<RegistryLogin, SecretProblem> {
+        let mut login = RegistryLogin::default();
+        let Registry { url: _, secret, tls } = registry;
+        if let Some(SaslSecret { name, username_key, password_key }) = secret {
+            login.username = Some(self.required(name, username_key)?);
+            login.password = Some(self.required(name, password_key)?);
+        }
+        if let Some(RegistryTls { ca_secret }) = tls {
+            login.ca = self.ca(ca_secret.as_ref())?;
         }
         Ok(login)
     }

@@ -51,8 +51,14 @@ pub(crate) async fn observe<O: ExternalSystems>(
     let secrets = secrets::read(client, recent, &meta.namespace, pipeline).await?;
     let (kafka_login, kafka) = secrets.kafka(&seen);
     let (database_login, database) = secrets.database(&seen);
-    let mut observed =
-        ObservedState { kafka_login, database_login, children, namespace_terminating, ..ObservedState::empty() };
+    let mut observed = ObservedState {
+        kafka_login,
+        database_login,
+        registry_login: secrets.registry(&seen),
+        children,
+        namespace_terminating,
+        ..ObservedState::empty()
+    };
     // The deletion of a pipeline does not depend on the state of topic and schema.
     if meta.deleting_for.is_none() {
         (observed.topic, observed.schema) = tokio::join!(

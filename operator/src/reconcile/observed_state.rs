@@ -29,6 +29,8 @@ pub(crate) struct ObservedState {
     pub(crate) kafka_login: Credentials,
     /// State of the Secrets for Postgres.
     pub(crate) database_login: Credentials,
+    /// State of the Secrets for the schema registry.
+    pub(crate) registry_login: Credentials,
     /// The topic; `Observed(None)` if it does not exist.
     pub(crate) topic: Observation<Option<ObservedTopic>, KafkaError>,
     /// Progress from the schema; `Observed(None)` if it does not exist or must be migrated.
@@ -45,6 +47,7 @@ impl ObservedState {
         Self {
             kafka_login: Credentials::NotNamed,
             database_login: Credentials::NotNamed,
+            registry_login: Credentials::NotNamed,
             topic: Observation::Observed(None),
             schema: Observation::Observed(None),
             children: BTreeMap::new(),

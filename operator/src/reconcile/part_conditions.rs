@@ -1,5 +1,7 @@
 //! The conditions of the parts of a pipeline: Secrets, topic, schema, Deployments, closing of windows, scaling. Pure.
 
+use retail_api::Pipeline;
+use retail_api::events::Registry;
 use retail_api::resource::{Kafka, SaslMechanism};
 use retail_connection::ErrorKind;
 use retail_engine::Timestamp;
@@ -22,8 +24,10 @@ use crate::resources::names::Child;
 const NO_CREDENTIALS: &str = "not checked, because its credentials are missing or unusable";
 
 pub(crate) fn credentials(pass: &Pass<'_>) -> ConditionDraft {
-    let kafka = pass.valid.ok().map(|valid| &valid.pipeline.kafka);
-    let logins = [&pass.observed.kafka_login, &pass.observed.database_login];
+    let pipeline = pass.valid.ok().map(|valid| &valid.pipeline);
+    let kafka = pipeline.map(|pipeline| &pipeline.kafka);
+    let observed = pass.observed;
+    let logins = [&observed.kafka_login, &observed.database_login, &observed.registry_login];
     let unusable: Vec<(Reason, String)> = logins
         .into_iter()
         .filter_map(|login| match login {
@@ -46,6 +50,12 @@ pub(crate) fn credentials(pass: &Pass<'_>) -> ConditionDraft {
              the mechanism SCRAM-SHA-512"
                 .to_owned(),
         ),
+        None if pipeline.and_then(Pipeline::registry).is_some_and(sends_password_in_clear) => (
+            Reason::PasswordWithoutTls,
+            "all Secrets named in the spec are usable; the log-in to the schema registry sends the password without TLS: use a URL \
+             that begins with https://"
+                .to_owned(),
+        ),
         None => (Reason::UpToDate, "all Secrets named in the spec are usable".to_owned()),
     };
     ConditionDraft::by_reason(ConditionType::CredentialsReady, reason, message)
@@ -54,6 +64,11 @@ pub(crate) fn credentials(pass: &Pass<'_>) -> ConditionDraft {
 /// Whether the log-in sends the password itself over a connection without TLS.
 fn sends_clear_password(kafka: &Kafka) -> bool {
     kafka.tls.is_none() && kafka.sasl.as_ref().is_some_and(|sasl| sasl.mechanism == SaslMechanism::Plain)
+}
+
+/// Whether the log-in to a schema registry uses a connection without TLS.
+fn sends_password_in_clear(registry: &Registry) -> bool {
+    registry.secret.is_some() && registry.url.contains("http://")
 }
 
 fn secret_problem(unusable: &SecretProblem, namespace: &str) -> (Reason, String) {

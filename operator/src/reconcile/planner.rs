@@ -13,7 +13,7 @@ use crate::reconcile::plan::{IdMemory, Plan, ReplicaCount};
 use crate::reconcile::step::Step;
 use crate::reconcile::validate::Valid;
 use crate::resources::blueprint::Blueprint;
-use crate::resources::names::{Child, DATABASE_SECRET_HASH, KAFKA_SECRET_HASH};
+use crate::resources::names::{Child, DATABASE_SECRET_HASH, KAFKA_SECRET_HASH, REGISTRY_SECRET_HASH};
 use crate::settings::Settings;
 
 /// Plans the steps from the observed to the declared state.
@@ -60,7 +60,10 @@ fn logins(child: Child, observed: &ObservedState) -> Vec<(&'static str, &Credent
     let kafka = (KAFKA_SECRET_HASH, &observed.kafka_login);
     match child {
         Child::Producer => vec![kafka],
-        Child::Processor => vec![kafka, (DATABASE_SECRET_HASH, &observed.database_login)],
+        Child::Processor => {
+            let database = (DATABASE_SECRET_HASH, &observed.database_login);
+            vec![kafka, database, (REGISTRY_SECRET_HASH, &observed.registry_login)]
+        }
         Child::ConfigMap | Child::ServiceAccount | Child::MetricsService | Child::DisruptionBudget => Vec::new(),
     }
 }

@@ -18,7 +18,8 @@ const GRACE_SECONDS: i64 = 60;
 pub(super) fn processor(blueprint: &Blueprint<'_>, secret_hashes: &[(&'static str, &str)]) -> Value {
     let pipeline = blueprint.pipeline;
     let file = processor_file(pipeline);
-    let secrets = PodSecrets::default().kafka(&pipeline.kafka).database(&pipeline.database);
+    let secrets =
+        PodSecrets::default().kafka(&pipeline.kafka).database(&pipeline.database).registry(pipeline.registry());
     let mut container = container(blueprint, "processor", PROCESSOR_FILE, &pipeline.processor.resources);
     container["args"] = json!(["-f", format!("{DIRECTORY}/{PROCESSOR_FILE}"), "--http", format!("0.0.0.0:{PORT}")]);
     container["ports"] = json!([{"name": "http", "containerPort": PORT, "protocol": "TCP"}]);

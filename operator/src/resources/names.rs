@@ -29,6 +29,9 @@ pub(crate) const KAFKA_SECRET_HASH: &str = "retailpipeline.dev/kafka-secret-hash
 /// Annotation of a pod template: the hash of the keys from Secrets for Postgres.
 pub(crate) const DATABASE_SECRET_HASH: &str = "retailpipeline.dev/database-secret-hash";
 
+/// Annotation of pod templates: hash of the Secrets for the schema registry.
+pub(crate) const REGISTRY_SECRET_HASH: &str = "retailpipeline.dev/registry-secret-hash";
+
 /// Label that selects the operator's objects in watches.
 pub(crate) const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", FIELD_MANAGER);
 

@@ -1,6 +1,7 @@
 //! Secrets in pods: passwords as environment variables, certificates and keys as files. Pods receive only the keys that they
 //! need.
 
+use retail_api::events::{Registry, RegistryTls};
 use retail_api::resource::{Credentials, Database, DatabaseTls, Kafka, KafkaTls, Sasl, SecretKey, SecretName};
 use retail_runtime::login::{DATABASE_CLIENT_KEYS, JAAS_KEY, KAFKA_CLIENT_KEYS, login_keys};
 use serde_json::{Value, json};
@@ -62,6 +63,19 @@ impl PodSecrets {
             let (certificate, key) = DATABASE_CLIENT_KEYS[0];
             self.env.push(json!({"name": "PGSSLCERT", "value": format!("{directory}/{certificate}")}));
             self.env.push(json!({"name": "PGSSLKEY", "value": format!("{directory}/{key}")}));
+        }
+        self
+    }
+
+    /// Credentials for the schema registry.
+    pub(super) fn registry(mut self, registry: Option<&Registry>) -> Self {
+        let Some(Registry { url: _, secret, tls }) = registry else { return self };
+        if let Some(Credentials { name, username_key, password_key }) = secret {
+            self.variable("RETAIL_REGISTRY_USERNAME", name, username_key, false);
+            self.variable("RETAIL_REGISTRY_PASSWORD", name, password_key, false);
+        }
+        if let Some(RegistryTls { ca_secret }) = tls {
+            self.ca("registry-ca", ca_secret.as_ref(), "RETAIL_REGISTRY_CA");
         }
         self
     }

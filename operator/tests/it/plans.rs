@@ -106,7 +106,7 @@ fn declared_objects_match_the_snapshot() {
     insta::assert_snapshot!(yaml.join("---\n"));
 }
 
-/// TLS, credentials and client certificates for both servers.
+/// TLS and credentials for all servers, and client certificates for Kafka and Postgres.
 fn secured() -> Value {
     json!({
         "kafka": {
@@ -121,6 +121,15 @@ fn secured() -> Value {
                 "caSecret": {"name": "db-ca", "key": "ca.crt"},
                 "clientSecret": {"name": "db-client"},
             },
+        },
+        "events": {
+            "format": {"type": "Avro", "registry": {
+                "url": "https://registry:8081",
+                "secret": {"name": "registry-user", "passwordKey": "secret"},
+                "tls": {"caSecret": {"name": "registry-ca", "key": "ca.pem"}},
+            }},
+            "timestamp": {"field": "at"}, "dimensions": [{"name": "store", "field": "store"}], "quantity": {"field": "n"},
+            "amount": {"field": "total"},
         },
     })
 }
@@ -137,7 +146,7 @@ fn pods_receive_only_needed_keys_and_certificates_as_files() {
     let [processor, producer] = [Child::Processor, Child::Producer].map(pods);
     insta::assert_snapshot!(serde_saphyr::to_string(&processor).unwrap());
     let producer = producer.to_string();
-    assert!(producer.contains("kafka-user") && !producer.contains("db-"), "{producer}");
+    assert!(producer.contains("kafka-user") && !producer.contains("db-") && !producer.contains("registry-"), "{producer}");
 }
 
 #[test]
