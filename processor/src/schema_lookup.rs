@@ -29,7 +29,7 @@ pub(crate) enum Next {
     Keep(StoredSchema),
     /// The registry does not know the id so far: ask again after this pause.
     AskAgain(Duration),
-    /// There was no answer: ask again after this pause.
+    /// The registry did not answer: ask again after this pause.
     Failed(Duration, RegistryError),
 }
 

@@ -1,8 +1,8 @@
 //! One task that finds the schemas of records for all workers: in memory, then in Postgres, then in the registry.
 //!
 //! A worker learns a verdict only after it is stored: no record is judged by an answer that another worker, a later start or
-//! `retail verify` could see differently. A crash between storing and judging leaves a verdict that no record has used, which
-//! harms nobody. Of two processes with different answers, the first one to store decides for both.
+//! `retail verify` could see differently. A crash between storing and judging leaves an unused verdict, which is harmless. Of two
+//! processes with different answers, the first one to store decides for both.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::layout;
-use crate::resource::{Credentials, SecretKey};
+use crate::secrets::{Credentials, SecretKey};
 
 /// Names of fields joined by dots; a name with a dot or a blank is quoted.
 const PATH: &str = r#"^(\$\.)?([^\s."]+|"[^"]+")(\.([^\s."]+|"[^"]+"))*$"#;

@@ -11,6 +11,7 @@ mod pipeline;
 mod problem;
 pub mod resource;
 mod rollup;
+mod secrets;
 pub mod status;
 mod structure;
 pub mod validate;

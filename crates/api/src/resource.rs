@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::events::Events;
+pub use crate::secrets::{Credentials, SecretKey, SecretName};
 use crate::status::RetailPipelineStatus;
 
 /// A streaming pipeline that reads purchases from a Kafka topic and writes their sums by window, category and payment
@@ -377,42 +378,6 @@ pub enum TlsMode {
     VerifyFull,
 }
 
-/// Secret with user name and password.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
-#[serde(rename_all = "camelCase")]
-pub struct Credentials {
-    /// Name of a Secret in the resource's namespace.
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
-    /// Key of the user name. Default: username.
-    #[serde(default = "username")]
-    #[schemars(length(min = 1, max = 253))]
-    pub username_key: String,
-    /// Key of the password. Default: password.
-    #[serde(default = "password")]
-    #[schemars(length(min = 1, max = 253))]
-    pub password_key: String,
-}
-
-/// Key of a Secret.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
-pub struct SecretKey {
-    /// Name of a Secret in the resource's namespace.
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
-    /// Key in the Secret.
-    #[schemars(length(min = 1, max = 253))]
-    pub key: String,
-}
-
-/// Secret in the namespace of the pipeline.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Debug)]
-pub struct SecretName {
-    /// Name of a Secret in the resource's namespace.
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
-}
-
 /// Producer of simulated purchases of a cosmetics shop.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Debug)]
 #[serde(rename_all = "camelCase")]
@@ -550,7 +515,7 @@ pub struct Rollup {
     /// Name of the view in the schema of the pipeline: 1 to 40 lower-case letters, digits and '_', not beginning with a digit.
     #[schemars(length(min = 1, max = 40), regex(pattern = r"^[a-z_][a-z0-9_]*$"))]
     #[x_kube(validation = (
-        "!(self in ['closes', 'dead_letter', 'dead_letter_log', 'definitions', 'delta_log', 'fate_rules', 'group_totals', 'groups', 'late', 'ledger', 'partition_progress', 'pipeline', 'proof', 'rejected', 'schema_history', 'span_sums', 'totals', 'used_schemas', 'watermark_hold']) && !self.startsWith('retail') && !self.startsWith('final_rows')",
+        "!(self in ['closes', 'dead_letter', 'dead_letter_log', 'definitions', 'delta_log', 'fate_rules', 'group_totals', 'groups', 'late', 'ledger', 'partition_progress', 'pipeline', 'proof', 'rejected', 'schema_history', 'schema_waits', 'schemas', 'span_sums', 'totals', 'watermark_hold']) && !self.startsWith('retail') && !self.startsWith('final_rows')",
         "the name of a rollup must not be that of another table or view of the pipeline"
     ))]
     pub name: String,
@@ -626,14 +591,6 @@ fn one_hour() -> String {
 
 fn one_minute() -> String {
     "1m".to_owned()
-}
-
-fn username() -> String {
-    "username".to_owned()
-}
-
-fn password() -> String {
-    "password".to_owned()
 }
 
 fn thirty_days() -> String {

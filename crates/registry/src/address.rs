@@ -17,7 +17,7 @@ pub struct Address {
     pub path: String,
 }
 
-/// A text that is no address of a registry.
+/// An invalid address of a registry.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum AddressError {
     /// It is not a URL that the client can use.

@@ -146,7 +146,10 @@ fn pods_receive_only_needed_keys_and_certificates_as_files() {
     let [processor, producer] = [Child::Processor, Child::Producer].map(pods);
     insta::assert_snapshot!(serde_saphyr::to_string(&processor).unwrap());
     let producer = producer.to_string();
-    assert!(producer.contains("kafka-user") && !producer.contains("db-") && !producer.contains("registry-"), "{producer}");
+    assert!(
+        producer.contains("kafka-user") && !producer.contains("db-") && !producer.contains("registry-"),
+        "{producer}"
+    );
 }
 
 #[test]

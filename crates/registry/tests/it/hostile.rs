@@ -1,4 +1,4 @@
-//! Answers that are no verdict. A verdict decides the fate of records for ever.
+//! Answers without a verdict. A verdict decides the fate of records for ever.
 
 use retail_connection::ErrorKind;
 use retail_engine::SchemaId;
