@@ -512,14 +512,16 @@ pub(crate) fn decode(
         Some(Value::Array(elements)) => elements
             .iter()
             .enumerate()
-            .map(|(number, element)| match element {
-                Element::Message(descriptor, bytes) if number < 1000 => {
-                    let element = read(descriptor, bytes, &wanted_of_elements).map_err(|Malformed| malformed)?;
-                    Ok(Some(Box::new(element) as Box<dyn Fields>))
+            .map(|(number, element)| -> Result<_, &'static str> {
+                match element {
+                    Element::Message(descriptor, bytes) if number < 1000 => {
+                        let element = read(descriptor, bytes, &wanted_of_elements).map_err(|Malformed| malformed)?;
+                        Ok(Some(Box::new(element) as Box<dyn Fields>))
+                    }
+                    _ => Ok(None),
                 }
-                _ => Ok(None),
             })
-            .collect::<Result<Vec<_>, _>>()
+            .collect::<Result<Vec<_>, &'static str>>()
             .map(Ok),
         Some(_) => Ok(Err("bad_items")),
     });
