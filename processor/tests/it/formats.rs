@@ -47,9 +47,21 @@ async fn json_behind_a_schema_id_needs_no_registry() {
     case.assert_exact().await;
 }
 
-/// Zigzag varints of Avro.
-fn long(number: i64) -> Vec<u8> {
-    let mut rest = ((number << 1) ^ (number >> 63)) as u64;
+/// A format with schemas.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Avro,
+    Protobuf,
+}
+
+/// The names of the fields of a schema.
+type Fields = &'static [&'static str];
+
+const FIRST: Fields = &["time", "store", "qty", "cents"];
+const ADDED: Fields = &["note", "time", "store", "qty", "cents"];
+const REMOVED: Fields = &["cents", "store", "time"];
+
+fn varint(mut rest: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     while rest >= 0x80 {
         bytes.push(rest as u8 | 0x80);
@@ -59,40 +71,77 @@ fn long(number: i64) -> Vec<u8> {
     bytes
 }
 
-fn text(text: &str) -> Vec<u8> {
-    [long(text.len() as i64), text.as_bytes().to_vec()].concat()
+impl Format {
+    /// Registers a schema of orders. Returns its id.
+    fn register(self, registry: &Registry, fields: Fields) -> u32 {
+        let is_text = |name: &str| ["store", "note"].contains(&name);
+        match self {
+            Self::Avro => {
+                let field = |name: &&str| {
+                    let kind = if is_text(name) { "string" } else { "long" };
+                    format!(r#"{{"name":"{name}","type":"{kind}"}}"#)
+                };
+                let fields: Vec<String> = fields.iter().map(field).collect();
+                let schema = format!(r#"{{"type":"record","name":"Order","fields":[{}]}}"#, fields.join(","));
+                registry.register_as("AVRO", "orders", &schema)
+            }
+            Self::Protobuf => {
+                let field = |name: &&str| {
+                    let kind = if is_text(name) { "string" } else { "int64" };
+                    format!("optional {kind} {name} = {};", Self::number(name))
+                };
+                let fields: Vec<String> = fields.iter().map(field).collect();
+                let schema = format!(r#"syntax = "proto3"; message Order {{ {} }}"#, fields.join(" "));
+                registry.register_as("PROTOBUF", "orders", &schema)
+            }
+        }
+    }
+
+    /// The number of a field of Protobuf.
+    fn number(name: &str) -> u64 {
+        ADDED.iter().position(|field| *field == name).unwrap() as u64 + 1
+    }
+
+    /// An order of one piece for one cent, at this number of seconds since the beginning of 2025.
+    fn order(self, id: u32, fields: Fields, seconds: i64) -> Vec<u8> {
+        let text = |text: &str| [varint(self.long(text.len() as u64)), text.as_bytes().to_vec()].concat();
+        let value = |name: &str| match name {
+            "time" => varint(self.long(at(seconds).unsigned_abs() * 1000)),
+            "store" => text("S"),
+            "note" => text("hello"),
+            _ => varint(self.long(1)),
+        };
+        let field = |name: &&str| match self {
+            Self::Avro => value(name),
+            Self::Protobuf => {
+                let wire_type = if ["store", "note"].contains(name) { 2 } else { 0 };
+                [varint(Self::number(name) << 3 | wire_type), value(name)].concat()
+            }
+        };
+        // The first message of a schema has the index 0.
+        let index: &[u8] = if self == Self::Protobuf { &[0] } else { &[] };
+        framed(id, &[index.to_vec(), fields.iter().flat_map(field).collect()].concat())
+    }
+
+    /// A positive number before it is written as a varint: Avro's are zigzag.
+    fn long(self, number: u64) -> u64 {
+        if self == Self::Avro { number << 1 } else { number }
+    }
+
+    fn orders(self, partition: i32, from: i64, count: i64, id: u32, fields: Fields) -> Vec<Sent> {
+        (from..from + count).map(|second| sent(partition, second, self.order(id, fields, second))).collect()
+    }
+
+    async fn case(self, registry: &Registry, partitions: i32) -> Case {
+        let name = if self == Self::Avro { "Avro" } else { "Protobuf" };
+        let format = format!("{{type: {name}, registry: {{url: \"{}\"}}}}", registry.url());
+        events(Case::shared().partitions(partitions), &format).start().await
+    }
 }
 
-/// A schema of orders with these fields.
-fn schema(fields: &[(&str, &str)]) -> String {
-    let fields: Vec<String> =
-        fields.iter().map(|(name, kind)| format!(r#"{{"name":"{name}","type":"{kind}"}}"#)).collect();
-    format!(r#"{{"type":"record","name":"Order","fields":[{}]}}"#, fields.join(","))
-}
-
-const FIRST: &[(&str, &str)] = &[("time", "long"), ("store", "string"), ("qty", "int"), ("cents", "long")];
-const ADDED: &[(&str, &str)] =
-    &[("note", "string"), ("time", "long"), ("store", "string"), ("qty", "int"), ("cents", "long")];
-const REMOVED: &[(&str, &str)] = &[("cents", "int"), ("store", "string"), ("time", "long")];
-
-/// An order of one piece for one cent, at this number of seconds since the beginning of 2025.
-fn order(id: u32, fields: &[(&str, &str)], seconds: i64) -> Vec<u8> {
-    let field = |name: &str| match name {
-        "time" => long(at(seconds) * 1000),
-        "store" => text("S"),
-        "note" => text("hello"),
-        _ => long(1),
-    };
-    framed(id, &fields.iter().flat_map(|(name, _)| field(name)).collect::<Vec<u8>>())
-}
-
-fn orders(partition: i32, from: i64, count: i64, id: u32, fields: &[(&str, &str)]) -> Vec<Sent> {
-    (from..from + count).map(|second| sent(partition, second, order(id, fields, second))).collect()
-}
-
-async fn avro(registry: &Registry, partitions: i32) -> Case {
-    let format = format!("{{type: Avro, registry: {{url: \"{}\"}}}}", registry.url());
-    events(Case::shared().partitions(partitions), &format).start().await
+/// Quantity, amount and number of the purchases.
+async fn row(case: &Case) -> String {
+    case.text("SELECT concat_ws(' ', total_quantity, total_amount, events) FROM retail").await
 }
 
 const PROBES: [&str; 4] = ["--workers", "1", "--http", "127.0.0.1:0"];
@@ -102,19 +151,20 @@ const PROBES: [&str; 4] = ["--workers", "1", "--http", "127.0.0.1:0"];
 #[tokio::test]
 async fn only_partitions_with_new_schemas_wait_for_the_registry() {
     let registry = Registry::private();
-    let case = avro(&registry, 2).await;
-    let ids = [FIRST, ADDED, REMOVED].map(|fields| registry.register("orders", &schema(fields)));
-    case.topic.send(&orders(0, 0, 50, ids[0], FIRST));
-    case.topic.send(&orders(1, 0, 50, ids[1], ADDED));
+    let format = Format::Protobuf;
+    let case = format.case(&registry, 2).await;
+    let ids = [FIRST, ADDED, REMOVED].map(|fields| format.register(&registry, fields));
+    case.topic.send(&format.orders(0, 0, 50, ids[0], FIRST));
+    case.topic.send(&format.orders(1, 0, 50, ids[1], ADDED));
     let processor = start(&case, &PROBES);
     until_consumed(&case, 100).await;
     until_ready(&processor, 200, "ready").await;
 
     registry.stop();
-    case.topic.send(&orders(0, 50, 10, ids[0], FIRST));
-    case.topic.send(&orders(0, 60, 10, ids[2], REMOVED));
-    case.topic.send(&orders(0, 70, 10, ids[0], FIRST));
-    case.topic.send(&orders(1, 50, 50, ids[1], ADDED));
+    case.topic.send(&format.orders(0, 50, 10, ids[0], FIRST));
+    case.topic.send(&format.orders(0, 60, 10, ids[2], REMOVED));
+    case.topic.send(&format.orders(0, 70, 10, ids[0], FIRST));
+    case.topic.send(&format.orders(1, 50, 50, ids[1], ADDED));
     until_consumed(&case, 160).await;
     let waits =
         format!("records wait for schema {}: the schema registry at {} cannot be reached", ids[2], registry.url());
@@ -130,7 +180,7 @@ async fn only_partitions_with_new_schemas_wait_for_the_registry() {
     until(&case, "each process owns a partition", "SELECT count(DISTINCT owner) = 2 FROM partition_progress").await;
     processor.kill();
     until(&case, "one process owns both", "SELECT count(DISTINCT owner) = 1 FROM partition_progress").await;
-    case.topic.send(&orders(1, 100, 10, ids[0], FIRST));
+    case.topic.send(&format.orders(1, 100, 10, ids[0], FIRST));
     until_consumed(&case, 170).await;
     until_ready(&other, 503, &waits).await;
 
@@ -141,24 +191,25 @@ async fn only_partitions_with_new_schemas_wait_for_the_registry() {
     other.signal("TERM");
     assert_eq!(other.output().matches("WARN schemas: records wait").count(), 1, "{}", other.output());
     case.assert_exact().await;
+    assert_eq!(row(&case).await, "190 1.900000 190");
 
     // Used schemas are known without a registry.
     registry.stop();
     registry.forget();
-    case.topic.send(&orders(0, 80, 10, ids[2], REMOVED));
+    case.topic.send(&format.orders(0, 80, 10, ids[2], REMOVED));
     catch_up(&case).await;
-    assert_eq!(case.text("SELECT sum(consumed) FROM ledger").await, "200");
+    assert_eq!(row(&case).await, "200 2.000000 200");
     case.assert_exact().await;
 }
 
 #[tokio::test]
 async fn unknown_id_stays_unknown_after_it_was_registered() {
     let registry = Registry::private();
-    let case = avro(&registry, 1).await;
-    let known = registry.register("orders", &schema(FIRST));
+    let case = Format::Avro.case(&registry, 1).await;
+    let known = Format::Avro.register(&registry, FIRST);
     let unknown = known + 1;
-    case.topic.send(&orders(0, 0, 1, known, FIRST));
-    case.topic.send(&orders(0, 1, 2, unknown, ADDED));
+    case.topic.send(&Format::Avro.orders(0, 0, 1, known, FIRST));
+    case.topic.send(&Format::Avro.orders(0, 1, 2, unknown, ADDED));
     let mut processor = start(&case, &["--until-caught-up", "--unknown-schema-after", "2s"]);
     assert_eq!(processor.exit_code(LIMIT).await, 0, "{}", processor.output());
     processor.says("does not know it: register it, or its records are invalid (unknown_schema) after 2s").await;
@@ -166,8 +217,8 @@ async fn unknown_id_stays_unknown_after_it_was_registered() {
     let expected = format!("unknown_schema: schema {unknown}, unknown_schema: schema {unknown}");
     assert_eq!(case.text(letters).await, expected);
 
-    assert_eq!(registry.register("orders", &schema(ADDED)), unknown);
-    case.topic.send(&orders(0, 3, 1, unknown, ADDED));
+    assert_eq!(Format::Avro.register(&registry, ADDED), unknown);
+    case.topic.send(&Format::Avro.orders(0, 3, 1, unknown, ADDED));
     catch_up(&case).await;
     assert_eq!(case.text(letters).await, format!("{expected}, unknown_schema: schema {unknown}"));
     case.assert_exact().await;
@@ -181,8 +232,8 @@ async fn unknown_id_stays_unknown_after_it_was_registered() {
 #[tokio::test]
 async fn registry_that_stays_away_ends_a_run_until_caught_up() {
     let registry = Registry::private();
-    let case = avro(&registry, 1).await;
-    case.topic.send(&orders(0, 0, 1, 1, FIRST));
+    let case = Format::Avro.case(&registry, 1).await;
+    case.topic.send(&Format::Avro.orders(0, 0, 1, 1, FIRST));
     registry.stop();
     let mut processor = start(&case, &["--until-caught-up"]);
     assert_eq!(processor.exit_code(LIMIT).await, 1);

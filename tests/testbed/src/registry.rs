@@ -43,11 +43,6 @@ impl Registry {
         std::fs::remove_dir_all(self.server.directory.join("data")).unwrap();
     }
 
-    /// Registers an Avro schema under a subject. Returns its id.
-    pub fn register(&self, subject: &str, schema: &str) -> u32 {
-        self.register_as("AVRO", subject, schema)
-    }
-
     /// Registers a schema of this type (`AVRO`, `PROTOBUF`, `JSON`) under a subject. Returns its id.
     ///
     /// # Panics
