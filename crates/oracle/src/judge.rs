@@ -33,9 +33,15 @@ pub struct Judgement {
     pub missed_by: Option<Duration>,
     /// With deduplication, the id of an event that can be a duplicate, or have one.
     pub id: Option<String>,
+    /// For a duplicate: the offset of the last earlier record with its id.
+    pub duplicate_of: Option<i64>,
 }
 
 impl Judgement {
+    const fn without_event(fate: &'static str) -> Self {
+        Self { fate, event: None, missed_by: None, id: None, duplicate_of: None }
+    }
+
     /// Whether the record is a dead letter.
     pub fn is_dead(&self) -> bool {
         !matches!(self.fate, "applied" | "filtered" | "duplicate")
@@ -201,26 +207,28 @@ impl Judge {
             Ok(event) => event,
             Err("filtered") => {
                 ledger.filtered += 1;
-                return Judgement { fate: "filtered", event: None, missed_by: None, id: None };
+                return Judgement::without_event("filtered");
             }
             Err(reason) => {
                 ledger.invalid += 1;
-                return Judgement { fate: reason, event: None, missed_by: None, id: None };
+                return Judgement::without_event(reason);
             }
         };
         let before = ledger.clone();
         let (mut fate, mut missed_by) = judge(ledger, &event, record, floor, max_future, (window, delay));
         let can_be_duplicate = matches!(fate, "applied" | "late") && record.timestamp_millis.is_some();
         let id = id.filter(|_| can_be_duplicate);
+        let mut duplicate_of = None;
         if let (Some(recent), Some(id)) = (&mut self.recent, id.clone()) {
-            if recent.is_duplicate(partition, &id, before.max_observed) {
+            duplicate_of = recent.duplicate_of(partition, &id, before.max_observed);
+            if duplicate_of.is_some() {
                 (fate, missed_by) = ("duplicate", None);
                 *ledger = OracleLedger { duplicate: before.duplicate + 1, ..before };
             }
             recent.add(partition, id, record.offset, ledger.max_observed.expect("a valid event moves it"));
         }
         let event = (fate != "duplicate").then_some(event);
-        Judgement { fate, event, missed_by, id }
+        Judgement { fate, event, missed_by, id, duplicate_of }
     }
 }
 

@@ -46,10 +46,10 @@ impl RecentIds {
         time.timestamp_micros().div_euclid(self.step)
     }
 
-    /// Whether the latest observed time, which is `now`, has moved by at most `within` since the last record with this id.
-    pub(crate) fn is_duplicate(&self, partition: i32, id: &str, now: Option<DateTime<Utc>>) -> bool {
-        let last = self.partitions.get(&partition).and_then(|ids| ids.seen.get(id));
-        last.zip(now).is_some_and(|(last, now)| self.step(now) - last.step <= STEPS)
+    /// The offset of the last record with this id, if the latest observed time, which is `now`, has moved by at most `within` since.
+    pub(crate) fn duplicate_of(&self, partition: i32, id: &str, now: Option<DateTime<Utc>>) -> Option<i64> {
+        let last = self.partitions.get(&partition)?.seen.get(id)?;
+        (self.step(now?) - last.step <= STEPS).then_some(last.offset)
     }
 
     /// A record with this id, after which the latest observed time is `after`.

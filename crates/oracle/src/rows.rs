@@ -98,7 +98,7 @@ impl Oracle {
         max_future: Duration,
     ) -> &'static str {
         let judgement = self.judge.record(partition, record, floor, max_future);
-        let Judgement { fate, event, missed_by, id: _ } = judgement;
+        let Judgement { fate, event, missed_by, id: _, duplicate_of: _ } = judgement;
         match (fate, event) {
             ("applied", Some(event)) => self.rows.add(event),
             ("filtered" | "duplicate", _) => {}

@@ -151,7 +151,7 @@ async fn digest_of_dead_letters_covers_all_columns() {
         };
         let (time, window_start) = (DateTime::UNIX_EPOCH, DateTime::UNIX_EPOCH);
         let event = OracleEvent { time, window_start, purchases: vec![purchase], is_exploded: false };
-        let judgement = Judgement { fate: "future", event: Some(event), missed_by: None, id: None };
+        let judgement = Judgement { fate: "future", event: Some(event), missed_by: None, id: None, duplicate_of: None };
         let record = OracleRecord { offset: 0, timestamp_millis: None, value: Some(b"{}"), schema: None };
         let mut sum = LetterSum::default();
         let (pipeline_id, columns) = (&*state.pipeline_id, &state.columns);
