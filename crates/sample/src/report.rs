@@ -129,18 +129,21 @@ impl Reporter {
             line += &format!(", {reason}");
         }
         if let Some(Facts { event_time, purchases }) = facts {
-            line += &format!(", {event_time}");
-            for purchase in purchases.iter().take(SHOWN) {
-                line += &format!(", {}", self.in_words(purchase));
-            }
-            if purchases.len() > SHOWN {
-                line += &format!(", and {} more purchases", purchases.len() - SHOWN);
-            }
+            line += &format!(", {event_time}, {}", self.purchases(purchases));
         }
         if !notes.is_empty() {
             line += &format!(": {}", notes.join(" | "));
         }
         line
+    }
+
+    /// The first purchases of a record, as part of a line.
+    pub fn purchases(&self, purchases: &[Purchase]) -> String {
+        let mut shown: Vec<String> = purchases.iter().take(SHOWN).map(|purchase| self.in_words(purchase)).collect();
+        if purchases.len() > SHOWN {
+            shown.push(format!("and {} more purchases", purchases.len() - SHOWN));
+        }
+        shown.join(", ")
     }
 
     fn in_words(&self, purchase: &Purchase) -> String {

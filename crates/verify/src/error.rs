@@ -62,6 +62,30 @@ pub enum VerifyError {
         /// Offset of the record.
         offset: i64,
     },
+    /// The topic has no such partition.
+    #[error("topic \"{topic}\" has no partition {partition}: it has {partitions}, numbered from 0")]
+    NoPartition {
+        /// The topic.
+        topic: String,
+        /// The wanted partition.
+        partition: i32,
+        /// Number of partitions.
+        partitions: usize,
+    },
+    /// The partition has no such offset yet.
+    #[error(
+        "partition {partition} of topic \"{topic}\" ends before offset {log_end}: it has no record at offset {offset} yet"
+    )]
+    BeyondLog {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// The wanted offset.
+        offset: i64,
+        /// The offset after the last record.
+        log_end: i64,
+    },
     /// A proof cannot be used.
     #[error("proof {number} in table proof {problem}: retail verify --full verifies without proofs")]
     Proof {

@@ -1,5 +1,6 @@
 //! The state of a partition from which its records are judged again.
 
+use chrono::{DateTime, Utc};
 use retail_oracle::{Judge, OracleLedger, OracleMilestone};
 
 use crate::checkpoint::Checkpoint;
@@ -21,6 +22,12 @@ impl Start {
         let from = partition.start_offset;
         let ledger = OracleLedger { next_offset: from, ..OracleLedger::default() };
         Self { ledger, milestones: Vec::new(), from }
+    }
+
+    /// The records from an offset on, before which the partition had this latest observed time. The ids of earlier records do not count.
+    pub(crate) fn at(next_offset: i64, max_observed: Option<DateTime<Utc>>) -> Self {
+        let ledger = OracleLedger { next_offset, max_observed, ..OracleLedger::default() };
+        Self { ledger, milestones: Vec::new(), from: next_offset }
     }
 
     /// The records after a checkpoint.

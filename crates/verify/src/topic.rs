@@ -39,9 +39,27 @@ impl Topic {
         Ok(())
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) const fn partitions(&self) -> usize {
+        self.log_starts.len()
+    }
+
+    /// The first offset of a partition that Kafka still has; 0 for an unknown one.
+    pub(crate) fn log_start(&self, partition: i32) -> i64 {
+        offset(&self.log_starts, partition).unwrap_or(0)
+    }
+
+    /// The offset after the last record of a partition; `None` for an unknown one.
+    pub(crate) fn log_end(&self, partition: i32) -> Option<i64> {
+        offset(&self.log_ends, partition)
+    }
+
     /// An error if the topic lacks records of a partition from `from` to `to`.
     pub(crate) fn check_records(&self, partition: i32, from: i64, to: i64) -> Result<(), VerifyError> {
-        let log_start = self.log_starts.get(partition as usize).copied().unwrap_or(0);
+        let log_start = self.log_start(partition);
         if log_start > from && to > from {
             return Err(VerifyError::Truncated { topic: self.name.clone(), partition, start_offset: from, log_start });
         }
@@ -52,7 +70,7 @@ impl Topic {
     pub(crate) fn check_deleted(&self, state: &State) -> Differences {
         let mut differences = Differences::default();
         for partition in &state.partitions {
-            let log_start = self.log_starts.get(partition.partition as usize).copied().unwrap_or(0);
+            let log_start = self.log_start(partition.partition);
             if partition.dedup_from > log_start.max(partition.start_offset) {
                 let (partition, from) = (partition.partition, partition.dedup_from);
                 differences.add(|| {
@@ -93,4 +111,9 @@ impl Topic {
             .filter(|number| state.partitions.iter().all(|known| known.partition != *number))
             .collect()
     }
+}
+
+/// The offset of a partition; `None` for an unknown one.
+fn offset(offsets: &[i64], partition: i32) -> Option<i64> {
+    offsets.get(usize::try_from(partition).ok()?).copied()
 }

@@ -3,4 +3,5 @@
 
 mod details;
 mod proofs;
+mod questions;
 mod verification;
