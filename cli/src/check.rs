@@ -1,15 +1,16 @@
 //! `retail verify`, `retail validate` and `retail crd`: the commands that check and print.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use indicatif::HumanCount;
 use retail_api::{Pipeline, crd as definition};
 use retail_runtime::args::PipelineArgs;
 use retail_runtime::process;
 use retail_verify::{self as verification, Options, Report};
+
+use crate::progress;
 
 #[derive(Args, Debug)]
 pub(crate) struct VerifyArgs {
@@ -43,12 +44,8 @@ pub(crate) fn verify(args: VerifyArgs) -> ExitCode {
         Ok(settings) => settings,
         Err(error) => return process::misused(&error),
     };
-    let bar = bar();
-    let shown = bar.clone();
-    let result = process::run(verification::verify(&settings, Options { full, record }, move |read, total| {
-        shown.set_length(total.unsigned_abs());
-        shown.set_position(read.unsigned_abs());
-    }));
+    let bar = progress::bar("verified");
+    let result = process::run(verification::verify(&settings, Options { full, record }, progress::moving(&bar)));
     bar.finish_and_clear();
     match result {
         Ok(report) => {
@@ -57,14 +54,6 @@ pub(crate) fn verify(args: VerifyArgs) -> ExitCode {
         }
         Err(error) => process::failed(&error),
     }
-}
-
-fn bar() -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} offsets verified, {per_sec}");
-    ProgressBar::new(0).with_style(style.expect("the template is valid"))
 }
 
 fn in_words(report: &Report) -> String {

@@ -4,13 +4,17 @@
 //! all of it, once.
 
 mod check;
+mod explain;
 mod live;
 mod plan;
+mod progress;
 mod provision;
 mod run;
 mod sample;
 mod shell;
 mod status;
+mod text;
+mod what_if;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -44,6 +48,10 @@ enum Command {
     ApplySchema(PipelineArgs),
     /// Show the watermark and what it waits for, unread records, fates, partitions and problems
     Status(status::StatusArgs),
+    /// Show why a record was applied, late or rejected, or how a row came about and until when it can change
+    Explain(explain::ExplainArgs),
+    /// Show how many events would be late with other delays of the watermark
+    WhatIf(what_if::WhatIfArgs),
     /// Recompute all results from the topic with a second implementation, and compare them with Postgres
     Verify(check::VerifyArgs),
     /// Check a pipeline.yaml and report all problems
@@ -80,6 +88,8 @@ fn retail() -> ExitCode {
         Command::ApplyTopic(args) => with_settings(args, provision::apply_topic),
         Command::ApplySchema(args) => with_settings(args, provision::apply_schema),
         Command::Status(args) => status::status(args),
+        Command::Explain(args) => explain::explain(args),
+        Command::WhatIf(args) => what_if::what_if(args),
         Command::Verify(args) => check::verify(args),
         Command::Validate(args) => check::validate(&args),
         Command::Sample(args) => sample::sample(args),

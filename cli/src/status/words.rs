@@ -6,6 +6,7 @@ use indicatif::HumanCount;
 use retail_api::{Pipeline, duration};
 
 use super::report::{PartitionStatus, State, Status};
+use crate::text::{self, count, share};
 
 /// Width of the names of facts.
 const NAMES: usize = 14;
@@ -79,13 +80,6 @@ fn fates(status: &Status) -> String {
     shown.collect::<Vec<_>>().join(", ")
 }
 
-/// A share in percent with two significant digits.
-fn share(part: i64, all: i64) -> String {
-    let percent = part as f64 * 100.0 / all.max(1) as f64;
-    let digits = (1.0 - percent.log10().floor()).clamp(0.0, 4.0) as usize;
-    format!("{percent:.digits$} %")
-}
-
 fn table(partitions: &[PartitionStatus]) -> String {
     let header = ["PARTITION", "NOT PROCESSED", "NEWEST EVENT", "LAST COMMIT", "STATE", "OWNER"].map(str::to_owned);
     let missing = || "-".to_owned();
@@ -105,18 +99,7 @@ fn table(partitions: &[PartitionStatus]) -> String {
             partition.owner.clone().unwrap_or_else(missing),
         ]
     });
-    let rows: Vec<[String; 6]> = std::iter::once(header).chain(rows).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-    let widths: [usize; 6] = std::array::from_fn(width);
-    let line = |row: &[String; 6]| {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
-    };
-    rows.iter().map(line).collect()
-}
-
-fn count(number: i64) -> String {
-    HumanCount(number.unsigned_abs()).to_string()
+    text::table(&std::iter::once(header).chain(rows).collect::<Vec<_>>())
 }
 
 #[cfg(test)]
@@ -185,14 +168,5 @@ mod tests {
             assert!(text.contains(fact), "{text}");
         }
         assert!(!text.contains("rate"), "{text}");
-    }
-
-    #[test]
-    fn share_has_two_significant_digits() {
-        let shares = [(1, 3), (1, 100), (12, 1_000_000), (1, 1_000_000_000), (7, 7), (1, 0)];
-        assert_eq!(
-            shares.map(|(part, all)| share(part, all)),
-            ["33 %", "1.0 %", "0.0012 %", "0.0000 %", "100 %", "100 %"]
-        );
     }
 }

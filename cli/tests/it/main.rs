@@ -3,6 +3,7 @@
 
 mod commands;
 mod examples;
+mod questions;
 mod run;
 mod sample;
 mod status;

@@ -1,0 +1,188 @@
+//! `retail explain` and `retail what-if`: words, JSON and exit codes, after a real processor.
+
+use std::os::unix::process::CommandExt;
+
+use retail_testbed::{Case, Sent, at};
+use serde_json::{Value, json};
+
+use crate::RETAIL;
+
+/// Exit code, standard output, standard error.
+fn retail(case: &Case, arguments: &[&str]) -> (i32, String, String) {
+    let output = case.command(RETAIL).args(arguments).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+}
+
+fn in_json(case: &Case, arguments: &[&str]) -> (i32, Value) {
+    let (code, said, error) = retail(case, &[arguments, &["--json"]].concat());
+    (code, serde_json::from_str(&said).unwrap_or_else(|_| panic!("{said}{error}")))
+}
+
+/// An order with two items, of which the second is free.
+fn order(kind: &str, id: &str, seconds: i64) -> Vec<u8> {
+    let time = at(seconds);
+    format!(
+        r#"{{"kind":"{kind}","id":"{id}","time":{time},"items":[{{"sku":"a","pieces":2,"price":1.5}},{{"sku":"b","pieces":1,"price":0}}]}}"#
+    )
+    .into_bytes()
+}
+
+/// Orders of one partition: items, a condition, ids, an aborted transaction, and a processor that has read them.
+#[tokio::test]
+async fn fates_of_own_events_are_explained_after_a_processor() {
+    let case = Case::shared()
+        .partitions(1)
+        .spec("watermark: {delay: 10m}")
+        .spec("deduplicate: {within: 64m}")
+        .spec("events:")
+        .spec("  timestamp: {field: time, unit: Seconds}")
+        .spec("  transactionId: {field: id}")
+        .spec("  dimensions: [{name: sku, field: sku}]")
+        .spec("  quantity: {field: pieces}")
+        .spec("  price: {field: price}")
+        .spec("  where: \"kind == 'sale'\"")
+        .spec("  explode: items")
+        .start()
+        .await;
+    let sent = |timestamp: i64, value: Vec<u8>| Sent { partition: 0, timestamp, value: Some(value) };
+    case.topic.send(&[
+        sent(0, order("sale", "o1", 0)),
+        sent(10, order("login", "o2", 10)),
+        sent(20, order("sale", "o1", 0)),
+        sent(1000, order("sale", "o3", 1000)),
+        sent(1001, order("sale", "o4", 299)),
+        sent(1002, order("sale", "o5", 4603)),
+        sent(1003, br#"{"kind":"sale","id":"o6","time":1,"items":[{"sku":"a","qty":2,"price":1}]}"#.to_vec()),
+    ]);
+    case.topic.transactions(&[(false, vec![sent(1004, order("sale", "o7", 1004))])]);
+    let caught_up =
+        case.command(RETAIL).arg0("retail-processor").args(["--until-caught-up", "--workers", "1"]).output().unwrap();
+    assert!(caught_up.status.success(), "{caught_up:?}");
+    case.assert_exact().await;
+
+    let fates: Vec<String> = (0..8)
+        .map(|offset| {
+            let (code, explained) = in_json(&case, &["explain", "--offset", &format!("0:{offset}")]);
+            assert_eq!((code, &explained["contradiction"]), (0, &Value::Null), "{explained}");
+            explained["fate"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    assert_eq!(fates, ["applied", "filtered", "duplicate", "applied", "late", "future", "invalid", "gap"]);
+
+    let (_, late) = in_json(&case, &["explain", "--offset", "0:4"]);
+    assert_eq!(late["window"], json!({"start": "2025-01-01T00:00:00Z", "end": "2025-01-01T00:05:00Z"}));
+    assert_eq!(late["observedBefore"], json!({"time": "2025-01-01T00:16:40Z", "offset": 3}));
+    let facts = ["partition", "offset", "reason", "delay", "missedBy", "countedByDelay"].map(|name| late[name].clone());
+    assert_eq!(json!(facts), json!([0, 4, null, "10m", "1m40s", "11m41s"]));
+    assert_eq!(late["record"]["purchases"][0]["dimensions"], json!({"sku": "a"}));
+    let words = |offset: &str| retail(&case, &["explain", "--offset", offset]).1;
+    assert_eq!(
+        words("0:4"),
+        "partition 0 offset 4: late\nThe event of 2025-01-01T00:04:59Z belongs to the window 2025-01-01T00:00:00Z to \
+         2025-01-01T00:05:00Z. Partition 0 had read 2025-01-01T00:16:40Z at offset 3 before it, so with the delay of 10m windows that end \
+         at or before 2025-01-01T00:06:40Z were final for this partition. It missed by 1m40s. A delay of 11m41s would have counted it.\n\
+         contents: 2025-01-01T00:04:59Z, sku \"a\" 2 × 1.5 = 3, sku \"b\" 1 × 0 = 0\n"
+    );
+    assert!(words("0:1").contains("spec.events.where is not true for the record: kind == 'sale'"), "{}", words("0:1"));
+    assert!(
+        words("0:2").contains("the record at offset 0 of partition 0 has the same transaction id \"o1\""),
+        "{}",
+        words("0:2")
+    );
+    assert!(words("0:5").contains("is 1h1s after 2025-01-01T00:16:42Z"), "{}", words("0:5"));
+    assert!(
+        words("0:6")
+            .starts_with("partition 0 offset 6: invalid, missing_field\nitems[0].pieces missing; has \"qty\": 2"),
+        "{}",
+        words("0:6")
+    );
+
+    let (code, row) = in_json(&case, &["explain", "--row", "2025-01-01 00:00:00+00", "a"]);
+    assert_eq!(
+        (code, &row["state"], &row["events"], &row["amount"]),
+        (0, &json!("final"), &json!(1), &json!("3")),
+        "{row}"
+    );
+    assert_eq!(
+        row["partitions"],
+        json!([{"partition": 0, "records": 1, "events": 1, "firstOffset": 0, "lastOffset": 0, "amount": "3"}])
+    );
+    assert_eq!(
+        (&row["closed"]["watermark"], &row["dimensions"]),
+        (&json!("2025-01-01T00:06:40Z"), &json!({"sku": "a"}))
+    );
+    let (code, open, _) = retail(&case, &["explain", "--row", "2025-01-01T00:15:00Z", "b"]);
+    assert!(code == 0 && open.starts_with("2025-01-01T00:15:00Z to 2025-01-01T00:20:00Z, b: open\n"), "{open}");
+    assert!(
+        open.contains("Partition 0 holds it: its newest event is 2025-01-01T00:16:40Z")
+            || open.contains("All partitions are idle"),
+        "{open}"
+    );
+    let (code, none, _) = retail(&case, &["explain", "--row", "2025-01-01T00:15:00Z", "z"]);
+    assert!(code == 1 && none.contains(", z: no row\n"), "{none}");
+
+    let (code, answers) = in_json(&case, &["what-if", "--delay", "5m,15m", "--max-late", "20%"]);
+    let brief: Vec<_> = answers
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|answer| {
+            let names = ["delay", "late", "lateAmount", "today", "least", "estimate"];
+            json!(names.map(|name| answer[name].clone()))
+        })
+        .collect();
+    assert_eq!(
+        (code, json!(brief)),
+        (
+            0,
+            json!([
+                ["5m", 1, "3", false, false, false],
+                ["10m", 1, "3", true, false, false],
+                ["11m41s", 0, "0", false, true, false],
+                ["15m", 0, "0", false, false, false]
+            ])
+        )
+    );
+    assert_eq!(answers[0]["lateShare"], json!(1.0 / 3.0));
+    let (code, text, error) = retail(&case, &["what-if"]);
+    assert_eq!((code, error.as_str()), (0, ""));
+    assert!(text.starts_with("3 events, with the amount 9\n\nDELAY  LATE EVENTS"), "{text}");
+    assert!(text.contains("\n10m    1            3            33 %   10m            today\n"), "{text}");
+    assert!(text.ends_with("\nToday's delay is exact, and equals the ledger.\n"), "{text}");
+    case.client().await.batch_execute("UPDATE partition_progress SET late = 2, applied = 1").await.unwrap();
+    let (code, _, error) = retail(&case, &["what-if"]);
+    assert!(
+        code == 1 && error.starts_with("DIFFERENT: 1 events are late by the topic, but 2 by the ledger"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn questions_without_an_answer_name_the_reason() {
+    let case = Case::shared().partitions(1).build();
+    let misuse = [
+        (&["explain"][..], "--offset <PARTITION:OFFSET>"),
+        (&["explain", "--offset", "7"], "write it as PARTITION:OFFSET"),
+        (&["explain", "--offset", "0:1", "--row", "2025-01-01", "A"], "cannot be used with"),
+        (&["explain", "--row", "2025-01-01T00:00:00Z", "A"], "2 values: category, payment_method"),
+        (&["explain", "--row", "yesterday", "A", "B"], "\"yesterday\" is not the start of a window"),
+        (&["what-if", "--delay", "5"], "write it as 5m"),
+        (&["what-if", "--delay", "200h"], "a delay is at most 168h"),
+        (&["what-if", "--max-late", "0.1"], "write it as 0.1%"),
+    ];
+    for (arguments, said) in misuse {
+        let (code, out, error) = retail(&case, arguments);
+        assert!((code, out.as_str()) == (2, "") && error.contains(said), "{arguments:?}: {error}");
+    }
+    let (code, _, error) = retail(&case, &["explain", "--offset", "0:0"]);
+    assert!(code == 1 && error.contains("retail apply-topic"), "{error}");
+    case.apply_topic().await;
+    case.apply_schema().await;
+    let (code, _, error) = retail(&case, &["explain", "--offset", "0:0"]);
+    assert!(code == 1 && error.contains("ends before offset 0: it has no record at offset 0 yet"), "{error}");
+    let (code, text, _) = retail(&case, &["what-if", "--delay", "5m"]);
+    assert!(code == 0 && text.starts_with("0 events, with the amount 0\n"), "{text}");
+    let (code, row, _) = retail(&case, &["explain", "--row", "2025-01-01T00:00:00Z", "A", "B"]);
+    assert!(code == 1 && row.contains("no event of this group was applied yet"), "{row}");
+}
