@@ -19,6 +19,12 @@ fn in_json(case: &Case, arguments: &[&str]) -> (i32, Value) {
     (code, serde_json::from_str(&said).unwrap_or_else(|_| panic!("{said}{error}")))
 }
 
+fn catch_up(case: &Case) {
+    let mut processor = case.command(RETAIL);
+    let ended = processor.arg0("retail-processor").args(["--until-caught-up", "--workers", "1"]).output().unwrap();
+    assert!(ended.status.success(), "{ended:?}");
+}
+
 /// An order with two items, of which the second is free.
 fn order(kind: &str, id: &str, seconds: i64) -> Vec<u8> {
     let time = at(seconds);
@@ -56,9 +62,7 @@ async fn fates_of_own_events_are_explained_after_a_processor() {
         sent(1003, br#"{"kind":"sale","id":"o6","time":1,"items":[{"sku":"a","qty":2,"price":1}]}"#.to_vec()),
     ]);
     case.topic.transactions(&[(false, vec![sent(1004, order("sale", "o7", 1004))])]);
-    let caught_up =
-        case.command(RETAIL).arg0("retail-processor").args(["--until-caught-up", "--workers", "1"]).output().unwrap();
-    assert!(caught_up.status.success(), "{caught_up:?}");
+    catch_up(&case);
     case.assert_exact().await;
 
     let fates: Vec<String> = (0..8)
@@ -150,7 +154,28 @@ async fn fates_of_own_events_are_explained_after_a_processor() {
     assert!(text.starts_with("3 events, with the amount 9\n\nDELAY  LATE EVENTS"), "{text}");
     assert!(text.contains("\n10m    1            3            33 %   10m            today\n"), "{text}");
     assert!(text.ends_with("\nToday's delay is exact, and equals the ledger.\n"), "{text}");
-    case.client().await.batch_execute("UPDATE partition_progress SET late = 2, applied = 1").await.unwrap();
+
+    // A duplicate of a record before both decisions to close.
+    case.topic.send(&[sent(2000, order("sale", "o8", 2000))]);
+    catch_up(&case);
+    assert_eq!(case.text("SELECT count(*) FROM closes").await, "2");
+    case.topic.send(&[sent(2001, order("sale", "o3", 2001))]);
+    catch_up(&case);
+    let offset = case.text("SELECT next_offset - 1 FROM partition_progress").await;
+    let (code, duplicate) = in_json(&case, &["explain", "--offset", &format!("0:{offset}")]);
+    assert_eq!(
+        (code, &duplicate["fate"], &duplicate["duplicateOf"]),
+        (0, &json!("duplicate"), &json!(3)),
+        "{duplicate}"
+    );
+    // The state at the second decision is enough for today's delay, but the ids of all records are read.
+    let (_, recent) = in_json(&case, &["what-if", "--last", "0s", "--delay", "10m"]);
+    assert_eq!((&recent[0]["late"], &recent[0]["lateShare"]), (&json!(0), &json!(0.0)), "{recent}");
+    let (_, recent, _) = retail(&case, &["what-if", "--last", "0s"]);
+    assert!(recent.starts_with("0 events processed since about "), "{recent}");
+
+    let change = "UPDATE partition_progress SET late = late + 1, applied = applied - 1";
+    case.client().await.batch_execute(change).await.unwrap();
     let (code, _, error) = retail(&case, &["what-if"]);
     assert!(
         code == 1 && error.starts_with("DIFFERENT: 1 events are late by the topic, but 2 by the ledger"),

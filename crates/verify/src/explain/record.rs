@@ -128,7 +128,7 @@ pub async fn explain_record(
         _ if !is_processed => place.unprocessed(next_offset, target.map(|target| target.read)),
         None => place.gap(),
         Some(target) if is_alone && depends_on_earlier(&target.judgement) => {
-            RecordExplanation { record: Some(target.read.clone()), ..place.from_letter() }
+            RecordExplanation { record: Some(target.read.clone()), ..place.by_letter() }
         }
         Some(target) => place.judged(settings, target, lacks_ids),
     })
@@ -224,7 +224,7 @@ impl Place {
             let because = format!("the pipeline began to read partition {partition} at offset {first}.");
             return Some(self.explained("skipped", because));
         }
-        (self.offset < self.log_start).then(|| self.from_letter())
+        (self.offset < self.log_start).then(|| self.by_letter())
     }
 
     fn unclaimed(&self) -> RecordExplanation {
@@ -250,7 +250,7 @@ impl Place {
     }
 
     /// The explanation without the records before.
-    fn from_letter(&self) -> RecordExplanation {
+    fn by_letter(&self) -> RecordExplanation {
         let log_start = self.log_start;
         let deleted =
             format!("Kafka has deleted the records of partition {} before offset {log_start}", self.partition);
