@@ -12,7 +12,7 @@ use retail_verify::{RecordExplanation, RowExplanation, RowPart, explain_record, 
 use serde::Serialize;
 
 use crate::progress;
-use crate::text::{count, table};
+use crate::text::{count, number_of, table};
 
 /// Explains one record or one row, by the records before and the decisions in the database.
 #[derive(Args, Debug)]
@@ -150,14 +150,14 @@ fn row_in_words(explanation: &RowExplanation, dimensions: &[String]) -> String {
         explanation;
     let state = if *state == "none" { "no row" } else { state };
     let mut text = format!("{} to {}, {}: {state}\n", window.start, window.end, dimensions.join(", "));
-    text += &format!("{} events, quantity {}, amount {amount}\n{because}\n", count(*events), count(*quantity));
+    text += &format!("{}, quantity {}, amount {amount}\n{because}\n", number_of(*events, "event"), count(*quantity));
     match partitions {
         None => text += "Kafka has deleted records that can be among those of the row.\n",
         Some(parts) if parts.is_empty() => {}
         Some(parts) => text += &format!("\n{}", parts_table(parts)),
     }
     if *late > 0 {
-        text += &format!("{} late events of the row are in table dead_letter.\n", count(*late));
+        text += &format!("In table dead_letter: {} of the row.\n", number_of(*late, "late event"));
     }
     if let Some(contradiction) = contradiction {
         text += &format!("DIFFERENT: {contradiction}; `retail verify` compares everything\n");

@@ -7,6 +7,11 @@ pub(crate) fn count(number: i64) -> String {
     HumanCount(number.unsigned_abs()).to_string()
 }
 
+/// A number of things with their name, which takes an `s` in the plural.
+pub(crate) fn number_of(number: i64, thing: &str) -> String {
+    format!("{} {thing}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
 /// A share in percent with two significant digits.
 pub(crate) fn share(part: i64, all: i64) -> String {
     percent(part as f64 / all.max(1) as f64)

@@ -10,7 +10,7 @@ use retail_runtime::process;
 use retail_verify::{DelayAnswer, WhatIf, WhatIfOptions};
 
 use crate::progress;
-use crate::text::{count, percent, table};
+use crate::text::{count, number_of, percent, table};
 
 /// The longest delay that a pipeline can have.
 const MOST: Duration = Duration::from_hours(168);
@@ -88,7 +88,7 @@ pub(crate) fn what_if(args: WhatIfArgs) -> ExitCode {
 fn in_words(answered: &WhatIf, max_late: Option<f64>) -> String {
     let WhatIf { answers, events, amount, since, has_least, equals_ledger, ledger_late: _, notes } = answered;
     let since = since.as_ref().map_or_else(String::new, |since| format!(" processed since about {since}"));
-    let mut text = format!("{} events{since}, with the amount {amount}\n\n", count(*events));
+    let mut text = format!("{}{since}, with the amount {amount}\n\n", number_of(*events, "event"));
     let header = ["DELAY", "LATE EVENTS", "LATE AMOUNT", "SHARE", "ROWS OPEN FOR", ""].map(str::to_owned);
     let row = |answer: &DelayAnswer| {
         let share = if answer.late == 0 { "0 %".to_owned() } else { percent(answer.late_share) };

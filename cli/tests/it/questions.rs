@@ -2,7 +2,7 @@
 
 use std::os::unix::process::CommandExt;
 
-use retail_testbed::{Case, Sent, at};
+use retail_testbed::{Case, Postgres, Sent, at};
 use serde_json::{Value, json};
 
 use crate::RETAIL;
@@ -90,7 +90,7 @@ async fn fates_of_own_events_are_explained_after_a_processor() {
     );
     assert!(words("0:1").contains("spec.events.where is not true for the record: kind == 'sale'"), "{}", words("0:1"));
     assert!(
-        words("0:2").contains("the record at offset 0 of partition 0 has the same transaction id \"o1\""),
+        words("0:2").contains("The record at offset 0 of partition 0 has the same transaction id \"o1\""),
         "{}",
         words("0:2")
     );
@@ -155,6 +155,8 @@ async fn fates_of_own_events_are_explained_after_a_processor() {
     assert!(text.contains("\n10m    1            3            33 %   10m            today\n"), "{text}");
     assert!(text.ends_with("\nToday's delay is exact, and equals the ledger.\n"), "{text}");
 
+    only_reads(&case).await;
+
     // A duplicate of a record before both decisions to close.
     case.topic.send(&[sent(2000, order("sale", "o8", 2000))]);
     catch_up(&case);
@@ -183,6 +185,29 @@ async fn fates_of_own_events_are_explained_after_a_processor() {
     );
 }
 
+/// Both commands need no other right in Postgres than SELECT, and join no consumer group.
+async fn only_reads(case: &Case) {
+    let schema = &case.settings.pipeline.schema;
+    let role = format!("{schema}_reader");
+    let superuser = case.client_at(&Postgres::shared().superuser_url()).await;
+    let create = format!(
+        "CREATE ROLE \"{role}\" LOGIN PASSWORD 'secret'; GRANT USAGE ON SCHEMA \"{schema}\" TO \"{role}\";
+         GRANT SELECT ON ALL TABLES IN SCHEMA \"{schema}\" TO \"{role}\""
+    );
+    superuser.batch_execute(&create).await.unwrap();
+    let reader = case.with_database(&case.database_url().replace("retail:retail@", &format!("{role}:secret@")));
+    for arguments in [
+        &["explain", "--offset", "0:4"][..],
+        &["explain", "--row", "2025-01-01T00:15:00Z", "b"],
+        &["what-if", "--last", "24h"],
+    ] {
+        let [(code, said, error), expected] = [&reader, case].map(|case| retail(case, arguments));
+        assert_eq!((code, said), (0, expected.1), "{arguments:?}: {error}");
+    }
+    let drop = format!("DROP OWNED BY \"{role}\"; DROP ROLE \"{role}\"");
+    superuser.batch_execute(&drop).await.unwrap();
+}
+
 #[tokio::test]
 async fn questions_without_an_answer_name_the_reason() {
     let case = Case::shared().partitions(1).build();
@@ -209,5 +234,5 @@ async fn questions_without_an_answer_name_the_reason() {
     let (code, text, _) = retail(&case, &["what-if", "--delay", "5m"]);
     assert!(code == 0 && text.starts_with("0 events, with the amount 0\n"), "{text}");
     let (code, row, _) = retail(&case, &["explain", "--row", "2025-01-01T00:00:00Z", "A", "B"]);
-    assert!(code == 1 && row.contains("no event of this group was applied yet"), "{row}");
+    assert!(code == 1 && row.contains("No event of this group was applied yet"), "{row}");
 }

@@ -80,23 +80,23 @@ impl Facts<'_> {
                 let of = duplicate_of.unwrap_or_default();
                 let within = self.within.map(written).unwrap_or_default();
                 format!(
-                    "the record at offset {of} of partition {} has the same transaction id \"{id}\", and an id counts for {within} \
+                    "The record at offset {of} of partition {} has the same transaction id \"{id}\", and an id counts for {within} \
                      of observed time.",
                     self.partition
                 )
             }
             ("filtered", _) => {
                 format!(
-                    "the condition spec.events.where is not true for the record: {}",
+                    "The condition spec.events.where is not true for the record: {}",
                     self.condition.unwrap_or_default()
                 )
             }
             ("no_record_time", _) => {
-                "the record has no timestamp, and its event time is after the latest observed time of its \
+                "The record has no timestamp, and its event time is after the latest observed time of its \
                                       partition, which it must not move."
                     .to_owned()
             }
-            (reason, _) => format!("the record is not a purchase that the pipeline reads: {reason}"),
+            (reason, _) => format!("The record is not a purchase that the pipeline reads: {reason}"),
         }
     }
 
@@ -140,13 +140,19 @@ impl Facts<'_> {
             Bound::Floor(floor) => format!(
                 "{} It missed by {missed}, by the floor of its partition.{}",
                 self.floor(floor),
-                if self.end(event) <= floor && self.decision.is_some_and(|decision| decision.idle.is_some()) {
+                if self.is_idleness_alone(event) {
                     " A longer watermark.idleTimeout would have kept the window open for this partition."
                 } else {
                     ""
                 }
             ),
         }
+    }
+
+    /// Whether a late event would have counted if its partition had not been idle.
+    fn is_idleness_alone(&self, event: &OracleEvent) -> bool {
+        let was_idle = self.decision.is_some_and(|decision| decision.idle.is_some());
+        was_idle && self.before.is_none_or(|before| before.time - self.delay < self.end(event))
     }
 
     fn shown_before(&self, before: Latest) -> String {
@@ -286,7 +292,10 @@ mod tests {
         let floor = Rule { floor: time("12:10:00"), ..facts(&judgement).rule };
         let idle = Some((time("13:20:00"), time("13:21:00")));
         let decision = FloorDecision { closed_at: time("13:22:00"), watermark: time("12:11:00"), idle };
-        let idle = Facts { rule: floor, decision: Some(decision), ..facts(&judgement) };
+        let passed = Facts { rule: floor, decision: Some(decision), ..facts(&judgement) };
+        assert!(passed.because().ends_with("by the floor of its partition."), "{}", passed.because());
+        let earlier = Latest { time: time("13:04:59"), offset: Some(7) };
+        let idle = Facts { before: Some(earlier), ..passed };
         assert!(
             idle.because().ends_with(
                 "Partition 2 was idle from 2025-01-01T13:20:00Z to 2025-01-01T13:21:00Z, so windows that end at or before \
@@ -325,7 +334,7 @@ mod tests {
         let duplicate = Judgement { id: Some("x7".to_owned()), duplicate_of: Some(9), ..judgement("duplicate", None) };
         assert_eq!(
             facts(&duplicate).because(),
-            "the record at offset 9 of partition 2 has the same transaction id \"x7\", and an id counts for 2h of observed time."
+            "The record at offset 9 of partition 2 has the same transaction id \"x7\", and an id counts for 2h of observed time."
         );
         let filtered = judgement("filtered", None);
         assert!(facts(&filtered).because().ends_with(": kind == 'sale'"));

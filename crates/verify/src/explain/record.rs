@@ -221,28 +221,29 @@ impl Place {
         let known = self.known.as_ref()?;
         if self.offset < known.start_offset {
             let (partition, first) = (self.partition, known.start_offset);
-            let because = format!("the pipeline began to read partition {partition} at offset {first}.");
+            let because = format!("The pipeline began to read partition {partition} at offset {first}.");
             return Some(self.explained("skipped", because));
         }
         (self.offset < self.log_start).then(|| self.by_letter())
     }
 
     fn unclaimed(&self) -> RecordExplanation {
-        self.explained("unprocessed", format!("no processor has read partition {} yet.", self.partition))
+        self.explained("unprocessed", format!("No processor has read partition {} yet.", self.partition))
     }
 
     fn unprocessed(&self, next_offset: i64, record: Option<ReadRecord>) -> RecordExplanation {
         let records = match self.offset - next_offset {
             0 => "this is the next offset".to_owned(),
+            1 => "one offset comes before this one".to_owned(),
             before => format!("{before} offsets come before this one"),
         };
         let because =
-            format!("the pipeline has processed partition {} up to offset {next_offset}: {records}.", self.partition);
+            format!("The pipeline has processed partition {} up to offset {next_offset}: {records}.", self.partition);
         RecordExplanation { record, ..self.explained("unprocessed", because) }
     }
 
     fn gap(&self) -> RecordExplanation {
-        let because = "the offset holds no record for readers: it is the marker of a transaction, or a record of an aborted transaction, \
+        let because = "The offset holds no record for readers: it is the marker of a transaction, or a record of an aborted transaction, \
                        or compaction has removed it.";
         let contradiction =
             matches!(self.letter, Letter::Present(_)).then(|| "table dead_letter has a row for it".to_owned());
@@ -264,7 +265,7 @@ impl Place {
                 let window = letter
                     .event_time
                     .map(|event_time| WindowSpan::new(window_start(event_time, self.window), self.window));
-                let mut because = format!("the table dead_letter has it with the reason {}", letter.reason);
+                let mut because = format!("The table dead_letter has it with the reason {}", letter.reason);
                 if let Some((missed_by, window)) = letter.missed_by.zip(window.as_ref()) {
                     let WindowSpan { start, end } = window;
                     because +=

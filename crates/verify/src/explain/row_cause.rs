@@ -56,14 +56,14 @@ impl RowState<'_> {
         let end = rfc3339(self.window_end);
         let name = self.name();
         let closing = self.closing.map(|Closing { watermark, decided_at, .. }| {
-            format!("the watermark reached {watermark}, and at {decided_at} it was decided to close the windows that end at or before it")
+            format!("The watermark reached {watermark}, and at {decided_at} it was decided to close the windows that end at or before it")
         });
         match (name, closing) {
-            ("dropped", _) => "spec.retention has dropped the rows of the window.".to_owned(),
+            ("dropped", _) => "The rows of the window were dropped: they are older than spec.retention.".to_owned(),
             ("none", Some(closing)) => {
                 format!("{closing}: no event of this group was applied before, and none can be applied any more.")
             }
-            ("none", None) => format!("no event of this group was applied yet. {}", self.wait(&end)),
+            ("none", None) => format!("No event of this group was applied yet. {}", self.wait(&end)),
             ("closing", Some(closing)) => format!("{closing}. Its rows are being closed: no event is added any more."),
             (_, Some(closing)) => format!("{closing}. The row is final: it never changes again."),
             (_, None) => self.wait(&end),
@@ -124,7 +124,7 @@ mod tests {
             (closed.name(), &*closed.because()),
             (
                 "final",
-                "the watermark reached 2025-01-01T00:06:00Z, and at 2025-01-01T01:06:00Z it was decided to close the windows that end at or \
+                "The watermark reached 2025-01-01T00:06:00Z, and at 2025-01-01T01:06:00Z it was decided to close the windows that end at or \
                  before it. The row is final: it never changes again."
             )
         );

@@ -193,9 +193,11 @@ mod tests {
                 timestamp_millis: Some(clock * 1000),
                 value: Some(value.as_bytes()),
             };
+            let max_observed = judge.ledgers().get(&0).and_then(|ledger| ledger.max_observed);
             let judgement = judge.record(0, &record, floor, rule.max_future);
             let judged = Judged { partition: 0, record: &record, judgement: &judgement, rule, is_append_time: false };
             let before = observed.take(&judged);
+            assert_eq!(before.map(|before| before.time), max_observed, "offset {offset}");
             if let Some(event) = judgement.event.as_ref().filter(|_| judgement.fate != "future") {
                 let amount = crate::units::exact_millionths(&event.purchases[0].amount).unwrap();
                 let window_end = event.window_start + Duration::seconds(WINDOW);

@@ -265,7 +265,7 @@ async fn places_without_a_processed_record_are_named() {
     case.topic.purchases(0, &[("A", "1", 0), ("A", "1", 1), ("A", "1", 2)]);
     case.topic.purchases(2, &[("A", "1", 0)]);
     let unread = explain(&case, 0, 1).await;
-    assert_eq!((unread.fate, &*unread.because), ("unprocessed", "no processor has read partition 0 yet."));
+    assert_eq!((unread.fate, &*unread.because), ("unprocessed", "No processor has read partition 0 yet."));
     assert_eq!(ask(&case, &[60], None).await.events, 0);
 
     let mut feeder = Feeder::new(&case, "a").await;
@@ -274,9 +274,9 @@ async fn places_without_a_processed_record_are_named() {
     feeder.commit(&[]).await.unwrap();
     let next = explain(&case, 0, 1).await;
     assert_eq!((next.fate, next.record.is_some()), ("unprocessed", true));
-    assert_eq!(next.because, "the pipeline has processed partition 0 up to offset 1: this is the next offset.");
+    assert_eq!(next.because, "The pipeline has processed partition 0 up to offset 1: this is the next offset.");
     let last = explain(&case, 0, 2).await;
-    assert!(last.because.ends_with("up to offset 1: 1 offsets come before this one."), "{last:?}");
+    assert!(last.because.ends_with("up to offset 1: one offset comes before this one."), "{last:?}");
     let applied = explain(&case, 0, 0).await;
     assert_eq!(applied.fate, "applied");
     assert!(applied.because.contains("It is the first event of partition 0, so it is not late."), "{applied:?}");
@@ -288,7 +288,7 @@ async fn places_without_a_processed_record_are_named() {
         .await
         .unwrap();
     let skipped = explain(&case, 0, 0).await;
-    assert_eq!((skipped.fate, &*skipped.because), ("skipped", "the pipeline began to read partition 0 at offset 1."));
+    assert_eq!((skipped.fate, &*skipped.because), ("skipped", "The pipeline began to read partition 0 at offset 1."));
 
     let error = explain_record(&case.settings, 0, 3, |_, _| {}).await.unwrap_err();
     assert!(matches!(error, VerifyError::BeyondLog { offset: 3, log_end: 3, .. }), "{error}");
