@@ -4,6 +4,7 @@
 //! all of it, once.
 
 mod check;
+mod doctor;
 mod explain;
 mod live;
 mod plan;
@@ -48,6 +49,8 @@ enum Command {
     ApplySchema(PipelineArgs),
     /// Show the watermark and what it waits for, unread records, fates, partitions and problems
     Status(status::StatusArgs),
+    /// Check everything that the pipeline needs in Kafka and Postgres, and show the command that mends each problem
+    Doctor(doctor::DoctorArgs),
     /// Show why a record was applied, late or rejected, or how a row came about and until when it can change
     Explain(explain::ExplainArgs),
     /// Show how many events would be late with other delays of the watermark
@@ -88,6 +91,7 @@ fn retail() -> ExitCode {
         Command::ApplyTopic(args) => with_settings(args, provision::apply_topic),
         Command::ApplySchema(args) => with_settings(args, provision::apply_schema),
         Command::Status(args) => status::status(args),
+        Command::Doctor(args) => doctor::doctor(args),
         Command::Explain(args) => explain::explain(args),
         Command::WhatIf(args) => what_if::what_if(args),
         Command::Verify(args) => check::verify(args),

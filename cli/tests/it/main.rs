@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "this is test code")]
 
 mod commands;
+mod doctor;
 mod examples;
 mod questions;
 mod run;

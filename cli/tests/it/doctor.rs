@@ -1,0 +1,85 @@
+//! `retail doctor` on real servers.
+
+use std::process::Command;
+
+use retail_testbed::{Case, Postgres, Sent};
+use serde_json::Value;
+
+use crate::RETAIL;
+
+/// Exit code, and the checks as `NAME OUTCOME`.
+fn checks(command: &mut Command) -> (i32, Vec<String>, Value) {
+    let output = command.args(["doctor", "--json"]).output().unwrap();
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    let check = |check: &Value| format!("{} {}", check["name"].as_str().unwrap(), check["outcome"].as_str().unwrap());
+    // Other tests use connections of the same server.
+    let checks = said["checks"].as_array().unwrap().iter().filter(|check| check["name"] != "connections").map(check);
+    let checks = checks.collect();
+    assert_eq!(said["ok"], output.status.success());
+    (output.status.code().unwrap(), checks, said)
+}
+
+#[tokio::test]
+async fn doctor_names_each_missing_precondition_and_its_fix() {
+    let case = Case::shared().partitions(2).timestamp_type(None).build();
+    let (code, found, said) = checks(&mut case.command(RETAIL));
+    assert_eq!(
+        (code, found),
+        (1, ["kafka ok", "topic fail", "postgres ok", "schema fail"].map(str::to_owned).to_vec())
+    );
+    assert!(said["checks"][1]["detail"].as_str().unwrap().contains("retail apply-topic"), "{said}");
+    assert!(said["checks"][3]["detail"].as_str().unwrap().contains("retail apply-schema"), "{said}");
+
+    case.apply_topic().await;
+    case.apply_schema().await;
+    let all = |failed: &[&str]| -> Vec<String> {
+        let names = [
+            "kafka",
+            "topic",
+            "workers",
+            "record timestamps",
+            "retention",
+            "records",
+            "postgres",
+            "schema",
+            "version",
+            "rights",
+            "clocks",
+            "dead letters",
+        ];
+        let outcome = |name: &&str| if failed.contains(name) { "fail" } else { "ok" };
+        names.iter().map(|name| format!("{name} {}", outcome(name))).collect()
+    };
+    let (code, found, said) = checks(&mut case.command(RETAIL));
+    assert_eq!((code, found), (0, all(&[])), "{said}");
+    let text = String::from_utf8(case.command(RETAIL).arg("doctor").output().unwrap().stdout).unwrap();
+    assert!(text.starts_with("ok    kafka              127.0.0.1"), "{text}");
+    assert!(text.ends_with(", 0 FAIL\n"), "{text}");
+
+    // A role that may only read, and a record that is not understood.
+    let schema = &case.settings.pipeline.schema;
+    let role = format!("{schema}_doctor");
+    let superuser = case.client_at(&Postgres::shared().superuser_url()).await;
+    let create = format!(
+        "CREATE ROLE \"{role}\" LOGIN PASSWORD 'secret'; GRANT USAGE ON SCHEMA \"{schema}\" TO \"{role}\";
+         GRANT SELECT ON ALL TABLES IN SCHEMA \"{schema}\" TO \"{role}\""
+    );
+    superuser.batch_execute(&create).await.unwrap();
+    case.topic.send(&[Sent { partition: 0, timestamp: 0, value: Some(b"{}".to_vec()) }]);
+    let reader = case.with_database(&case.database_url().replace("retail:retail@", &format!("{role}:secret@")));
+    let (code, found, said) = checks(&mut reader.command(RETAIL));
+    assert_eq!((code, found), (1, all(&["records", "rights"])), "{said}");
+    let rights = &said["checks"][9];
+    assert!(rights["detail"].as_str().unwrap().contains("cannot read and write closes, dead_letter"), "{rights}");
+    superuser.batch_execute(rights["fix"].as_str().unwrap()).await.unwrap();
+    let (_, found, said) = checks(&mut reader.command(RETAIL));
+    assert_eq!(found, all(&["records"]), "the fix works: {said}");
+    superuser.batch_execute(&format!("DROP OWNED BY \"{role}\"; DROP ROLE \"{role}\"")).await.unwrap();
+
+    let mut unreachable = case.command(RETAIL);
+    unreachable
+        .env("RETAIL_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+        .env("RETAIL_DATABASE_URL", "postgres://retail:retail@127.0.0.1:1/retail");
+    let (code, found, said) = checks(&mut unreachable);
+    assert_eq!((code, found), (1, ["kafka fail", "postgres fail"].map(str::to_owned).to_vec()), "{said}");
+}
