@@ -26,7 +26,7 @@ pub(super) async fn checks(settings: &Settings) -> Vec<Check> {
     };
     let mut checks = vec![Check::ok("postgres", connected(settings, &session))];
     let checked = match provision::check(&session, &settings.pipeline).await {
-        Ok(_) => provision::is_as_made(&session, &settings.pipeline.layout).await,
+        Ok(_) => provision::is_as_made(&session, &settings.pipeline).await,
         Err(error) => Err(error),
     };
     let schema = &settings.pipeline.schema;
