@@ -82,9 +82,14 @@ async fn explained_fates_equal_ledger_and_dead_letters() {
     case.assert_exact().await;
     let mut seen = [("applied", 0), ("late", 0), ("invalid", 0), ("future", 0)];
     let (mut by_floor, mut by_observed, mut known_offsets) = (0, 0, 0);
-    for partition in 0..2 {
+    let mut all = [Vec::new(), Vec::new()];
+    for (partition, explained) in (0..).zip(&mut all) {
         for offset in 0..case.topic.end(partition) {
-            let explained = explain(&case, partition, offset).await;
+            explained.push(explain(&case, partition, offset).await);
+        }
+    }
+    for (partition, of_partition) in (0..).zip(&all) {
+        for (offset, explained) in (0..).zip(of_partition) {
             let place = format!("partition {partition} offset {offset}: {explained:?}");
             let letter = format!(
                 "SELECT concat_ws(' ', reason, extract(epoch FROM missed_by)::bigint) FROM dead_letter
@@ -108,7 +113,7 @@ async fn explained_fates_equal_ledger_and_dead_letters() {
             }
             // The record that has shown the latest observed time is named, with its time.
             if let Some(before) = &explained.observed_before {
-                let shown = explain(&case, partition, before.offset.unwrap()).await;
+                let shown = &of_partition[usize::try_from(before.offset.unwrap()).unwrap()];
                 let earlier = shown.event_time.clone().min(shown.record_time.clone());
                 assert!(before.offset < Some(offset) && earlier.as_ref() == Some(&before.time), "{place}, {shown:?}");
                 known_offsets += 1;
@@ -122,7 +127,7 @@ async fn explained_fates_equal_ledger_and_dead_letters() {
     explained_rows_equal_retail(&case).await;
     other_delays_equal_the_ledger(&case).await;
     manual_changes_contradict(&case).await;
-    deleted_records_are_explained_by_their_dead_letters(&case).await;
+    deleted_records_are_explained_by_their_dead_letters(&case, &all[0]).await;
 }
 
 async fn explained_rows_equal_retail(case: &Case) {
@@ -232,19 +237,15 @@ async fn manual_changes_contradict(case: &Case) {
 }
 
 /// Kafka has deleted the first half of partition 0: the later records have the same fates, by the decisions to close.
-async fn deleted_records_are_explained_by_their_dead_letters(case: &Case) {
+async fn deleted_records_are_explained_by_their_dead_letters(case: &Case, before: &[RecordExplanation]) {
     let end = case.topic.end(0);
-    let mut before = Vec::new();
-    for offset in 0..end {
-        before.push(explain(case, 0, offset).await);
-    }
     let cut = end * 3 / 5;
     case.topic.truncate(0, cut).await;
     // The first state of the partition from which Kafka has all records.
     let state = format!("SELECT min(next_offsets[1]) FROM closes WHERE next_offsets[1] >= {cut}");
     let judged_from: i64 = case.text(&state).await.parse().unwrap();
     assert!(judged_from > cut && judged_from < end, "{cut} {judged_from} {end}");
-    for (offset, before) in (0..).zip(&before) {
+    for (offset, before) in (0..).zip(before) {
         let after = explain(case, 0, offset).await;
         match before.fate {
             "applied" if offset < judged_from => assert_eq!(after.fate, "unknown"),
