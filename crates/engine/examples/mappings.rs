@@ -55,8 +55,10 @@ fn add_up(case: &str, records: &[Vec<u8>], events: usize) -> String {
         Some(mapping) => Engine::with_mapping(rules, true, &mapping),
         None => Engine::new(rules, true),
     };
-    let (kind, text, references) = (SchemaKind::Protobuf, records::PROTOBUF.to_owned(), Vec::new());
-    engine.learn_schema(SchemaId::Number(1), Some(&SchemaText { kind, text, references }));
+    let (kind, text) =
+        if case == "avro" { (SchemaKind::Avro, records::AVRO) } else { (SchemaKind::Protobuf, records::PROTOBUF) };
+    let schema = SchemaText { kind, text: text.to_owned(), references: Vec::new() };
+    engine.learn_schema(SchemaId::Number(1), Some(&schema));
     engine.assign(0, Start { next_offset: 0, max_observed: None, floor: Timestamp::EPOCH });
     let timestamp = Some(Timestamp::from_secs(BEGIN));
     let mut offsets = 0..;
@@ -126,6 +128,7 @@ fn mapping(case: &str) -> Option<Mapping> {
     Some(match case {
         "default" => return None,
         "flat" => of_tutorial(&["category", "payment_method"]),
+        "avro" => Mapping { format: Format::Avro, ..of_tutorial(&["category", "payment_method"]) },
         "protobuf" => Mapping { format: Format::Protobuf, ..of_tutorial(&["category", "payment_method"]) },
         "nested" => nested(),
         "where" => Mapping {

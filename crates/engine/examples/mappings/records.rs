@@ -8,7 +8,7 @@ use retail_engine::Timestamp;
 pub(crate) const BEGIN: i64 = 1_735_689_600;
 
 /// The names of the cases.
-pub(crate) const CASES: [&str; 15] = [
+pub(crate) const CASES: [&str; 16] = [
     "default",
     "flat",
     "nested",
@@ -23,6 +23,7 @@ pub(crate) const CASES: [&str; 15] = [
     "4-dimensions",
     "8-dimensions",
     "8-dimensions-30000-groups",
+    "avro",
     "protobuf",
 ];
 
@@ -35,11 +36,24 @@ const PRODUCTS: [&str; 6] =
 /// Different records of a case, up to an hour old when they arrive.
 pub(crate) fn of(case: &str, different: usize) -> Vec<Vec<u8>> {
     let mut random = Random(7);
-    if case == "protobuf" {
-        return (0..different).map(|_| random.protobuf()).collect();
+    match case {
+        "avro" => return (0..different).map(|_| random.avro()).collect(),
+        "protobuf" => return (0..different).map(|_| random.protobuf()).collect(),
+        _ => {}
     }
     (0..different).map(|_| random.record(case).into_bytes()).collect()
 }
+
+/// The schema of the case `avro`: the fields of `flat`, and three more.
+pub(crate) const AVRO: &str = r#"
+{"type": "record", "name": "Purchase", "fields": [
+  {"name": "transaction_id", "type": "string"}, {"name": "customer_id", "type": "long"}, {"name": "category", "type": "string"},
+  {"name": "brand", "type": "string"}, {"name": "product_name", "type": "string"}, {"name": "quantity", "type": "int"},
+  {"name": "price", "type": {"type": "bytes", "logicalType": "decimal", "precision": 12, "scale": 2}},
+  {"name": "payment_method", "type": "string"},
+  {"name": "timestamp", "type": {"type": "long", "logicalType": "timestamp-micros"}},
+  {"name": "city", "type": ["null", "string"]}, {"name": "loyal", "type": "boolean"}, {"name": "coupon", "type": ["null", "string"]}
+]}"#;
 
 /// The schema of the case `protobuf`: the fields of `flat`.
 pub(crate) const PROTOBUF: &str = r#"
@@ -122,6 +136,29 @@ impl Random {
             cents % 100,
             self.time(),
         )
+    }
+
+    /// As `flat`, with three more fields, behind the id 1.
+    fn avro(&mut self) -> Vec<u8> {
+        let mut record = vec![0, 0, 0, 0, 1];
+        let text = |record: &mut Vec<u8>, text: &str| {
+            record.push(2 * text.len() as u8);
+            record.extend(text.as_bytes());
+        };
+        let (id, customer, cents, millis) = (self.id(), 1 + self.below(5000), self.cents(), self.millis());
+        text(&mut record, &id);
+        varint(&mut record, 2 * customer);
+        text(&mut record, self.pick(&CATEGORIES));
+        text(&mut record, "CeraVe");
+        text(&mut record, self.pick(&PRODUCTS));
+        record.extend([2 * (1 + self.below(5) as u8), 4]);
+        record.extend((cents as u16).to_be_bytes());
+        text(&mut record, self.pick(&METHODS));
+        varint(&mut record, 2000 * millis.cast_unsigned());
+        record.push(2);
+        text(&mut record, self.pick(&CITIES));
+        record.extend([1, 0]);
+        record
     }
 
     /// As `flat`, with three more fields, behind the id 1 and the index of the first message.

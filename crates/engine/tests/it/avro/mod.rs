@@ -1,10 +1,13 @@
 //! Avro records: the engine and the oracle agree, and read what apache-avro writes.
 
+mod compare;
 mod evolution;
 mod malformed;
 mod random;
 mod schemas;
 mod values;
+
+use std::path::Path;
 
 use apache_avro::Schema;
 use apache_avro::types::Value;
@@ -56,6 +59,32 @@ fn judge(mapping: OracleMapping, schema: &str) -> MappedJudge {
     let mut judge = MappedJudge::new(mapping);
     judge.learn_avro(1, schema, &[]);
     judge
+}
+
+/// The corpus of `cargo fuzz`.
+#[test]
+fn fuzzer_corpus_of_avro_is_read_as_by_the_oracle() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz/corpus/avro");
+    let mut inputs = 0;
+    for file in std::fs::read_dir(corpus).unwrap() {
+        compare::compare(&std::fs::read(file.unwrap().path()).unwrap());
+        inputs += 1;
+    }
+    assert!(inputs >= 4, "{inputs}");
+}
+
+/// Schemas with any change of one byte are usable for both or for neither.
+#[test]
+fn mutated_schemas_are_usable_for_both() {
+    for (number, schema) in compare::SCHEMAS.iter().enumerate() {
+        for at in 0..schema.len() {
+            for byte in [b'"', b'{', b',', b'n', b'.', b'1'] {
+                let mut schema = schema.as_bytes().to_vec();
+                schema[at] = byte;
+                compare::compare(&[&[128 + number as u8][..], &schema, b"\xff\x02a\x02\x02a\x02"].concat());
+            }
+        }
+    }
 }
 
 /// The dimension of the only row of an applied record, or the fate of another one.
