@@ -5,6 +5,7 @@ use super::schema::MAX_DEPTH;
 use crate::decode::Reason;
 use crate::decode::binary::{Slot, Slots};
 use crate::decode::mapped::plan::Plan as Wanted;
+use crate::decode::number::HIGH;
 
 /// Maximum number of items without bytes in all arrays of a record: a record of ten bytes can announce 2^62 of them.
 const MAX_EMPTY_ITEMS: u64 = 65_536;
@@ -104,8 +105,23 @@ impl<'a> Reader<'a> {
         Some((bits >> 1).cast_signed() ^ -(bits & 1).cast_signed())
     }
 
+    /// As [`Self::varint`], before the zigzag, for more than one byte: at most eight of them without a loop.
     #[inline(never)]
     fn long_varint(&mut self) -> Option<u64> {
+        if let Some(eight) = self.rest.first_chunk() {
+            let word = u64::from_le_bytes(*eight);
+            let ends = !word & HIGH;
+            if ends != 0 {
+                let bits = ends.trailing_zeros() + 1;
+                let (_, rest) = self.rest.split_at_checked(bits as usize / 8)?;
+                self.rest = rest;
+                // Groups of 7 bits become groups of 14, 28 and 56.
+                let sevens = word & (u64::MAX >> (64 - bits)) & !HIGH;
+                let pairs = (sevens & 0x007f_007f_007f_007f) | (sevens & 0x7f00_7f00_7f00_7f00) >> 1;
+                let fours = (pairs & 0x0000_3fff_0000_3fff) | (pairs & 0x3fff_0000_3fff_0000) >> 2;
+                return Some((fours & 0x0fff_ffff) | (fours & 0x0fff_ffff_0000_0000) >> 4);
+            }
+        }
         let mut bits = 0;
         for (at, byte) in self.rest.iter().take(10).enumerate() {
             bits |= u64::from(byte & 0x7f) << (7 * at);

@@ -5,7 +5,7 @@ use crate::condition::{Operand, Operands};
 use crate::decode::Reason;
 use crate::decode::mapped::plan::{NodeId, Plan};
 use crate::decode::mapped::wanted::WantedFields;
-use crate::decode::number::{is_number, plain, positive};
+use crate::decode::number::{HIGH, is_number, plain, positive};
 use crate::decode::timestamp::from_units;
 use crate::mapping::MAX_ELEMENTS;
 use crate::time::Timestamp;
@@ -194,6 +194,17 @@ impl Fields<'_> {
     }
 }
 
+/// Whether one of the bytes is zero. Most texts are too short for a search of the standard library to be fast.
+#[inline(always)]
+fn has_zero(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks();
+    let of_word = |word: &[u8; 8]| {
+        let word = u64::from_le_bytes(*word);
+        word.wrapping_sub(0x0101_0101_0101_0101) & !word & HIGH != 0
+    };
+    words.iter().any(of_word) || rest.iter().any(|byte| *byte == 0)
+}
+
 impl WantedFields for Fields<'_> {
     #[inline(always)]
     fn is_missing(&self, node: NodeId) -> bool {
@@ -204,7 +215,7 @@ impl WantedFields for Fields<'_> {
     fn plain(&self, node: NodeId) -> Option<&str> {
         let Slot::Text { start, end } = self.slots[node] else { return None };
         let text = self.text(start, end);
-        (!text.as_bytes().contains(&0)).then_some(text)
+        (!has_zero(text.as_bytes())).then_some(text)
     }
 
     fn with_string<R>(&self, node: NodeId, read: impl FnOnce(&str) -> R) -> Option<R> {

@@ -64,6 +64,26 @@ fn only_the_way_to_the_next_value_is_checked_of_skipped_values() {
 }
 
 #[test]
+fn varints_of_all_lengths_are_read() {
+    let schema = record(&format!(r#"{{"name": "x", "type": "long"}}, {FIELDS}"#));
+    let mut judge = judge(mapping("x"), &schema);
+    for shift in 0..64 {
+        for value in
+            [1_i64 << shift, (1_i64 << shift).wrapping_sub(1), (1_i64 << shift).wrapping_neg(), i64::MAX >> shift]
+        {
+            let mut bits = (value << 1 ^ value >> 63).cast_unsigned();
+            let mut body = Vec::new();
+            while bits >= 0x80 {
+                body.push(bits as u8 | 0x80);
+                bits >>= 7;
+            }
+            body.push(bits as u8);
+            assert_eq!(outcome(&mut judge, &[&body, SALE].concat()), value.to_string());
+        }
+    }
+}
+
+#[test]
 fn wanted_values_are_checked() {
     let of = |of_type: &str, bytes: &[u8]| {
         let schema = record(&format!(

@@ -39,6 +39,8 @@ fn dimensions_are_texts_of_values() {
         ("\"string\"", text("Łódź"), "Łódź"),
         ("\"string\"", text(""), "bad_key"),
         ("\"string\"", text("a\0"), "bad_key"),
+        ("\"string\"", text("eight and\0"), "bad_key"),
+        ("\"string\"", text("ei\0ght and"), "bad_key"),
         ("\"string\"", text(&"x".repeat(129)), "bad_key"),
         (r#"{"type": "enum", "name": "E", "symbols": ["A", "B"]}"#, Value::Enum(1, "B".to_owned()), "B"),
         ("\"bytes\"", Value::Bytes(b"shop".to_vec()), "shop"),
