@@ -338,7 +338,7 @@ fn primitive(name: &str, is_wanted: bool, bytes: &mut Bytes<'_>) -> Option<Value
             let text = std::str::from_utf8(bytes.prefixed()?);
             text.map_or(Value::Other, |text| Value::Text(text.to_owned()))
         }
-        other => unreachable!("{other} is no primitive type"),
+        other => unreachable!("not a primitive type: {other}"),
     })
 }
 
@@ -347,7 +347,7 @@ fn float(is_finite: bool, text: Option<String>) -> Value {
     let Some(text) = text.filter(|_| is_finite) else { return Value::Other };
     let number = text.parse::<BigDecimal>().expect("a number").normalized();
     let (digits, scale) = number.as_bigint_and_exponent();
-    // A quantity has only digits. A larger number is none.
+    // A quantity has only digits, and at most ten of them.
     let is_short_integer = (-10..=0).contains(&scale);
     Value::Float(if is_short_integer { number.to_plain_string() } else { format!("{digits}e{}", -scale) })
 }
@@ -373,7 +373,7 @@ fn decimal(bytes: &[u8], scale: u32) -> Value {
         }
     };
     if digits.trim_start_matches('-').len().max(scale) > MAX_DECIMAL_TEXT {
-        // Its text is no key.
+        // Its text is too long for a key.
         return Value::Float(if scale > 0 { format!("{digits}e-{scale}") } else { digits.to_owned() });
     }
     let digits: BigInt = digits.parse().expect("digits");

@@ -23,7 +23,7 @@ pub struct OracleSchema {
 /// A record with an id.
 pub(crate) struct Framed<'a> {
     pub(crate) id: OracleSchemaId,
-    /// What follows the id: in the header, and in the value.
+    /// The bytes behind the id: in the header, and in the value.
     pub(crate) rests: (&'a [u8], &'a [u8]),
 }
 

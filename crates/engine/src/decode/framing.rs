@@ -11,9 +11,9 @@ use crate::schema::SchemaId;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Framed<'a> {
     pub(super) id: SchemaId,
-    /// What follows the GUID in the header; `None` without a header. Only Protobuf has anything there.
+    /// The bytes behind the GUID in the header; `None` without a header. Only Protobuf has anything there.
     pub(super) header_rest: Option<&'a [u8]>,
-    /// What follows the id in the value; with a header, the value.
+    /// The bytes behind the id in the value; with a header, the value.
     pub(super) rest: &'a [u8],
 }
 

@@ -1,7 +1,7 @@
-//! Reads records in Avro: the schema of a writer and the mapping are compiled to a plan (`plan`), which reads what the mapping needs
-//! and skips the rest (`read`).
+//! Reads records in Avro: the schema of a writer and the mapping are compiled to a plan (`plan`), which reads the wanted values and
+//! skips the others (`read`).
 //!
-//! There is no schema of a reader: fields that a writer lacks are missing, and each writer's types are read as they are.
+//! A reader has no schema of its own: fields that a writer lacks are missing, and each writer's types are read as they are.
 //!
 //! Of a value that is skipped, only what leads to the next value is checked.
 

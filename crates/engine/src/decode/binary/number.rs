@@ -40,7 +40,7 @@ impl Write for ShortText {
     }
 }
 
-/// The shortest decimal that reads back as this number. `None` for a value that is none.
+/// The shortest decimal that reads back as this number. `None` for NaN and infinities.
 pub(super) fn float<F: Into<f64> + Copy + fmt::Display + fmt::LowerExp>(value: F) -> Option<ShortText> {
     let wide: f64 = value.into();
     if !wide.is_finite() {

@@ -160,7 +160,7 @@ impl Slots {
         self.elements += 1;
     }
 
-    /// The number of elements of the exploded array; `None` if the field is none.
+    /// The number of elements of the exploded array; `None` for another value.
     pub(super) fn elements(&self, array: NodeId) -> Option<usize> {
         (self.slots[array] == Slot::Array).then_some(self.elements)
     }
@@ -344,7 +344,7 @@ impl Operands<NodeId> for Fields<'_> {
                     self.with_number(*node, false, |number| read.take().map(|read| read(&Operand::Number(number))));
                 return match (number.flatten(), read) {
                     (Some(result), _) => result,
-                    // A float that is no number.
+                    // NaN, or an infinity.
                     (None, Some(read)) => read(&Operand::Other),
                     (None, None) => unreachable!("the number was read"),
                 };

@@ -1,4 +1,4 @@
-//! Bodies that are no values of their schema, and values that only look wrong.
+//! Malformed bodies, and valid ones that only look wrong.
 
 use retail_oracle::OracleMapping;
 
@@ -60,6 +60,22 @@ fn only_the_way_to_the_next_value_is_checked_of_skipped_values() {
         (&array(&array("\"null\"")), b"\x04\x80\x80\x04\x00\x82\x80\x04\x00\x00", malformed),
     ] {
         assert_eq!(with_first(of_type, bytes), expected, "{of_type} {}", bytes.escape_ascii());
+    }
+}
+
+#[test]
+fn last_of_equal_keys_replaces_all_of_the_others() {
+    let inner = r#"{"type": "record", "name": "R", "fields": [{"name": "d", "type": "string"}]}"#;
+    let map = format!(r#"{{"type": "map", "values": ["null", {inner}]}}"#);
+    let schema = record(&format!(r#"{{"name": "m", "type": {map}}}, {FIELDS}"#));
+    let mut judge = judge(mapping("m.k.d"), &schema);
+    for (entries, expected) in [
+        (&b"\x02\x02k\x02\x02a\x00"[..], "a"),
+        (b"\x04\x02k\x00\x02k\x02\x02a\x00", "a"),
+        (b"\x04\x02k\x02\x02a\x02k\x00\x00", "missing_field"),
+        (b"\x02\x02k\x02\x02a\x02\x02k\x02\x02b\x00", "b"),
+    ] {
+        assert_eq!(outcome(&mut judge, &[entries, SALE].concat()), expected, "{}", entries.escape_ascii());
     }
 }
 
