@@ -1,5 +1,7 @@
 //! Reads records in Avro: follows schema and bytes at the same time, with the schema as it is written.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "few types are asked for")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bigdecimal::BigDecimal;

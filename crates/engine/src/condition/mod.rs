@@ -121,11 +121,21 @@ impl<P> Condition<P> {
             }
             Self::Text(place, test, part) => record.with(place, |value| match value {
                 Operand::Text(text) => Some(test.of(text, part)),
-                _ => None,
+                Operand::Missing
+                | Operand::Null
+                | Operand::Bool(_)
+                | Operand::Number(_)
+                | Operand::Object
+                | Operand::Other => None,
             }),
             Self::IsTrue(place) => record.with(place, |value| match value {
                 Operand::Bool(is) => Some(*is),
-                _ => None,
+                Operand::Missing
+                | Operand::Null
+                | Operand::Number(_)
+                | Operand::Text(_)
+                | Operand::Object
+                | Operand::Other => None,
             }),
         }
     }

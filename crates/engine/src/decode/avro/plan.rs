@@ -3,6 +3,8 @@
 //! A program reads one value. Records that are always there are part of the program around them, except for large ones and those
 //! that contain themselves; unions, arrays and maps run other programs.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "most types are scalars")]
+
 use std::collections::BTreeMap;
 
 use super::schema::{Record, Schema, Type, TypeId};

@@ -3,6 +3,8 @@
 //! The parser is lenient where a schema is unambiguous: names can have any letters, and defaults are not checked, because only
 //! readers use them. A logical type that does not fit its type is ignored, as the specification says.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "few types are asked for")]
+
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};

@@ -1,5 +1,7 @@
 //! The values of the wanted fields of a record.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "most values have no fast reading")]
+
 use super::number::{self, ShortText, Unscaled, WithExponent, float_millionths, trimmed};
 use crate::condition::{Operand, Operands};
 use crate::decode::Reason;
@@ -202,7 +204,7 @@ fn has_zero(bytes: &[u8]) -> bool {
         let word = u64::from_le_bytes(*word);
         word.wrapping_sub(0x0101_0101_0101_0101) & !word & HIGH != 0
     };
-    words.iter().any(of_word) || rest.iter().any(|byte| *byte == 0)
+    words.iter().any(of_word) || rest.iter().fold(false, |has, byte| has | (*byte == 0))
 }
 
 impl WantedFields for Fields<'_> {
