@@ -84,6 +84,11 @@ const SHIPPED: [(&str, &str, &[&str]); 6] = [
 impl Schema {
     /// Reads a schema with its references; `None` if it is not valid, or too large.
     pub(crate) fn new(text: &str, references: &[(String, String)]) -> Option<Self> {
+        // prost-reflect panics instead of some errors.
+        std::panic::catch_unwind(|| Self::parse(text, references)).unwrap_or(None)
+    }
+
+    fn parse(text: &str, references: &[(String, String)]) -> Option<Self> {
         let bytes = text.len() + references.iter().map(|(name, text)| name.len() + text.len()).sum::<usize>();
         if bytes > 1 << 20 || references.len() > 64 {
             return None;
@@ -103,7 +108,9 @@ impl Schema {
         }
         let file = pool.get_file_by_name(OWN_NAME)?;
         let all = pool.all_messages().filter(|message| message.parent_file() == file);
-        (1..=1024).contains(&all.count()).then_some(Self(file))
+        let is_valid =
+            (1..=1024).contains(&all.count()) && pool.all_messages().all(|message| has_valid_entries(&message));
+        is_valid.then_some(Self(file))
     }
 
     /// The message with these indexes.
@@ -115,6 +122,19 @@ impl Schema {
             children.get(*index as usize).cloned()
         })
     }
+}
+
+/// Whether a message is no entry of a map, or one with a key and a value.
+fn has_valid_entries(message: &MessageDescriptor) -> bool {
+    let is_singular = |field: &FieldDescriptor| !field.is_list() && !field.is_group();
+    let can_be_key = |field: FieldDescriptor| {
+        let is_number = [WireType::Varint, WireType::ThirtyTwoBit, WireType::SixtyFourBit].contains(&wire(&field));
+        let is_exact = !matches!(field.kind(), Kind::Float | Kind::Double | Kind::Enum(_));
+        is_singular(&field) && (field.kind() == Kind::String || (is_number && is_exact))
+    };
+    !message.is_map_entry()
+        || (message.get_field(1).is_some_and(can_be_key)
+            && message.get_field(2).is_some_and(|value| is_singular(&value)))
 }
 
 fn file(name: &str, text: &str) -> Option<FileDescriptorProto> {

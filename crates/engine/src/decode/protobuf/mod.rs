@@ -9,6 +9,8 @@ mod read;
 mod schema;
 mod wire;
 
+use std::panic::AssertUnwindSafe;
+
 use super::Reason;
 use super::binary::Slots;
 use super::framing::Framed;
@@ -33,7 +35,11 @@ impl ProtobufPlan {
             return None;
         }
         let references = references.iter().map(|reference| (&*reference.name, &*reference.text));
-        Some(Self(Plan::new(&schema::compile(text, references)?, wanted)))
+        // prost-reflect panics on some descriptors that are not valid. A registry must not stop a worker by one.
+        let plan = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            schema::compile(text, references).map(|file| Plan::new(&file, wanted))
+        }));
+        plan.ok().flatten().map(Self)
     }
 
     /// Approximate memory in bytes.

@@ -272,7 +272,7 @@ impl Plan {
             elements: None,
             time: None,
         };
-        compiler.roots(&mut declared(file.messages()), &mut Vec::new());
+        compiler.roots(&mut file.messages(), &mut Vec::new());
         compiler.plan.roots.sort_by(|(a, _), (b, _)| a.cmp(b));
         compiler.plan
     }

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use prost_reflect::prost::Message;
 use prost_reflect::prost_types::{DescriptorProto, EnumDescriptorProto, FileDescriptorProto, FileDescriptorSet};
-use prost_reflect::{DescriptorPool, FileDescriptor, MessageDescriptor};
+use prost_reflect::{DescriptorPool, FileDescriptor, Kind, MessageDescriptor};
 
 use super::builtin;
 
@@ -32,16 +32,27 @@ pub(super) fn compile<'a>(
     }
     add(&mut pool, ROOT, text)?;
     let file = pool.get_file_by_name(ROOT)?;
+    if !pool.all_messages().filter(MessageDescriptor::is_map_entry).all(|entry| is_entry(&entry)) {
+        return None;
+    }
     let messages = count(&mut file.messages());
     (1..=MAX_MESSAGES).contains(&messages).then_some(file)
+}
+
+/// Whether an entry of a map has a value, and a key of a type that keys can have. prost-reflect does not check it.
+fn is_entry(entry: &MessageDescriptor) -> bool {
+    let has_key = entry.get_field(1).is_some_and(|key| {
+        !key.is_list()
+            && !matches!(key.kind(), Kind::Double | Kind::Float | Kind::Bytes | Kind::Message(_) | Kind::Enum(_))
+    });
+    has_key && entry.get_field(2).is_some_and(|value| !value.is_list() && !value.is_group())
 }
 
 fn count(messages: &mut dyn Iterator<Item = MessageDescriptor>) -> usize {
     messages.map(|message| 1 + count(&mut message.child_messages())).sum()
 }
 
-/// The message at this path: the index in the file, and then those in the messages around. Entries of maps are descriptors that no
-/// author has declared, and have no index.
+/// The nested messages that have an index. Entries of maps have none: no author has declared them.
 pub(super) fn declared(messages: impl Iterator<Item = MessageDescriptor>) -> impl Iterator<Item = MessageDescriptor> {
     messages.filter(|message| !message.is_map_entry())
 }

@@ -17,6 +17,7 @@ import "google/protobuf/wrappers.proto";
 import "google/type/money.proto";
 import "confluent/meta.proto";
 option java_package = "com.example";
+option (confluent.file_meta).doc = "orders";
 message Order {
   option (confluent.message_meta).doc = "an order";
   string k = 1 [(confluent.field_meta).tags = "PII"];

@@ -1,6 +1,8 @@
 //! Each rule of reading messages, on records written by hand.
 
 use allocation_counter::measure;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use retail_engine::{Engine, Record, Rules, SchemaId, SchemaKind, SchemaText, Span, Start, Timestamp};
 use retail_oracle::{OracleField, OracleMapping};
 
@@ -259,6 +261,25 @@ fn elements_can_be_anywhere_in_the_record() {
         assert_eq!(fate(&exploded(path), &present), "bad_items", "{path}");
     }
     assert_eq!(fate(&exploded("store.lines"), &message(&[(5, Message(vec![]))])), "missing_field");
+}
+
+#[test]
+fn entries_of_maps_have_no_index() {
+    let text = "syntax = \"proto3\"; message A { map<string, int32> m = 1; message B { string k = 1; } } message C { string c = 1; }";
+    let file = protox_parse::parse("a.proto", text).unwrap();
+    let descriptor = STANDARD.encode(prost_reflect::prost::Message::encode_to_vec(&file));
+    let constants = OracleMapping { quantity: or("q", "1"), ..mapping(&["k"], "q", or("cents", "1")) };
+    for text in [text, &descriptor] {
+        let mut judges = Judges::new(&constants, &[Schema::new(text)]);
+        for (indexes, expected) in [
+            (&[4, 0, 0][..], "applied 1735689600 [\"X\"] 1 1.000000 1.000000 []"),
+            (&[4, 0, 2], "malformed_protobuf"),
+            (&[2, 2], "missing_field"),
+        ] {
+            let record = framed(1, indexes, &message(&[(1, Text("X"))]));
+            assert_eq!(judges.ask_at(&record, 1000 * TIME as i64), expected, "{indexes:?}");
+        }
+    }
 }
 
 #[test]
