@@ -105,7 +105,7 @@ mod tests {
         let (mut lookup, begin) = (SchemaLookup::new(AFTER), Instant::now());
         let mut pauses = (0..10_000).map(|minute| match lookup.answered(begin + minute * AFTER, Err(error())) {
             Next::Failed(pause, _) => pause,
-            next => panic!("{next:?}"),
+            next @ (Next::Keep(_) | Next::AskAgain(_)) => panic!("{next:?}"),
         });
         assert_eq!(pauses.next(), Some(FIRST_PAUSE));
         assert_eq!(pauses.last(), Some(LONGEST_PAUSE));

@@ -229,6 +229,30 @@ async fn unknown_id_stays_unknown_after_it_was_registered() {
     assert!(error.contains(&format!("names schema {unknown}, which table schemas lacks")), "{error}");
 }
 
+/// Deduplication reads the records before the position again, which name schemas, too.
+#[tokio::test]
+async fn ids_of_earlier_records_are_read_again_without_a_registry() {
+    let registry = Registry::private();
+    let format = Format::Protobuf;
+    let url = registry.url();
+    let case = events(Case::shared().partitions(1), &format!("{{type: Protobuf, registry: {{url: \"{url}\"}}}}"))
+        .spec("  transactionId: {field: time}")
+        .spec("deduplicate: {within: 1h}")
+        .start()
+        .await;
+    let ids = [FIRST, ADDED].map(|fields| format.register(&registry, fields));
+    case.topic.send(&format.orders(0, 0, 10, ids[0], FIRST));
+    case.topic.send(&format.orders(0, 10, 10, ids[1], ADDED));
+    catch_up(&case).await;
+    registry.stop();
+    case.topic.send(&format.orders(0, 5, 10, ids[0], FIRST));
+    catch_up(&case).await;
+    let ledger = "SELECT concat_ws(' ', applied, duplicate, invalid, balanced) FROM ledger";
+    assert_eq!(case.text(ledger).await, "20 10 0 t");
+    assert_eq!(row(&case).await, "20 0.200000 20");
+    case.assert_exact().await;
+}
+
 #[tokio::test]
 async fn registry_that_stays_away_ends_a_run_until_caught_up() {
     let registry = Registry::private();
