@@ -1,24 +1,19 @@
 //! The checks at the end of a round: the processors catch up, and two checks find no difference.
 
 use std::collections::BTreeMap;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
 
 use crate::dump::dump;
 use crate::feeder::Acknowledged;
+use crate::oracle::{self, Verdict};
 use crate::processors::readyz;
 use crate::stage::{Stage, soon};
 
 /// The longest time from the end of the last fault until everything is committed.
 const CATCH_UP: Duration = Duration::from_secs(60);
-
-/// The independent oracle, in a language of its own.
-const ORACLE: &str = include_str!("../oracle.py");
 
 /// Why a campaign stops.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -58,21 +53,16 @@ pub struct Compared {
     pub rows: u64,
     /// Dead letters.
     pub letters: u64,
+    /// Records that the condition of a mapping filtered.
+    #[serde(default)]
+    pub filtered: u64,
+    /// Records that were sent twice.
+    #[serde(default)]
+    pub duplicates: u64,
     /// Decisions to close windows.
     pub closes: u64,
     /// Milliseconds from the end of the last fault until everything was committed.
     pub caught_up_ms: u64,
-}
-
-/// The output of the independent oracle.
-#[derive(Deserialize)]
-struct Verdict {
-    rows: u64,
-    records: u64,
-    letters: u64,
-    closes: u64,
-    differences: u64,
-    first: Vec<String>,
 }
 
 impl From<anyhow::Error> for Failure {
@@ -95,15 +85,16 @@ pub(crate) async fn check(
     caught_up(stage, &ends, faults_ended).await?;
     let caught_up_ms = faults_ended.elapsed().as_millis() as u64;
     let verified = verify(stage).await?;
-    let Verdict { rows, records, letters, closes, differences, first } = ask_oracle(stage).await?;
+    let Verdict { rows, records, letters, filtered, duplicates, closes, differences, first } =
+        ask_oracle(stage).await?;
     if verified.is_some() || differences > 0 {
         let verified = verified.unwrap_or_else(|| "verify: equal".to_owned());
         return Err(Failure::Difference(format!(
-            "{verified}; oracle.py: {differences} differences: {}",
+            "{verified}; oracle: {differences} differences: {}",
             first.join("; ")
         )));
     }
-    Ok(Compared { records, rows, letters, closes, caught_up_ms })
+    Ok(Compared { records, rows, letters, filtered, duplicates, closes, caught_up_ms })
 }
 
 /// Waits until the plain consumer has read the whole topic. Returns the ends of its partitions.
@@ -166,19 +157,9 @@ async fn verify(stage: &Stage) -> Result<Option<String>> {
 }
 
 async fn ask_oracle(stage: &Stage) -> Result<Verdict> {
-    let input = dump(&stage.case(), &stage.tap.records(), &stage.kept_rules()).await?;
+    let input = dump(&stage.case(), &stage.schedule, &stage.tap.records(), &stage.kept_rules()).await?;
     std::fs::write(stage.recipe.logs.join("round.jsonl"), &input)?;
-    let mut oracle = Command::new("python3")
-        .args(["-c", ORACLE])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("the oracle needs python3")?;
-    let mut stdin = oracle.stdin.take().context("a pipe")?;
-    let writing = tokio::spawn(async move { stdin.write_all(input.as_bytes()).await });
-    let output = oracle.wait_with_output().await?;
-    writing.await??;
-    serde_json::from_slice(&output.stdout).context("the oracle did not answer")
+    tokio::task::spawn_blocking(move || oracle::judge(&input)).await?
 }
 
 /// The bursts whose records all are dead letters with their reason. With the number of records of each.

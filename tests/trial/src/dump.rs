@@ -8,6 +8,8 @@ use retail_testbed::Case;
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 
+use crate::layout::Layout;
+use crate::schedule::Schedule;
 use crate::tap::Records;
 
 /// The position of `fate_rules` in [`TABLES`].
@@ -22,23 +24,23 @@ const TABLES: [(&str, &str); 7] = [
     (
         "partition_progress",
         "SELECT partition, start_offset, next_offset, micros(max_observed_time) AS max_observed_time, applied, late, invalid,
-                future, gaps, letters FROM partition_progress",
+                future, filtered, duplicate, gaps, letters FROM partition_progress",
     ),
     (
         "fate_rules",
-        r#"SELECT partition, "offset", micros(lateness_floor) AS lateness_floor, micros(max_future) AS max_future, keeps_late
-           FROM fate_rules"#,
+        r#"SELECT partition, "offset", micros(lateness_floor) AS lateness_floor, micros(max_future) AS max_future, keeps_late,
+                  dedup_from FROM fate_rules"#,
     ),
     (
         "retail",
-        "SELECT micros(window_start) AS window_start, micros(window_end) AS window_end, category, payment_method, events,
-                avg_price, total_quantity, total_amount, running_total, final FROM retail",
+        "SELECT micros(window_start) AS window_start, micros(window_end) AS window_end, ARRAY[DIMENSIONS] AS dimensions, events,
+                avg_price, total_quantity, total_amount, ARRAY[SUMS]::numeric[] AS sums, running_total, final FROM retail",
     ),
-    ("retail_totals", "SELECT category, payment_method, total_amount FROM retail_totals"),
+    ("retail_totals", "SELECT ARRAY[DIMENSIONS] AS dimensions, total_amount FROM retail_totals"),
     (
         "dead_letter",
-        r#"SELECT partition, "offset", reason, micros(event_time) AS event_time, micros(record_time) AS record_time, d1, d2,
-                  quantity, amount, micros(missed_by) AS missed_by, encode(payload, 'hex') AS payload FROM dead_letter"#,
+        r#"SELECT partition, "offset", reason, micros(event_time) AS event_time, micros(record_time) AS record_time,
+                  ARRAY[LETTER_DIMENSIONS] AS dimensions, quantity, amount, micros(missed_by) AS missed_by, encode(payload, 'hex') AS payload FROM dead_letter"#,
     ),
     (
         "closes",
@@ -62,7 +64,7 @@ pub(crate) type Rules = BTreeMap<(i64, i64), String>;
 /// The rules at present. A processor deletes those of records that Kafka has deleted; the oracle still judges these records.
 pub(crate) async fn rules(case: &Case) -> Result<Rules> {
     let client = open(case).await?;
-    read(&client, TABLES[RULES]).await?.into_iter().map(keyed).collect()
+    read(&client, Layout::Tutorial, TABLES[RULES]).await?.into_iter().map(keyed).collect()
 }
 
 fn keyed(rule: String) -> Result<((i64, i64), String)> {
@@ -77,19 +79,32 @@ async fn open(case: &Case) -> Result<Client> {
     Ok(client)
 }
 
-async fn read(client: &Client, (table, query): (&str, &str)) -> Result<Vec<String>> {
-    let query = query.replace("micros(", "pg_temp.micros(");
+async fn read(client: &Client, layout: Layout, (table, query): (&str, &str)) -> Result<Vec<String>> {
+    let dimensions = layout.dimensions();
+    let columns: Vec<String> = (1..=dimensions.len()).map(|number| format!("d{number}")).collect();
+    let query = query
+        .replace("micros(", "pg_temp.micros(")
+        .replace("LETTER_DIMENSIONS", &columns.join(","))
+        .replace("DIMENSIONS", &dimensions.join(","))
+        .replace("SUMS", &layout.sums().join(","));
     let rows = client.query(&format!("SELECT row_to_json(t)::text FROM ({query}) t"), &[]).await;
     Ok(rows.with_context(|| format!("reading {table}"))?.iter().map(|row| row.get(0)).collect())
 }
 
+/// The part of the pipeline that the oracle reads itself.
+fn spec(schedule: &Schedule) -> String {
+    let events = schedule.layout.events().map_or_else(|| "null".to_owned(), |events| events.replace('\n', " "));
+    let within = json!(schedule.within_min.map(|minutes| minutes * 60_000_000));
+    format!(r#"{{"table":"spec","row":{{"events":{events},"within":{within}}}}}"#)
+}
+
 /// Reads all tables in one snapshot, and adds the records, and the rules that were deleted with records.
-pub(crate) async fn dump(case: &Case, records: &Records, deleted: &Rules) -> Result<String> {
-    let mut text = String::new();
+pub(crate) async fn dump(case: &Case, schedule: &Schedule, records: &Records, deleted: &Rules) -> Result<String> {
+    let mut text = spec(schedule) + "\n";
     let client = open(case).await?;
     client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
     for (number, table) in TABLES.into_iter().enumerate() {
-        let mut rows = read(&client, table).await?;
+        let mut rows = read(&client, schedule.layout, table).await?;
         if number == RULES {
             let present: Rules = rows.iter().cloned().map(keyed).collect::<Result<_>>()?;
             rows.extend(deleted.iter().filter(|(key, _)| !present.contains_key(key)).map(|(_, rule)| rule.clone()));

@@ -12,7 +12,9 @@ use rdkafka::config::ClientConfig;
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 
+use crate::layout::Layout;
 use crate::purchases::{Draft, Purchases};
+use crate::schedule::Schedule;
 
 /// Longest time for the acknowledgement of the last records: brokers may be starting.
 const FLUSH: Duration = Duration::from_secs(90);
@@ -67,6 +69,25 @@ pub(crate) struct Feed {
     pub seed: u64,
     /// Records per second.
     pub rate: u32,
+    /// The fields of the records.
+    pub layout: Layout,
+    /// Whether records are sent twice.
+    pub repeats: bool,
+}
+
+impl Feed {
+    /// The records of a round.
+    pub(crate) fn of(schedule: &Schedule, bootstrap: &str, topic: &str) -> Self {
+        Self {
+            bootstrap: bootstrap.to_owned(),
+            topic: topic.to_owned(),
+            partitions: schedule.partitions,
+            seed: schedule.purchases,
+            rate: schedule.rate,
+            layout: schedule.layout,
+            repeats: schedule.within_min.is_some(),
+        }
+    }
 }
 
 impl Feeder {
@@ -132,7 +153,7 @@ fn send(feed: &Feed, shared: &Arc<Shared>) -> Result<()> {
         .set("socket.timeout.ms", "10000");
     let producer: BaseProducer<Deliveries> =
         config.create_with_context(Deliveries(Arc::clone(shared))).context("the producer is misconfigured")?;
-    let mut purchases = Purchases::new(feed.seed, feed.partitions, now_ms());
+    let mut purchases = Purchases::new(feed.seed, feed.layout, feed.partitions, now_ms()).repeating(feed.repeats);
     let (began, mut sent) = (Instant::now(), 0);
     while !shared.stop.load(Ordering::SeqCst) {
         let elapsed = began.elapsed().as_millis() as u64;

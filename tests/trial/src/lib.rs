@@ -5,7 +5,7 @@
 //!                           │             ▲
 //!                    effects observed     │ purchases (feeder)
 //!                                         ▼
-//!            check: caught up? ── retail verify ── oracle.py (on the records that the tap has read)
+//!            check: caught up? ── retail verify ── oracle/ (on the records that the tap has read)
 //! ```
 //!
 //! A fault counts only if its effect was observed. The first difference or standstill ends the campaign and keeps everything;
@@ -19,6 +19,9 @@ mod faults;
 mod feeder;
 pub mod kind;
 mod lane;
+pub mod layout;
+pub mod oracle;
+mod orders;
 mod processors;
 mod purchases;
 pub mod round;

@@ -104,10 +104,10 @@ fn run(args: Args) -> Result<ExitCode> {
 
 /// A round in one line, and the faults that were not observed.
 fn line(played: &Played) -> String {
-    let Played { round, seconds, drawn, observed, unobserved, compared, failure, .. } = played;
+    let Played { round, seconds, layout, drawn, observed, unobserved, compared, failure, .. } = played;
     let (drawn, observed): (u64, u64) = (drawn.values().sum(), observed.values().sum());
     let mut text = format!(
-        "round {round}: {observed} of {drawn} faults observed, {} records, {} rows equal, recovered in {:.1} s, {seconds:.0} s",
+        "round {round}, {layout:?}: {observed} of {drawn} faults observed, {} records, {} rows equal, recovered in {:.1} s, {seconds:.0} s",
         compared.records,
         compared.rows,
         compared.caught_up_ms as f64 / 1000.0

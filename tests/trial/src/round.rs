@@ -16,6 +16,7 @@ use crate::faults::{self, Effect};
 use crate::feeder::{Acknowledged, Feed, Feeder};
 use crate::kind::Kind;
 use crate::lane::{Lane, Mode};
+use crate::layout::Layout;
 use crate::processors::{Recipe, Slot};
 use crate::purchases::DELAY_MS;
 use crate::schedule::{Fault, Schedule, count};
@@ -38,6 +39,9 @@ pub struct Played {
     pub round: u64,
     /// Seconds.
     pub seconds: f64,
+    /// The fields of the records.
+    #[serde(default)]
+    pub layout: Layout,
     /// Faults by kind, as drawn.
     pub drawn: BTreeMap<Kind, u64>,
     /// Faults by kind whose effect was observed.
@@ -70,6 +74,7 @@ impl Played {
             seed,
             round,
             seconds: 0.0,
+            layout: schedule.layout,
             drawn: count(&schedule.faults),
             observed: BTreeMap::new(),
             unobserved: Vec::new(),
@@ -144,13 +149,7 @@ async fn begin(servers: &Arc<Servers>, setting: &Setting, schedule: Schedule, lo
         Slot::start(&recipe, &case, &url, lane)
     });
     let slots = slots.collect();
-    let feed = Feed {
-        bootstrap: servers.internal.clone(),
-        topic: case.topic.name.clone(),
-        partitions: schedule.partitions,
-        seed: schedule.purchases,
-        rate: schedule.rate,
-    };
+    let feed = Feed::of(&schedule, &servers.internal, &case.topic.name);
     let tap = Tap::start(&servers.internal, &feed.topic, feed.partitions)?;
     let parts = Parts { case, recipe, slots, pooler, feeder: Feeder::start(feed), tap };
     let stage = Stage::new(Arc::clone(servers), schedule, parts);
@@ -160,14 +159,18 @@ async fn begin(servers: &Arc<Servers>, setting: &Setting, schedule: Schedule, lo
 }
 
 fn build(kafka: &str, url: &str, schedule: &Schedule) -> retail_testbed::CaseBuilder {
-    Case::on(kafka, url)
+    let case = Case::on(kafka, url)
         .partitions(schedule.partitions)
         .replication_factor(3)
         .timestamp_type(Some(if schedule.create_time { "CreateTime" } else { "LogAppendTime" }))
         .spec("window: 1m")
         .spec(&format!("watermark: {{delay: {}s, idleTimeout: 2s, maxFuture: 1h}}", DELAY_MS / 1000))
         .spec(&format!("trigger: {}ms", schedule.trigger_ms))
-        .spec(if schedule.drops_late { "lateEvents: Drop" } else { "lateEvents: DeadLetter" })
+        .spec(if schedule.drops_late { "lateEvents: Drop" } else { "lateEvents: DeadLetter" });
+    // JSON is YAML, if it is one line or indented.
+    let events = schedule.layout.events().map(|events| format!("events: {}", events.replace('\n', " ")));
+    let deduplicate = schedule.within_min.map(|minutes| format!("deduplicate: {{within: {minutes}m}}"));
+    events.iter().chain(&deduplicate).fold(case, |case, line| case.spec(line))
 }
 
 /// Plays all faults at their times, next to each other. Returns the bursts of bad records.
@@ -245,6 +248,8 @@ async fn conclude(stage: &mut Stage, played: &mut Played) -> Result<Vec<Acknowle
     total.records += compared.records;
     total.rows += compared.rows;
     total.letters += compared.letters;
+    total.filtered += compared.filtered;
+    total.duplicates += compared.duplicates;
     total.closes += compared.closes;
     total.caught_up_ms = total.caught_up_ms.max(compared.caught_up_ms);
     Ok(acknowledged)

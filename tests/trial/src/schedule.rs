@@ -7,6 +7,10 @@ use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use serde::Serialize;
 
 use crate::kind::{KINDS, Kind};
+use crate::layout::Layout;
+
+/// Spans of deduplication in minutes. Event time passes the first one in one second, and the last one in about a round.
+const SPANS: [u64; 4] = [5, 20, 20, 120];
 
 /// The time in which the faults of a round begin.
 const DRAWN_MS: u64 = 12_000;
@@ -52,8 +56,24 @@ pub struct Schedule {
     pub rate: u32,
     /// Seed of the purchases.
     pub purchases: u64,
+    /// The fields of the records.
+    pub layout: Layout,
+    /// The span of deduplication in minutes, if records are deduplicated.
+    pub within_min: Option<u64>,
     /// The faults, by time.
     pub faults: Vec<Fault>,
+}
+
+impl Schedule {
+    /// Chooses the records by their seed. Half of the rounds have a mapping, and all of those have deduplication, like a quarter of
+    /// the others.
+    fn with_records(mut self) -> Self {
+        let choose = |place: u32, count: usize| (self.purchases >> place) as usize % 256 % count;
+        self.layout = [Layout::Tutorial, Layout::Orders, Layout::Tutorial, Layout::Items][choose(0, 4)];
+        let deduplicates = self.layout != Layout::Tutorial || choose(8, 4) == 0;
+        self.within_min = deduplicates.then(|| SPANS[choose(16, SPANS.len())]);
+        self
+    }
 }
 
 /// Draws kinds so that each comes as often as its weight says, also in few rounds: from a bag that is filled again when empty.
@@ -121,8 +141,11 @@ impl Draws {
             trigger_ms: [100, 100, 300, 1000][number(4) as usize],
             rate: 200 + number(600) as u32,
             purchases: number(u64::MAX),
+            layout: Layout::Tutorial,
+            within_min: None,
             faults,
         }
+        .with_records()
     }
 
     /// The seed.
@@ -167,5 +190,16 @@ mod tests {
         let counts = count(&faults);
         assert_eq!(counts.len(), KINDS.len());
         assert!(counts.values().all(|count| *count >= 300), "{counts:?}");
+    }
+
+    #[test]
+    fn half_of_the_rounds_have_a_mapping_and_deduplicate() {
+        let rounds = rounds(3, 400);
+        let count = |is: fn(&&Schedule) -> bool| rounds.iter().filter(is).count();
+        let mapped = count(|round| round.layout != Layout::Tutorial);
+        assert!((160..240).contains(&mapped), "{mapped}");
+        assert_eq!(count(|round| round.layout != Layout::Tutorial && round.within_min.is_none()), 0);
+        assert!(count(|round| round.layout == Layout::Items) > 50);
+        assert!(count(|round| round.layout == Layout::Tutorial && round.within_min.is_some()) > 20);
     }
 }

@@ -71,15 +71,9 @@ impl Stage {
         *direct = direct.with_database(url);
     }
 
-    /// What the producers of this round send.
+    /// The records that the producers of this round send.
     pub(crate) fn feed(&self) -> Feed {
-        Feed {
-            bootstrap: self.servers.internal.clone(),
-            topic: self.topic(),
-            partitions: self.schedule.partitions,
-            seed: self.schedule.purchases,
-            rate: self.schedule.rate,
-        }
+        Feed::of(&self.schedule, &self.servers.internal, &self.topic())
     }
 
     /// Begins with an empty schema again.

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 
 use crate::check::Failure;
 use crate::kind::KINDS;
+use crate::layout::Layout;
 use crate::round::Played;
 
 /// Appends a round to the log.
@@ -46,6 +47,7 @@ pub fn table(rounds: &[Played]) -> String {
     let totals = (drawn.values().sum::<u64>(), observed.values().sum::<u64>());
     row(&mut text, format_args!("**all** | {} | {} | |", totals.0, totals.1));
     text.push('\n');
+    let mapped = rounds.iter().filter(|round| round.layout != Layout::Tutorial).count();
     let seeds: BTreeSet<u64> = rounds.iter().map(|round| round.seed).collect();
     let sum = |part: fn(&Played) -> u64| rounds.iter().map(part).sum::<u64>();
     let slowest = rounds.iter().map(|round| round.compared.caught_up_ms).max().unwrap_or_default();
@@ -53,10 +55,13 @@ pub fn table(rounds: &[Played]) -> String {
     let facts = [
         ("Seeds", seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")),
         ("Rounds", rounds.len().to_string()),
+        ("Rounds with a nested mapping and deduplication", mapped.to_string()),
         ("Hours", format!("{hours:.1}")),
         ("Records", sum(|round| round.compared.records).to_string()),
         ("Rows compared", sum(|round| round.compared.rows).to_string()),
         ("Dead letters compared", sum(|round| round.compared.letters).to_string()),
+        ("Filtered records compared", sum(|round| round.compared.filtered).to_string()),
+        ("Duplicates compared", sum(|round| round.compared.duplicates).to_string()),
         ("Decisions to close windows compared", sum(|round| round.compared.closes).to_string()),
         ("Slowest recovery after the last fault", format!("{:.1} s", slowest as f64 / 1000.0)),
         ("Differences", failures(rounds, |failure| matches!(failure, Failure::Difference(_)))),

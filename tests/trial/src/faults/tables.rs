@@ -7,7 +7,6 @@ use retail_verify::Options;
 
 use super::PATIENCE;
 use crate::check::Differs;
-use crate::purchases::REASONS;
 use crate::schedule::Fault;
 use crate::servers::{Servers, session};
 use crate::stage::{Stage, seen, soon};
@@ -39,8 +38,11 @@ pub(super) async fn lock(stage: &Stage, fault: Fault) -> Result<String> {
 /// Records that a proof covers are deleted, as by retention.
 pub(super) async fn delete_records(stage: &Stage, fault: Fault) -> Result<String> {
     let partition = fault.choose(0, stage.schedule.partitions as usize) as i32;
-    let committed = async || {
-        let sql = format!("SELECT next_offset FROM partition_progress WHERE partition = {partition}");
+    // With deduplication, the ids from the first milestone on are read again, by the next owner and from a proof on.
+    let needed = async || {
+        let sql = format!(
+            "SELECT coalesce(dedup_offsets[1], next_offset) FROM partition_progress WHERE partition = {partition}"
+        );
         stage.text(&sql).await.and_then(|offset| offset.parse::<i64>().ok()).unwrap_or_default()
     };
     let mut before = None;
@@ -50,10 +52,11 @@ pub(super) async fn delete_records(stage: &Stage, fault: Fault) -> Result<String
     };
     seen(PATIENCE * 2, "an answer of the brokers", answers).await?;
     let before = before.map_or(0, |(start, _)| start);
-    seen(PATIENCE, "processed records", async || committed().await > before).await?;
+    seen(PATIENCE, "processed records", async || needed().await > before).await?;
     // The proof must not be lost by a promotion.
     let databases = stage.servers.databases_with_standby().await?;
-    let offset = committed().await;
+    let offset = needed().await;
+    ensure!(offset > before, "no record is without use");
     let case = stage.case();
     let options = Options { record: true, ..Options::default() };
     let verified = tokio::time::timeout(PATIENCE * 2, retail_verify::verify(&case.settings, options, |_, _| {})).await;
@@ -71,7 +74,8 @@ pub(super) async fn delete_records(stage: &Stage, fault: Fault) -> Result<String
 
 /// Sends records of one reason. Returns the number of the burst.
 pub(super) fn send_bad_records(stage: &Stage, fault: Fault) -> usize {
-    let reason = match REASONS[fault.choose(0, REASONS.len())] {
+    let reasons = stage.schedule.layout.reasons();
+    let reason = match reasons[fault.choose(0, reasons.len())] {
         // Brokers that set the timestamps leave no record without one.
         "no_record_time" if !stage.schedule.create_time => "bad_key",
         reason => reason,

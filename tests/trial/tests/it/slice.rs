@@ -5,7 +5,8 @@ use std::path::Path;
 
 use retail_trial::campaign::Campaign;
 use retail_trial::kind::{KINDS, Kind};
-use retail_trial::schedule::Draws;
+use retail_trial::layout::Layout;
+use retail_trial::schedule::{Draws, Schedule};
 
 /// Each kind is played, twelve in a round. One whose effect was not observed is played again.
 #[test]
@@ -16,12 +17,16 @@ fn every_kind_of_fault_is_observed_and_rows_are_exact() {
     let possible = |kind: &Kind| disks || *kind != Kind::DiskFull;
     let mut left: VecDeque<Kind> = KINDS.iter().map(|(kind, _, _)| *kind).filter(possible).collect();
     let rounds = 5;
-    for _ in 0..rounds {
+    let records = [(Layout::Items, Some(20)), (Layout::Tutorial, None), (Layout::Orders, Some(5))];
+    for round in 0..rounds {
         let kinds: Vec<Kind> = left.drain(..left.len().min(12)).collect();
-        let schedule = campaign.draw_of(&kinds);
+        let (layout, within_min) = records[round % records.len()];
+        let schedule = Schedule { layout, within_min, ..campaign.draw_of(&kinds) };
         let played = campaign.play(schedule);
         assert_eq!(played.failure, None, "{played:?}; the logs are in {}", campaign.directory().display());
         assert!(played.compared.rows > 0, "{played:?}");
+        assert_eq!(played.compared.duplicates > 0, within_min.is_some(), "{played:?}");
+        assert_eq!(played.compared.filtered > 0, layout != Layout::Tutorial, "{played:?}");
         left.extend(kinds.iter().filter(|kind| !played.observed.contains_key(kind)));
         if left.is_empty() {
             return;

@@ -1,7 +1,7 @@
 """Recomputes a round of the trial from its records, and compares the result with the tables.
 
-It is written from docs/reference/events.md and docs/explanation/lateness.md, with Python's own json, decimal and datetime. It
-shares no code and no library with the engine, with `retail verify` and with its oracle.
+It is written from docs/reference/events.md, docs/explanation/lateness.md and docs/explanation/duplicates.md, with Python's own
+libraries. It shares no code and no library with the engine, with `retail verify` and with its oracle.
 
 Input: JSON lines on standard input, each with "table" and "row". Times are microseconds since 1970, bytes are hexadecimal.
 Output: one JSON object. Exit code 0 if nothing differs.
@@ -11,91 +11,31 @@ else in `closes` and `fate_rules` is recomputed from the records.
 """
 
 import json
-import re
 import sys
 from collections import Counter, defaultdict
-from datetime import datetime, timedelta, timezone
-from decimal import ROUND_DOWN, ROUND_HALF_EVEN, ROUND_HALF_UP, Context, Decimal, setcontext
+from decimal import ROUND_HALF_UP, Context, Decimal, setcontext
+
+from duplicates import RecentIds
+from mapping import Filtered, Mapping
+from tutorial import Tutorial
+from values import MICRO, Bad
 
 setcontext(Context(prec=200))
-EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-MICRO = Decimal("0.000001")
-KNOWN = {"category", "payment_method", "quantity", "price", "timestamp", "ts",
-         "transaction_id", "customer_id", "brand", "product_name"}
-RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
 
 
-class Bad(Exception):
-    """The record is invalid; the argument is the reason."""
+class Row:
+    """The sums of a group in a window."""
 
+    def __init__(self):
+        self.purchases, self.prices, self.quantity, self.amount, self.sums = 0, Decimal(0), 0, Decimal(0), None
 
-class Number(str):
-    """A JSON number as it is written."""
-
-
-def parse(value):
-    """The fields of the object in a value."""
-    if not value:
-        raise Bad("empty")
-
-    def no_constant(_text):
-        raise ValueError
-
-    def unique(pairs):
-        names = Counter(name for name, _ in pairs)
-        if any(names[name] > 1 for name in KNOWN):
-            raise ValueError
-        return dict(pairs)
-
-    try:
-        found = json.loads(value.decode("utf-8"), object_pairs_hook=unique, parse_int=Number, parse_float=Number,
-                           parse_constant=no_constant)
-    except (ValueError, RecursionError):
-        raise Bad("malformed_json") from None
-    if not isinstance(found, dict):
-        raise Bad("malformed_json")
-    return found
-
-
-def event_time(value):
-    """Microseconds since 1970."""
-    if isinstance(value, Number):
-        seconds = Decimal(value)
-        if seconds < 0 or seconds >= Decimal(253402300800):
-            raise Bad("bad_timestamp")
-        return int((seconds * 1000000).to_integral_value(ROUND_DOWN))
-    if not isinstance(value, str) or not RFC3339.fullmatch(value):
-        raise Bad("bad_timestamp")
-    text = re.sub(r"(\.\d{6})\d+", r"\1", value.upper().replace(" ", "T"))
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        raise Bad("bad_timestamp") from None
-    micros = (time - EPOCH) // timedelta(microseconds=1)
-    if micros < 0:
-        raise Bad("bad_timestamp")
-    return micros
-
-
-def purchase(value):
-    """The fields of a purchase, or the first reason in the documented order."""
-    fields = parse(value)
-    time = fields["timestamp"] if "timestamp" in fields else fields.get("ts", Bad)
-    needed = [time] + [fields.get(name, Bad) for name in ("price", "quantity", "category", "payment_method")]
-    if Bad in needed:
-        raise Bad("missing_field")
-    time, price, quantity, category, method = needed
-    time = event_time(time)
-    if not isinstance(price, Number) or not 0 <= Decimal(price) < 10**12:
-        raise Bad("bad_price")
-    if not isinstance(quantity, Number) or not re.fullmatch(r"\d+", quantity) or not 1 <= int(quantity) < 2**31:
-        raise Bad("bad_quantity")
-    for key in (category, method):
-        if not isinstance(key, str) or isinstance(key, Number) or "\0" in key or not 1 <= len(key.encode()) <= 128:
-            raise Bad("bad_key")
-    price = Decimal(price).quantize(MICRO, ROUND_HALF_EVEN)
-    return {"time": time, "price": price, "quantity": int(quantity), "category": category, "method": method,
-            "amount": price * int(quantity)}
+    def add(self, purchase):
+        self.purchases += 1
+        self.prices += purchase["price"]
+        self.quantity += purchase["quantity"]
+        self.amount += purchase["amount"]
+        before = self.sums or [0] * len(purchase["sums"])
+        self.sums = [sum + more for sum, more in zip(before, purchase["sums"])]
 
 
 class Round:
@@ -107,10 +47,14 @@ class Round:
             entry = json.loads(line, parse_float=Decimal)
             self.tables[entry["table"]].append(entry["row"])
         (self.settings,) = self.tables["settings"]
+        (spec,) = self.tables["spec"]
+        self.within = spec["within"]
+        needs_id = self.within is not None
+        self.reader = Mapping(spec["events"], needs_id) if spec["events"] else Tutorial(needs_id)
         self.differences = []
-        self.rows = defaultdict(lambda: [0, Decimal(0), 0, Decimal(0)])
+        self.rows = defaultdict(Row)
         self.letters = {}
-        self.ledgers = {}
+        self.counts = Counter()
         self.observed = defaultdict(list)
 
     def differs(self, what, found, expected):
@@ -130,6 +74,7 @@ class Round:
     def replay_partition(self, partition, progress, records, rules):
         ledger = Counter()
         latest, expected_offset, rule = None, progress["start_offset"], 0
+        recent = RecentIds(self.within) if self.within else None
         self.observed[partition].append((expected_offset, None))
         for record in records:
             offset = record["offset"]
@@ -139,74 +84,83 @@ class Round:
             expected_offset = offset + 1
             while rule + 1 < len(rules) and rules[rule + 1]["offset"] <= offset:
                 rule += 1
-            fate, latest = self.judge(record, latest, rules[rule], ledger)
+                if recent:
+                    recent.forget_before(rules[rule]["dedup_from"])
+            fate, latest = self.judge(record, latest, rules[rule], recent)
             ledger[fate] += 1
+            self.counts[fate] += 1
             self.observed[partition].append((offset + 1, latest))
         ledger["gaps"] += progress["next_offset"] - expected_offset
-        for fate in ("applied", "late", "invalid", "future", "gaps"):
+        for fate in ("applied", "late", "invalid", "future", "filtered", "duplicate", "gaps"):
             self.differs(f"partition {partition}, {fate}", progress[fate], ledger[fate])
         self.differs(f"partition {partition}, max_observed_time", progress["max_observed_time"], latest)
         stored = sum(1 for letter in self.letters if letter[0] == partition)
         self.differs(f"partition {partition}, letters", progress["letters"], stored)
 
-    def judge(self, record, latest, rule, ledger):
+    def judge(self, record, latest, rule, recent):
         """The fate of a record, and the latest observed time after it."""
-        millis = record["timestamp_ms"]
+        millis, offset = record["timestamp_ms"], record["offset"]
         payload = None if record["value"] is None else bytes.fromhex(record["value"])
         letter = {"record_time": None if millis is None else millis * 1000, "payload": payload}
 
-        def dead(reason, event=None, missed_by=None):
-            event = event or {}
-            self.letters[record["partition"], record["offset"]] = dict(
-                letter, reason=reason, event_time=event.get("time"), d1=event.get("category"), d2=event.get("method"),
-                quantity=event.get("quantity"), amount=event.get("amount"), missed_by=missed_by)
+        def dead(reason, time=None, purchases=(), missed_by=None):
+            # Of several purchases, a dead letter has only the time.
+            (purchase,) = purchases if len(purchases) == 1 and not self.reader.is_exploded else ({},)
+            no_dimensions = (None,) * self.reader.dimension_count
+            self.letters[record["partition"], offset] = dict(
+                letter, reason=reason, event_time=time, dimensions=list(purchase.get("dimensions", no_dimensions)),
+                quantity=purchase.get("quantity"), amount=purchase.get("amount"), missed_by=missed_by)
 
         try:
-            event = purchase(payload)
+            time, id, purchases = self.reader.read(payload)
+        except Filtered:
+            return "filtered", latest
         except Bad as bad:
             dead(bad.args[0])
             return "invalid", latest
-        if millis is None and (latest is None or event["time"] > latest):
-            dead("no_record_time", event)
+        if millis is None and (latest is None or time > latest):
+            dead("no_record_time", time, purchases)
             return "invalid", latest
-        if millis is not None and event["time"] > millis * 1000 + rule["max_future"]:
-            dead("future", event)
+        if millis is not None and time > millis * 1000 + rule["max_future"]:
+            dead("future", time, purchases)
             return "future", latest
+        if recent and millis is not None and recent.is_duplicate(id, latest):
+            recent.add(id, offset, latest)
+            return "duplicate", latest
         floor = rule["lateness_floor"]
         bound = floor if latest is None else max(floor, latest - self.settings["delay"])
-        observed = event["time"] if millis is None else min(event["time"], millis * 1000)
+        observed = time if millis is None else min(time, millis * 1000)
         latest = observed if latest is None else max(latest, observed)
-        start = event["time"] // self.settings["window"] * self.settings["window"]
+        if recent and millis is not None:
+            recent.add(id, offset, latest)
+        start = time // self.settings["window"] * self.settings["window"]
         end = start + self.settings["window"]
         if end <= bound:
             if rule["keeps_late"]:
-                dead("late", event, bound - end)
+                dead("late", time, purchases, bound - end)
             return "late", latest
-        row = self.rows[start, event["category"], event["method"]]
-        row[0] += 1
-        row[1] += event["price"]
-        row[2] += event["quantity"]
-        row[3] += event["amount"]
+        for purchase in purchases:
+            self.rows[start, purchase["dimensions"]].add(purchase)
         return "applied", latest
 
     def check_rows(self):
         closed_until = self.settings["closed_until"]
         running, totals, expected = Counter(), Counter(), {}
-        for start, category, method in sorted(self.rows):
-            events, prices, quantity, amount = self.rows[start, category, method]
-            running[category, method] += amount
+        for start, group in sorted(self.rows):
+            row = self.rows[start, group]
+            running[group] += row.amount
             end = start + self.settings["window"]
             if end <= closed_until:
-                totals[category, method] += amount
-            expected[start, category, method] = {
-                "window_end": end, "events": events, "total_quantity": quantity, "total_amount": amount,
-                "avg_price": (prices / events).quantize(MICRO, ROUND_HALF_UP),
-                "running_total": running[category, method], "final": end <= closed_until}
-        found = {(r.pop("window_start"), r.pop("category"), r.pop("payment_method")): r for r in self.tables["retail"]}
+                totals[group] += row.amount
+            expected[start, group] = {
+                "window_end": end, "events": row.purchases, "total_quantity": row.quantity, "total_amount": row.amount,
+                "avg_price": (row.prices / row.purchases).quantize(MICRO, ROUND_HALF_UP), "sums": row.sums,
+                "running_total": running[group], "final": end <= closed_until}
+        found = {(r.pop("window_start"), tuple(r.pop("dimensions"))): r for r in self.tables["retail"]}
         self.differs_by_key("row", found, expected)
-        totals = {key: {"total_amount": total} for key, total in totals.items()}
-        found = {(r["category"], r["payment_method"]): {"total_amount": r["total_amount"]}
-                 for r in self.tables["retail_totals"] if r["total_amount"] != 0 or (r["category"], r["payment_method"]) in totals}
+        totals = {group: {"total_amount": total} for group, total in totals.items()}
+        found = {tuple(r["dimensions"]): {"total_amount": r["total_amount"]} for r in self.tables["retail_totals"]
+                 if r["total_amount"] != 0 or tuple(r["dimensions"]) in totals}
         self.differs_by_key("total", found, totals)
 
     def check_letters(self):
@@ -250,7 +204,7 @@ def main():
     played.check_closes()
     differences = sorted(played.differences)
     json.dump({"rows": len(played.rows), "records": len(played.tables["records"]), "letters": len(played.letters),
-               "closes": len(played.tables["closes"]), "differences": len(differences), "first": differences[:20]}, sys.stdout)
+               "filtered": played.counts["filtered"], "duplicates": played.counts["duplicate"], "closes": len(played.tables["closes"]), "differences": len(differences), "first": differences[:20]}, sys.stdout)
     sys.exit(1 if differences else 0)
 
 

@@ -1,0 +1,78 @@
+//! The independent oracle, in a language of its own: the Python program in `oracle/`.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+/// Its modules. They are part of this program, so that a campaign does not change while it runs.
+const MODULES: [(&str, &str); 6] = [
+    ("__main__.py", include_str!("../oracle/__main__.py")),
+    ("condition.py", include_str!("../oracle/condition.py")),
+    ("duplicates.py", include_str!("../oracle/duplicates.py")),
+    ("mapping.py", include_str!("../oracle/mapping.py")),
+    ("tutorial.py", include_str!("../oracle/tutorial.py")),
+    ("values.py", include_str!("../oracle/values.py")),
+];
+
+/// The output of the oracle.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+pub struct Verdict {
+    /// Rows of `retail`.
+    pub rows: u64,
+    /// Records of the topic.
+    pub records: u64,
+    /// Dead letters.
+    pub letters: u64,
+    /// Filtered records.
+    pub filtered: u64,
+    /// Duplicates.
+    pub duplicates: u64,
+    /// Decisions to close windows.
+    pub closes: u64,
+    /// Number of differences.
+    pub differences: u64,
+    /// The first differences.
+    pub first: Vec<String>,
+}
+
+/// Recomputes a round from the JSON lines that `oracle/__main__.py` describes, and compares it with their tables.
+///
+/// # Errors
+///
+/// If Python is missing, or the lines are not those of a round.
+pub fn judge(lines: &str) -> Result<Verdict> {
+    let mut oracle = Command::new("python3")
+        .arg("-B")
+        .arg(program()?)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("the oracle needs python3")?;
+    let mut stdin = oracle.stdin.take().context("a pipe")?;
+    let output = std::thread::scope(|scope| {
+        // It reads everything before it writes.
+        let writing = scope.spawn(move || stdin.write_all(lines.as_bytes()));
+        let output = oracle.wait_with_output();
+        drop(writing.join());
+        output
+    })?;
+    serde_json::from_slice(&output.stdout).context("the oracle did not answer")
+}
+
+/// The directory of the modules, which Python runs.
+fn program() -> Result<&'static PathBuf> {
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(directory) = DIRECTORY.get() {
+        return Ok(directory);
+    }
+    let directory = retail_testbed::directory().join(retail_testbed::unique("oracle"));
+    std::fs::create_dir_all(&directory)?;
+    for (name, text) in MODULES {
+        std::fs::write(directory.join(name), text)?;
+    }
+    Ok(DIRECTORY.get_or_init(|| directory))
+}
