@@ -64,7 +64,16 @@ pub(crate) enum Reply {
     /// The position of every partition.
     Progress(Vec<Claimed>),
     /// The request failed for a reason that repeating does not change.
-    Failed(String),
+    Failed(Failure),
+}
+
+/// Why a request failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Postgres refused it.
+    Database(DatabaseError),
+    /// Kafka has other records than the processed ones.
+    Log(String),
 }
 
 /// Prints the rows of a trigger.
@@ -127,7 +136,7 @@ impl Committer {
                 }
             };
             // The worker ends with this error, and the supervisor checks topic and schema again.
-            let reply = reply.unwrap_or_else(|error| Reply::Failed(error.message));
+            let reply = reply.unwrap_or_else(|error| Reply::Failed(Failure::Database(error)));
             if replies.send(reply).is_err() {
                 return;
             }
@@ -197,10 +206,10 @@ impl Committer {
     async fn commit(&mut self, commit: &Commit) -> Result<Reply, DatabaseError> {
         let started = Instant::now();
         if commit.batch.partitions.iter().any(|progress| progress.moved()) && self.log_ends.topic_is_gone().await {
-            return Ok(Reply::Failed("the topic was deleted".to_owned()));
+            return Ok(Reply::Failed(Failure::Log("the topic was deleted".to_owned())));
         }
         if let Some(replaced) = self.check_records(commit).await {
-            return Ok(Reply::Failed(replaced.to_string()));
+            return Ok(Reply::Failed(Failure::Log(replaced.to_string())));
         }
         // Whether an earlier attempt may have been committed although its reply was lost.
         let mut uncertain = false;

@@ -90,6 +90,7 @@ impl From<WorkerError> for ProcessorError {
         match error {
             WorkerError::Kafka(error) => Self::Kafka(error),
             WorkerError::Ids(error) => Self::Ids(error),
+            WorkerError::Database(error) => Self::Database(error),
             // The checks before the next start find the cause.
             WorkerError::Read(_)
             | WorkerError::NotDrained

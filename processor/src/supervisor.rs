@@ -54,6 +54,24 @@ struct Prepared {
     targets: Option<Arc<[i64]>>,
 }
 
+/// The views and functions of the schema.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Definitions {
+    /// The version of the schema is checked only: a newer program may have replaced a function that workers do not call.
+    Trusted,
+    /// A worker needs one that is missing. The workers would fail again while it is, and the processor would be ready in between.
+    Suspected,
+}
+
+impl Definitions {
+    fn after(error: &ProcessorError) -> Self {
+        match error {
+            ProcessorError::Database(error) if error.kind == ErrorKind::MissingSchema => Self::Suspected,
+            _ => Self::Trusted,
+        }
+    }
+}
+
 /// What the HTTP server reads.
 struct Probes(Arc<State>);
 
@@ -93,8 +111,9 @@ impl Processor {
     async fn work(&self, mut stop: watch::Receiver<bool>) -> Result<(), ProcessorError> {
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         self.state.report_pending(COMPONENT, "starts");
+        let mut definitions = Definitions::Trusted;
         while !*stop.borrow() {
-            let error = match self.attempt(&mut stop, &mut backoff).await {
+            let error = match self.attempt(definitions, &mut stop, &mut backoff).await {
                 Ok(()) => return Ok(()),
                 Err(error) if self.until_caught_up && !matches!(error, ProcessorError::Worker(_)) => {
                     return Err(error);
@@ -104,6 +123,7 @@ impl Processor {
                 Err(error) => error,
             };
             self.state.report_problem(COMPONENT, &error.to_string());
+            definitions = Definitions::after(&error);
             tokio::select! {
                 () = tokio::time::sleep(backoff.failed()) => {}
                 _ = stop.wait_for(|stop| *stop) => {}
@@ -113,9 +133,14 @@ impl Processor {
     }
 
     /// One start: checks, runs the workers, and shuts them down.
-    async fn attempt(&self, stop: &mut watch::Receiver<bool>, backoff: &mut Backoff) -> Result<(), ProcessorError> {
+    async fn attempt(
+        &self,
+        definitions: Definitions,
+        stop: &mut watch::Receiver<bool>,
+        backoff: &mut Backoff,
+    ) -> Result<(), ProcessorError> {
         let prepared = tokio::select! {
-            prepared = self.prepare() => prepared?,
+            prepared = self.prepare(definitions) => prepared?,
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
         };
         let Prepared { identity, admin, checker, topic, store, targets } = prepared;
@@ -189,10 +214,13 @@ impl Processor {
     }
 
     /// Checks that topic and schema exist and belong to this pipeline.
-    async fn prepare(&self) -> Result<Prepared, ProcessorError> {
+    async fn prepare(&self, definitions: Definitions) -> Result<Prepared, ProcessorError> {
         let Settings { pipeline, kafka, database, registry: _ } = &self.settings;
         let session = database.connect("retail-processor").await?;
         let identity = provision::check(&session, pipeline).await?;
+        if definitions == Definitions::Suspected {
+            provision::check_definitions(&session, pipeline).await?;
+        }
         if !identity.group_names_server {
             tracing::info!(
                 "the user may not execute pg_control_system() in postgres at {}: a copy of this schema in a database with the same \

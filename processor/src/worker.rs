@@ -15,13 +15,13 @@ use retail_engine::{Batch, Deduplication, Engine, Format, RecordIdentity, Salt};
 use retail_kafka::KafkaError;
 use retail_kafka::native::LogQueue;
 use retail_runtime::args::Settings;
-use retail_store::{Claimed, Commit, Idle};
+use retail_store::{Claimed, Commit, DatabaseError, Idle};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::again_report::AgainReport;
 use crate::assignment::{Action, Assignment, Facts};
 use crate::commit_schedule::CommitSchedule;
-use crate::committer::{Reply, Request};
+use crate::committer::{Failure, Reply, Request};
 use crate::consumer::{self, ConsumerEvents};
 use crate::cores;
 use crate::id_memory::TooManyIds;
@@ -46,6 +46,8 @@ pub(crate) enum WorkerError {
     NotDrained,
     #[error("{0}")]
     Committer(String),
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
     #[error(transparent)]
     Kafka(#[from] KafkaError),
     #[error(transparent)]
@@ -248,7 +250,8 @@ impl Worker {
         };
         let now = Instant::now();
         let actions = match reply {
-            Reply::Failed(reason) => return Err(WorkerError::Committer(reason)),
+            Reply::Failed(Failure::Database(error)) => return Err(error.into()),
+            Reply::Failed(Failure::Log(reason)) => return Err(WorkerError::Committer(reason)),
             Reply::Claimed(claimed) => self.assignment.claimed(&claimed),
             Reply::Committed(floors) => {
                 floors.into_iter().for_each(|(partition, floor)| self.reader.raise_floor(partition, floor));

@@ -161,6 +161,19 @@ pub async fn is_as_made(session: &Session, pipeline: &Pipeline) -> Result<bool, 
     Ok(inspected.is_as_made(&Definitions::of(pipeline), &definitions::recorded(session).await?))
 }
 
+/// Like [`is_as_made`], with an error that names the remedy.
+pub async fn check_definitions(session: &Session, pipeline: &Pipeline) -> Result<(), DatabaseError> {
+    if is_as_made(session, pipeline).await? {
+        return Ok(());
+    }
+    let (schema, address) = (&session.connection().schema, session.connection().address());
+    let message = format!(
+        "views or functions of schema \"{schema}\" in postgres at {address} are missing, or differ from those of this program: run \
+         `retail apply-schema`"
+    );
+    Err(DatabaseError::new(ErrorKind::MissingSchema, message))
+}
+
 /// Checks that the schema exists, has the version of this program, and belongs to this pipeline.
 pub async fn check(session: &Session, pipeline: &Pipeline) -> Result<Identity, DatabaseError> {
     let identity = check_rules(session, pipeline).await?;

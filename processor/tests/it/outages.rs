@@ -100,6 +100,24 @@ async fn until_caught_up_ends_when_postgres_falls_silent() {
 }
 
 #[tokio::test]
+async fn outdated_functions_end_a_single_run_and_hold_others() {
+    let case = Case::shared().start().await;
+    case.client().await.batch_execute("DROP FUNCTION commit_batch").await.unwrap();
+    case.topic.purchases(1, &[("A", "1", 0)]);
+    let mut single = start(&case, &["--until-caught-up"]);
+    assert_eq!(single.exit_code(LIMIT).await, 1);
+    assert!(single.output().contains("run `retail apply-schema`"), "{}", single.output());
+    // A worker fails. From then on, the processor is not ready, and says why.
+    let processor = start(&case, &PROBES);
+    until_ready(&processor, 503, "views or functions of schema").await;
+    assert!(!processor.output().contains("recovered from: schema"), "{}", processor.output());
+    case.apply_schema().await;
+    until_consumed(&case, 1).await;
+    until_ready(&processor, 200, "ready").await;
+    case.assert_exact().await;
+}
+
+#[tokio::test]
 async fn until_caught_up_ends_when_kafka_falls_silent() {
     let kafka = Kafka::private();
     let case = Case::on(&kafka.address(), &Postgres::shared().url()).partitions(1).start().await;
