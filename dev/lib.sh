@@ -133,6 +133,28 @@ wait_for() {
   done
 }
 
+# run_for SECONDS COMMAND...: runs COMMAND and ends it by one SIGINT, after SECONDS or when this script gets SIGINT or SIGTERM.
+# Returns its exit code. In a session of its own, COMMAND does not also get the SIGINT that a terminal or a runner sends to all
+# processes of the script: the second one would end it without its last commit.
+run_for() {
+  local seconds=$1 program stops='' code
+  shift
+  detached "$@" &
+  program=$!
+  # shellcheck disable=SC2329 # called by trap
+  stop_once() { [ -n "$stops" ] || kill -INT "$program" 2>/dev/null || true; stops=1; }
+  # shellcheck disable=SC2329 # called by wait_for
+  ended() { ! kill -0 "$program" 2>/dev/null; }
+  trap stop_once INT TERM
+  wait_for "$seconds" ended || stop_once
+  # A signal would end the wait early.
+  trap '' INT TERM
+  code=0
+  wait "$program" || code=$?
+  trap - INT TERM
+  return "$code"
+}
+
 # Runs a server in its own session, which a Ctrl-C at the terminal does not reach. Call it with &.
 detached() { if have setsid; then exec setsid "$@"; else exec "$@"; fi; }
 

@@ -3,6 +3,7 @@
 
 mod commands;
 mod doctor;
+mod demo;
 mod examples;
 mod questions;
 mod run;
