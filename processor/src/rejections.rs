@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use retail_engine::{Counts, DeadLetter, Format, Mapping};
+use retail_api::Pipeline;
+use retail_engine::{Counts, DeadLetter, Format};
 use retail_sample::{Diagnosis, reason_named};
 
 /// Size of the dead letters of a batch whose cause is looked for, each counted as its payload and [`LETTER_BYTES`]: a batch can have
@@ -29,10 +30,15 @@ pub(crate) struct Explainer {
 }
 
 impl Explainer {
-    /// For records with the fields of a mapping, or of the tutorial.
-    pub(crate) fn new(mapping: Option<&Mapping>) -> Self {
+    /// For the records of a pipeline.
+    pub(crate) fn of(pipeline: &Pipeline) -> Self {
+        let mapping = pipeline.events.as_ref().map(|events| &events.mapping);
         let is_binary = mapping.is_some_and(|mapping| matches!(mapping.format, Format::Avro | Format::Protobuf));
-        Self { diagnosis: Diagnosis::new(mapping), is_binary }
+        let diagnosis = match mapping {
+            None if pipeline.deduplicate_within.is_some() => Diagnosis::of_purchases_with_ids(),
+            mapping => Diagnosis::new(mapping),
+        };
+        Self { diagnosis, is_binary }
     }
 
     /// Explains the invalid records among these. The others have no detail.
@@ -170,7 +176,7 @@ mod tests {
             letter("missing_field", Some(foreign)),
             letter("empty", None),
         ];
-        Explainer::new(None).explain(&mut letters);
+        Explainer(Diagnosis::new(None)).explain(&mut letters);
         let details: Vec<Option<&str>> = letters.iter().map(|letter| letter.detail.as_deref()).collect();
         let missing = "quantity missing; has \"qty\": 2";
         assert_eq!(details, [None, None, Some(missing), Some("the record has no value")]);

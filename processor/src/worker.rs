@@ -162,7 +162,7 @@ impl Worker {
             reader: Reader::new(engine(pipeline, salt), has_schema_ids(pipeline), schemas.map(SchemaClient::new)),
             again: AgainReport::new(&name),
             id_memory,
-            explainer: Explainer::new(pipeline.events.as_ref().map(|events| &events.mapping)),
+            explainer: Explainer::of(pipeline),
             schedule: CommitSchedule::new(pipeline.trigger, pipeline.idle_timeout),
             settings,
             name,

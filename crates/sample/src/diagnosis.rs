@@ -31,6 +31,11 @@ impl Diagnosis {
         Self { wanted: WantedFields::of(mapping) }
     }
 
+    /// For the tutorial's purchases of a pipeline that deduplicates.
+    pub fn of_purchases_with_ids() -> Self {
+        Self { wanted: WantedFields::tutorial_with_id() }
+    }
+
     /// The causes of an invalid record, each in one line, such as `quantity missing; has "qty": 2`. At least one.
     pub fn causes(&self, value: Option<&[u8]>, reason: Reason) -> Vec<String> {
         self.found(value, reason, true)
@@ -185,19 +190,27 @@ impl Diagnosis {
             }
             let state = if is_null { "is null" } else { "missing" };
             let similar = around.similar(wanted).map_or_else(String::new, |similar| format!("; has {similar}"));
-            return Some(format!("{place} {state}{similar}"));
+            let need = if wanted.is_id { ID_NEEDED } else { "" };
+            return Some(format!("{place} {state}{need}{similar}"));
         }
         let value = value.filter(|_| !is_null)?;
         let problem = match (reason, wanted.role) {
             (Reason::BadTimestamp, Role::Time) => Some(time_problem(wanted, value, self.wanted.is_default)),
             (Reason::BadPrice, Role::Price | Role::Amount | Role::Sum) => money_problem(wanted, value),
             (Reason::BadQuantity, Role::Quantity) => Some(quantity_problem(wanted, value, self.wanted.refunds)),
+            (Reason::BadKey, Role::Text) if wanted.is_id => id_problem(value, self.wanted.is_default),
             (Reason::BadKey, Role::Text) => key_problem(wanted, value),
             _ => None,
         };
         problem.map(|problem| format!("{place}: {} {problem}", excerpt(value)))
     }
 }
+
+/// Why a pipeline reads an id.
+const ID_NEEDED: &str = ", and deduplicate needs an id";
+
+/// Maximum length of an id, in bytes.
+const MAX_ID: usize = 1024;
 
 /// Between the causes of one detail.
 const SEPARATOR: &str = " | ";
@@ -320,6 +333,24 @@ fn key_problem(wanted: &Wanted, value: Json<'_>) -> Option<String> {
         }
         kind @ (Kind::Null | Kind::Bool | Kind::Number | Kind::Array | Kind::Object) => {
             Some(format!("is {}, not a string", kind.in_words()))
+        }
+    }
+}
+
+/// `None` if the id seems valid: another field is the cause.
+fn id_problem(value: Json<'_>, is_default: bool) -> Option<String> {
+    let too_long = |length: usize| format!("has {length} bytes, and an id has at most {MAX_ID}");
+    match value.kind() {
+        Kind::Text => match value.text() {
+            None => Some("is not Unicode".to_owned()),
+            Some(text) if text.is_empty() => Some(format!("is empty{ID_NEEDED}")),
+            Some(text) => (text.len() > MAX_ID).then(|| too_long(text.len())),
+        },
+        Kind::Number => (value.raw().len() > MAX_ID).then(|| too_long(value.raw().len())),
+        Kind::Bool if !is_default => None,
+        kind @ (Kind::Null | Kind::Bool | Kind::Array | Kind::Object) => {
+            let forms = if is_default { "a string or number" } else { "a string, number or boolean" };
+            Some(format!("is {}, and an id is {forms}", kind.in_words()))
         }
     }
 }

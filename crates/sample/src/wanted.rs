@@ -22,6 +22,8 @@ pub(crate) struct Wanted {
     pub(crate) is_rfc3339: bool,
     /// Whether numbers and booleans are texts.
     pub(crate) takes_all_scalars: bool,
+    /// Whether it is the id for deduplication.
+    pub(crate) is_id: bool,
 }
 
 impl Wanted {
@@ -37,6 +39,7 @@ impl Wanted {
             can_be_negative: false,
             is_rfc3339: false,
             takes_all_scalars: true,
+            is_id: false,
         }
     }
 
@@ -79,7 +82,7 @@ impl WantedFields {
         fields.extend(
             dimensions.iter().map(|TextField { path, if_missing }| Wanted::new(Role::Text, path, if_missing.is_none())),
         );
-        fields.extend(id.iter().map(|path| Wanted::new(Role::Text, path, true)));
+        fields.extend(id.iter().map(|path| Wanted { is_id: true, ..Wanted::new(Role::Text, path, true) }));
         Self { fields, explode: explode.clone(), is_default: false, refunds: *refunds }
     }
 
@@ -92,8 +95,7 @@ impl WantedFields {
     }
 
     fn tutorial() -> Self {
-        let path = |name: &str| Path { level: Level::Record, names: vec![name.into()] };
-        let field = |role, name| Wanted { takes_all_scalars: false, ..Wanted::new(role, &path(name), true) };
+        let field = tutorial_field;
         let fields = vec![
             Wanted { is_rfc3339: true, ..field(Role::Time, "timestamp") },
             field(Role::Quantity, "quantity"),
@@ -103,4 +105,16 @@ impl WantedFields {
         ];
         Self { fields, explode: None, is_default: true, refunds: false }
     }
+
+    /// The fields of the tutorial, with the id for deduplication.
+    pub(crate) fn tutorial_with_id() -> Self {
+        let mut wanted = Self::tutorial();
+        wanted.fields.push(Wanted { is_id: true, ..tutorial_field(Role::Text, "transaction_id") });
+        wanted
+    }
+}
+
+fn tutorial_field(role: Role, name: &str) -> Wanted {
+    let path = Path { level: Level::Record, names: vec![name.into()] };
+    Wanted { takes_all_scalars: false, ..Wanted::new(role, &path, true) }
 }

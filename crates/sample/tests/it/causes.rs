@@ -29,6 +29,49 @@ fn foreign_event_names_all_similar_fields() {
     );
 }
 
+#[test]
+fn causes_in_an_id_are_not_those_of_a_dimension() {
+    let events = FLAT.replace("dimensions", "transactionId: {field: order.id}, dimensions");
+    let yaml = format!("{HEAD}  events: {events}\n  deduplicate: {{within: 1h}}\n");
+    let mapped = Pipeline::parse(&yaml).unwrap_or_else(|problems| panic!("{problems}")).events.unwrap();
+    let with = |order: &str| format!(r#"{{"at":1764349200,"store":{{"id":"S1"}},"qty":2,"price":19.99{order}}}"#);
+    let long = format!(r#","order":{{"id":"{}"}}"#, "a".repeat(1025));
+    for (order, expected) in [
+        ("", "missing_field: order.id missing, and deduplicate needs an id; has \"store.id\": \"S1\""),
+        (
+            r#","order":{"id":null}"#,
+            "missing_field: order.id is null, and deduplicate needs an id; has \"store.id\": \"S1\"",
+        ),
+        (r#","order":{"id":""}"#, "bad_key: order.id: \"\" is empty, and deduplicate needs an id"),
+        (r#","order":{"id":[7]}"#, "bad_key: order.id: […] is an array, and an id is a string, number or boolean"),
+        (
+            &*long,
+            "bad_key: order.id: \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa… has 1025 bytes, and an id has at most 1024",
+        ),
+    ] {
+        assert_eq!(causes(Some(&mapped), &with(order)), expected);
+    }
+}
+
+#[test]
+fn tutorial_purchase_needs_an_id_with_deduplication() {
+    let purchase = |id: &str| {
+        format!(r#"{{{id}"category":"A","payment_method":"COD","quantity":1,"price":1,"timestamp":1764349200}}"#)
+    };
+    let detail = |needs_id, id, reason| {
+        let diagnosis = if needs_id { Diagnosis::of_purchases_with_ids() } else { Diagnosis::new(None) };
+        diagnosis.detail(Some(purchase(id).as_bytes()), reason_named(reason).unwrap(), true)
+    };
+    assert_eq!(detail(true, "", "missing_field"), "transaction_id missing, and deduplicate needs an id");
+    assert_eq!(detail(false, "", "missing_field"), "the record is invalid: missing_field");
+    let object = r#""transaction_id":{},"#;
+    let expected = "transaction_id: {…} is an object, and an id is a string or number";
+    assert_eq!(detail(true, object, "bad_key"), expected);
+    let null = r#""transaction_id":null,"#;
+    let expected = "transaction_id: null is null, and an id is a string or number";
+    assert_eq!(detail(true, null, "bad_key"), expected);
+}
+
 /// One line for each sentence: the changed field of a valid record, and its cause.
 #[test]
 fn each_cause_has_its_sentence() {
