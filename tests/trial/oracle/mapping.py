@@ -90,9 +90,9 @@ class Mapping:
         found = self.explode.find(record, record)
         if found is None:
             return [], "missing_field"
-        if not isinstance(found, list) or not 1 <= len(found) <= 1000:
+        if not isinstance(found, list):
             return [], "bad_items"
-        return found, None
+        return found, None if 1 <= len(found) <= 1000 else "bad_items"
 
     def check_names(self, record, elements):
         """Each name on the path of a field is unique in its object, also if the record is filtered."""

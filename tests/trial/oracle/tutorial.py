@@ -23,8 +23,8 @@ class Tutorial:
             raise Bad("malformed_json")
         time = fields["timestamp"] if "timestamp" in fields else fields.get("ts", Bad)
         needed = [time] + [fields.get(name, Bad) for name in ("price", "quantity", "category", "payment_method")]
-        id = fields.get("transaction_id") if self.needs_id else None
-        if Bad in needed or (self.needs_id and id is None):
+        id = fields.get("transaction_id", Bad) if self.needs_id else None
+        if Bad in needed or id is Bad:
             raise Bad("missing_field")
         time, price, quantity, category, method = needed
         time = since_1970(time, 1) if isinstance(time, Number) else rfc3339(time)

@@ -5,6 +5,9 @@ use crate::purchases::Draws;
 
 const SKUS: [&str; 5] = ["A-1", "A-2", "Käse", "数", "\\\"quoted\\\""];
 
+/// A small valid item.
+const ITEM: &str = "{\"sku\":\"A-1\",\"price\":{\"cents\":5}}";
+
 /// The record of an order with this id and event time in milliseconds, with the fault that gives it this reason. Every tenth record
 /// without a fault is filtered.
 pub(crate) fn object(draws: &mut Draws, layout: Layout, id: u64, time: i64, reason: Option<&str>) -> String {
@@ -79,7 +82,7 @@ fn optional(draws: &mut Draws) -> Vec<String> {
 fn items(draws: &mut Draws, fault: Option<&str>) -> String {
     if fault == Some("bad_items") {
         return match draws.below(4) {
-            0 => format!("[{}{{}}]", "{},".repeat(1000)),
+            0 => format!("[{0}{ITEM}]", format!("{ITEM},").repeat(1000)),
             _ => draws.one_of(&["[]", "{}", "\"A-1\"", "7"]).to_owned(),
         };
     }
