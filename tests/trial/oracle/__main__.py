@@ -159,7 +159,7 @@ class Round:
         found = {(r.pop("window_start"), tuple(r.pop("dimensions"))): r for r in self.tables["retail"]}
         self.differs_by_key("row", found, expected)
         totals = {group: {"total_amount": total} for group, total in totals.items()}
-        found = {tuple(r["dimensions"]): {"total_amount": r["total_amount"]} for r in self.tables["retail_totals"]
+        found = {tuple(r["dimensions"]): {"total_amount": r["total_amount"]} for r in self.tables["totals"]
                  if r["total_amount"] != 0 or tuple(r["dimensions"]) in totals}
         self.differs_by_key("total", found, totals)
 

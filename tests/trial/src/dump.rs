@@ -36,7 +36,7 @@ const TABLES: [(&str, &str); 7] = [
         "SELECT micros(window_start) AS window_start, micros(window_end) AS window_end, ARRAY[DIMENSIONS] AS dimensions, events,
                 avg_price, total_quantity, total_amount, ARRAY[SUMS]::numeric[] AS sums, running_total, final FROM retail",
     ),
-    ("retail_totals", "SELECT ARRAY[DIMENSIONS] AS dimensions, total_amount FROM retail_totals"),
+    ("totals", "SELECT ARRAY[DIMENSIONS] AS dimensions, total_amount FROM totals"),
     (
         "dead_letter",
         r#"SELECT partition, "offset", reason, micros(event_time) AS event_time, micros(record_time) AS record_time,
