@@ -119,8 +119,15 @@ server_port() {
 
 # running PIDFILE WORD: whether the process in PIDFILE runs and its command line contains WORD, so that it is the same one.
 running() {
-  local pid
-  pid=$(head -1 "$1" 2>/dev/null) && [ -n "$pid" ] && ps -p "$pid" -o args= 2>/dev/null | grep -qF -- "$2"
+  local pid='' words
+  { read -r pid <"$1"; } 2>/dev/null || true
+  [ -n "$pid" ] || return 1
+  if [ -r /proc/self/cmdline ]; then
+    # Without another process: servers are polled often.
+    { mapfile -d '' -t words <"/proc/$pid/cmdline"; } 2>/dev/null && [[ "${words[*]}" == *"$2"* ]]
+  else
+    ps -p "$pid" -o args= 2>/dev/null | grep -qF -- "$2"
+  fi
 }
 
 # wait_for SECONDS COMMAND...: polls until COMMAND succeeds. Fails after SECONDS.

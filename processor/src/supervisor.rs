@@ -65,10 +65,8 @@ enum Definitions {
 
 impl Definitions {
     fn after(error: &ProcessorError) -> Self {
-        match error {
-            ProcessorError::Database(error) if error.kind == ErrorKind::MissingSchema => Self::Suspected,
-            _ => Self::Trusted,
-        }
+        let lacks = matches!(error, ProcessorError::Database(error) if error.kind == ErrorKind::MissingSchema);
+        if lacks { Self::Suspected } else { Self::Trusted }
     }
 }
 

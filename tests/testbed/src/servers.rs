@@ -4,9 +4,13 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use crate::disk::SmallDisk;
 use crate::process::{signal, unique};
+
+/// Longest time for the end of a killed process, which has memory to free.
+const KILLED: Duration = Duration::from_secs(10);
 
 /// A Kafka broker.
 #[derive(Debug)]
@@ -387,13 +391,24 @@ impl Server {
         self.address.get().unwrap().clone()
     }
 
+    /// Kills a process of the server, and waits for its end: until then it still seems to run and its port to listen.
     pub(crate) fn kill(&self, pid_file: &str) {
-        self.signal(pid_file, "KILL");
+        let pid = self.pid(pid_file);
+        signal(pid, "KILL");
+        let program = Path::new("/proc").join(pid.to_string()).join("exe");
+        let began = Instant::now();
+        while program.exists() && began.elapsed() < KILLED {
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     fn signal(&self, pid_file: &str, name: &str) {
+        signal(self.pid(pid_file), name);
+    }
+
+    fn pid(&self, pid_file: &str) -> u32 {
         let pid = std::fs::read_to_string(self.directory.join(pid_file)).unwrap();
-        signal(pid.lines().next().unwrap().trim().parse().unwrap(), name);
+        pid.lines().next().unwrap().trim().parse().unwrap()
     }
 }
 

@@ -19,6 +19,9 @@ use crate::schedule::Schedule;
 /// Longest time for the acknowledgement of the last records: brokers may be starting.
 const FLUSH: Duration = Duration::from_secs(90);
 
+/// Time between two groups of records. A poll with a timeout would spin for the last millisecond of it.
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// A record that Kafka has acknowledged.
 #[derive(Clone, Debug)]
 pub(crate) struct Acknowledged {
@@ -147,7 +150,8 @@ fn send(feed: &Feed, shared: &Arc<Shared>) -> Result<()> {
     config
         .set("bootstrap.servers", &feed.bootstrap)
         .set("enable.idempotence", "true")
-        .set("linger.ms", "2")
+        // Each request costs the brokers, the replicas and all consumers about the same, however many records it has.
+        .set("linger.ms", "25")
         .set("message.timeout.ms", "120000")
         .set("reconnect.backoff.max.ms", "500")
         .set("socket.timeout.ms", "10000");
@@ -167,7 +171,8 @@ fn send(feed: &Feed, shared: &Arc<Shared>) -> Result<()> {
             enqueue(&producer, &feed.topic, &purchases.next_purchase(elapsed), 0);
             sent += 1;
         }
-        producer.poll(Duration::from_millis(10));
+        producer.poll(Duration::ZERO);
+        std::thread::sleep(PAUSE);
     }
     producer.flush(FLUSH).context("Kafka has not acknowledged the last records")
 }

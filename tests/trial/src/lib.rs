@@ -20,6 +20,7 @@ mod feeder;
 pub mod kind;
 mod lane;
 pub mod layout;
+mod observer;
 pub mod oracle;
 mod orders;
 mod processors;

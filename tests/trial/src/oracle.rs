@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -45,9 +44,10 @@ pub struct Verdict {
 ///
 /// If Python is missing, or the lines are not those of a round.
 pub fn judge(lines: &str) -> Result<Verdict> {
+    let program = Program::write()?;
     let mut oracle = Command::new("python3")
         .arg("-B")
-        .arg(program()?)
+        .arg(&program.directory)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -63,16 +63,26 @@ pub fn judge(lines: &str) -> Result<Verdict> {
     serde_json::from_slice(&output.stdout).context("the oracle did not answer")
 }
 
-/// The directory of the modules, which Python runs.
-fn program() -> Result<&'static PathBuf> {
-    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
-    if let Some(directory) = DIRECTORY.get() {
-        return Ok(directory);
+/// The directory of the modules, which Python runs. Dropping the value deletes it.
+struct Program {
+    directory: PathBuf,
+}
+
+impl Program {
+    fn write() -> Result<Self> {
+        let directory = retail_testbed::directory().join(retail_testbed::unique("oracle"));
+        std::fs::create_dir_all(&directory)?;
+        let program = Self { directory };
+        for (name, text) in MODULES {
+            std::fs::write(program.directory.join(name), text)?;
+        }
+        Ok(program)
     }
-    let directory = retail_testbed::directory().join(retail_testbed::unique("oracle"));
-    std::fs::create_dir_all(&directory)?;
-    for (name, text) in MODULES {
-        std::fs::write(directory.join(name), text)?;
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // A directory that stays costs a few kilobytes.
+        drop(std::fs::remove_dir_all(&self.directory));
     }
-    Ok(DIRECTORY.get_or_init(|| directory))
 }

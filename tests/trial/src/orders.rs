@@ -32,7 +32,7 @@ pub(crate) fn object(draws: &mut Draws, layout: Layout, id: u64, time: i64, reas
     };
     members.push(format!("\"store\":{store}"));
     // The fault is in the fields of the purchase, unless it was in those of the record.
-    let fault = fault.filter(|fault| !(*fault == "missing_field" && place == 1 || *fault == "bad_key" && place == 1));
+    let fault = fault.filter(|fault| place != 1 || !["missing_field", "bad_key"].contains(fault));
     if layout == Layout::Items {
         members.push(format!("\"order\":{{{id},\"items\":{}}}", items(draws, fault)));
     } else {

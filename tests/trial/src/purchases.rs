@@ -21,7 +21,7 @@ pub(crate) const DELAY_MS: i64 = 120_000;
 const CATEGORIES: [&str; 7] = ["Toys", "Books", "Käse", "Home \\u0026 Garden", "a", "数", "\\\"quoted\\\""];
 const METHODS: [&str; 4] = ["COD", "Credit Card", "UPI", "Net'Banking"];
 
-/// Records that can be sent again: those of about ten seconds, in which event time passes all spans of deduplication but one.
+/// Records that can be sent again: those of about ten seconds, in which event time passes all spans of deduplication.
 const KEPT: usize = 6000;
 
 /// A record that is not sent yet.

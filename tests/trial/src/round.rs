@@ -17,6 +17,7 @@ use crate::feeder::{Acknowledged, Feed, Feeder};
 use crate::kind::Kind;
 use crate::lane::{Lane, Mode};
 use crate::layout::Layout;
+use crate::observer::Observer;
 use crate::processors::{Recipe, Slot};
 use crate::purchases::DELAY_MS;
 use crate::schedule::{Fault, Schedule, count};
@@ -39,6 +40,9 @@ pub struct Played {
     pub round: u64,
     /// Seconds.
     pub seconds: f64,
+    /// Seconds of each part of the round.
+    #[serde(default)]
+    pub parts: BTreeMap<String, f64>,
     /// The fields of the records.
     #[serde(default)]
     pub layout: Layout,
@@ -74,6 +78,7 @@ impl Played {
             seed,
             round,
             seconds: 0.0,
+            parts: BTreeMap::new(),
             layout: schedule.layout,
             drawn: count(&schedule.faults),
             observed: BTreeMap::new(),
@@ -103,12 +108,16 @@ async fn try_play(
 ) -> Result<(), Failure> {
     std::fs::create_dir_all(logs).context("creating the directory of the round")?;
     let faults = schedule.faults.clone();
+    let mut clock = Clock::start();
     let stage = Arc::new(begin(servers, setting, schedule, logs).await?);
+    clock.ends("start", played);
     let loses_records = faults.iter().any(|fault| fault.kind == Kind::ClusterDiskRestored);
     let bursts = play_faults(&stage, &faults, played).await?;
     let mut stage = Arc::into_inner(stage).context("a fault has not ended")?;
+    clock.ends("faults", played);
 
     let acknowledged = conclude(&mut stage, played).await?;
+    clock.ends("checks", played);
     let observed = check::observed_bursts(&stage, &acknowledged, &bursts).await?;
     for burst in &bursts {
         note(
@@ -121,10 +130,27 @@ async fn try_play(
         let lost = faults::lose_records(&mut stage).await;
         note_or_fail(played, Kind::ClusterDiskRestored, lost.map(|_| ()))?;
         conclude(&mut stage, played).await?;
+        clock.ends("lost records", played);
     }
     stage.stop_processors().await;
     clean_up(&stage).await;
+    clock.ends("end", played);
     Ok(())
+}
+
+/// Measures the parts of a round.
+struct Clock(Instant);
+
+impl Clock {
+    fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    fn ends(&mut self, part: &str, played: &mut Played) {
+        let now = Instant::now();
+        played.parts.insert(part.to_owned(), now.duration_since(self.0).as_secs_f64());
+        self.0 = now;
+    }
 }
 
 /// Creates topic, schema and processors, and waits for the first commit.
@@ -151,7 +177,8 @@ async fn begin(servers: &Arc<Servers>, setting: &Setting, schedule: Schedule, lo
     let slots = slots.collect();
     let feed = Feed::of(&schedule, &servers.internal, &case.topic.name);
     let tap = Tap::start(&servers.internal, &feed.topic, feed.partitions)?;
-    let parts = Parts { case, recipe, slots, pooler, feeder: Feeder::start(feed), tap };
+    let observer = Observer::new(setting.lanes.clone(), case.settings.pipeline.schema.clone());
+    let parts = Parts { case, recipe, slots, pooler, feeder: Feeder::start(feed), tap, observer };
     let stage = Stage::new(Arc::clone(servers), schedule, parts);
     let commits = soon(Duration::from_secs(60), async || stage.committed().await > Some(0)).await;
     anyhow::ensure!(commits, "nothing was committed before the first fault");
@@ -219,7 +246,8 @@ struct FaultLog {
 
 impl FaultLog {
     fn of(directory: &Path) -> Self {
-        Self { file: directory.join("faults.log"), began: Instant::now() }
+        // Next to the logs of the round, which are deleted if it succeeds.
+        Self { file: directory.with_extension("faults.log"), began: Instant::now() }
     }
 
     fn write(&self, text: &str) {

@@ -9,11 +9,11 @@ use serde::Serialize;
 use crate::kind::{KINDS, Kind};
 use crate::layout::Layout;
 
-/// Spans of deduplication in minutes. Event time passes the first one in one second, and the last one in about a round.
-const SPANS: [u64; 4] = [5, 20, 20, 120];
+/// Spans of deduplication in minutes. Event time passes them in one to five seconds, so that ids also stop to count.
+const SPANS: [u64; 4] = [5, 10, 20, 20];
 
 /// The time in which the faults of a round begin.
-const DRAWN_MS: u64 = 12_000;
+const DRAWN_MS: u64 = 8000;
 
 /// A fault of a schedule.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -138,7 +138,7 @@ impl Draws {
             pooled: kinds.contains(&Kind::PoolerRestarted),
             create_time: number(4) == 0,
             drops_late: number(5) == 0,
-            trigger_ms: [100, 100, 300, 1000][number(4) as usize],
+            trigger_ms: [100, 300, 300, 1000][number(4) as usize],
             rate: 200 + number(600) as u32,
             purchases: number(u64::MAX),
             layout: Layout::Tutorial,

@@ -8,6 +8,7 @@ use retail_testbed::{Case, Pooler};
 
 use crate::dump::Rules;
 use crate::feeder::{Feed, Feeder};
+use crate::observer::Observer;
 use crate::processors::{Recipe, Slot};
 use crate::schedule::Schedule;
 use crate::servers::Servers;
@@ -33,6 +34,7 @@ pub(crate) struct Stage {
     pub tap: Tap,
     /// The rules of records that the trial has deleted.
     deleted_rules: Mutex<Rules>,
+    observer: Observer,
 }
 
 /// The parts of a stage that begin with it.
@@ -49,15 +51,17 @@ pub(crate) struct Parts {
     pub feeder: Feeder,
     /// The plain consumer.
     pub tap: Tap,
+    /// Asks Postgres, without lanes.
+    pub observer: Observer,
 }
 
 impl Stage {
     /// A stage of these parts.
     pub(crate) fn new(servers: Arc<Servers>, schedule: Schedule, parts: Parts) -> Self {
-        let Parts { case, recipe, slots, pooler, feeder, tap } = parts;
+        let Parts { case, recipe, slots, pooler, feeder, tap, observer } = parts;
         let (direct, pooler) = (Mutex::new(case), pooler.map(tokio::sync::Mutex::new));
         let deleted_rules = Mutex::default();
-        Self { servers, schedule, direct, recipe, slots, pooler, feeder, tap, deleted_rules }
+        Self { servers, schedule, direct, recipe, slots, pooler, feeder, tap, deleted_rules, observer }
     }
 
     /// The pipeline with the present primary, without lanes.
@@ -123,8 +127,7 @@ impl Stage {
 
     /// The single value of a query as text; `None` if Postgres does not answer in time.
     pub(crate) async fn text(&self, sql: &str) -> Option<String> {
-        let case = self.case();
-        tokio::time::timeout(Duration::from_secs(5), case.try_text(sql)).await.ok()?
+        self.observer.text(self.case().database_url(), sql).await
     }
 
     /// Whether a condition in SQL is true. False without an answer.

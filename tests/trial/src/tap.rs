@@ -15,6 +15,9 @@ use rdkafka::{Offset, Timestamp, TopicPartitionList};
 /// Timeout of a question to a broker.
 const ANSWER: Duration = Duration::from_secs(5);
 
+/// Time between two looks for records.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// A record of the topic.
 #[derive(Clone, Debug)]
 pub(crate) struct Kept {
@@ -53,6 +56,9 @@ impl Tap {
                 .set("enable.auto.commit", "false")
                 .set("isolation.level", "read_committed")
                 .set("auto.offset.reset", "earliest")
+                // A few requests per second, instead of one for each request of the producer.
+                .set("fetch.min.bytes", "100000")
+                .set("fetch.wait.max.ms", "100")
                 .set("reconnect.backoff.max.ms", "500")
                 .set("socket.timeout.ms", "10000")
                 .set("topic.metadata.refresh.interval.ms", "2000");
@@ -131,8 +137,13 @@ impl Drop for Tap {
 
 fn read(consumer: &BaseConsumer, shared: &Shared) {
     while !shared.stop.load(Ordering::SeqCst) {
+        // A poll with a timeout would spin for the last millisecond of it.
+        let Some(polled) = consumer.poll(Duration::ZERO) else {
+            std::thread::sleep(PAUSE);
+            continue;
+        };
         // Errors are those of servers that the trial disturbs; the client goes on.
-        let Some(Ok(record)) = consumer.poll(Duration::from_millis(50)) else { continue };
+        let Ok(record) = polled else { continue };
         let timestamp_ms = match record.timestamp() {
             Timestamp::CreateTime(millis) | Timestamp::LogAppendTime(millis) if millis >= 0 => Some(millis),
             Timestamp::CreateTime(_) | Timestamp::LogAppendTime(_) | Timestamp::NotAvailable => None,
