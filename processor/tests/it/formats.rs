@@ -151,7 +151,7 @@ const PROBES: [&str; 4] = ["--workers", "1", "--http", "127.0.0.1:0"];
 #[tokio::test]
 async fn only_partitions_with_new_schemas_wait_for_the_registry() {
     let registry = Registry::private();
-    let format = Format::Protobuf;
+    let format = Format::Avro;
     let case = format.case(&registry, 2).await;
     let ids = [FIRST, ADDED, REMOVED].map(|fields| format.register(&registry, fields));
     case.topic.send(&format.orders(0, 0, 50, ids[0], FIRST));
