@@ -173,6 +173,7 @@ mod tests {
                 offset: offset as i64,
                 timestamp_millis: Some(clock * 1000),
                 value: Some(value.as_bytes()),
+                schema: None,
             };
             oracle.record(0, &record, DateTime::UNIX_EPOCH, Duration::hours(1));
         }
@@ -192,6 +193,7 @@ mod tests {
                 offset: offset as i64,
                 timestamp_millis: Some(clock * 1000),
                 value: Some(value.as_bytes()),
+                schema: None,
             };
             let max_observed = judge.ledgers().get(&0).and_then(|ledger| ledger.max_observed);
             let judgement = judge.record(0, &record, floor, rule.max_future);
