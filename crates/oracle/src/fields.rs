@@ -28,7 +28,13 @@ impl Value {
         match self {
             Self::Missing | Self::Null => None,
             Self::Instant(_, encoded) => Some(*encoded),
-            value => Some(value),
+            Self::Bool(_)
+            | Self::Number(_)
+            | Self::Float(_)
+            | Self::Text(_)
+            | Self::Object
+            | Self::Array
+            | Self::Other => Some(self),
         }
     }
 }
@@ -39,9 +45,12 @@ pub(crate) trait Fields {
     fn find(&self, names: &[String]) -> Value;
 }
 
-/// A record, and the elements of its array: `None` for an element without fields.
+/// The elements of an array: `None` for an element without fields.
+pub(crate) type Elements = Vec<Option<Box<dyn Fields>>>;
+
+/// A record, and the elements of its array.
 pub(crate) struct Decoded {
     pub(crate) record: Box<dyn Fields>,
     /// With an exploded array. The error is why the record is invalid.
-    pub(crate) elements: Option<Result<Vec<Option<Box<dyn Fields>>>, &'static str>>,
+    pub(crate) elements: Option<Result<Elements, &'static str>>,
 }

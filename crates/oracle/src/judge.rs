@@ -123,13 +123,13 @@ impl Judge {
     /// Adds a schema; `None`: its registry does not know it.
     pub fn learn_schema(&mut self, id: OracleSchemaId, schema: Option<OracleSchema>) {
         if let Some(reader) = &mut self.reader {
-            reader.learn_schema(id, schema);
+            reader.learn_schema(id, schema.as_ref());
         }
     }
 
     /// The schema of a record, if it must be learnt before the record is judged.
     pub fn missing_schema(&self, record: &OracleRecord<'_>) -> Option<OracleSchemaId> {
-        self.reader.as_ref()?.missing_schema(record)
+        self.reader.as_ref()?.missing_schema((record.value, record.schema))
     }
 
     /// The length of a window.
@@ -277,7 +277,7 @@ fn event(
         }
         Some(reader) => {
             let Purchases { time, id, purchases } =
-                mapping::read(reader, record, record.timestamp_millis.map(record_time))?;
+                mapping::read(reader, (record.value, record.schema), record.timestamp_millis.map(record_time))?;
             (time, id, purchases)
         }
     };

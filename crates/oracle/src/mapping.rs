@@ -1,5 +1,7 @@
 //! Reads the purchases of a record by a mapping: the rules of `spec.events`, followed one after the other.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "each field accepts few kinds of values")]
+
 use std::collections::BTreeMap;
 
 use bigdecimal::{BigDecimal, RoundingMode, Signed, ToPrimitive};
@@ -10,7 +12,6 @@ use crate::fields::{Decoded, Fields, Value};
 use crate::filter::Filter;
 use crate::framing::{self, OracleSchema, OracleSchemaId};
 use crate::json::{self, Object, Raw};
-use crate::judge::OracleRecord;
 use crate::protobuf;
 use crate::purchase::{OraclePurchase, exact, fits_key, rfc3339, within_years};
 
@@ -90,15 +91,15 @@ impl Reader {
         Self { filter, mapping, schemas: BTreeMap::new() }
     }
 
-    pub(crate) fn learn_schema(&mut self, id: OracleSchemaId, schema: Option<OracleSchema>) {
-        let schema = Schema::new(&self.mapping.format, schema.as_ref());
+    pub(crate) fn learn_schema(&mut self, id: OracleSchemaId, schema: Option<&OracleSchema>) {
+        let schema = Schema::new(&self.mapping.format, schema);
         self.schemas.insert(id, schema);
     }
 
-    pub(crate) fn missing_schema(&self, record: &OracleRecord<'_>) -> Option<OracleSchemaId> {
+    pub(crate) fn missing_schema(&self, (value, header): (Option<&[u8]>, Option<&[u8]>)) -> Option<OracleSchemaId> {
         let needs_schema = ["Avro", "Protobuf"].contains(&self.mapping.format.as_str());
-        let value = record.value.filter(|value| needs_schema && !value.is_empty())?;
-        let id = framing::split(value, record.schema)?.id;
+        let value = value.filter(|value| needs_schema && !value.is_empty())?;
+        let id = framing::split(value, header)?.id;
         (!self.schemas.contains_key(&id)).then_some(id)
     }
 
@@ -121,14 +122,14 @@ const ORDER: [&str; 7] =
 /// The purchases of a record. The error is `filtered`, or the reason why the record is invalid.
 pub(crate) fn read(
     Reader { mapping, filter, schemas }: &Reader,
-    OracleRecord { value, schema, .. }: &OracleRecord<'_>,
+    (value, header): (Option<&[u8]>, Option<&[u8]>),
     record_time: Option<DateTime<Utc>>,
 ) -> Result<Purchases, &'static str> {
     let value = value.unwrap_or_default();
     if value.is_empty() {
         return Err("empty");
     }
-    let Decoded { record, elements } = decode(mapping, filter.as_ref(), schemas, value, *schema)?;
+    let Decoded { record, elements } = decode(mapping, filter.as_ref(), schemas, value, header)?;
     let record = &*record;
     if filter.as_ref().is_some_and(|filter| filter.is_true(record) != Some(true)) {
         return Err("filtered");
@@ -191,7 +192,9 @@ fn decode(
         }
         Schema::Protobuf(schema) => {
             let [of_record, of_elements] = paths(mapping, of_filter);
-            protobuf::decode(schema, framed.rests, header.is_some(), mapping, &of_record, &of_elements)
+            let time = (mapping.unit != "RecordTime").then(|| names(&mapping.timestamp.path).0);
+            let explode = mapping.explode.as_deref().map(|path| names(path).0);
+            protobuf::decode(schema, framed.rests, header.is_some(), (time, explode), &of_record, &of_elements)
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Reads Protobuf messages: the occurrences of each field as prost splits them, interpreted one wanted field after the other.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "most types of Protobuf are handled alike")]
+
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
@@ -12,7 +14,6 @@ use prost_reflect::prost_types::{
 use prost_reflect::{DescriptorPool, FieldDescriptor, FileDescriptor, Kind, MessageDescriptor};
 
 use crate::fields::{self, Decoded, Fields};
-use crate::mapping::{OracleMapping, names};
 
 /// The value of a wanted field.
 #[derive(Clone, PartialEq, Debug)]
@@ -124,7 +125,7 @@ impl Schema {
     }
 }
 
-/// Whether a message is no entry of a map, or one with a key and a value.
+/// Whether each entry of a map has a key and a value.
 fn has_valid_entries(message: &MessageDescriptor) -> bool {
     let is_singular = |field: &FieldDescriptor| !field.is_list() && !field.is_group();
     let can_be_key = |field: FieldDescriptor| {
@@ -367,7 +368,7 @@ fn elements(field: &FieldDescriptor, found: &[Occurrence]) -> Result<Value, Malf
                     Element::Other
                 } else {
                     Element::Message(descriptor, one.bytes.clone())
-                })
+                });
             }
             _ if one.wire == wire(field) => elements.push(Element::Other),
             // A packed array.
@@ -499,7 +500,7 @@ pub(crate) fn decode(
     schema: &Schema,
     (in_header, in_value): (&[u8], &[u8]),
     has_header: bool,
-    mapping: &OracleMapping,
+    (time, explode): (Option<Vec<String>>, Option<Vec<String>>),
     of_record: &[Vec<String>],
     of_elements: &[Vec<String>],
 ) -> Result<Decoded, &'static str> {
@@ -515,10 +516,9 @@ pub(crate) fn decode(
     for path in of_record {
         wanted.add(path);
     }
-    if mapping.unit != "RecordTime" {
-        wanted.add(&names(&mapping.timestamp.path).0).is_time = true;
+    if let Some(path) = &time {
+        wanted.add(path).is_time = true;
     }
-    let explode = mapping.explode.as_deref().map(|path| names(path).0);
     if let Some(path) = &explode {
         wanted.add(path).is_exploded = true;
     }

@@ -160,7 +160,7 @@ pub(super) const NO_ONEOF: u32 = u32::MAX;
 const NO_NODE: u32 = u32::MAX;
 
 impl Field {
-    /// Passed over by its wire type, which is none of those that exist.
+    /// A field without a declared type: no wire type has this number.
     const UNKNOWN: Self = Self { action: Action::Skip, wire: u8::MAX, node: NO_NODE, oneof: NO_ONEOF };
 
     /// The place of its value; beyond all places for a field that has none.

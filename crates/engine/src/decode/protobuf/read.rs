@@ -15,7 +15,7 @@ pub(super) struct Scratch {
     bad_texts: Vec<NodeId>,
 }
 
-/// Reads the wanted fields of a message. `None` if the body is none.
+/// Reads the wanted fields of a message. `None` if the body is malformed.
 #[inline(always)]
 pub(super) fn read(
     wanted: &Wanted,
