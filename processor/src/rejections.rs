@@ -176,7 +176,7 @@ mod tests {
             letter("missing_field", Some(foreign)),
             letter("empty", None),
         ];
-        Explainer(Diagnosis::new(None)).explain(&mut letters);
+        Explainer { diagnosis: Diagnosis::new(None), is_binary: false }.explain(&mut letters);
         let details: Vec<Option<&str>> = letters.iter().map(|letter| letter.detail.as_deref()).collect();
         let missing = "quantity missing; has \"qty\": 2";
         assert_eq!(details, [None, None, Some(missing), Some("the record has no value")]);

@@ -121,9 +121,9 @@ impl Judge {
     }
 
     /// Adds a schema; `None`: its registry does not know it.
-    pub fn learn_schema(&mut self, id: OracleSchemaId, schema: Option<OracleSchema>) {
+    pub fn learn_schema(&mut self, id: OracleSchemaId, schema: Option<&OracleSchema>) {
         if let Some(reader) = &mut self.reader {
-            reader.learn_schema(id, schema.as_ref());
+            reader.learn_schema(id, schema);
         }
     }
 

@@ -68,7 +68,7 @@ impl Oracle {
     }
 
     /// Adds a schema; `None`: its registry does not know it.
-    pub fn learn_schema(&mut self, id: OracleSchemaId, schema: Option<OracleSchema>) {
+    pub fn learn_schema(&mut self, id: OracleSchemaId, schema: Option<&OracleSchema>) {
         self.judge.learn_schema(id, schema);
     }
 

@@ -44,7 +44,7 @@ impl<'a> Schemas<'a> {
         let name = name.to_string();
         let stored = self.runtime.clone().block_on(self.read(&name))?;
         let stored = stored.ok_or(VerifyError::Schema { id: name, partition, offset: record.offset })?;
-        judge.learn_schema(id, stored.text().map(schema));
+        judge.learn_schema(id, stored.text().map(schema).as_ref());
         Ok(())
     }
 

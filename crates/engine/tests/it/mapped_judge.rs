@@ -92,7 +92,7 @@ impl MappedJudge {
         };
         self.engine.learn_schema(SchemaId::Number(id), Some(&schema));
         let (kind, text, references) = ("AVRO".to_owned(), text.to_owned(), references().collect());
-        self.oracle.learn_schema(OracleSchemaId::Number(id), Some(OracleSchema { kind, text, references }));
+        self.oracle.learn_schema(OracleSchemaId::Number(id), Some(&OracleSchema { kind, text, references }));
     }
 
     /// Passes a record to both, and returns its fate.

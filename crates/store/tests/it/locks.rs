@@ -98,7 +98,7 @@ async fn readers_pass_a_view_that_cannot_be_replaced() {
 
     idle.batch_execute("ROLLBACK").await.unwrap();
     provision::apply(database, pipeline).await.unwrap();
-    assert!(provision::is_as_made(&database.connect("test").await.unwrap(), &pipeline).await.unwrap());
+    assert!(provision::is_as_made(&database.connect("test").await.unwrap(), pipeline).await.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -240,7 +240,7 @@ async fn schema_is_changed_and_dropped_through_a_pooler() {
             provision::apply(database, pipeline)
         );
         assert!(a.is_ok() && a == b && b == c, "{a:?} {b:?} {c:?}");
-        assert!(provision::is_as_made(&database.connect("test").await.unwrap(), &pipeline).await.unwrap());
+        assert!(provision::is_as_made(&database.connect("test").await.unwrap(), pipeline).await.unwrap());
         assert_eq!(provision::drop(database, &pipeline.uid).await, Ok(Removal::Removed));
     }
     assert_eq!(

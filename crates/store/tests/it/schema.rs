@@ -273,7 +273,7 @@ async fn conflicting_view_reports_the_fix() {
     );
     client.batch_execute("DROP VIEW ledger").await.unwrap();
     provision::apply(database, pipeline).await.unwrap();
-    assert!(provision::is_as_made(&database.connect("test").await.unwrap(), &pipeline).await.unwrap());
+    assert!(provision::is_as_made(&database.connect("test").await.unwrap(), pipeline).await.unwrap());
 }
 
 #[tokio::test]

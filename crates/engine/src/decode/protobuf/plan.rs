@@ -3,7 +3,7 @@
 //! Each message on the way to a wanted field has a table. A path names finitely many messages, so that recursive types need no
 //! recursion here. All other fields are passed over by their wire type, without their descriptor.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use prost_reflect::{Cardinality, EnumDescriptor, FieldDescriptor, FileDescriptor, Kind, MessageDescriptor};
 
@@ -208,12 +208,12 @@ pub(super) enum Action {
 #[derive(Debug)]
 pub(super) struct Symbols {
     dense: Vec<Option<Box<str>>>,
-    all: HashMap<i64, Box<str>>,
+    all: BTreeMap<i64, Box<str>>,
 }
 
 impl Symbols {
     fn new(descriptor: &EnumDescriptor) -> Self {
-        let mut all = HashMap::new();
+        let mut all = BTreeMap::new();
         for value in &descriptor.enum_descriptor_proto().value {
             all.entry(value.number().into()).or_insert_with(|| value.name().into());
         }
@@ -267,7 +267,7 @@ impl Plan {
         let mut compiler = Compiler {
             wanted,
             plan: Self { roots, messages, maps, enums, oneofs },
-            enums: HashMap::new(),
+            enums: BTreeMap::new(),
             texts: Texts::default(),
             elements: None,
             time: None,
@@ -305,7 +305,7 @@ impl Plan {
 struct Compiler<'a> {
     wanted: &'a Wanted,
     plan: Plan,
-    enums: HashMap<String, usize>,
+    enums: BTreeMap<String, usize>,
     /// Of the current root: the record's, until the elements' replace them for a while.
     texts: Texts,
     elements: Option<(usize, Texts)>,
@@ -353,9 +353,9 @@ impl Compiler<'_> {
                 let action = self.action(&field, child);
                 let action = if is_time { part_of_time(&field) } else { action };
                 message.insert(field.number(), Field { action, wire, node: child as u32, oneof });
-                match self.initial(&field, node, child) {
-                    Slot::Missing => {}
-                    initial => message.initial.push((child, initial)),
+                let initial = self.initial(&field, node, child);
+                if !matches!(initial, Slot::Missing) {
+                    message.initial.push((child, initial));
                 }
             } else if is_time {
                 message.insert(field.number(), Field { action: part_of_time(&field), wire, node: NO_NODE, oneof });
@@ -405,20 +405,18 @@ impl Compiler<'_> {
     }
 
     fn singular(&mut self, kind: &Kind, node: NodeId) -> Action {
-        match kind {
-            Kind::Enum(descriptor) => {
-                let symbols = self.symbols(descriptor);
-                self.texts.enums.push((node, symbols));
-                Action::Int32
-            }
-            Kind::Message(descriptor) if is_wrapper(descriptor) => Action::Enter(self.wrapper(descriptor, node) as u32),
-            Kind::Message(descriptor)
-                if !self.wanted.nodes[node].children.is_empty() || self.is_time(descriptor, node) =>
-            {
-                Action::Enter(self.message(descriptor, node) as u32)
-            }
-            Kind::Message(_) => Action::Object,
-            scalar => scalar_action(scalar),
+        if let Kind::Enum(descriptor) = kind {
+            let symbols = self.symbols(descriptor);
+            self.texts.enums.push((node, symbols));
+            return Action::Int32;
+        }
+        let Kind::Message(descriptor) = kind else { return scalar_action(kind) };
+        if is_wrapper(descriptor) {
+            Action::Enter(self.wrapper(descriptor, node) as u32)
+        } else if !self.wanted.nodes[node].children.is_empty() || self.is_time(descriptor, node) {
+            Action::Enter(self.message(descriptor, node) as u32)
+        } else {
+            Action::Object
         }
     }
 
@@ -460,10 +458,9 @@ impl Compiler<'_> {
             let Some(key) = parse_key(&key.kind(), name) else { continue };
             let action = self.singular(&value.kind(), *node);
             let field = Field { action, wire: wire(&value), node: *node as u32, oneof: NO_ONEOF };
-            let initial = match value.kind() {
-                Kind::Message(_) => Slot::Missing,
-                kind => scalar(&kind.default_value()).unwrap_or(NO_TEXT),
-            };
+            let is_message = matches!(value.kind(), Kind::Message(_));
+            let of_scalar = || scalar(&value.kind().default_value()).unwrap_or(NO_TEXT);
+            let initial = if is_message { Slot::Missing } else { of_scalar() };
             entries.push((key, MapValue { field, initial, member: self.member(*node) }));
         }
         self.plan.maps.push(Map { key: scalar_action(&key.kind()), key_wire: wire(&key), entries });

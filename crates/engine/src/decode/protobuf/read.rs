@@ -284,7 +284,19 @@ impl<'a> Reader<'a> {
                 Action::Fixed32 => key = u64::from(fixed32(&mut bytes)?),
                 Action::Sfixed32 => key = i64::from(fixed32(&mut bytes)?.cast_signed()).cast_unsigned(),
                 Action::Fixed64 | Action::Sfixed64 => key = fixed64(&mut bytes)?,
-                _ => key = varint(&mut bytes)?,
+                Action::Int64
+                | Action::Uint64
+                | Action::Skip
+                | Action::Float
+                | Action::Double
+                | Action::Bytes
+                | Action::Seconds
+                | Action::Nanos
+                | Action::Enter(_)
+                | Action::Object
+                | Action::Map(_)
+                | Action::Element
+                | Action::Scalar => key = varint(&mut bytes)?,
             }
         }
         let is_wanted = |wanted: &Key| match wanted {
@@ -294,10 +306,11 @@ impl<'a> Reader<'a> {
         let Some((_, value)) = map.entries.iter().find(|(key, _)| is_wanted(key)) else { return Some(()) };
         self.clear_member(&value.member);
         let node = value.field.node();
-        match value.field.action {
-            Action::Enter(message) => self.enter(message as usize, node),
-            Action::Object => self.slots.set(node, Slot::Object),
-            _ => self.slots.set(node, value.initial),
+        if let Action::Enter(message) = value.field.action {
+            self.enter(message as usize, node);
+        } else {
+            let is_object = matches!(value.field.action, Action::Object);
+            self.slots.set(node, if is_object { Slot::Object } else { value.initial });
         }
         let mut bytes = entry;
         while !bytes.is_empty() {

@@ -42,7 +42,9 @@ fn each_record_is_read_by_the_schema_of_its_writer() {
         dimensions: vec![OracleField { if_missing: Some("none".to_owned()), ..field("d") }],
         ..mapping("d")
     };
-    let versions: &[(&str, Vec<(&str, Value)>, &str)] = &[
+    /// Fields of the schema, values, and the purchase.
+    type Version<'a> = (&'a str, Vec<(&'a str, Value)>, &'a str);
+    let versions: &[Version<'_>] = &[
         (base, base_values(), expected),
         (
             // Fields are added before, between and after.

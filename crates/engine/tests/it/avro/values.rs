@@ -1,7 +1,5 @@
 //! What each type of Avro means for each kind of field.
 
-use std::collections::HashMap;
-
 use apache_avro::Decimal;
 use apache_avro::types::Value;
 use retail_oracle::{OracleField, OracleMapping};
@@ -62,7 +60,7 @@ fn dimensions_are_texts_of_values() {
         (union, in_union(0, Value::Null), "missing_field"),
         (union, in_union(1, text("a")), "a"),
         (union, in_union(2, Value::Long(5)), "5"),
-        (union, in_union(3, Value::Map(HashMap::new())), "bad_key"),
+        (union, in_union(3, Value::Map(std::iter::empty().collect())), "bad_key"),
         (r#"{"type": "array", "items": "string"}"#, Value::Array(vec![text("a")]), "bad_key"),
         (&long("timestamp-micros"), Value::TimestampMicros(1_000_000), "1000000"),
         (r#"{"type": "int", "logicalType": "date"}"#, Value::Date(20_000), "20000"),
@@ -193,8 +191,9 @@ fn conditions_compare_values_exactly() {
            {{"name": "o", "type": ["null", {{"type": "map", "values": "boolean"}}]}},
            {{"name": "t", "type": {{"type": "long", "logicalType": "timestamp-millis"}}}}, {NUMBERS}"#
     ));
-    let value = |map: Option<HashMap<String, Value>>| {
-        let map = map.map_or(Value::Union(0, Box::new(Value::Null)), |map| Value::Union(1, Box::new(Value::Map(map))));
+    let value = |paid: Option<bool>| {
+        let map = |paid| Value::Map([("paid".to_owned(), Value::Boolean(paid))].into_iter().collect());
+        let map = paid.map_or(Value::Union(0, Box::new(Value::Null)), |paid| Value::Union(1, Box::new(map(paid))));
         sale(vec![
             ("d", Value::String("sale".to_owned())),
             ("l", Value::Long(i64::MAX)),
@@ -204,7 +203,7 @@ fn conditions_compare_values_exactly() {
             ("t", Value::TimestampMillis(5)),
         ])
     };
-    let paid = encoded(&schema, value(Some(HashMap::from([("paid".to_owned(), Value::Boolean(true))]))));
+    let paid = encoded(&schema, value(Some(true)));
     let none = encoded(&schema, value(None));
     for (condition, expected) in [
         ("d in ['sale', 'refund'] && d.startsWith('sa')", ["sale", "sale"]),

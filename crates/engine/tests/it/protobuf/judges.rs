@@ -128,7 +128,7 @@ impl Judges {
         let mut oracle = Oracle::new(seconds(WINDOW), seconds(HOUR)).with_mapping(Some(mapping.clone()));
         for (number, schema) in (1..).zip(schemas) {
             engine.learn_schema(SchemaId::Number(number), Some(&schema.engines()));
-            oracle.learn_schema(OracleSchemaId::Number(number), Some(schema.oracles()));
+            oracle.learn_schema(OracleSchemaId::Number(number), Some(&schema.oracles()));
         }
         Self { engine, oracle }
     }

@@ -310,9 +310,12 @@ fn path(random: &mut Random, descriptor: &MessageDescriptor, suits: impl Fn(&Fie
                 }
                 names.push(random.of(&["sale", "1", "true", "A", "0"]).to_owned());
             }
-            match kind {
-                Kind::Message(inside) if !random.one_in(3) => descriptor = inside,
-                _ => break Some(field),
+            if let Kind::Message(inside) = kind
+                && !random.one_in(3)
+            {
+                descriptor = inside;
+            } else {
+                break Some(field);
             }
         };
         found = names.join(".");
@@ -374,7 +377,7 @@ fn random_mapping(random: &mut Random, descriptor: &MessageDescriptor) -> Oracle
         format!("has({named})"),
         format!("{named} in [1, 'sale', true, 2.5]"),
         format!("!{named}.contains('x')"),
-        format!("{named}"),
+        named.to_string(),
         format!("{named} == null || {named} != 'nothing'"),
     ];
     let is_plain = !named.contains(|digit: char| digit.is_ascii_digit()) && !named.contains("true");
