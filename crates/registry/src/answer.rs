@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::address::Address;
 use crate::error::RegistryError;
-use crate::transport::Answer;
+use crate::transport::{Answer, Query};
 
 /// The error code of an id that does not exist.
 const SCHEMA_NOT_FOUND: i64 = 40403;
@@ -40,17 +40,17 @@ pub(crate) struct RegisteredReference {
 }
 
 /// The schema in an answer; `None` if the registry does not know its id.
-pub(crate) fn schema(address: &Address, path: &str, answer: &Answer) -> Result<Option<Registered>, RegistryError> {
+pub(crate) fn schema(address: &Address, query: &Query, answer: &Answer) -> Result<Option<Registered>, RegistryError> {
     if answer.status == StatusCode::NOT_FOUND && error_code(answer) == Some(SCHEMA_NOT_FOUND) {
         return Ok(None);
     }
-    found(address, path, answer).map(Some)
+    found(address, query, answer).map(Some)
 }
 
 /// The schema in the answer to a request for a version of a subject.
 pub(crate) fn version(
     address: &Address,
-    path: &str,
+    query: &Query,
     reference: &RegisteredReference,
     answer: &Answer,
 ) -> Result<Registered, RegistryError> {
@@ -62,22 +62,45 @@ pub(crate) fn version(
             format!("lacks version {version} of subject \"{subject}\", to which a schema refers: register it again");
         return Err(RegistryError::new(address, ErrorKind::Other, &what));
     }
-    found(address, path, answer)
+    found(address, query, answer)
+}
+
+/// The id in the answer to a registration under a subject.
+pub(crate) fn registered(
+    address: &Address,
+    query: &Query,
+    subject: &str,
+    answer: &Answer,
+) -> Result<u32, RegistryError> {
+    let body = excerpt(answer);
+    let what = match answer.status {
+        StatusCode::CONFLICT => format!(
+            "refuses the schema, because it is not compatible with the others of subject \"{subject}\": delete the subject, or set \
+             its compatibility to NONE (409{body})"
+        ),
+        StatusCode::UNPROCESSABLE_ENTITY => format!("refuses the schema for subject \"{subject}\" (422{body})"),
+        _ => {
+            succeeded(address, query, answer)?;
+            let id = object(answer).and_then(|object| object.get("id")?.as_u64());
+            return id.and_then(|id| u32::try_from(id).ok()).ok_or_else(|| unexpected(address, query, answer));
+        }
+    };
+    Err(RegistryError::new(address, ErrorKind::Other, &what))
 }
 
 /// Checks that the answer to `GET /schemas/types` is a list in JSON. The root of a registry can answer with a web page.
-pub(crate) fn types(address: &Address, path: &str, answer: &Answer) -> Result<(), RegistryError> {
-    succeeded(address, path, answer)?;
+pub(crate) fn types(address: &Address, query: &Query, answer: &Answer) -> Result<(), RegistryError> {
+    succeeded(address, query, answer)?;
     match serde_json::from_slice::<Vec<String>>(&answer.body) {
         Ok(_) => Ok(()),
-        Err(_) => Err(unexpected(address, path, answer)),
+        Err(_) => Err(unexpected(address, query, answer)),
     }
 }
 
-fn found(address: &Address, path: &str, answer: &Answer) -> Result<Registered, RegistryError> {
-    succeeded(address, path, answer)?;
+fn found(address: &Address, query: &Query, answer: &Answer) -> Result<Registered, RegistryError> {
+    succeeded(address, query, answer)?;
     let schema = object(answer).and_then(|object| serde_json::from_value(Value::Object(object)).ok());
-    schema.ok_or_else(|| unexpected(address, path, answer))
+    schema.ok_or_else(|| unexpected(address, query, answer))
 }
 
 /// The object in an answer. serde would read a struct from an array, too.
@@ -89,12 +112,13 @@ fn error_code(answer: &Answer) -> Option<i64> {
     object(answer)?.get("error_code")?.as_i64()
 }
 
-fn succeeded(address: &Address, path: &str, answer: &Answer) -> Result<(), RegistryError> {
+fn succeeded(address: &Address, query: &Query, answer: &Answer) -> Result<(), RegistryError> {
     let status = answer.status;
     if status == StatusCode::OK {
         return Ok(());
     }
     let body = excerpt(answer);
+    let right = if query.body.is_some() { "register" } else { "read" };
     let (kind, what) = match status {
         StatusCode::UNAUTHORIZED => (
             ErrorKind::WrongCredentials,
@@ -105,26 +129,23 @@ fn succeeded(address: &Address, path: &str, answer: &Answer) -> Result<(), Regis
         ),
         StatusCode::FORBIDDEN => (
             ErrorKind::Forbidden,
-            format!("does not allow GET {path}: grant the user the right to read schemas ({status}{body})"),
+            format!("does not allow {query}: grant the user the right to {right} schemas ({status}{body})"),
         ),
-        StatusCode::TOO_MANY_REQUESTS => {
-            (ErrorKind::Busy, format!("is busy: it answered GET {path} with {status}{body}"))
-        }
+        StatusCode::TOO_MANY_REQUESTS => (ErrorKind::Busy, format!("is busy: it answered {query} with {status}{body}")),
         _ if status.is_server_error() => {
-            (ErrorKind::Busy, format!("failed: it answered GET {path} with {status}{body}: check its log"))
+            (ErrorKind::Busy, format!("failed: it answered {query} with {status}{body}: check its log"))
         }
         _ if status.is_redirection() => {
             let location =
                 answer.location.as_deref().map_or_else(String::new, |to| format!(" to {}", shortened(to, EXCERPT)));
-            let what = format!(
-                "redirects GET {path}{location} ({status}): set events.format.registry.url to its final address"
-            );
+            let what =
+                format!("redirects {query}{location} ({status}): set events.format.registry.url to its final address");
             (ErrorKind::Other, what)
         }
         _ => (
             ErrorKind::Other,
             format!(
-                "answered GET {path} with {status}{body}: check the path of events.format.registry.url, such as \
+                "answered {query} with {status}{body}: check the path of events.format.registry.url, such as \
                  /apis/ccompat/v7 for Apicurio"
             ),
         ),
@@ -133,9 +154,9 @@ fn succeeded(address: &Address, path: &str, answer: &Answer) -> Result<(), Regis
 }
 
 /// A success that is not in the expected form.
-fn unexpected(address: &Address, path: &str, answer: &Answer) -> RegistryError {
+fn unexpected(address: &Address, query: &Query, answer: &Answer) -> RegistryError {
     let what = format!(
-        "answered GET {path} with another text than a registry{}: check the path of events.format.registry.url, such as \
+        "answered {query} with another text than a registry{}: check the path of events.format.registry.url, such as \
          /apis/ccompat/v7 for Apicurio",
         excerpt(answer)
     );

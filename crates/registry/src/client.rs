@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use retail_connection::CertificateError;
-use retail_engine::{SchemaId, SchemaText};
+use retail_engine::{SchemaId, SchemaKind, SchemaText};
+use serde_json::json;
 use tokio::time::timeout;
 
 use crate::address::Address;
@@ -11,7 +12,7 @@ use crate::answer;
 use crate::connection::RegistryConnection;
 use crate::error::RegistryError;
 use crate::references::{Resolution, Step};
-use crate::transport::{Answer, Transport};
+use crate::transport::{Answer, Query, Transport};
 
 /// A request that every registry answers with a short list in JSON.
 const TYPES: &str = "/schemas/types";
@@ -50,8 +51,9 @@ impl Registry {
     pub async fn check(&self) -> Result<(), RegistryError> {
         let mut first_error = None;
         for address in &self.connection.addresses {
-            let answer = self.get(address, TYPES).await;
-            match answer.and_then(|answer| answer::types(address, TYPES, &answer)) {
+            let query = Query::get(TYPES);
+            let answer = self.send(address, &query).await;
+            match answer.and_then(|answer| answer::types(address, &query, &answer)) {
                 Ok(()) => return Ok(()),
                 Err(error) => first_error = first_error.or(Some(error)),
             }
@@ -76,13 +78,34 @@ impl Registry {
         if absent { Ok(Verdict::Absent) } else { Err(first_error.expect("a connection has an address")) }
     }
 
+    /// Registers a schema without references under a subject, at the first address that accepts it. Returns its id, which a schema
+    /// that is registered already keeps.
+    pub async fn register(&self, subject: &str, kind: SchemaKind, text: &str) -> Result<u32, RegistryError> {
+        let kind = match kind {
+            SchemaKind::Avro => "AVRO",
+            SchemaKind::Protobuf => "PROTOBUF",
+            SchemaKind::Json => "JSON",
+        };
+        let body = json!({"schemaType": kind, "schema": text}).to_string().into_bytes();
+        let query = Query::post(format!("/subjects/{}/versions", segment(subject)), body);
+        let mut first_error = None;
+        for address in &self.connection.addresses {
+            let answer = self.send(address, &query).await;
+            match answer.and_then(|answer| answer::registered(address, &query, subject, &answer)) {
+                Ok(id) => return Ok(id),
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+        Err(first_error.expect("a connection has an address"))
+    }
+
     async fn schema_at(&self, address: &Address, id: SchemaId) -> Result<Verdict, RegistryError> {
-        let path = match id {
+        let query = Query::get(match id {
             SchemaId::Number(number) => format!("/schemas/ids/{number}"),
             SchemaId::Guid(_) => format!("/schemas/guids/{id}"),
-        };
-        let answer = self.get(address, &path).await?;
-        let Some(schema) = answer::schema(address, &path, &answer)? else { return Ok(Verdict::Absent) };
+        });
+        let answer = self.send(address, &query).await?;
+        let Some(schema) = answer::schema(address, &query, &answer)? else { return Ok(Verdict::Absent) };
         let mut resolution = Resolution::new(schema);
         loop {
             match resolution.next() {
@@ -90,16 +113,17 @@ impl Registry {
                 Step::Unusable(problem) => return Ok(Verdict::Unusable(problem)),
                 Step::Ask(reference) => {
                     let path = format!("/subjects/{}/versions/{}", segment(&reference.subject), reference.version);
-                    let answer = self.get(address, &path).await?;
-                    let schema = answer::version(address, &path, &reference, &answer)?;
+                    let query = Query::get(path);
+                    let answer = self.send(address, &query).await?;
+                    let schema = answer::version(address, &query, &reference, &answer)?;
                     resolution.answered(reference, schema);
                 }
             }
         }
     }
 
-    async fn get(&self, address: &Address, path: &str) -> Result<Answer, RegistryError> {
-        self.transport.get(&self.connection, address, path).await
+    async fn send(&self, address: &Address, query: &Query) -> Result<Answer, RegistryError> {
+        self.transport.send(&self.connection, address, query).await
     }
 }
 

@@ -4,8 +4,10 @@
 //! decides the fate of records for ever. Everything else is a [`RegistryError`]: the caller waits, and asks again.
 //!
 //! ```text
-//!   client ──► transport (one GET within deadlines) ──► answer (status and JSON) ──► references (what to ask next) ──► Verdict
+//!   client ──► transport (one request within deadlines) ──► answer (status and JSON) ──► references (what to ask next) ──► Verdict
 //! ```
+//!
+//! [`Registry::register`] registers a schema, for the simulated producer.
 //!
 //! - Only status 404 with error_code 40403 means that an id does not exist. A proxy, a wrong path or a registry without the request
 //!   answers 404 too.

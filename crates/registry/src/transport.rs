@@ -1,14 +1,15 @@
-//! One GET request: a connection of its own, deadlines, and a bounded answer.
+//! One request: a connection of its own, deadlines, and a bounded answer.
 //!
 //! A program asks for each schema once, so that keeping connections open gains nothing.
 
+use std::fmt;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Request, StatusCode, header};
-use http_body_util::{BodyExt, Empty};
+use http::{HeaderValue, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -30,6 +31,31 @@ pub(crate) const MAX_ANSWER: usize = 4 << 20;
 
 /// Maximum size of the head of an answer in bytes.
 const MAX_HEAD: usize = 64 << 10;
+
+/// What to ask a registry. Shown as method and path.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Query {
+    /// Begins with `/` and continues the path of the address.
+    pub(crate) path: String,
+    /// The JSON of a POST request; `None` for GET.
+    pub(crate) body: Option<Bytes>,
+}
+
+impl Query {
+    pub(crate) fn get(path: impl Into<String>) -> Self {
+        Self { path: path.into(), body: None }
+    }
+
+    pub(crate) fn post(path: String, body: Vec<u8>) -> Self {
+        Self { path, body: Some(body.into()) }
+    }
+}
+
+impl fmt::Display for Query {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", if self.body.is_some() { "POST" } else { "GET" }, self.path)
+    }
+}
 
 /// An answer, of any status.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -74,20 +100,20 @@ impl Transport {
         Ok(Self { tls: TlsConnector::from(Arc::new(config)), authorization })
     }
 
-    /// The answer to `GET path`, which begins with `/` and continues the path of the address.
-    pub(crate) async fn get(
+    /// The answer to a request.
+    pub(crate) async fn send(
         &self,
         connection: &RegistryConnection,
         address: &Address,
-        path: &str,
+        query: &Query,
     ) -> Result<Answer, RegistryError> {
         let deadlines = connection.deadlines;
         let stream = timeout(deadlines.connect, self.connect(address))
             .await
             .map_err(|_| RegistryError::timed_out(address, "did not accept a connection"))??;
-        timeout(deadlines.answer, self.request(address, path, stream))
+        timeout(deadlines.answer, self.request(address, query, stream))
             .await
-            .map_err(|_| RegistryError::timed_out(address, &format!("did not answer GET {path}")))?
+            .map_err(|_| RegistryError::timed_out(address, &format!("did not answer {query}")))?
     }
 
     async fn connect(&self, address: &Address) -> Result<Box<dyn Stream>, RegistryError> {
@@ -108,8 +134,19 @@ impl Transport {
         Ok(Box::new(stream.map_err(|error| RegistryError::handshake(address, &error))?))
     }
 
-    async fn request(&self, address: &Address, path: &str, stream: Box<dyn Stream>) -> Result<Answer, RegistryError> {
-        let mut request = Request::get(format!("{}{path}", address.path))
+    async fn request(
+        &self,
+        address: &Address,
+        query: &Query,
+        stream: Box<dyn Stream>,
+    ) -> Result<Answer, RegistryError> {
+        let (method, sent) = match &query.body {
+            None => (Method::GET, Bytes::new()),
+            Some(body) => (Method::POST, body.clone()),
+        };
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}{}", address.path, query.path))
             .header(header::HOST, address.authority())
             .header(header::ACCEPT, "application/vnd.schemaregistry.v1+json, application/json")
             .header(header::USER_AGENT, concat!("retail-pipeline/", env!("CARGO_PKG_VERSION")))
@@ -117,7 +154,10 @@ impl Transport {
         if let Some(authorization) = &self.authorization {
             request = request.header(header::AUTHORIZATION, authorization);
         }
-        let request = request.body(Empty::<Bytes>::new()).map_err(|error| not_http(address, &error))?;
+        if query.body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/vnd.schemaregistry.v1+json");
+        }
+        let request = request.body(Full::new(sent)).map_err(|error| not_http(address, &error))?;
         let handshake = http1::Builder::new().max_buf_size(MAX_HEAD).handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(|error| not_http(address, &error))?;
         let _connection = Connection(

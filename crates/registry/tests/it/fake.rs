@@ -91,7 +91,7 @@ impl Fake {
         registry(&self.url())
     }
 
-    /// The head of each request.
+    /// The head of each request, with its body.
     pub(crate) fn heads(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
@@ -123,6 +123,10 @@ async fn serve(
     }
     let head = String::from_utf8(head).unwrap();
     let path = head.split(' ').nth(1).unwrap().to_owned();
+    let length = head.split_once("content-length: ").and_then(|(_, rest)| rest.lines().next());
+    let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+    stream.read_exact(&mut body).await?;
+    let head = head + &String::from_utf8(body).unwrap();
     seen.lock().unwrap().push(head);
     match reply(&path) {
         Reply::Answer(status, body) => {

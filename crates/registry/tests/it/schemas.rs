@@ -96,3 +96,33 @@ async fn log_in_is_sent_with_every_request() {
         assert!(head.contains("\r\nauthorization: Basic cmVhZGVyOnDDpHNzOndvcmQ=\r\n"), "{head}");
     }
 }
+
+#[tokio::test]
+async fn registration_returns_the_id_or_the_reason() {
+    let register = async |reply: Reply| {
+        let fake = Fake::start(move |_| reply.clone()).await;
+        let id = fake.registry().register("shop/orders-value", SchemaKind::Avro, "\"string\"").await;
+        let heads = fake.heads();
+        assert_eq!(heads.len(), 1);
+        assert!(heads[0].starts_with("POST /subjects/shop%2Forders-value/versions HTTP/1.1\r\n"), "{}", heads[0]);
+        assert!(heads[0].ends_with(r#"{"schema":"\"string\"","schemaType":"AVRO"}"#), "{}", heads[0]);
+        id.map_err(|error| error.message)
+    };
+    assert_eq!(register(json(r#"{"id":4294967295}"#)).await, Ok(u32::MAX));
+    for (reply, expected) in [
+        (json(r#"{"id":4294967296}"#), "with another text than a registry"),
+        (json("[1]"), "with another text than a registry"),
+        (
+            Reply::Answer(409, "{}".to_owned()),
+            "not compatible with the others of subject \"shop/orders-value\": delete the subject",
+        ),
+        (Reply::Answer(422, "{}".to_owned()), "refuses the schema for subject \"shop/orders-value\" (422, \"{}\")"),
+        (Reply::Answer(403, String::new()), "grant the user the right to register schemas"),
+    ] {
+        let message = register(reply).await.unwrap_err();
+        assert!(message.contains(expected), "{message}");
+    }
+    let (works, fails) = (Fake::start(|_| json(r#"{"id":7}"#)).await, Fake::start(|_| Reply::Raw(b"")).await);
+    let registry = registry(&format!("{},{}", fails.url(), works.url()));
+    assert_eq!(registry.register("s", SchemaKind::Protobuf, "").await.unwrap(), 7);
+}
