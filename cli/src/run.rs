@@ -52,7 +52,7 @@ pub(crate) fn run(args: RunArgs) -> ExitCode {
     };
     let plan = settings.pipeline.producer.as_ref().filter(|producer| producer.replicas > 0);
     let plan = match plan.map(|_| Plan::new(&settings.pipeline, PlanArgs::default(), clock())).transpose() {
-        Ok(plan) => plan,
+        Ok(plan) => plan.map(|plan| plan.with_registry(settings.registry.clone())),
         Err(error) => return process::misused(&error),
     };
     let (stop, stopped) = watch::channel(false);

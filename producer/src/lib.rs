@@ -3,7 +3,7 @@
 //!
 //! [`plan`] combines the pipeline and the flags, `purchases` generates the purchases from seed and number (`tutorial` and
 //! `mapped` write them), and [`run`] and [`lines`] send them through `sender`. With `speed`, event time goes on from the
-//! `newest` event of the topic.
+//! `newest` event of the topic. `schemas` registers the schema of the records.
 
 mod catalogue;
 mod draft;
@@ -15,6 +15,7 @@ pub mod program;
 mod purchases;
 mod random;
 pub mod run;
+mod schemas;
 mod sender;
 mod summary;
 mod text;

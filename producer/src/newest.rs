@@ -10,6 +10,9 @@ use rdkafka::{Message, Offset, TopicPartitionList};
 use retail_engine::{Engine, Record, Start, Timestamp};
 use retail_kafka::{ClientEvents, KafkaAdmin, KafkaConnection, KafkaError, LogOffset};
 
+use crate::schemas::Schemas;
+use crate::summary::ProducerError;
+
 /// Number of records at the end of the topic among which the newest event is searched. Events arrive up to an hour after their
 /// event time, in random order.
 const TAIL: i64 = 10_000;
@@ -27,7 +30,8 @@ pub(crate) fn newest_event(
     topic: &str,
     partitions: i32,
     engine: Engine,
-) -> Result<Option<Timestamp>, KafkaError> {
+    schemas: Option<&Schemas>,
+) -> Result<Option<Timestamp>, ProducerError> {
     let admin = KafkaAdmin::new(connection)?;
     let starts = admin.log_offsets(topic, partitions, LogOffset::Start)?;
     let ends = admin.log_offsets(topic, partitions, LogOffset::End)?;
@@ -37,7 +41,7 @@ pub(crate) fn newest_event(
         .map(|(partition, (start, end))| (partition, ((end - of_partition).max(start), end)))
         .filter(|(_, (from, end))| from < end)
         .collect();
-    read(connection, topic, &tails, engine)
+    read(connection, topic, &tails, engine, schemas)
 }
 
 /// Reads each partition from the first offset to the end.
@@ -46,7 +50,8 @@ fn read(
     topic: &str,
     tails: &BTreeMap<i32, (i64, i64)>,
     mut engine: Engine,
-) -> Result<Option<Timestamp>, KafkaError> {
+    schemas: Option<&Schemas>,
+) -> Result<Option<Timestamp>, ProducerError> {
     let consumer = assigned(connection, topic, tails)?;
     for (partition, (from, _)) in tails {
         engine.assign(*partition, Start { next_offset: *from, max_observed: None, floor: Timestamp::EPOCH });
@@ -60,9 +65,16 @@ fn read(
         };
         match consumer.poll(Duration::from_millis(100)) {
             Some(Ok(record)) => {
+                let timestamp = record.timestamp().to_millis().map(Timestamp::from_millis);
+                // Records of producers with ids in headers do not count.
+                let read = Record { offset: record.offset(), timestamp, value: record.payload(), schema: None };
+                let missing = engine.partition(record.partition()).and_then(|input| input.missing_schema(&read));
+                if let Some(id) = missing {
+                    let schema = schemas.map_or(Ok(None), |schemas| schemas.schema(id))?;
+                    engine.learn_schema(id, schema.as_ref());
+                }
                 if let Some(mut input) = engine.partition(record.partition()) {
-                    let timestamp = record.timestamp().to_millis().map(Timestamp::from_millis);
-                    input.record(&Record { offset: record.offset(), timestamp, value: record.payload(), schema: None });
+                    input.record(&read);
                 }
                 if unread.get(&record.partition()).is_some_and(|end| record.offset() + 1 >= *end) {
                     unread.remove(&record.partition());
@@ -72,9 +84,9 @@ fn read(
             Some(Err(RdKafkaError::PartitionEOF(partition))) => {
                 unread.remove(&partition);
             }
-            Some(Err(error)) if begun.elapsed() > TIMEOUT || is_final(&error) => return Err(failed(&error)),
+            Some(Err(error)) if begun.elapsed() > TIMEOUT || is_final(&error) => return Err(failed(&error).into()),
             None if begun.elapsed() > TIMEOUT => {
-                return Err(failed(&RdKafkaError::MessageConsumption(Code::OperationTimedOut)));
+                return Err(failed(&RdKafkaError::MessageConsumption(Code::OperationTimedOut)).into());
             }
             Some(Err(_)) | None => {}
         }

@@ -8,6 +8,7 @@ use clap::Args;
 use retail_api::resource::{self, Producer};
 use retail_api::{EventMapping, Pipeline};
 use retail_engine::{Rules, Span, Timestamp};
+use retail_registry::RegistryConnection;
 
 use crate::purchases::{Faults, PurchaseProfile};
 
@@ -95,6 +96,8 @@ pub struct Plan {
     pub(crate) profile: PurchaseProfile,
     /// The fields of the records; `None` for the tutorial's.
     pub(crate) mapping: Option<Arc<EventMapping>>,
+    /// Registers the schema of the records, for formats that have one.
+    pub(crate) registry: Option<RegistryConnection>,
     /// By these, the newest event is found.
     pub(crate) rules: Rules,
     /// Arrival time of the first purchase.
@@ -169,12 +172,19 @@ impl Plan {
                 faults,
             },
             mapping: pipeline.events.clone().map(Arc::new),
+            registry: None,
             rules: pipeline.rules,
             start,
             step: f64::from(speed) / per_second,
             live,
             is_fast: speed > 1,
         })
+    }
+
+    /// With the registry for the schema of the records. A format with schemas needs one.
+    #[must_use]
+    pub fn with_registry(self, registry: Option<RegistryConnection>) -> Self {
+        Self { registry, ..self }
     }
 
     /// Whether event time runs faster than the clock, from the past. A later run must then go on from the newest event: events

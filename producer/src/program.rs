@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
+use retail_engine::Format;
 use retail_runtime::args::PipelineArgs;
 use retail_runtime::process;
 
@@ -41,10 +42,15 @@ pub fn main() -> ExitCode {
     };
     let _log = process::log_to_stderr();
     process::end_on_panic();
-    let (pipeline, kafka) = match pipeline.load_kafka() {
+    let (pipeline, kafka, registry) = match pipeline.load_topic() {
         Ok(loaded) => loaded,
         Err(error) => return process::misused(&error),
     };
+    if records.is_some() && pipeline.events.as_ref().is_some_and(|events| events.mapping.format != Format::Json) {
+        return process::misused(
+            &"--records sends lines as they are, which only pipelines with events.format.type JSON can read",
+        );
+    }
     let input = match records.as_deref().map(open).transpose() {
         Ok(input) => input,
         Err(error) => return process::misused(&error),
@@ -53,6 +59,7 @@ pub fn main() -> ExitCode {
         Ok(plan) => plan,
         Err(error) => return process::misused(&error),
     };
+    let plan = plan.with_registry(registry);
     let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(Sent::default()));
     process::on_first_signal({
         let stop = Arc::clone(&stop);

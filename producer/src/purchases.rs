@@ -63,18 +63,19 @@ enum Content {
 pub(crate) struct Purchase<'a> {
     /// The customer's number, which keeps the purchases of a customer in order.
     pub(crate) key: &'a [u8],
-    /// The purchase as JSON, or a faulty value.
+    /// The purchase in the format of the pipeline, or a faulty value.
     pub(crate) value: &'a [u8],
     /// The timestamp of the record, if it is the event time.
     pub(crate) timestamp: Option<Timestamp>,
 }
 
 impl Purchases {
-    /// Starts with the first purchase, with the tutorial's fields or those of a mapping.
-    pub(crate) fn new(profile: PurchaseProfile, mapping: Option<&EventMapping>) -> Self {
+    /// Starts with the first purchase, with the tutorial's fields or those of a mapping. `schema` is the id of the schema of the
+    /// records, for formats that have one.
+    pub(crate) fn new(profile: PurchaseProfile, mapping: Option<&EventMapping>, schema: u32) -> Self {
         let content = match mapping {
             None => Content::Tutorial(Tutorial::new(profile.run)),
-            Some(mapping) => Content::Mapped(Box::new(MappedRecords::new(mapping, profile.run))),
+            Some(mapping) => Content::Mapped(Box::new(MappedRecords::new(mapping, profile.run, schema))),
         };
         Self { random: Random::new(profile.seed), profile, content, draft: Draft::default() }
     }
@@ -153,7 +154,7 @@ mod tests {
     }
 
     fn values(profile: PurchaseProfile, n: usize) -> Vec<Vec<u8>> {
-        let mut purchases = Purchases::new(profile, None);
+        let mut purchases = Purchases::new(profile, None, 0);
         (0..n).map(|i| purchases.next(Timestamp::from_secs(START + i as i64)).value.to_vec()).collect()
     }
 

@@ -7,12 +7,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use retail_connection::ErrorKind;
 use retail_engine::{Engine, Timestamp};
 use retail_kafka::{KafkaAdmin, KafkaConnection, KafkaError};
+use retail_registry::RegistryError;
 
+use crate::mapped::MappedRecords;
 use crate::newest::newest_event;
 use crate::plan::{Plan, Rate};
 use crate::purchases::{Purchase, Purchases};
+use crate::schemas::Schemas;
 use crate::sender::Sender;
 pub use crate::summary::{ProducerError, Sent, Summary};
+
+/// The id before records in JSON: no reader looks it up.
+const ANY_SCHEMA: u32 = 1;
 
 /// Longest pause between two purchases, so that `stop` is checked in time.
 const MAX_PAUSE: Duration = Duration::from_millis(20);
@@ -27,9 +33,17 @@ pub fn run(
 ) -> Result<Summary, ProducerError> {
     let described = KafkaAdmin::new(connection)?.describe_topic(topic)?;
     let partitions = described.ok_or_else(|| KafkaError::missing_topic(topic))?.partitions;
-    let plan = &continued(connection, topic, partitions, plan)?;
+    let mapping = plan.mapping.as_deref();
+    let own = mapping.map_or(Ok(None), MappedRecords::schema).map_err(ProducerError::Schema)?;
+    let schemas = plan.registry.as_ref().map(Schemas::new).transpose()?;
+    let schema = match (&own, &schemas) {
+        (None, _) => ANY_SCHEMA,
+        (Some(own), Some(schemas)) => schemas.register(topic, own)?,
+        (Some(_), None) => return Err(ProducerError::Schema("the plan has no schema registry".to_owned())),
+    };
+    let plan = &continued(connection, topic, partitions, plan, schemas.as_ref())?;
     let mut sender = Sender::new(connection, topic, plan.events.is_some(), stop, sent)?;
-    let mut purchases = Purchases::new(plan.profile, plan.mapping.as_deref());
+    let mut purchases = Purchases::new(plan.profile, plan.mapping.as_deref(), schema);
     'sending: while !sender.is_over() {
         let due = due(plan, sender.elapsed());
         while sender.events() < due {
@@ -48,7 +62,13 @@ pub fn run(
 }
 
 /// The plan, from the newest event of the topic on if its event time runs faster than the clock.
-fn continued(connection: &KafkaConnection, topic: &str, partitions: i32, plan: &Plan) -> Result<Plan, KafkaError> {
+fn continued(
+    connection: &KafkaConnection,
+    topic: &str,
+    partitions: i32,
+    plan: &Plan,
+    schemas: Option<&Schemas>,
+) -> Result<Plan, ProducerError> {
     if !plan.is_accelerated() {
         return Ok(plan.clone());
     }
@@ -56,11 +76,14 @@ fn continued(connection: &KafkaConnection, topic: &str, partitions: i32, plan: &
         None => Engine::new(plan.rules, false),
         Some(mapping) => Engine::with_mapping(plan.rules, false, &mapping.mapping),
     };
-    match newest_event(connection, topic, partitions, engine) {
+    match newest_event(connection, topic, partitions, engine, schemas) {
         Ok(newest) => Ok(newest.map_or_else(|| plan.clone(), |newest| plan.clone().resume_at(newest))),
         // Sending does not need this permission.
-        Err(error) if error.kind == ErrorKind::Forbidden => {
-            tracing::warn!("event time starts in the past, and may be late after an earlier run: {}", error.message);
+        Err(
+            ProducerError::Kafka(KafkaError { kind: ErrorKind::Forbidden, message, .. })
+            | ProducerError::Registry(RegistryError { kind: ErrorKind::Forbidden, message }),
+        ) => {
+            tracing::warn!("event time starts in the past, and may be late after an earlier run: {message}");
             Ok(plan.clone())
         }
         Err(error) => Err(error),

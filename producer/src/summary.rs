@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rdkafka::error::KafkaError as RdKafkaError;
+use retail_connection::CertificateError;
 use retail_kafka::KafkaError;
+use retail_registry::RegistryError;
 use serde::Serialize;
 
 /// The summary at the end, printed as one line of JSON.
@@ -41,6 +43,18 @@ pub enum ProducerError {
     /// Kafka cannot be reached, or the topic does not exist.
     #[error(transparent)]
     Kafka(#[from] KafkaError),
+    /// The registry cannot be reached, or refuses the schema of the records.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The certificates for the registry are not usable.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// The records have no schema.
+    #[error("{0}")]
+    Schema(String),
+    /// The thread for requests to the registry did not start.
+    #[error("asking the schema registry failed: {0}")]
+    Thread(std::io::Error),
     /// The file with records cannot be read.
     #[error("reading the records failed: {0}")]
     Read(std::io::Error),

@@ -181,11 +181,12 @@ impl PipelineArgs {
     }
 
     /// As [`load`](Self::load), for programs that do not use Postgres.
-    pub fn load_kafka(self) -> Result<(Pipeline, KafkaConnection), SettingsError> {
-        let Self { file, kafka, database: _, registry: _ } = self;
+    pub fn load_topic(self) -> Result<(Pipeline, KafkaConnection, Option<RegistryConnection>), SettingsError> {
+        let Self { file, kafka, database: _, registry } = self;
         let pipeline = Pipeline::read(&file)?;
         let kafka = kafka.connection(&pipeline)?;
-        Ok((pipeline, kafka))
+        let registry = registry.connection(&pipeline)?;
+        Ok((pipeline, kafka, registry))
     }
 }
 

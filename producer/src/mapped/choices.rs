@@ -2,7 +2,9 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a condition is a combination or a leaf")]
 
-use retail_engine::{Comparison, Condition, Literal, Mapping, Operand, Operands, Path, TimeField};
+use std::mem;
+
+use retail_engine::{Comparison, Condition, Format, Literal, Mapping, Operand, Operands, Path, TimeField};
 
 use super::dimensions;
 use super::sample::Sample;
@@ -68,6 +70,11 @@ impl Choices {
             combinations.into_iter().map(usual).collect()
         };
         Self { kept: usual(kept), filtered: usual(filtered), fields }
+    }
+
+    /// The values of a field.
+    pub(super) fn values(&self, field: usize) -> &[Sample] {
+        &self.fields[field].values
     }
 
     pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
@@ -143,6 +150,11 @@ impl Tested {
                 distinct.push(value);
             }
         }
+        if matches!(mapping.format, Format::Avro | Format::Protobuf) {
+            let is_dimension = dimension.is_some();
+            let null = mapping.format == Format::Avro;
+            keep_one_type(&mut distinct, &usual, is_dimension, null);
+        }
         let json = distinct.iter().map(Sample::json).collect();
         let usual = distinct.iter().enumerate().filter(|(_, value)| usual.contains(value)).map(|(at, _)| 1 << at).sum();
         Self { path: path.clone(), values: distinct, json, usual }
@@ -158,6 +170,22 @@ impl Tested {
         let present: u64 = present.map(|(at, _)| 1 << at).sum();
         [self.usual, present].into_iter().map(|better| set & better).find(|set| *set != 0).unwrap_or(set)
     }
+}
+
+/// Keeps the values of one type, which a schema can declare, and missing ones: the type of the first literal of the condition.
+/// Protobuf has no null, and no dimension is a float.
+fn keep_one_type(values: &mut Vec<Sample>, usual: &[Sample], is_dimension: bool, has_null: bool) {
+    let is_literal = |value: &&Sample| matches!(value, Sample::Text(_) | Sample::Number(_));
+    let is_other = |value: &&Sample| !usual.contains(value) && **value != Sample::Text("other".into());
+    let is_value = |value: &&Sample| !matches!(value, Sample::Missing | Sample::Null);
+    let first = values.iter().filter(is_literal).find(is_other).or_else(|| values.iter().find(is_value)).cloned();
+    values.retain(|value| match (value, &first) {
+        (Sample::Missing, _) => true,
+        (Sample::Null, _) => has_null,
+        (Sample::Number(number), Some(Sample::Number(_))) => !is_dimension || number.parse::<i64>().is_ok(),
+        (value, Some(first)) => mem::discriminant(value) == mem::discriminant(first),
+        (_, None) => false,
+    });
 }
 
 /// The result that a condition must have.

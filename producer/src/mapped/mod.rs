@@ -1,21 +1,30 @@
 //! Generates records with the fields of `spec.events`.
 //!
 //! [`tree`] holds the fields, [`choices`] the values for the condition, [`dimensions`] those of the dimensions, and [`numbers`]
-//! writes prices, quantities and times in the units of the mapping.
+//! writes prices, quantities and times in the units of the mapping. Records are written in JSON. For other formats, [`shape`] has
+//! the type of each field, and [`encoder`] encodes the JSON, in [`avro`] or [`protobuf`].
 
+mod avro;
 mod choices;
 mod dimensions;
+mod encoder;
 mod numbers;
+mod protobuf;
 mod sample;
+mod shape;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod varint;
 
 use choices::Choices;
+use encoder::Encoder;
+pub(crate) use encoder::OwnSchema;
 use numbers::{Facts, MISSING, Numbers};
 use retail_api::EventMapping;
-use retail_engine::{Mapping, Path, TimeField, Timestamp};
+use retail_engine::{Format, Mapping, Path, TimeField, Timestamp};
 use sample::Sample;
+use shape::{Kind, Shape};
 use tree::{Field, Leaf, Node, Slot, Tree};
 
 use crate::catalogue::CUSTOMERS;
@@ -34,6 +43,12 @@ const ELEMENTS: u64 = 5;
 pub(crate) struct MappedRecords {
     /// Distinguishes the transaction ids of runs with the same seed.
     run: u64,
+    /// The id of the schema of the records, for formats that have one.
+    schema: u32,
+    /// `None` for records in JSON.
+    encoder: Option<Encoder>,
+    /// A record before it is encoded.
+    json: Vec<u8>,
     tree: Tree,
     choices: Choices,
     /// The chosen values for the current record.
@@ -43,13 +58,16 @@ pub(crate) struct MappedRecords {
     numbers: Numbers,
     flaws: Vec<Flaw>,
     is_of_record_time: bool,
+    /// Whether the format has a schema with types.
+    is_typed: bool,
 }
 
 /// Why a record is invalid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Flaw {
     Truncated,
-    NoJson,
+    /// Text of another protocol: neither JSON nor the id of a schema.
+    Foreign,
     Empty,
     NoUnicode,
     NoElements,
@@ -58,23 +76,42 @@ enum Flaw {
 }
 
 impl MappedRecords {
-    pub(crate) fn new(EventMapping { events: _, mapping, layout }: &EventMapping, run: u64) -> Self {
+    /// `schema` is the registered id of the [`schema`](own_schema), for formats that have one.
+    pub(crate) fn new(EventMapping { events: _, mapping, layout }: &EventMapping, run: u64, schema: u32) -> Self {
         let names = layout.dimensions();
         let choices = Choices::new(mapping, names);
         let tree = Tree::new(mapping, &choices);
-        let dimensions = names.iter().zip(&mapping.dimensions).map(|(name, dimension)| {
-            dimensions::values(name, &dimension.path).iter().filter_map(Sample::json).collect()
-        });
+        let dimensions = names.iter().zip(&mapping.dimensions);
+        let dimensions: Vec<Vec<Sample>> =
+            dimensions.map(|(name, dimension)| dimensions::values(name, &dimension.path)).collect();
+        let kinds = |slot| shape::kind(slot, mapping, &choices, &dimensions);
+        let wrong = |slot| match mapping.format {
+            Format::Json | Format::JsonSchema => wrong_json(slot),
+            Format::Avro | Format::Protobuf => wrong_typed(slot, &kinds(slot)),
+        };
         Self {
             run,
-            flaws: flaws(mapping, &tree),
-            dimensions: dimensions.collect(),
+            schema,
+            flaws: flaws(mapping, &tree, wrong),
+            encoder: Encoder::new(mapping.format, Shape::new(&tree, &kinds)),
+            json: Vec::new(),
+            dimensions: dimensions.iter().map(|values| values.iter().filter_map(Sample::json).collect()).collect(),
             chosen: Vec::new(),
             numbers: Numbers::new(mapping),
+            is_typed: matches!(mapping.format, Format::Avro | Format::Protobuf),
             is_of_record_time: mapping.timestamp == TimeField::RecordTime,
             tree,
             choices,
         }
+    }
+
+    /// The schema to register, of the fields of a mapping; `None` if readers of its format need none.
+    ///
+    /// # Errors
+    ///
+    /// If the format does not allow the name of a field.
+    pub(crate) fn schema(mapping: &EventMapping) -> Result<Option<OwnSchema>, String> {
+        Self::new(mapping, 0, 0).encoder.map_or(Ok(None), |encoder| encoder.schema())
     }
 
     /// Whether the timestamps of the records are the event times.
@@ -88,43 +125,53 @@ impl MappedRecords {
         draft.key.clear();
         decimal(&mut draft.key, 1 + random.below(CUSTOMERS));
         draft.value.clear();
+        self.json.clear();
         let is_kept = form != Form::Any || random.below(FILTERED) > 0;
         self.choices.choose(random, is_kept, &mut self.chosen);
         let flaw = (form == Form::Malformed).then(|| *random.one_of(&self.flaws));
         let facts = self.numbers.facts(random, None);
-        let Self { run, tree, choices, chosen, dimensions, numbers, .. } = self;
-        let out = &mut draft.value;
+        let Self { run, schema, encoder, json, tree, choices, chosen, dimensions, numbers, .. } = self;
+        let value = &mut draft.value;
+        let out = if encoder.is_some() { &mut *json } else { &mut *value };
         let mut writer = Writer { run: *run, choices, chosen, dimensions, numbers, random, time, flaw, out };
         writer.object(&tree.record, &facts);
+        if flaw == Some(Flaw::NoUnicode) {
+            out[1] = 0xff;
+        }
+        if let Some(encoder) = encoder {
+            encoder.encode(value, *schema, json);
+        }
         match flaw {
-            Some(Flaw::Truncated) => out.truncate(out.len() / 2),
-            Some(Flaw::NoJson) => *out = b"GET / HTTP/1.1".to_vec(),
-            Some(Flaw::Empty) => out.clear(),
-            Some(Flaw::NoUnicode) => out[1] = 0xff,
-            Some(Flaw::NoElements | Flaw::Missing(_) | Flaw::Wrong(..)) | None => {}
+            // Half of a Protobuf message can be a message without some fields; without its last byte, no value is complete.
+            Some(Flaw::Truncated) if self.is_typed => value.truncate(value.len() - 1),
+            Some(Flaw::Truncated) => value.truncate(value.len() / 2),
+            Some(Flaw::Foreign) => *value = b"GET / HTTP/1.1".to_vec(),
+            Some(Flaw::Empty) => value.clear(),
+            Some(Flaw::NoUnicode | Flaw::NoElements | Flaw::Missing(_) | Flaw::Wrong(..)) | None => {}
         }
     }
 }
 
-/// The flaws that make a record invalid, and not filtered.
-fn flaws(mapping: &Mapping, tree: &Tree) -> Vec<Flaw> {
-    let mut flaws = vec![Flaw::Truncated, Flaw::NoJson, Flaw::Empty, Flaw::NoUnicode];
+/// The flaws that make a record invalid, and not filtered. `wrong` returns an invalid value of a field, if there is one.
+///
+/// No record names a schema that the registry does not know: a processor asks for it for a minute, and meanwhile the partition
+/// waits.
+fn flaws(mapping: &Mapping, tree: &Tree, wrong: impl Fn(Slot) -> Option<&'static str>) -> Vec<Flaw> {
+    let is_json = matches!(mapping.format, Format::Json | Format::JsonSchema);
+    let mut flaws = vec![Flaw::Truncated, Flaw::Foreign, Flaw::Empty];
+    if is_json {
+        flaws.push(Flaw::NoUnicode);
+    }
     let tested: Vec<&Path> = mapping.condition.iter().flat_map(|condition| condition.places()).collect();
     let tested: Vec<Slot> = tested.into_iter().filter_map(|path| tree.slot(path)).collect();
     for Leaf { slot, is_optional } in tree.leaves() {
-        let wrong = match slot {
-            Slot::Time => "\"yesterday\"",
-            Slot::Quantity => "0",
-            Slot::Value => "\"free\"",
-            Slot::Sum(_) => "\"none\"",
-            Slot::Dimension(_) => "[]",
-            Slot::Choice(_) | Slot::TransactionId => continue,
-        };
         if tested.contains(&slot) {
             continue;
         }
+        let Some(wrong) = wrong(slot) else { continue };
         flaws.push(Flaw::Wrong(slot, wrong));
-        if !is_optional {
+        // A field with a type has a value in each record, unless it is optional.
+        if is_json && !is_optional {
             flaws.push(Flaw::Missing(slot));
         }
     }
@@ -132,6 +179,34 @@ fn flaws(mapping: &Mapping, tree: &Tree) -> Vec<Flaw> {
         flaws.push(Flaw::NoElements);
     }
     flaws
+}
+
+/// An invalid value in JSON.
+fn wrong_json(slot: Slot) -> Option<&'static str> {
+    Some(match slot {
+        Slot::Time => "\"yesterday\"",
+        Slot::Quantity => "0",
+        Slot::Value => "\"free\"",
+        Slot::Sum(_) => "\"none\"",
+        Slot::Dimension(_) => "[]",
+        Slot::Choice(_) | Slot::TransactionId => return None,
+    })
+}
+
+/// An invalid value of the type of a field.
+fn wrong_typed(slot: Slot, kind: &Kind) -> Option<&'static str> {
+    let is_text = matches!(kind, Kind::Text);
+    Some(match slot {
+        Slot::Time if is_text => "\"yesterday\"",
+        // Before 1970 in each unit.
+        Slot::Time => "-1000000",
+        Slot::Quantity if is_text => "\"0\"",
+        Slot::Quantity => "0",
+        Slot::Value if is_text => "\"free\"",
+        Slot::Sum(_) if is_text => "\"none\"",
+        Slot::Dimension(_) if is_text => "\"\"",
+        Slot::Value | Slot::Sum(_) | Slot::Dimension(_) | Slot::Choice(_) | Slot::TransactionId => return None,
+    })
 }
 
 /// Writes one record.

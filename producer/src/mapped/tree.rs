@@ -12,7 +12,7 @@ const TRANSACTION_ID: &str = "transaction_id";
 pub(super) struct Field {
     /// The name as the record contains it: in quotes, with a colon and a blank after them.
     pub(super) label: Box<[u8]>,
-    name: Box<str>,
+    pub(super) name: Box<str>,
     pub(super) node: Node,
 }
 

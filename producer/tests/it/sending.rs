@@ -3,8 +3,8 @@
 use std::process::Output;
 use std::time::Duration;
 
-use retail_engine::{Decoder, Span, Timestamp};
-use retail_testbed::{Case, Kafka, Postgres, Program};
+use retail_engine::{Decoder, Engine, Fate, Record, SchemaId, Span, Start, Timestamp};
+use retail_testbed::{Case, Kafka, Postgres, Program, Registry};
 
 const PRODUCER: &str = env!("CARGO_BIN_EXE_retail-producer");
 
@@ -167,6 +167,72 @@ async fn mapped_records_are_repeatable_and_go_on_from_the_newest() {
     let more = contents(&cases[0]);
     let oldest = times(more.iter().zip(&sent).flat_map(|(all, sent)| &all[sent.len()..])).into_iter().min().unwrap();
     assert!(oldest >= newest - 7_200_000, "{oldest} is late after {newest}");
+}
+
+/// Registered under the subject of the topic, once; a later run with speed reads the records of the earlier one.
+#[tokio::test]
+async fn formats_have_registered_schemas_and_go_on_from_the_newest() {
+    let registry = Registry::private();
+    let start = retail_producer::run::clock().minus(Span::from_secs(86_400));
+    let start = ["--start-time", &start.to_string()];
+    for (kind, prefix) in [("Avro", 5), ("Protobuf", 6)] {
+        let events = EVENTS.replace(
+            "events: {",
+            &format!("events: {{format: {{type: {kind}, registry: {{url: \"{}\"}}}}, ", registry.url()),
+        );
+        let case =
+            Case::shared().partitions(1).timestamp_type(None).spec(&events).spec("producer: {speed: 600}").build();
+        case.apply_topic().await;
+        for _ in 0..2 {
+            let output = run(&case, &[&["--events", "200", "--rate", "max", "--seed", "5"], &start[..]].concat());
+            assert!(output.status.success(), "{output:?}");
+        }
+        let sent = case.topic.read(1).concat();
+        // The same schema has the same id.
+        assert_eq!(sent[..200], sent[200..]);
+        let (_, first) = &sent[0];
+        let id = u32::from_be_bytes(first[1..5].try_into().unwrap());
+        let client = retail_registry::Registry::new(case.settings.registry.clone().unwrap()).unwrap();
+        let verdict = client.schema(SchemaId::Number(id)).await.unwrap();
+        let retail_registry::Verdict::Found(schema) = verdict else { panic!("{verdict:?}") };
+        let mapping = &case.settings.pipeline.events.as_ref().unwrap().mapping;
+        let newest = |records: &[(Vec<u8>, Vec<u8>)]| {
+            let mut engine = Engine::with_mapping(case.settings.pipeline.rules, true, mapping);
+            engine.learn_schema(SchemaId::Number(id), Some(&schema));
+            engine.assign(0, Start { next_offset: 0, max_observed: None, floor: Timestamp::EPOCH });
+            for (offset, (_, value)) in (0..).zip(records) {
+                assert_eq!(value[..prefix], first[..prefix]);
+                let timestamp = Some(retail_producer::run::clock());
+                let record = Record { offset, timestamp, value: Some(value), schema: None };
+                let fate = engine.partition(0).unwrap().record(&record).unwrap();
+                assert!(matches!(fate, Fate::Applied | Fate::Filtered | Fate::Late), "{fate:?}");
+            }
+            engine.take_batch().partitions[0].max_observed.unwrap()
+        };
+        let before = newest(&sent);
+        let mut producer = Program::start(PRODUCER, &case, &[]);
+        retail_testbed::eventually("more are sent", async || (case.topic.end(0) > 410).then_some(())).await;
+        producer.signal("TERM");
+        assert_eq!(producer.exit_code(Duration::from_secs(60)).await, 0, "{}", producer.output());
+        // Without the newest record, event time would begin 600 days ago.
+        let after = newest(&case.topic.read(1).concat()[400..]);
+        assert!(after > before.minus(Span::from_secs(7200)), "{after} is late after {before}");
+    }
+    let output = run(&avro(&registry.url()), &["--records", "-"]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    registry.stop();
+    let case = avro(&registry.url());
+    case.apply_topic().await;
+    let output = run(&case, &["--events", "1"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("cannot be reached: check that it is running"), "{said}");
+}
+
+/// A pipeline of Avro.
+fn avro(url: &str) -> Case {
+    let format = format!("events: {{format: {{type: Avro, registry: {{url: \"{url}\"}}}}, ");
+    Case::shared().spec(&EVENTS.replace("events: {", &format)).build()
 }
 
 #[tokio::test]
