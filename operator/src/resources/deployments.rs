@@ -37,7 +37,7 @@ pub(super) fn producer(blueprint: &Blueprint<'_>, secret_hashes: &[(&'static str
     let file = producer_file(blueprint.pipeline, producer);
     let mut container = container(blueprint, "producer", PRODUCER_FILE, &producer.resources);
     container["args"] = json!(["-f", format!("{DIRECTORY}/{PRODUCER_FILE}")]);
-    let secrets = PodSecrets::default().kafka(&blueprint.pipeline.kafka);
+    let secrets = PodSecrets::default().kafka(&blueprint.pipeline.kafka).registry(blueprint.pipeline.registry());
     let annotations = annotations(&file, secret_hashes);
     Some(deployment(blueprint, Child::Producer, blueprint.producers, container, secrets, &annotations))
 }
