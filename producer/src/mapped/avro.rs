@@ -31,9 +31,10 @@ fn record(name: &str, namespace: &str, shape: &Shape) -> Value {
             Kind::Object(shape) => record(name, &inside, shape),
             Kind::Elements(shape) => json!({"type": "array", "items": record(name, &inside, shape)}),
         };
-        match is_optional {
-            true => json!({"name": name, "type": ["null", kind], "default": null}),
-            false => json!({"name": name, "type": kind}),
+        if *is_optional {
+            json!({"name": name, "type": ["null", kind], "default": null})
+        } else {
+            json!({"name": name, "type": kind})
         }
     });
     json!({"type": "record", "name": name, "namespace": namespace, "fields": fields.collect::<Vec<_>>()})

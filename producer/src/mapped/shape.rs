@@ -47,10 +47,12 @@ impl Shape {
 
     /// A name that neither Avro nor Protobuf allows.
     pub(super) fn unusable_name(&self) -> Option<&str> {
-        self.fields.iter().find_map(|TypedField { name, kind, .. }| match kind {
-            _ if !is_identifier(name) => Some(&**name),
-            Kind::Object(inner) | Kind::Elements(inner) => inner.unusable_name(),
-            _ => None,
+        self.fields.iter().find_map(|TypedField { name, kind, .. }| {
+            if !is_identifier(name) {
+                return Some(&**name);
+            }
+            let (Kind::Object(inner) | Kind::Elements(inner)) = kind else { return None };
+            inner.unusable_name()
         })
     }
 }
