@@ -34,7 +34,7 @@ mod time;
 mod watermark;
 
 pub use condition::{Comparison, Condition, Literal, Operand, Operands, TextTest};
-pub use decode::{Decoder, Event, Readers, Reason};
+pub use decode::{Decoder, Event, Frame, Readers, Reason, protobuf_file};
 pub use deltas::{Row, Sums};
 pub use engine::{Batch, DeadLetter, Deduplication, Engine, PartitionInput, Progress, Purchase, Recent, Record, Start};
 pub use fate::{Counts, Fate};

@@ -5,7 +5,7 @@
 //!   header: 01, GUID (16 bytes), [Protobuf: message indexes]          and the value is the body
 //! ```
 
-use crate::schema::SchemaId;
+use crate::schema::{Format, SchemaId};
 
 /// A record whose schema is known by its id.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,6 +61,27 @@ impl<'a> Framed<'a> {
                 _ => None,
             },
         }
+    }
+}
+
+/// A record split for explanations: the id of its schema, and its body.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Frame<'a> {
+    /// The id of its schema.
+    pub id: SchemaId,
+    /// The place of the message in its Protobuf file, without one in other formats, and the body. `None` if the place is malformed.
+    pub body: Option<(Vec<u32>, &'a [u8])>,
+}
+
+impl<'a> Frame<'a> {
+    /// Splits a record of a format, with the value of its header `__value_schema_id`. `None` if it names no schema.
+    pub fn of(format: Format, value: &'a [u8], header: Option<&'a [u8]>) -> Option<Self> {
+        let framed = Framed::of(value, header)?;
+        let body = match format {
+            Format::Protobuf => framed.indexed_body().map(|(indexes, body)| (indexes.as_slice().to_vec(), body)),
+            Format::Json | Format::JsonSchema | Format::Avro => Some((Vec::new(), framed.body()?)),
+        };
+        Some(Self { id: framed.id, body })
     }
 }
 

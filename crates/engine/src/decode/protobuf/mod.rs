@@ -11,6 +11,8 @@ mod wire;
 
 use std::panic::AssertUnwindSafe;
 
+use prost_reflect::FileDescriptor;
+
 use super::Reason;
 use super::binary::Slots;
 use super::framing::Framed;
@@ -27,19 +29,23 @@ pub(super) struct ProtobufPlan(Plan);
 #[derive(Default, Debug)]
 pub(super) struct ProtobufScratch(Scratch);
 
+/// The file of a Protobuf schema. `None` if it is not valid, or too large.
+pub fn protobuf_file(schema: &SchemaText) -> Option<FileDescriptor> {
+    let SchemaText { kind, text, references } = schema;
+    if *kind != SchemaKind::Protobuf || !schema.is_within_bounds() {
+        return None;
+    }
+    let references = references.iter().map(|reference| (&*reference.name, &*reference.text));
+    // prost-reflect panics on some descriptors that are not valid. A registry must not stop a worker by one.
+    std::panic::catch_unwind(AssertUnwindSafe(|| schema::compile(text, references))).ok().flatten()
+}
+
 impl ProtobufPlan {
     /// Compiles a schema. `None` if it is not valid, or too large.
     pub(super) fn new(schema: &SchemaText, wanted: &Wanted) -> Option<Self> {
-        let SchemaText { kind, text, references } = schema;
-        if *kind != SchemaKind::Protobuf || !schema.is_within_bounds() {
-            return None;
-        }
-        let references = references.iter().map(|reference| (&*reference.name, &*reference.text));
-        // prost-reflect panics on some descriptors that are not valid. A registry must not stop a worker by one.
-        let plan = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            schema::compile(text, references).map(|file| Plan::new(&file, wanted))
-        }));
-        plan.ok().flatten().map(Self)
+        // As in [`protobuf_file`], for the names and defaults of the wanted fields.
+        let file = protobuf_file(schema)?;
+        std::panic::catch_unwind(AssertUnwindSafe(|| Plan::new(&file, wanted))).ok().map(Self)
     }
 
     /// Approximate memory in bytes.
