@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use clap::Args;
-use retail_engine::Timestamp;
+use retail_engine::{Record, Timestamp};
 use retail_runtime::args::{PipelineArgs, Settings};
 use retail_runtime::process;
 use retail_sample::{Report, Reporter};
@@ -12,6 +12,7 @@ use retail_verify::{RecordExplanation, RowExplanation, RowPart, explain_record, 
 use serde::Serialize;
 
 use crate::progress;
+use crate::schemas::FoundSchemas;
 use crate::text::{count, number_of, table};
 
 /// Explains one record or one row, by the records before and the decisions in the database.
@@ -86,10 +87,18 @@ fn record(settings: &Settings, Place { partition, offset }: Place, json: bool) -
         Err(error) => return process::failed(&error),
     };
     let mut reporter = Reporter::new(settings.pipeline.events.as_ref());
-    let report = explanation
-        .record
-        .take()
-        .map(|record| reporter.report(record.value.as_deref(), record.timestamp_millis.map(Timestamp::from_millis)));
+    let record = explanation.record.take();
+    let record = record.as_ref().map(|record| Record {
+        offset,
+        timestamp: record.timestamp_millis.map(Timestamp::from_millis),
+        value: record.value.as_deref(),
+        schema: None,
+    });
+    if let Some(registry) = &settings.registry {
+        let schemas = FoundSchemas::find(&reporter, record, registry, Some(&settings.database));
+        process::run(schemas).teach(&mut reporter);
+    }
+    let report = record.map(|record| reporter.report(&record));
     if let Some(report) = report.as_ref().filter(|report| report.reason.is_some() && explanation.reason.is_some()) {
         explanation.because = report.notes.join(" | ");
     }

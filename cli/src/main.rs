@@ -12,6 +12,7 @@ mod progress;
 mod provision;
 mod run;
 mod sample;
+mod schemas;
 mod shell;
 mod status;
 mod text;

@@ -9,12 +9,14 @@ use std::process::ExitCode;
 
 use clap::Args;
 use retail_api::{Pipeline, ReadError};
-use retail_engine::Timestamp;
+use retail_engine::{Record, Timestamp};
 use retail_kafka::{KafkaError, tail};
-use retail_runtime::args::{KafkaArgs, SettingsError};
+use retail_runtime::args::{DatabaseArgs, KafkaArgs, RegistryArgs, SettingsError};
 use retail_runtime::process;
 use retail_sample::{Proposal, Report, Reporter, Summary, propose};
 use serde::Serialize;
+
+use crate::schemas::FoundSchemas;
 
 /// Number of records that a file may have; the rest is not read.
 const MAX_RECORDS: u32 = 10_000;
@@ -46,6 +48,12 @@ pub(crate) struct SampleArgs {
 
     #[command(flatten)]
     kafka: KafkaArgs,
+
+    #[command(flatten)]
+    database: DatabaseArgs,
+
+    #[command(flatten)]
+    registry: RegistryArgs,
 }
 
 /// The reason of a failure.
@@ -70,6 +78,15 @@ struct Sampled {
     place: Place,
     value: Option<Vec<u8>>,
     timestamp: Option<Timestamp>,
+    /// The value of the header `__value_schema_id`.
+    schema: Option<Vec<u8>>,
+}
+
+impl Sampled {
+    fn record(&self) -> Record<'_> {
+        let Self { place: _, value, timestamp, schema } = self;
+        Record { offset: 0, timestamp: *timestamp, value: value.as_deref(), schema: schema.as_deref() }
+    }
 }
 
 #[derive(Clone, Copy, Serialize)]
@@ -90,6 +107,9 @@ struct Printed {
     /// The reason without a proposal, if some records are invalid.
     #[serde(skip_serializing_if = "Option::is_none")]
     no_proposal: Option<String>,
+    /// Why the schema of some records was not found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    no_schema: Option<String>,
     #[serde(skip)]
     lines: Vec<String>,
 }
@@ -115,7 +135,7 @@ pub(crate) fn sample(args: SampleArgs) -> ExitCode {
 }
 
 fn printed(args: SampleArgs) -> Result<Printed, SampleError> {
-    let SampleArgs { pipeline: path, last, file, json: _, kafka } = args;
+    let SampleArgs { pipeline: path, last, file, json: _, kafka, database, registry } = args;
     let is_stdin = |path: &Option<PathBuf>| path.as_deref() == Some(Path::new("-"));
     if is_stdin(&path) && is_stdin(&file) {
         return Err(SampleError::BothStandardInput);
@@ -126,15 +146,27 @@ fn printed(args: SampleArgs) -> Result<Printed, SampleError> {
         (Some(pipeline), None) => read_topic(pipeline, kafka, last)?,
         (None, None) => return Err(SampleError::NoSource),
     };
-    Ok(reported(pipeline.as_ref(), records))
+    let reporter = Reporter::new(pipeline.as_ref().and_then(|pipeline| pipeline.events.as_ref()));
+    let registry = pipeline.as_ref().map(|pipeline| registry.connection(pipeline)).transpose()?.flatten();
+    let schemas = match (&pipeline, registry) {
+        (Some(pipeline), Some(registry)) => {
+            // Without a log-in to Postgres, the registry alone is asked.
+            let database = database.connection(pipeline).ok();
+            let named = records.iter().map(Sampled::record);
+            process::run(FoundSchemas::find(&reporter, named, &registry, database.as_ref()))
+        }
+        _ => FoundSchemas::default(),
+    };
+    Ok(reported(pipeline.as_ref(), reporter, &schemas, records))
 }
 
 fn read_topic(pipeline: &Pipeline, kafka: KafkaArgs, last: u32) -> Result<Vec<Sampled>, SampleError> {
     let records = tail::read(&kafka.connection(pipeline)?, &pipeline.topic.name, last as usize)?;
-    let sampled = |tail::TailRecord { partition, offset, timestamp, value }| Sampled {
+    let sampled = |tail::TailRecord { partition, offset, timestamp, value, schema }| Sampled {
         place: Place::Topic { partition, offset },
         value,
         timestamp,
+        schema,
     };
     Ok(records.into_iter().map(sampled).collect())
 }
@@ -153,7 +185,7 @@ fn read_file(path: &Path, now: Timestamp) -> Result<Vec<Sampled>, SampleError> {
             continue;
         }
         let place = Place::File { line: number };
-        records.push(Sampled { place, value: Some(line.to_vec()), timestamp: Some(now) });
+        records.push(Sampled { place, value: Some(line.to_vec()), timestamp: Some(now), schema: None });
         if records.len() == MAX_RECORDS as usize {
             break;
         }
@@ -162,14 +194,16 @@ fn read_file(path: &Path, now: Timestamp) -> Result<Vec<Sampled>, SampleError> {
 }
 
 /// Reports on the records: by the pipeline; without one, by the proposal for them, or by the tutorial's fields.
-fn reported(pipeline: Option<&Pipeline>, records: Vec<Sampled>) -> Printed {
-    let own = Reporter::new(pipeline.and_then(|pipeline| pipeline.events.as_ref()));
+fn reported(pipeline: Option<&Pipeline>, mut own: Reporter, schemas: &FoundSchemas, records: Vec<Sampled>) -> Printed {
+    schemas.teach(&mut own);
     let (own, reports) = reports(own, &records);
-    let is_read = |report: &Report| report.fate != "invalid";
+    let is_read = |report: &Report| !matches!(report.fate, "invalid" | "waiting");
     let understood = reports.iter().filter(|report| is_read(report)).count();
     let needed = understood < records.len();
-    let values: Vec<_> = records.iter().map(|record| (record.value.clone(), record.timestamp)).collect();
-    let proposal = if needed { propose(&values).map(Some) } else { Ok(None) };
+    let format = pipeline.and_then(|pipeline| pipeline.events.as_ref()).map(|events| events.events.format.clone());
+    let values: Vec<Record<'_>> = records.iter().map(Sampled::record).collect();
+    let proposed = || propose(&values, &format.unwrap_or_default(), &schemas.answers());
+    let proposal = if needed { proposed().map(Some) } else { Ok(None) };
     let (proposal, no_proposal) = match proposal {
         Ok(proposal) => (proposal.filter(|proposal| proposal.reads + proposal.filters > understood), None),
         Err(why) => (None, Some(why)),
@@ -183,11 +217,11 @@ fn reported(pipeline: Option<&Pipeline>, records: Vec<Sampled>) -> Printed {
     let summary = Summary::of(&reports);
     let places = records.into_iter().map(|record| record.place);
     let records = places.zip(reports).map(|(place, report)| Placed { place, report }).collect();
-    Printed { records, summary, proposal, no_proposal, lines }
+    Printed { records, summary, proposal, no_proposal, no_schema: schemas.problem.clone(), lines }
 }
 
 fn reports(mut reporter: Reporter, records: &[Sampled]) -> (Reporter, Vec<Report>) {
-    let reports = records.iter().map(|record| reporter.report(record.value.as_deref(), record.timestamp)).collect();
+    let reports = records.iter().map(|record| reporter.report(&record.record())).collect();
     (reporter, reports)
 }
 
@@ -201,12 +235,15 @@ impl Place {
 }
 
 fn in_words(printed: &Printed) -> String {
-    let Printed { records: _, summary, proposal, no_proposal, lines } = printed;
+    let Printed { records: _, summary, proposal, no_proposal, no_schema, lines } = printed;
     let mut text = lines.iter().map(|line| format!("{line}\n")).collect::<String>();
     if !lines.is_empty() {
         text.push('\n');
     }
     text += &summary.in_words();
+    if let Some(problem) = no_schema {
+        text += &format!("{problem}\n");
+    }
     if let Some(Proposal { yaml, reads, filters, of, notes, mapping: _ }) = proposal {
         let filters = if *filters > 0 { format!(" and filters {filters}") } else { String::new() };
         text += &format!(

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use retail_api::{Pipeline, duration};
+use retail_engine::Record;
 use retail_kafka::deduplication::{self, Unsuitable};
 use retail_kafka::topic::{self, Action, Observed};
 use retail_kafka::{KafkaError, record_time, tail};
@@ -11,6 +12,7 @@ use retail_runtime::args::Settings;
 use retail_sample::{Reporter, Summary};
 
 use super::check::Check;
+use crate::schemas::FoundSchemas;
 
 /// Number of records in the sample.
 const SAMPLE: usize = 100;
@@ -31,19 +33,37 @@ pub(super) async fn checks(settings: &Settings) -> Vec<Check> {
     };
     checks.extend(of_topic(&settings.pipeline, &observed));
     let topic = name.clone();
-    let reading =
-        tokio::task::spawn_blocking(move || tail::read(&kafka, &topic, SAMPLE).map(|tail| sampled(&pipeline, tail)));
+    let reading = tokio::task::spawn_blocking(move || tail::read(&kafka, &topic, SAMPLE));
     checks.push(match reading.await.expect("reading a sample does not panic") {
-        Ok(summary) => of_sample(&summary),
+        Ok(tail) => {
+            let (summary, problem) = sampled(&pipeline, settings, &tail).await;
+            match problem {
+                Some(problem) => Check::fail("records", problem),
+                None => of_sample(&summary),
+            }
+        }
         Err(error) => Check::fail("records", error),
     });
     checks
 }
 
-fn sampled(pipeline: &Pipeline, records: Vec<tail::TailRecord>) -> Summary {
+/// The summary of some records, and why a schema of theirs was not found.
+async fn sampled(pipeline: &Pipeline, settings: &Settings, tail: &[tail::TailRecord]) -> (Summary, Option<String>) {
     let mut reporter = Reporter::new(pipeline.events.as_ref());
-    let reports = records.into_iter().map(|record| reporter.report(record.value.as_deref(), record.timestamp));
-    Summary::of(&reports.collect::<Vec<_>>())
+    let mut problem = None;
+    if let Some(registry) = &settings.registry {
+        let records: Vec<Record<'_>> = tail.iter().map(record).collect();
+        let schemas = FoundSchemas::find(&reporter, records, registry, Some(&settings.database)).await;
+        schemas.teach(&mut reporter);
+        problem = schemas.problem;
+    }
+    let reports: Vec<_> = tail.iter().map(|tail| reporter.report(&record(tail))).collect();
+    (Summary::of(&reports), problem)
+}
+
+fn record(record: &tail::TailRecord) -> Record<'_> {
+    let tail::TailRecord { partition: _, offset, timestamp, value, schema } = record;
+    Record { offset: *offset, timestamp: *timestamp, value: value.as_deref(), schema: schema.as_deref() }
 }
 
 fn of_topic(pipeline: &Pipeline, observed: &Observed) -> Vec<Check> {

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use retail_testbed::{Case, Program, Sent, Silence, SilentProxy, at};
+use retail_testbed::{Case, Program, Registry, Sent, Silence, SilentProxy, at};
 use serde_json::{Value, json};
 
 use crate::RETAIL;
@@ -76,6 +76,69 @@ partition 1 offset 59: applied, 2025-01-01T00:01:29Z, product_category \"Toys\" 
 "
     );
     assert_eq!(case.try_text("SELECT count(*) FROM pipeline").await, None, "nothing was created");
+}
+
+/// Avro of the registry, before and after the registry is stopped, and the same topic under a pipeline that declares JSON.
+#[tokio::test]
+async fn avro_is_explained_by_its_schema() {
+    let registry = Registry::private();
+    let format = format!("  format: {{type: Avro, registry: {{url: \"{}\"}}}}", registry.url());
+    let case = Case::shared()
+        .partitions(1)
+        .spec("events:")
+        .spec(&format)
+        .spec("  timestamp: {field: time, unit: Milliseconds}")
+        .spec("  dimensions: [{name: store, field: store}]")
+        .spec("  quantity: {field: quantity}")
+        .spec("  price: {field: price}")
+        .build();
+    case.apply_topic().await;
+    let schema = r#"{"type":"record","name":"Order","namespace":"shop","fields":[{"name":"time","type":"long"},{"name":"store","type":"string"},{"name":"qty","type":"int"},{"name":"price","type":"int"}]}"#;
+    let id = registry.register_as("AVRO", "orders", schema);
+    let framed = |id: u32, body: &[u8]| [&[0], &id.to_be_bytes()[..], body].concat();
+    let long = |number: i64| {
+        let mut rest = number.unsigned_abs() << 1;
+        let mut bytes = Vec::new();
+        while rest >= 0x80 {
+            bytes.push(rest as u8 | 0x80);
+            rest >>= 7;
+        }
+        bytes.push(rest as u8);
+        bytes
+    };
+    let order = |second| framed(id, &[long(at(second) * 1000), b"\x02S".to_vec(), long(2), long(5)].concat());
+    let sent = |second, value| Sent { partition: 0, timestamp: second, value: Some(value) };
+    let mut records: Vec<Sent> = (0..20).map(|second| sent(second, order(second))).collect();
+    records.push(sent(20, framed(id + 1000, b"x")));
+    records.push(sent(21, framed(id, b"\x02\x7f")));
+    case.topic.send(&records);
+    let (code, said, error) = ended(case.command(RETAIL).arg("sample"));
+    assert_eq!((code, error.as_str()), (0, ""));
+    let lines: Vec<&str> = said.lines().collect();
+    let missing = format!("invalid, missing_field: quantity missing in schema {id} (shop.Order); has \"qty\": 2");
+    assert_eq!(lines[0], format!("partition 0 offset 0: {missing}"));
+    let unknown = id + 1000;
+    assert_eq!(
+        lines[20],
+        format!("partition 0 offset 20: invalid, unknown_schema: the registry does not know schema {unknown}")
+    );
+    assert!(lines[21].contains("the length of a string is -64 at byte 1 of the body in field store"), "{}", lines[21]);
+    assert!(said.contains(&format!("\nschemas: {id} shop.Order (21)\n")), "{said}");
+    let (_, proposal) = said.split_once("reads 20 of 22 records:\n\n").unwrap();
+    assert!(proposal.starts_with("  events:\n    format: {\"type\":\"Avro\",\"registry\":{"), "{proposal}");
+    let (code, doctor, _) = ended(case.command(RETAIL).arg("doctor"));
+    assert!(code == 1 && doctor.contains("22 of the newest 22 records are invalid"), "{doctor}");
+
+    registry.stop();
+    let (code, said, _) = ended(case.command(RETAIL).arg("sample"));
+    assert_eq!(code, 0);
+    assert!(said.contains("22 records: 0 applied, 0 filtered, 0 invalid, 22 waiting for their schemas\n"), "{said}");
+    assert!(said.contains(&format!("the schema registry at {} cannot be reached", registry.url())), "{said}");
+    let yaml = std::fs::read_to_string(&case.file).unwrap();
+    std::fs::write(&case.file, yaml.replace(&format, "  format: {type: JSON}")).unwrap();
+    let (_, said, _) = ended(case.command(RETAIL).args(["sample", "--last", "3"]));
+    let hint = format!("begins with the id of schema {id}: looks like Avro; set format.type to Avro");
+    assert!(said.contains(&hint), "{said}");
 }
 
 #[test]

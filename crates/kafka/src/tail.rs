@@ -38,6 +38,8 @@ pub struct TailRecord {
     pub timestamp: Option<Timestamp>,
     /// The value; `None` for a tombstone.
     pub value: Option<Vec<u8>>,
+    /// The value of the header `__value_schema_id`.
+    pub schema: Option<Vec<u8>>,
 }
 
 /// Reads up to `count` of the newest committed records of a topic, by their timestamps, ordered by partition and offset. Blocks, for
@@ -117,7 +119,8 @@ impl Reading {
             let mut list = TopicPartitionList::new();
             let mut waiting = BTreeMap::new();
             for (&partition, &(from, to)) in parts {
-                let queue = PartitionQueue::new(&consumer, topic, partition, std::thread::current())?;
+                let queue =
+                    PartitionQueue::new(&consumer, topic, partition, std::thread::current())?.with_schema_ids(true);
                 waiting.insert(partition, (queue, to));
                 list.add_partition_offset(topic, partition, Offset::Offset(from))?;
             }
@@ -166,6 +169,7 @@ impl Reading {
                             offset: record.offset,
                             timestamp: record.timestamp,
                             value: record.value.map(<[u8]>::to_vec),
+                            schema: record.schema.map(<[u8]>::to_vec),
                         });
                         has_ended |= record.offset + 1 >= *to;
                     }

@@ -61,7 +61,7 @@ pub struct KafkaArgs {
 
 /// Address of Postgres, and credentials for it. Environment variables have the names of libpq where libpq has one.
 #[derive(Args, Clone, Debug)]
-struct DatabaseArgs {
+pub struct DatabaseArgs {
     /// URL of the database, as postgres://user:password@host:port/database; overrides database.host, port and name
     #[arg(long, value_name = "URL", env = "RETAIL_DATABASE_URL", hide_env_values = true)]
     database_url: Option<Hidden>,
@@ -105,7 +105,7 @@ struct DatabaseArgs {
 
 /// Address of the schema registry, and credentials for it.
 #[derive(Args, Clone, Debug)]
-struct RegistryArgs {
+pub struct RegistryArgs {
     /// URLs of the schema registry, separated by commas; overrides events.format.registry.url
     #[arg(long, value_name = "URL", env = "RETAIL_REGISTRY_URL")]
     registry_url: Option<String>,
@@ -226,8 +226,8 @@ impl KafkaArgs {
 }
 
 impl DatabaseArgs {
-    /// As with libpq, the default user name is that of the operating system.
-    fn connection(self, pipeline: &Pipeline) -> Result<DatabaseConnection, SettingsError> {
+    /// The connection of a pipeline to its Postgres. As with libpq, the default user name is that of the operating system.
+    pub fn connection(self, pipeline: &Pipeline) -> Result<DatabaseConnection, SettingsError> {
         let unsupported =
             [("PGSSLCRL", self.pgsslcrl), ("PGSSLCRLDIR", self.pgsslcrldir), ("PGREQUIREPEER", self.pgrequirepeer)];
         if let Some((name, _)) =
@@ -258,7 +258,7 @@ impl DatabaseArgs {
 
 impl RegistryArgs {
     /// The connection of a pipeline to its schema registry, if its format has one.
-    fn connection(self, pipeline: &Pipeline) -> Result<Option<RegistryConnection>, SettingsError> {
+    pub fn connection(self, pipeline: &Pipeline) -> Result<Option<RegistryConnection>, SettingsError> {
         let Some(registry) = pipeline.registry() else { return Ok(None) };
         let login = RegistryLogin {
             username: self.registry_username,

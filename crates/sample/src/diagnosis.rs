@@ -2,8 +2,9 @@
 
 use retail_api::events::Unit;
 use retail_connection::text::shortened;
-use retail_engine::{Level, MAX_ELEMENTS, Mapping, Reason};
+use retail_engine::{Format, Level, MAX_ELEMENTS, Mapping, Reason, SchemaId};
 
+use crate::formats::{Decoded, Failure, SchemaAnswer, Schemas, likely_format};
 use crate::json::{Json, Kind};
 use crate::names::{Role, is_cents, words};
 use crate::similar::Candidates;
@@ -20,6 +21,7 @@ const MAX_RECORD: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Diagnosis {
     wanted: WantedFields,
+    schemas: Schemas,
 }
 
 /// The fields at the top of a record.
@@ -28,42 +30,47 @@ type Fields<'a> = [(String, Json<'a>)];
 impl Diagnosis {
     /// For records with the fields of a mapping, or of the tutorial.
     pub fn new(mapping: Option<&Mapping>) -> Self {
-        Self { wanted: WantedFields::of(mapping) }
+        let format = mapping.map(|mapping| mapping.format).unwrap_or_default();
+        Self { wanted: WantedFields::of(mapping), schemas: Schemas::new(format) }
     }
 
     /// For the tutorial's purchases of a pipeline that deduplicates.
     pub fn of_purchases_with_ids() -> Self {
-        Self { wanted: WantedFields::tutorial_with_id() }
+        Self { wanted: WantedFields::tutorial_with_id(), schemas: Schemas::new(Format::default()) }
     }
 
-    /// The causes of an invalid record, each in one line, such as `quantity missing; has "qty": 2`. At least one.
-    pub fn causes(&self, value: Option<&[u8]>, reason: Reason) -> Vec<String> {
-        self.found(value, reason, true)
+    /// Takes the answer about a schema that records name. Without it, the causes of their records are general.
+    pub fn learn_schema(&mut self, id: SchemaId, answer: &SchemaAnswer<'_>) {
+        self.schemas.learn(id, answer);
+    }
+
+    pub(crate) const fn schemas(&self) -> &Schemas {
+        &self.schemas
+    }
+
+    /// The causes of an invalid record, each in one line, such as `quantity missing; has "qty": 2`. At least one. `header` is the
+    /// value of the header `__value_schema_id`.
+    pub fn causes(&self, value: Option<&[u8]>, header: Option<&[u8]>, reason: Reason) -> Vec<String> {
+        self.found(value, header, reason, true)
     }
 
     /// Without `is_thorough`, no similar field is looked for, which takes most of the time.
-    fn found(&self, value: Option<&[u8]>, reason: Reason, is_thorough: bool) -> Vec<String> {
+    fn found(&self, value: Option<&[u8]>, header: Option<&[u8]>, reason: Reason, is_thorough: bool) -> Vec<String> {
+        let names_schema = matches!(reason, Reason::UnknownSchema | Reason::UnusableSchema);
         let causes = match (reason, value) {
             (Reason::Empty, _) | (_, None) => vec!["the record has no value".to_owned()],
-            (Reason::NoSchemaId, _) => {
-                let how = "00 and four bytes before the body, or in the header __value_schema_id";
-                vec![format!("the record has no id of a schema: {how}")]
-            }
-            (Reason::UnknownSchema, _) => vec!["the registry does not know the schema of the record".to_owned()],
-            (Reason::UnusableSchema, _) => {
-                vec!["the schema of the record is invalid, of another format, not a record, or too large".to_owned()]
-            }
-            (Reason::MalformedAvro | Reason::MalformedProtobuf, _) => {
-                vec!["the body of the record is not a value of its schema".to_owned()]
-            }
+            (Reason::NoSchemaId, Some(value)) => vec![no_schema_id(value, header)],
             (Reason::NoRecordTime, _) => {
                 vec!["the record has no timestamp, and its event time is the latest of its partition".to_owned()]
             }
-            (_, Some(value)) if value.len() >= MAX_RECORD => {
+            (_, Some(value)) if value.len() >= MAX_RECORD && !names_schema => {
                 vec![format!("not examined, because the record has {} KiB or more", MAX_RECORD / 1024)]
             }
-            (Reason::MalformedJson, Some(value)) => vec![self.malformed(value)],
-            (_, Some(value)) => self.field_causes(value, reason, is_thorough),
+            (Reason::MalformedJson, Some(value)) => vec![self.malformed(self.schemas.json_body(value, header))],
+            (_, Some(value)) => match self.schemas.read(value, header, true) {
+                Err(failure) => vec![unread(failure, reason)],
+                Ok(decoded) => self.decoded_causes(&decoded, reason, is_thorough),
+            },
         };
         causes.into_iter().map(|cause| shortened(&cause, MAX_DETAIL)).collect()
     }
@@ -72,7 +79,7 @@ impl Diagnosis {
     /// of the time.
     pub fn detail(&self, value: Option<&[u8]>, reason: Reason, is_thorough: bool) -> String {
         let mut detail = String::new();
-        for cause in self.found(value, reason, is_thorough) {
+        for cause in self.found(value, None, reason, is_thorough) {
             let separator = if detail.is_empty() { "" } else { SEPARATOR };
             // The mark of a shortened text has three bytes.
             if detail.len() + separator.len() + cause.len() > MAX_DETAIL && !detail.is_empty() {
@@ -85,6 +92,9 @@ impl Diagnosis {
     }
 
     fn malformed(&self, value: &[u8]) -> String {
+        if let Some((id, format)) = likely_format(value) {
+            return format!("begins with the id of schema {id}: looks like {format}; set format.type to {format}");
+        }
         if value.first() == Some(&0) {
             return "begins with a zero byte: the record may be Avro, Protobuf or JSON Schema of a registry, not JSON"
                 .to_owned();
@@ -117,8 +127,31 @@ impl Diagnosis {
         fields.iter().find_map(|(_, value)| self.repeated(*value, depth + 1))
     }
 
-    fn field_causes(&self, value: &[u8], reason: Reason, is_thorough: bool) -> Vec<String> {
-        let record = std::str::from_utf8(value).ok().and_then(|text| Json::parse(text).ok());
+    /// The causes in a record whose contents are known.
+    fn decoded_causes(&self, decoded: &Decoded, reason: Reason, is_thorough: bool) -> Vec<String> {
+        let Decoded { json, schema, problem } = decoded;
+        let schema = schema.as_deref().unwrap_or("its schema");
+        match reason {
+            Reason::MalformedAvro | Reason::MalformedProtobuf => {
+                let problem = problem.as_ref().map_or_else(String::new, |problem| format!(": {problem}"));
+                vec![format!("not a value of {schema}{problem}")]
+            }
+            Reason::UnusableSchema => vec![format!("{schema} is nested too deeply, or too large")],
+            Reason::UnknownSchema => vec![format!("the registry did not know {schema} when a processor asked")],
+            _ => {
+                let mut causes = self.field_causes(json, reason, is_thorough);
+                if decoded.schema.is_some() {
+                    let first = &mut causes[0];
+                    let end = first.find("; has ").unwrap_or(first.len());
+                    first.insert_str(end, &format!(" in {schema}"));
+                }
+                causes
+            }
+        }
+    }
+
+    fn field_causes(&self, value: &str, reason: Reason, is_thorough: bool) -> Vec<String> {
+        let record = Json::parse(value).ok();
         let Some(record) = record.filter(|record| record.kind() == Kind::Object) else {
             return vec!["not a JSON object".to_owned()];
         };
@@ -188,7 +221,11 @@ impl Diagnosis {
             if !wanted.is_required || (value.is_some() && !is_null) {
                 return None;
             }
-            let state = if is_null { "is null" } else { "missing" };
+            let state = match (is_null, self.schemas.format) {
+                (false, _) => "missing",
+                (true, Format::Protobuf) => "is not set",
+                (true, Format::Json | Format::JsonSchema | Format::Avro) => "is null",
+            };
             let similar = around.similar(wanted).map_or_else(String::new, |similar| format!("; has {similar}"));
             let need = if wanted.is_id { ID_NEEDED } else { "" };
             return Some(format!("{place} {state}{need}{similar}"));
@@ -199,7 +236,7 @@ impl Diagnosis {
             (Reason::BadPrice, Role::Price | Role::Amount | Role::Sum) => money_problem(wanted, value),
             (Reason::BadQuantity, Role::Quantity) => Some(quantity_problem(wanted, value, self.wanted.refunds)),
             (Reason::BadKey, Role::Text) if wanted.is_id => id_problem(value, self.wanted.is_default),
-            (Reason::BadKey, Role::Text) => key_problem(wanted, value),
+            (Reason::BadKey, Role::Text) => key_problem(wanted, value, self.schemas.are_needed()),
             _ => None,
         };
         problem.map(|problem| format!("{place}: {} {problem}", excerpt(value)))
@@ -211,6 +248,41 @@ const ID_NEEDED: &str = ", and deduplicate needs an id";
 
 /// Maximum length of an id, in bytes.
 const MAX_ID: usize = 1024;
+
+/// Why a record names no schema.
+fn no_schema_id(value: &[u8], header: Option<&[u8]>) -> String {
+    if header.is_some() {
+        return "the header __value_schema_id has no schema id: 01 and 16 bytes".to_owned();
+    }
+    let looks = match value.trim_ascii_start().first() {
+        Some(b'{') => "; looks like JSON: set format.type to JSON",
+        _ => ", which is 00 and four bytes, and has no header __value_schema_id",
+    };
+    format!("does not begin with a schema id{looks}")
+}
+
+/// The cause of a record whose contents are unknown.
+fn unread(failure: Failure, reason: Reason) -> String {
+    match (failure, reason) {
+        (Failure::NoId, _) => "the schema id was in a header, which is not stored".to_owned(),
+        (Failure::Unknown(schema), _) | (Failure::NotLearnt(schema), Reason::UnknownSchema) => {
+            format!("the registry does not know {schema}")
+        }
+        (Failure::Unusable(schema, problem), _) => format!("{schema} {problem}"),
+        (Failure::NotLearnt(schema), Reason::UnusableSchema) => {
+            format!("{schema} is invalid, of another format, not a record, or too large")
+        }
+        (Failure::Malformed(schema, problem), Reason::MalformedAvro | Reason::MalformedProtobuf) => {
+            format!("not a value of {schema}: {problem}")
+        }
+        (Failure::NotLearnt(schema), Reason::MalformedAvro | Reason::MalformedProtobuf) => {
+            format!("not a value of {schema}")
+        }
+        (Failure::Malformed(schema, _) | Failure::NotLearnt(schema), _) => {
+            format!("the record is invalid: {reason} in {schema}")
+        }
+    }
+}
 
 /// Between the causes of one detail.
 const SEPARATOR: &str = " | ";
@@ -319,8 +391,11 @@ fn quantity_problem(wanted: &Wanted, value: Json<'_>, refunds: bool) -> String {
 }
 
 /// `None` if the value seems valid: another field is the cause.
-fn key_problem(wanted: &Wanted, value: Json<'_>) -> Option<String> {
+fn key_problem(wanted: &Wanted, value: Json<'_>, has_schema: bool) -> Option<String> {
     match value.kind() {
+        Kind::Number if has_schema && value.raw().contains(['.', 'e']) => {
+            Some("is a number with a fraction: a float or double cannot be text".to_owned())
+        }
         Kind::Text => match value.text() {
             None => Some("is not Unicode".to_owned()),
             Some(text) if text.is_empty() => Some("is empty".to_owned()),

@@ -1,6 +1,6 @@
 //! A mapping as YAML to paste into a pipeline.yaml.
 
-use retail_api::events::{Dimension, Events, Money, Quantity, Refunds, Sum, Timestamp, TransactionId, Unit};
+use retail_api::events::{Dimension, Events, Format, Money, Quantity, Refunds, Sum, Timestamp, TransactionId, Unit};
 
 use crate::values::unit_name;
 
@@ -17,7 +17,7 @@ pub(crate) fn path_text(names: &[Box<str>], is_of_record: bool) -> String {
 /// The field `events`, indented for `spec`.
 pub(crate) fn events_yaml(events: &Events) -> String {
     let Events {
-        format: _,
+        format,
         timestamp,
         transaction_id,
         dimensions,
@@ -29,7 +29,13 @@ pub(crate) fn events_yaml(events: &Events) -> String {
         condition,
         explode,
     } = events;
-    let mut lines = vec!["  events:".to_owned(), format!("    timestamp: {}", timestamp_yaml(timestamp))];
+    let mut lines = vec!["  events:".to_owned()];
+    if *format != Format::default() {
+        // JSON is YAML.
+        let format = serde_json::to_string(format).expect("a format can be written as JSON");
+        lines.push(format!("    format: {format}"));
+    }
+    lines.push(format!("    timestamp: {}", timestamp_yaml(timestamp)));
     lines.extend(
         transaction_id
             .as_ref()

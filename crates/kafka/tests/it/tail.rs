@@ -14,7 +14,7 @@ fn sent(partition: i32, timestamp: i64) -> Sent {
 /// Partition, offset and value of the newest records.
 fn newest(case: &Case, count: usize) -> Vec<String> {
     let records = tail::read(&case.settings.kafka, &case.topic.name, count).unwrap();
-    let shown = |TailRecord { partition, offset, timestamp: _, value }: TailRecord| {
+    let shown = |TailRecord { partition, offset, timestamp: _, value, schema: _ }: TailRecord| {
         format!("{partition}:{offset} {}", value.map_or("null".to_owned(), |value| String::from_utf8(value).unwrap()))
     };
     records.into_iter().map(shown).collect()

@@ -4,13 +4,14 @@ mod columns;
 mod money;
 mod selection;
 
-use retail_api::events::{Events, Format, Money, Quantity, Refunds, TransactionId};
+use retail_api::events::{Events, Format, FormatType, Money, Quantity, Refunds, TransactionId};
 use retail_api::{EventMapping, Pipeline};
-use retail_engine::Timestamp;
+use retail_engine::{Format as RecordFormat, Record, SchemaId};
 use serde::Serialize;
 
 use self::money::{Basis, Number};
 use self::selection::Selection;
+use crate::formats::{SchemaAnswer, Schemas};
 use crate::json::{Json, Kind};
 use crate::profile::Profile;
 use crate::report::Reporter;
@@ -35,19 +36,39 @@ pub struct Proposal {
     pub mapping: EventMapping,
 }
 
-/// The mapping that reads most of these records, given with their timestamps. The error contains the reason without one.
-pub fn propose(records: &[(Option<Vec<u8>>, Option<Timestamp>)]) -> Result<Proposal, String> {
-    let texts = records.iter().filter_map(|(value, _)| std::str::from_utf8(value.as_deref()?).ok());
-    let objects: Vec<Json<'_>> =
-        texts.filter_map(|text| Json::parse(text).ok()).filter(|record| record.kind() == Kind::Object).collect();
+/// The mapping that reads most of these records of a format. `schemas` are the answers about the schemas that they name. The error
+/// contains the reason without a mapping.
+pub fn propose(
+    records: &[Record<'_>],
+    format: &Format,
+    schemas: &[(SchemaId, SchemaAnswer<'_>)],
+) -> Result<Proposal, String> {
+    let mut known = Schemas::new(of_records(format.kind));
+    schemas.iter().for_each(|(id, answer)| known.learn(*id, answer));
+    let read = |record: &Record<'_>| known.read(record.value?, record.schema, false).ok();
+    let texts: Vec<String> = records.iter().filter_map(read).map(|decoded| decoded.json).collect();
+    let objects = texts.iter().filter_map(|text| Json::parse(text).ok());
+    let objects: Vec<Json<'_>> = objects.filter(|record| record.kind() == Kind::Object).collect();
     if objects.is_empty() {
-        return Err("no record is a JSON object".to_owned());
+        let what =
+            if known.are_needed() { "no record can be read by its schema" } else { "no record is a JSON object" };
+        return Err(what.to_owned());
     }
-    let (events, notes) = guess(&objects)?;
+    let (mut events, notes) = guess(&objects)?;
+    events.format = format.clone();
     let yaml = events_yaml(&events);
-    let mut proposal = tried(yaml, records)?;
+    let mut proposal = tried(yaml, records, schemas)?;
     proposal.notes = notes;
     Ok(proposal)
+}
+
+const fn of_records(format: FormatType) -> RecordFormat {
+    match format {
+        FormatType::Json => RecordFormat::Json,
+        FormatType::JsonSchema => RecordFormat::JsonSchema,
+        FormatType::Avro => RecordFormat::Avro,
+        FormatType::Protobuf => RecordFormat::Protobuf,
+    }
 }
 
 /// The mapping, and notes.
@@ -149,12 +170,13 @@ fn doubtful_unit(basis: &Basis, subject: &[Json<'_>]) -> Option<String> {
 }
 
 /// Applies a mapping, as the product would parse it, to the records.
-fn tried(yaml: String, records: &[(Option<Vec<u8>>, Option<Timestamp>)]) -> Result<Proposal, String> {
+fn tried(yaml: String, records: &[Record<'_>], schemas: &[(SchemaId, SchemaAnswer<'_>)]) -> Result<Proposal, String> {
     let pipeline = Pipeline::parse(&format!("{PIPELINE}{yaml}"))
         .map_err(|problems| format!("the mapping that was guessed is not valid: {problems}"))?;
     let mapping = pipeline.events.ok_or("the mapping that was guessed is empty")?;
     let mut reporter = Reporter::new(Some(&mapping));
-    let fates: Vec<&str> = records.iter().map(|(value, time)| reporter.report(value.as_deref(), *time).fate).collect();
+    schemas.iter().for_each(|(id, answer)| reporter.learn_schema(*id, answer));
+    let fates: Vec<&str> = records.iter().map(|record| reporter.report(record).fate).collect();
     let count = |fate: &str| fates.iter().filter(|other| **other == fate).count();
     Ok(Proposal {
         yaml,

@@ -1,4 +1,5 @@
 use retail_api::{EventMapping, Pipeline};
+use retail_engine::Record;
 use retail_sample::{Diagnosis, MAX_DETAIL, Reporter, reason_named};
 
 const HEAD: &str = "apiVersion: retailpipeline.dev/v1alpha1\nkind: RetailPipeline\nmetadata: {name: retail}\nspec:\n  \
@@ -9,9 +10,13 @@ fn mapping(events: &str) -> EventMapping {
     Pipeline::parse(&yaml).unwrap_or_else(|problems| panic!("{problems}")).events.unwrap()
 }
 
+fn record(value: Option<&[u8]>) -> Record<'_> {
+    Record { offset: 0, timestamp: None, value, schema: None }
+}
+
 /// Reason and causes of an invalid record.
 fn causes(events: Option<&EventMapping>, value: &str) -> String {
-    let report = Reporter::new(events).report(Some(value.as_bytes()), None);
+    let report = Reporter::new(events).report(&record(Some(value.as_bytes())));
     format!("{}: {}", report.reason.unwrap_or(report.fate), report.notes.join(" | "))
 }
 
@@ -150,13 +155,13 @@ fn malformed_records_say_where() {
     );
     assert_eq!(
         causes(Some(&flat), "\0\0\0\0\u{1}{\"at\":1}"),
-        "malformed_json: begins with a zero byte: the record may be Avro, Protobuf or JSON Schema of a registry, not JSON"
+        "malformed_json: begins with the id of schema 1: looks like JSONSchema; set format.type to JSONSchema"
     );
     assert_eq!(
         causes(Some(&flat), r#"{"x":1,"x":2,"at":1,"at":2}"#),
         "malformed_json: field \"at\" occurs twice in its object"
     );
-    let not_utf8 = Reporter::new(Some(&flat)).report(Some(b"{\"at\":\"\xff\"}"), None);
+    let not_utf8 = Reporter::new(Some(&flat)).report(&record(Some(b"{\"at\":\"\xff\"}")));
     assert_eq!(not_utf8.notes, ["the record is not UTF-8"]);
 }
 
@@ -200,7 +205,7 @@ fn valid_record_with_a_doubtful_value_has_a_note() {
          price: {field: price_cents}}",
     );
     let mut reporter = Reporter::new(Some(&mapping));
-    let report = reporter.report(Some(br#"{"at":1764349200,"store":"S","qty":1,"price_cents":1999}"#), None);
+    let report = reporter.report(&record(Some(br#"{"at":1764349200,"store":"S","qty":1,"price_cents":1999}"#)));
     assert_eq!(report.fate, "applied");
     assert_eq!(report.notes, ["at: 1764349200 looks like seconds", "price_cents: 1999 looks like cents (scale: 2)"]);
     let line = reporter.line("line 1", &report);

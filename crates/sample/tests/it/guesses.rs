@@ -1,6 +1,7 @@
 use retail_api::Pipeline;
-use retail_engine::Timestamp;
-use retail_sample::{Facts, Proposal, Report, Reporter, propose};
+use retail_api::events::Format;
+use retail_engine::{Record, Timestamp};
+use retail_sample::{Facts, Proposal, Report, Reporter};
 use serde_json::{Value, json};
 
 use crate::shapes::{self, Numbers, SHAPES, Shape};
@@ -22,6 +23,14 @@ fn records(shape: Shape, count: u64, seed: u64) -> Records {
     (0..count).map(|at| record(&shape(at, &mut numbers))).collect()
 }
 
+fn propose(records: &[(Option<Vec<u8>>, Option<Timestamp>)]) -> Result<Proposal, String> {
+    let records: Vec<Record<'_>> = records
+        .iter()
+        .map(|(value, timestamp)| Record { offset: 0, timestamp: *timestamp, value: value.as_deref(), schema: None })
+        .collect();
+    retail_sample::propose(&records, &Format::default(), &[])
+}
+
 /// The text of the proposal, pasted into a pipeline.yaml, is its mapping.
 fn assert_pasted(proposal: &Proposal) {
     let yaml = format!("{HEAD}{}", proposal.yaml);
@@ -31,7 +40,12 @@ fn assert_pasted(proposal: &Proposal) {
 
 fn report(proposal: &Proposal, value: &Value) -> Report {
     let (value, time) = record(value);
-    Reporter::new(Some(&proposal.mapping)).report(value.as_deref(), time)
+    Reporter::new(Some(&proposal.mapping)).report(&Record {
+        offset: 0,
+        timestamp: time,
+        value: value.as_deref(),
+        schema: None,
+    })
 }
 
 /// Event time, and `quantity × price = amount` of each purchase with its dimensions.

@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "this is test code")]
 
 mod causes;
+mod formats;
 mod guesses;
 mod shapes;
