@@ -18,6 +18,7 @@ use crate::held::Held;
 use crate::idle::IdleProof;
 use crate::log_end_poller::LogEnds;
 use crate::reading_again::ReadingAgain;
+use crate::rejections::Explainer;
 use crate::schema_service::SchemaClient;
 use crate::watchdog::Watchdog;
 
@@ -194,9 +195,9 @@ impl Reader {
     }
 
     /// Feeds the engine the records that have arrived, at most until the batch is full. Returns their number.
-    pub(crate) fn read(&mut self) -> Result<usize, ReadError> {
+    pub(crate) fn read(&mut self, explainer: &mut Explainer) -> Result<usize, ReadError> {
         let mut total = 0;
-        self.learn_schemas();
+        self.learn_schemas(explainer);
         let needs_schemas = self.schemas.is_some();
         for (&partition, queue) in &mut self.queues {
             let mut failed = None;
@@ -257,9 +258,10 @@ impl Reader {
         Ok(total)
     }
 
-    /// Passes the schemas to the engine that were found.
-    fn learn_schemas(&mut self) {
+    /// Passes the schemas that were found to the engine, and to what explains its dead letters.
+    fn learn_schemas(&mut self, explainer: &mut Explainer) {
         while let Some((id, schema)) = self.schemas.as_mut().and_then(SchemaClient::learnt) {
+            explainer.learn_schema(id, schema.as_ref().as_ref());
             self.engine.learn_schema(id, schema.as_ref().as_ref());
         }
     }

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use retail_api::Pipeline;
-use retail_engine::{Counts, DeadLetter, Format};
-use retail_sample::{Diagnosis, reason_named};
+use retail_engine::{Counts, DeadLetter, SchemaId, SchemaText};
+use retail_sample::{Diagnosis, SchemaAnswer, reason_named};
 
 /// Size of the dead letters of a batch whose cause is looked for, each counted as its payload and [`LETTER_BYTES`]: a batch can have
 /// 16 MiB, and their causes are alike.
@@ -25,29 +25,32 @@ const PERIOD: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Explainer {
     diagnosis: Diagnosis,
-    /// Whether values are no JSON, and begin with the id of their schema.
-    is_binary: bool,
 }
 
 impl Explainer {
     /// For the records of a pipeline.
     pub(crate) fn of(pipeline: &Pipeline) -> Self {
-        let mapping = pipeline.events.as_ref().map(|events| &events.mapping);
-        let is_binary = mapping.is_some_and(|mapping| matches!(mapping.format, Format::Avro | Format::Protobuf));
-        let diagnosis = match mapping {
+        let diagnosis = match &pipeline.events {
             None if pipeline.deduplicate_within.is_some() => Diagnosis::of_purchases_with_ids(),
-            mapping => Diagnosis::new(mapping),
+            events => Diagnosis::new(events.as_ref().map(|events| &events.mapping)),
         };
-        Self { diagnosis, is_binary }
+        Self { diagnosis }
+    }
+
+    /// Takes the durable verdict on a schema.
+    pub(crate) fn learn_schema(&mut self, id: SchemaId, schema: Option<&SchemaText>) {
+        // Only the text of a schema that exceeds the limits of the registry's client is empty.
+        let answer = match schema {
+            None => SchemaAnswer::Unknown,
+            Some(schema) if schema.text.is_empty() => SchemaAnswer::Unusable("is too large"),
+            Some(schema) => SchemaAnswer::Found(schema),
+        };
+        self.diagnosis.learn_schema(id, &answer);
     }
 
     /// Explains the invalid records among these. The others have no detail.
     pub(crate) fn explain(&self, letters: &mut [DeadLetter]) {
         let invalid = letters.iter_mut().filter_map(|letter| Some((reason_named(letter.reason)?, letter)));
-        if self.is_binary {
-            invalid.for_each(|(_, letter)| letter.detail = letter.payload.as_deref().and_then(schema));
-            return;
-        }
         let mut bytes = 0;
         for (reason, letter) in invalid {
             bytes += LETTER_BYTES + letter.payload.as_ref().map_or(0, |payload| payload.len());
@@ -58,12 +61,6 @@ impl Explainer {
                 Some(self.diagnosis.detail(letter.payload.as_deref(), reason, bytes <= MAX_THOROUGH_BYTES).into());
         }
     }
-}
-
-/// The id before a value.
-fn schema(value: &[u8]) -> Option<Box<str>> {
-    let id = value.strip_prefix(&[0])?.first_chunk()?;
-    Some(format!("schema {}", u32::from_be_bytes(*id)).into())
 }
 
 /// The text of a warning about a record.
@@ -176,7 +173,7 @@ mod tests {
             letter("missing_field", Some(foreign)),
             letter("empty", None),
         ];
-        Explainer { diagnosis: Diagnosis::new(None), is_binary: false }.explain(&mut letters);
+        Explainer { diagnosis: Diagnosis::new(None) }.explain(&mut letters);
         let details: Vec<Option<&str>> = letters.iter().map(|letter| letter.detail.as_deref()).collect();
         let missing = "quantity missing; has \"qty\": 2";
         assert_eq!(details, [None, None, Some(missing), Some("the record has no value")]);

@@ -465,7 +465,7 @@ impl Worker {
         if !self.wants_records() {
             return Ok(0);
         }
-        let records = self.reader.read()?;
+        let records = self.reader.read(&mut self.explainer)?;
         let now = Instant::now();
         if records > 0 {
             self.state.count_read(records as u64);

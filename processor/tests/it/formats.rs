@@ -214,13 +214,26 @@ async fn unknown_id_stays_unknown_after_it_was_registered() {
     assert_eq!(processor.exit_code(LIMIT).await, 0, "{}", processor.output());
     processor.says("does not know it: register it, or its records are invalid (unknown_schema) after 2s").await;
     let letters = "SELECT string_agg(concat_ws(': ', reason, detail), ', ' ORDER BY \"offset\") FROM dead_letter WHERE reason = 'unknown_schema'";
-    let expected = format!("unknown_schema: schema {unknown}, unknown_schema: schema {unknown}");
+    let expected = [1, 2].map(|_| format!("unknown_schema: the registry does not know schema {unknown}")).join(", ");
     assert_eq!(case.text(letters).await, expected);
 
     assert_eq!(Format::Avro.register(&registry, ADDED), unknown);
     case.topic.send(&Format::Avro.orders(0, 3, 1, unknown, ADDED));
     catch_up(&case).await;
-    assert_eq!(case.text(letters).await, format!("{expected}, unknown_schema: schema {unknown}"));
+    assert_eq!(
+        case.text(letters).await,
+        format!("{expected}, unknown_schema: the registry does not know schema {unknown}")
+    );
+    case.topic.send(&[sent(0, 4, b"{}".to_vec()), sent(0, 5, framed(known, b"\x02\x7f"))]);
+    catch_up(&case).await;
+    let details = "SELECT string_agg(concat_ws(': ', reason, detail), ', ' ORDER BY \"offset\") FROM dead_letter WHERE \"offset\" > 3";
+    assert_eq!(
+        case.text(details).await,
+        format!(
+            "no_schema_id: does not begin with a schema id; looks like JSON: set format.type to JSON, malformed_avro: not a value of \
+             schema {known} (Order): the length of a string is -64 at byte 1 of the body in field store"
+        )
+    );
     case.assert_exact().await;
 
     // Without the stored verdict, nothing can be verified.
