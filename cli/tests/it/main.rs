@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "this is test code")]
 
 mod commands;
-mod doctor;
 mod demo;
+mod doctor;
 mod examples;
 mod questions;
 mod run;

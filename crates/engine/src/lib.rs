@@ -17,6 +17,7 @@
 //!
 //! `retail-oracle` computes the same results with simple, slow code, and shares none with this crate.
 
+mod caught;
 mod condition;
 mod decode;
 mod deltas;
@@ -33,6 +34,7 @@ mod schema;
 mod time;
 mod watermark;
 
+pub use caught::catches_panics;
 pub use condition::{Comparison, Condition, Literal, Operand, Operands, TextTest};
 pub use decode::{Decoder, Event, Frame, Readers, Reason, protobuf_file};
 pub use deltas::{Row, Sums};

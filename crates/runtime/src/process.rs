@@ -102,6 +102,9 @@ pub fn failed(error: &dyn Display) -> ExitCode {
 /// its partitions would stand still.
 pub fn end_on_panic() {
     std::panic::set_hook(Box::new(|panic| {
+        if retail_engine::catches_panics() {
+            return;
+        }
         let thread = std::thread::current();
         let name = thread.name().unwrap_or("without a name").to_owned();
         let backtrace = Backtrace::capture();

@@ -9,14 +9,13 @@ mod read;
 mod schema;
 mod wire;
 
-use std::panic::AssertUnwindSafe;
-
 use prost_reflect::FileDescriptor;
 
 use super::Reason;
 use super::binary::Slots;
 use super::framing::Framed;
 use super::mapped::plan::Plan as Wanted;
+use crate::caught::caught;
 use crate::schema::{SchemaKind, SchemaText};
 use plan::Plan;
 use read::Scratch;
@@ -37,7 +36,7 @@ pub fn protobuf_file(schema: &SchemaText) -> Option<FileDescriptor> {
     }
     let references = references.iter().map(|reference| (&*reference.name, &*reference.text));
     // prost-reflect panics on some descriptors that are not valid. A registry must not stop a worker by one.
-    std::panic::catch_unwind(AssertUnwindSafe(|| schema::compile(text, references))).ok().flatten()
+    caught(|| schema::compile(text, references)).flatten()
 }
 
 impl ProtobufPlan {
@@ -45,7 +44,7 @@ impl ProtobufPlan {
     pub(super) fn new(schema: &SchemaText, wanted: &Wanted) -> Option<Self> {
         // As in [`protobuf_file`], for the names and defaults of the wanted fields.
         let file = protobuf_file(schema)?;
-        std::panic::catch_unwind(AssertUnwindSafe(|| Plan::new(&file, wanted))).ok().map(Self)
+        caught(|| Plan::new(&file, wanted)).map(Self)
     }
 
     /// Approximate memory in bytes.
