@@ -138,7 +138,16 @@ impl Diagnosis {
             }
             Reason::UnusableSchema => vec![format!("{schema} is nested too deeply, or too large")],
             Reason::UnknownSchema => vec![format!("the registry did not know {schema} when a processor asked")],
-            _ => {
+            Reason::Empty
+            | Reason::NoSchemaId
+            | Reason::MalformedJson
+            | Reason::MissingField
+            | Reason::BadItems
+            | Reason::BadTimestamp
+            | Reason::BadPrice
+            | Reason::BadQuantity
+            | Reason::BadKey
+            | Reason::NoRecordTime => {
                 let mut causes = self.field_causes(json, reason, is_thorough);
                 if decoded.schema.is_some() {
                     let first = &mut causes[0];

@@ -73,14 +73,11 @@ impl AvroSchema {
         }
         let root = parser.read(&parse(text)?, "")?;
         let Parser { named } = parser;
-        let record = |of_type: &Type| match of_type {
-            Type::Named(name) if matches!(named.get(name), Some(Type::Record(_))) => Some(name.clone()),
-            _ => None,
+        let record = |of_type: &Type| {
+            let Type::Named(name) = of_type else { return None };
+            matches!(named.get(name), Some(Type::Record(_))).then(|| name.clone())
         };
-        let name = match &root {
-            Type::Union(branches) => branches.iter().find_map(record),
-            other => record(other),
-        };
+        let name = if let Type::Union(branches) = &root { branches.iter().find_map(record) } else { record(&root) };
         let name = name.ok_or("is not a record")?;
         Ok(Self { named, root, name })
     }

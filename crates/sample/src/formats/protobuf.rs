@@ -74,10 +74,7 @@ fn value(out: &mut String, kind: &Kind, of_field: &Value) {
         Value::String(value) => writer::text(out, value),
         Value::Bytes(value) => writer::bytes(out, value),
         Value::EnumNumber(number) => {
-            let symbol = match kind {
-                Kind::Enum(symbols) => symbols.get_value(*number),
-                _ => None,
-            };
+            let symbol = kind.as_enum().and_then(|symbols| symbols.get_value(*number));
             match symbol {
                 Some(symbol) => writer::text(out, symbol.name()),
                 None => *out += &number.to_string(),
@@ -95,10 +92,8 @@ fn value(out: &mut String, kind: &Kind, of_field: &Value) {
             out.push(']');
         }
         Value::Map(entries) => {
-            let of_values = match kind {
-                Kind::Message(entry) => entry.map_entry_value_field().kind(),
-                other => other.clone(),
-            };
+            let entry = kind.as_message();
+            let of_values = entry.map_or_else(|| kind.clone(), |entry| entry.map_entry_value_field().kind());
             let mut entries: Vec<(String, &Value)> = entries.iter().map(|(key, value)| (shown(key), value)).collect();
             entries.sort_by(|one, other| one.0.cmp(&other.0));
             out.push('{');

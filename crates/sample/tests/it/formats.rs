@@ -78,7 +78,7 @@ fn causes_in_avro_name_schema_and_place() {
         (&two[..8], "a string needs 2 bytes, and 1 are left, at byte 7 of the body in field shop"),
         (&[&two[..], b"xy"].concat(), "the record ends, and 2 bytes are left at byte 15 of the body"),
         (&avro(&[6, 4]), "the union has no branch 3 at byte 10 of the body in field qty"),
-        (&[&AT[..], b"\x04\xff\xff\x02\x04\0\0"].concat(), "a string is not UTF-8 at byte 9 of the body in field shop"),
+        (&[AT, b"\x04\xff\xff\x02\x04\0\0"].concat(), "a string is not UTF-8 at byte 9 of the body in field shop"),
     ] {
         assert_eq!(
             cause(&by_name, &schema, &framed(5, body)),
