@@ -11,7 +11,7 @@ thread_local! {
 }
 
 /// Runs code of a library that panics on some inputs; `None` if it did.
-pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Option<T> {
+pub fn caught<T>(work: impl FnOnce() -> T) -> Option<T> {
     let outer = CATCHES.replace(true);
     let result = std::panic::catch_unwind(AssertUnwindSafe(work));
     CATCHES.set(outer);

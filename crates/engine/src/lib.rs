@@ -34,7 +34,7 @@ mod schema;
 mod time;
 mod watermark;
 
-pub use caught::catches_panics;
+pub use caught::{catches_panics, caught};
 pub use condition::{Comparison, Condition, Literal, Operand, Operands, TextTest};
 pub use decode::{Decoder, Event, Frame, Readers, Reason, protobuf_file};
 pub use deltas::{Row, Sums};
