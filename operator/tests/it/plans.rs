@@ -147,7 +147,7 @@ fn pods_receive_only_needed_keys_and_certificates_as_files() {
     insta::assert_snapshot!(serde_saphyr::to_string(&processor).unwrap());
     let producer = producer.to_string();
     assert!(
-        producer.contains("kafka-user") && !producer.contains("db-") && !producer.contains("registry-"),
+        producer.contains("kafka-user") && producer.contains("registry-user") && !producer.contains("db-"),
         "{producer}"
     );
 }
