@@ -76,7 +76,7 @@ enum Flaw {
 }
 
 impl MappedRecords {
-    /// `schema` is the registered id of the [`schema`](own_schema), for formats that have one.
+    /// `schema` is the registered id of the schema, for formats that have one.
     pub(crate) fn new(EventMapping { events: _, mapping, layout }: &EventMapping, run: u64, schema: u32) -> Self {
         let names = layout.dimensions();
         let choices = Choices::new(mapping, names);
