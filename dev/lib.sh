@@ -119,12 +119,12 @@ server_port() {
 
 # running PIDFILE WORD: whether the process in PIDFILE runs and its command line contains WORD, so that it is the same one.
 running() {
-  local pid='' words
+  local pid='' arguments
   { read -r pid <"$1"; } 2>/dev/null || true
   [ -n "$pid" ] || return 1
   if [ -r /proc/self/cmdline ]; then
     # Without another process: servers are polled often.
-    { mapfile -d '' -t words <"/proc/$pid/cmdline"; } 2>/dev/null && [[ "${words[*]}" == *"$2"* ]]
+    { mapfile -d '' -t arguments <"/proc/$pid/cmdline"; } 2>/dev/null && [[ "${arguments[*]}" == *"$2"* ]]
   else
     ps -p "$pid" -o args= 2>/dev/null | grep -qF -- "$2"
   fi
