@@ -339,7 +339,7 @@ fn time_problem(wanted: &Wanted, value: Json<'_>, is_default: bool) -> String {
             format!("looks like {}", unit_name(unit).to_lowercase())
         }
         (Kind::Text, Some(TimeForm::Valid { .. })) => "is RFC 3339 (unit: RFC3339)".to_owned(),
-        (Kind::Text, None) => NOT_RFC3339.to_owned(),
+        (Kind::Text, None) if takes_rfc3339 => NOT_RFC3339.to_owned(),
         (kind, _) if takes_rfc3339 => format!("is {}, and {}", kind.in_words(), &NOT_RFC3339[3..]),
         (kind, _) => format!("is {}, not a number", kind.in_words()),
     }

@@ -35,6 +35,12 @@ fn foreign_event_names_all_similar_fields() {
 }
 
 #[test]
+fn text_for_a_number_of_seconds_is_named() {
+    let event = r#"{"at":"yesterday","store":{"id":"S1"},"qty":2,"price":19.99}"#;
+    assert_eq!(causes(Some(&mapping(FLAT)), event), "bad_timestamp: at: \"yesterday\" is a string, not a number");
+}
+
+#[test]
 fn causes_in_an_id_are_not_those_of_a_dimension() {
     let events = FLAT.replace("dimensions", "transactionId: {field: order.id}, dimensions");
     let yaml = format!("{HEAD}  events: {events}\n  deduplicate: {{within: 1h}}\n");
