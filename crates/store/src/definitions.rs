@@ -162,7 +162,7 @@ pub(crate) struct Inspected {
     /// The fingerprint of each existing view and function, by label.
     existing: BTreeMap<String, String>,
     /// Whether a role of `spec.readers` cannot read a view.
-    readers_lack: bool,
+    pub(crate) readers_lack: bool,
 }
 
 impl Inspected {
@@ -194,11 +194,6 @@ impl Inspected {
     fn fingerprint(&self, definition: &Definition) -> String {
         let existing = self.existing.get(&definition.label()).map_or("missing", String::as_str);
         format!("{} {existing}", definition.checksum)
-    }
-
-    /// Whether all definitions are as recorded, and the readers of the pipeline have their rights.
-    pub(crate) fn is_as_made(&self, definitions: &Definitions, recorded: &[String]) -> bool {
-        self.outdated(definitions, recorded).is_empty() && !self.readers_lack
     }
 
     /// The definitions that are not as recorded, in the order in which they must be created.

@@ -19,7 +19,7 @@ use crate::migrate::{self, HISTORY, MIGRATIONS, Migration, SELECT_VERSION};
 use crate::readers;
 use crate::rollup;
 use crate::session::Session;
-use crate::template::quoted;
+use crate::template::{literal, quoted};
 
 /// Creates or migrates the schema. Idempotent, and safe to run concurrently.
 pub async fn apply(connection: &DatabaseConnection, pipeline: &Pipeline) -> Result<Identity, DatabaseError> {
@@ -157,8 +157,8 @@ fn owner(uid: &str) -> String {
 /// Whether views and functions are as [`apply`] created them, and the readers have their rights; if not, [`apply`] restores them. A
 /// missing part of a table cannot be restored without losing data, and is an error.
 pub async fn is_as_made(session: &Session, pipeline: &Pipeline) -> Result<bool, DatabaseError> {
-    let (inspected, _) = definitions::outdated(session, pipeline).await?;
-    Ok(inspected.is_as_made(&Definitions::of(pipeline), &definitions::recorded(session).await?))
+    let (inspected, outdated) = definitions::outdated(session, pipeline).await?;
+    Ok(outdated.is_empty() && !inspected.readers_lack)
 }
 
 /// Like [`is_as_made`], with an error that names the remedy.
@@ -207,7 +207,8 @@ pub(crate) async fn check_as_made(session: &Session, pipeline: &Pipeline) -> Res
     let recorded: Vec<String> = row.get("recorded");
     let has_left = definitions::stale_views(&recorded, &definitions).is_empty()
         && readers::have_left(&recorded, pipeline).is_empty();
-    Ok(Inspected::new(session, &row)?.is_as_made(&definitions, &recorded) && has_left)
+    let inspected = Inspected::new(session, &row)?;
+    Ok(inspected.outdated(&definitions, &recorded).is_empty() && !inspected.readers_lack && has_left)
 }
 
 async fn check_encoding(session: &Session) -> Result<(), DatabaseError> {
@@ -228,8 +229,7 @@ async fn make_schema(transaction: &Session, pipeline: &Pipeline) -> Result<(), D
         return refuse_strangers(transaction).await;
     }
     transaction.batch("CREATE SCHEMA {schema}").await?;
-    let owner = owner(&pipeline.uid).replace('\'', "''");
-    transaction.batch(&format!("COMMENT ON SCHEMA {{schema}} IS '{owner}'")).await
+    transaction.batch(&format!("COMMENT ON SCHEMA {{schema}} IS {}", literal(&owner(&pipeline.uid)))).await
 }
 
 /// Refuses a schema with foreign tables: they may have the names of ours.
