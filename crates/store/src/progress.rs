@@ -12,6 +12,7 @@ use tokio_postgres::types::Type;
 use crate::close::followed;
 use crate::error::DatabaseError;
 use crate::provision;
+use crate::schema_problems::SchemaProblems;
 use crate::session::{Parameters, Session};
 use crate::time::{SqlTime, clock, micros};
 
@@ -38,6 +39,8 @@ pub struct Progress {
     pub deduplication_incomplete: Vec<i32>,
     /// Set while more than half of the records are invalid.
     pub rejection: Option<Rejection>,
+    /// Problems of records with their schemas.
+    pub schemas: SchemaProblems,
 }
 
 /// More than half of the records are invalid, as the processors recorded it.
@@ -93,7 +96,7 @@ const SELECT: &str = "
 /// Checks the schema and reads its progress. Returns `None` if the schema is missing, has an older version, or needs its
 /// views and functions recreated.
 ///
-/// Both statements are sent at once. The progress is valid only if the check succeeds.
+/// All statements are sent at once. The progress is valid only if the check succeeds.
 pub async fn look(session: &Session, pipeline: &Pipeline) -> Result<Option<Progress>, DatabaseError> {
     let (as_made, progress) =
         tokio::join!(biased; provision::check_as_made(session, pipeline), read(session, pipeline));
@@ -112,7 +115,8 @@ pub(crate) async fn read(session: &Session, pipeline: &Pipeline) -> Result<Progr
         (&caller_clock, Type::TIMESTAMPTZ),
         (&micros(TOO_LONG + 2 * pipeline.trigger), Type::INT8),
     ];
-    let row = session.query_one(SELECT, parameters).await?;
+    let (row, schemas) =
+        tokio::try_join!(biased; session.query_one(SELECT, parameters), SchemaProblems::read(session, pipeline))?;
     let time = |name: &str| row.get::<_, Option<SqlTime>>(name).map(|SqlTime(time)| time);
     let partitions: Vec<i32> = row.get("partitions");
     let next_offsets: Vec<i64> = row.get("next_offsets");
@@ -134,6 +138,7 @@ pub(crate) async fn read(session: &Session, pipeline: &Pipeline) -> Result<Progr
         rejection: time("rejected_since")
             .zip(row.get::<_, Option<String>>("rejection"))
             .map(|(since, sentence)| Rejection { since, sentence }),
+        schemas,
     })
 }
 

@@ -1,4 +1,4 @@
-//! Host names of Kafka and Postgres as the operator must use them: its pod runs in another namespace than the pipeline.
+//! Host names of Kafka, Postgres and the schema registry as the operator must use them: its pod runs in another namespace than the pipeline.
 
 use retail_api::Pipeline;
 
@@ -17,7 +17,8 @@ pub(crate) fn with_qualified_hosts(pipeline: &Pipeline) -> Pipeline {
     qualified_pipeline
 }
 
-fn qualify(host: &str, namespace: &str) -> String {
+/// A host name of a pipeline in this namespace.
+pub(crate) fn qualify(host: &str, namespace: &str) -> String {
     // IP addresses and qualified names contain dots or colons.
     if host.contains(['.', ':', '/']) || host == "localhost" {
         host.to_owned()

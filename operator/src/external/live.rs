@@ -8,10 +8,12 @@ use retail_api::resource::Topic;
 use retail_connection::Removal;
 use retail_kafka::topic::{self, Action, Executed};
 use retail_kafka::{KafkaAdmin, KafkaConnection, KafkaError, LogOffset};
+use retail_registry::{RegistryConnection, RegistryError};
 use retail_store::progress::{self, Progress};
 use retail_store::{DatabaseConnection, DatabaseError, Session, provision};
 
 use crate::external::client_pool::{self, ClientPool};
+use crate::external::registry_checks::RegistryChecks;
 use crate::external::systems::{ExternalSystems, ObservedTopic};
 
 /// Real servers. Observations share pooled clients; each change uses its own client.
@@ -19,6 +21,7 @@ use crate::external::systems::{ExternalSystems, ObservedTopic};
 pub struct LiveSystems {
     brokers: Arc<ClientPool<KafkaConnection, KafkaAdmin>>,
     databases: Arc<ClientPool<DatabaseConnection, Session>>,
+    registries: Arc<RegistryChecks>,
 }
 
 impl Default for LiveSystems {
@@ -30,7 +33,7 @@ impl Default for LiveSystems {
 impl LiveSystems {
     /// Pools that close clients after `idle` without a request, and at the age `age`.
     pub fn with_limits(idle: Duration, age: Duration) -> Self {
-        Self { brokers: ClientPool::new(idle, age), databases: ClientPool::new(idle, age) }
+        Self { brokers: ClientPool::new(idle, age), databases: ClientPool::new(idle, age), registries: Arc::default() }
     }
 }
 
@@ -74,6 +77,10 @@ impl ExternalSystems for LiveSystems {
             (session, progress)
         };
         self.databases.request(database, DatabaseConnection::has_session_of, connect, observe).await
+    }
+
+    async fn observe_registry(&self, registry: &RegistryConnection) -> Result<(), RegistryError> {
+        self.registries.check(registry).await
     }
 
     async fn apply_schema(&self, database: &DatabaseConnection, pipeline: &Pipeline) -> Result<(), DatabaseError> {

@@ -1,8 +1,9 @@
-//! Everything outside the API server: Kafka, Postgres, and the Secrets and addresses to reach them.
+//! Everything outside the API server: Kafka, Postgres, the schema registry, and the Secrets and addresses to reach them.
 
 pub(crate) mod address;
 pub mod client_pool;
 pub(crate) mod credentials;
 pub mod live;
+pub mod registry_checks;
 pub(crate) mod secrets;
 pub mod systems;

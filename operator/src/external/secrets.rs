@@ -14,12 +14,14 @@ use retail_api::resource::{
 };
 use retail_connection::Pem;
 use retail_kafka::KafkaConnection;
+use retail_registry::RegistryConnection;
 use retail_runtime::login::{
     DATABASE_CLIENT_KEYS, DatabaseLogin, JAAS_KEY, KAFKA_CLIENT_KEYS, KafkaLogin, LoginError, RegistryLogin, login_keys,
 };
 use retail_store::DatabaseConnection;
 use tokio::time::Instant;
 
+use crate::external::address::qualify;
 use crate::external::credentials::{Credentials, SecretProblem};
 use crate::resources::hash;
 
@@ -153,14 +155,18 @@ impl FetchedSecrets {
         })
     }
 
-    /// State of the Secrets for the schema registry, which only the pods connect to.
-    pub(crate) fn registry(&self, pipeline: &Pipeline) -> Credentials {
-        let Some(registry) = pipeline.registry() else { return Credentials::NotNamed };
-        let connection = self.connection(|reader| {
+    /// State of the Secrets for the schema registry, and the connection if the pipeline has a registry and they are usable.
+    pub(crate) fn registry(&self, pipeline: &Pipeline) -> (Credentials, Option<RegistryConnection>) {
+        let Some(registry) = pipeline.registry() else { return (Credentials::NotNamed, None) };
+        self.connection(|reader| {
             let login = reader.registry(registry)?;
-            login.connection(registry).map_err(|error| SecretProblem::Invalid(error.to_string()))
-        });
-        connection.0
+            let connection = login.connection(registry);
+            let mut connection = connection.map_err(|error| SecretProblem::Invalid(error.to_string()))?;
+            for address in &mut connection.addresses {
+                address.host = qualify(&address.host, &pipeline.namespace);
+            }
+            Ok(connection)
+        })
     }
 
     fn connection<C>(

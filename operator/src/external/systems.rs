@@ -1,4 +1,4 @@
-//! The interface to Kafka and Postgres.
+//! The interface to Kafka, Postgres and the schema registry.
 
 use std::future::Future;
 
@@ -7,6 +7,7 @@ use retail_api::resource::Topic;
 use retail_connection::Removal;
 use retail_kafka::topic::{self, Action, Executed};
 use retail_kafka::{KafkaConnection, KafkaError};
+use retail_registry::{RegistryConnection, RegistryError};
 use retail_store::progress::Progress;
 use retail_store::{DatabaseConnection, DatabaseError};
 
@@ -19,7 +20,7 @@ pub struct ObservedTopic {
     pub log_ends: Vec<i64>,
 }
 
-/// Requests to Kafka and Postgres. Tests use an implementation that counts requests and fails on request.
+/// Requests to Kafka, Postgres and the schema registry. Tests use an implementation that counts requests and fails on request.
 pub trait ExternalSystems: Clone + Send + Sync + 'static {
     /// The topic with its declared settings; `None` if it does not exist.
     fn observe_topic(
@@ -50,6 +51,10 @@ pub trait ExternalSystems: Clone + Send + Sync + 'static {
         database: &DatabaseConnection,
         pipeline: &Pipeline,
     ) -> impl Future<Output = Result<Option<Progress>, DatabaseError>> + Send;
+
+    /// Whether the schema registry answers and accepts the log-in.
+    fn observe_registry(&self, registry: &RegistryConnection)
+    -> impl Future<Output = Result<(), RegistryError>> + Send;
 
     /// Creates, migrates or repairs the schema.
     fn apply_schema(

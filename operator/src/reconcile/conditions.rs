@@ -5,6 +5,7 @@ use crate::reconcile::condition_draft::{ConditionDraft, ConditionStatus};
 use crate::reconcile::part_conditions;
 use crate::reconcile::pass::Pass;
 use crate::reconcile::reason::{ConditionType, Reason, ReasonKind};
+use crate::reconcile::registry_conditions;
 use crate::reconcile::validate::{Invalid, Valid};
 use crate::resources::names::Child;
 
@@ -32,6 +33,8 @@ pub(crate) fn conditions(pass: &Pass<'_>) -> Vec<ConditionDraft> {
     all.push(part_conditions::scaling(pass.plan.processors));
     all.extend(part_conditions::deduplication(pass, valid));
     all.push(part_conditions::rejections(pass));
+    all.extend(registry_conditions::registry(pass, valid));
+    all.extend(registry_conditions::schemas(pass, valid));
     all
 }
 

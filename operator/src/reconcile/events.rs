@@ -84,14 +84,20 @@ pub(crate) fn action_events(plan: &Plan, result: &ApplyResult) -> Vec<EventRecor
 /// One event for each new reason of a condition, except for conditions derived from Ready.
 pub(crate) fn condition_events(before: &[Condition], after: &[Condition]) -> Vec<EventRecord> {
     let quiet = [ConditionType::Reconciling, ConditionType::Stalled].map(|condition_type| condition_type.to_string());
-    let good_if_false = [ConditionType::ScalingLimited, ConditionType::RecordsRejected]
-        .map(|condition_type| condition_type.to_string());
+    let good_if_false = [
+        ConditionType::ScalingLimited,
+        ConditionType::DedupIncomplete,
+        ConditionType::RecordsRejected,
+        ConditionType::RegistryUnreachable,
+        ConditionType::SchemaUnknown,
+    ]
+    .map(|condition_type| condition_type.to_string());
     let is_new = |condition: &&Condition| {
         let before = before.iter().find(|before| before.type_ == condition.type_);
         match before {
             Some(before) => (&before.status, &before.reason) != (&condition.status, &condition.reason),
-            // Of a new pipeline, only conditions that do not hold are reported.
-            None => condition.status == "False" && !good_if_false.contains(&condition.type_),
+            // Of a new pipeline, only bad states are reported.
+            None => condition.status == if good_if_false.contains(&condition.type_) { "True" } else { "False" },
         }
     };
     let event = |condition: &Condition| EventRecord {
@@ -116,7 +122,17 @@ pub(crate) fn condition_events(before: &[Condition], after: &[Condition]) -> Vec
 fn is_warning(condition: &Condition) -> bool {
     let reason = Reason::ALL.iter().find(|reason| reason.to_string() == condition.reason);
     match reason {
-        Some(Reason::FewerPartitions | Reason::MostlyInvalid) => true,
+        Some(
+            Reason::FewerPartitions
+            | Reason::MostlyInvalid
+            | Reason::RegistryUnreachable
+            | Reason::RegistryCredentialsRefused
+            | Reason::RegistryTlsFailed
+            | Reason::RegistryForbidden
+            | Reason::RegistryRefused
+            | Reason::WaitingForSchema
+            | Reason::SchemaUnknown,
+        ) => true,
         Some(Reason::PodsStarting | Reason::DependencyNotReady | Reason::Deleting) => false,
         Some(reason) => condition.status != "True" && reason.kind() != ReasonKind::Normal,
         None => true,

@@ -22,6 +22,7 @@ pub(crate) mod plan_inputs;
 pub(crate) mod planner;
 pub mod reason;
 pub(crate) mod reconciler;
+pub(crate) mod registry_conditions;
 pub(crate) mod report;
 pub(crate) mod status;
 pub mod step;

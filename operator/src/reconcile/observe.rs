@@ -51,17 +51,18 @@ pub(crate) async fn observe<O: ExternalSystems>(
     let secrets = secrets::read(client, recent, &meta.namespace, pipeline).await?;
     let (kafka_login, kafka) = secrets.kafka(&seen);
     let (database_login, database) = secrets.database(&seen);
+    let (registry_login, registry) = secrets.registry(&seen);
     let mut observed = ObservedState {
         kafka_login,
         database_login,
-        registry_login: secrets.registry(&seen),
+        registry_login,
         children,
         namespace_terminating,
         ..ObservedState::empty()
     };
     // The deletion of a pipeline does not depend on the state of topic and schema.
     if meta.deleting_for.is_none() {
-        (observed.topic, observed.schema) = tokio::join!(
+        (observed.topic, observed.schema, observed.registry) = tokio::join!(
             async {
                 match &kafka {
                     Some(kafka) => observation(external.observe_topic(kafka, &pipeline.topic).await),
@@ -71,6 +72,12 @@ pub(crate) async fn observe<O: ExternalSystems>(
             async {
                 match &database {
                     Some(database) => observation(external.observe_schema(database, pipeline).await),
+                    None => Observation::NotRequested,
+                }
+            },
+            async {
+                match &registry {
+                    Some(registry) => observation(external.observe_registry(registry).await),
                     None => Observation::NotRequested,
                 }
             }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use retail_kafka::KafkaError;
+use retail_registry::RegistryError;
 use retail_store::DatabaseError;
 use retail_store::progress::Progress;
 
@@ -35,6 +36,8 @@ pub(crate) struct ObservedState {
     pub(crate) topic: Observation<Option<ObservedTopic>, KafkaError>,
     /// Progress from the schema; `Observed(None)` if it does not exist or must be migrated.
     pub(crate) schema: Observation<Option<Progress>, DatabaseError>,
+    /// Whether the schema registry answers; `NotRequested` without one.
+    pub(crate) registry: Observation<(), RegistryError>,
     /// The existing child objects.
     pub(crate) children: BTreeMap<Child, LiveObject>,
     /// Whether the namespace is being deleted; observed only while the pipeline is being deleted.
@@ -50,6 +53,7 @@ impl ObservedState {
             registry_login: Credentials::NotNamed,
             topic: Observation::Observed(None),
             schema: Observation::Observed(None),
+            registry: Observation::NotRequested,
             children: BTreeMap::new(),
             namespace_terminating: false,
         }

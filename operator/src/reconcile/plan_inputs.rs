@@ -40,6 +40,8 @@ impl PlanInputs {
         if let Observation::Observed(Some(seen)) = &mut observed.topic {
             seen.log_ends.clear();
         }
+        // Pods run without a registry: only records with new schemas wait.
+        observed.registry = Observation::NotRequested;
         Some(Self {
             valid: Arc::clone(valid),
             finalizers: meta.finalizers.clone(),

@@ -29,6 +29,10 @@ pub(crate) enum ConditionType {
     DedupIncomplete,
     /// Whether most records are invalid.
     RecordsRejected,
+    /// Whether the schema registry cannot be used, with one.
+    RegistryUnreachable,
+    /// Whether records wait for schemas, or have unknown ones, with a schema registry.
+    SchemaUnknown,
 }
 
 impl fmt::Display for ConditionType {
@@ -166,6 +170,20 @@ reasons! {
     Deleting: Transient,
     /// The data selected by deletionPolicy cannot be deleted.
     CleanupBlocked: ActionRequired,
+    /// The schema registry does not answer, or with a failure: records with new schemas wait, others are processed.
+    RegistryUnreachable: Transient,
+    /// The schema registry refused the user name or the password.
+    RegistryCredentialsRefused: ActionRequired,
+    /// The TLS connection to the schema registry failed: the certificate is not trusted, or one side does not use TLS.
+    RegistryTlsFailed: ActionRequired,
+    /// The user of the schema registry lacks a permission.
+    RegistryForbidden: ActionRequired,
+    /// The server at the URL does not answer like a schema registry.
+    RegistryRefused: ActionRequired,
+    /// Records wait for a schema that the registry has not returned.
+    WaitingForSchema: Transient,
+    /// The schema registry did not know schemas that records of the last day name: these records are invalid.
+    SchemaUnknown: ActionRequired,
 }
 
 impl fmt::Display for Reason {

@@ -79,6 +79,7 @@ fn progress<E>(progress: &Progress, topic: &Observation<Option<ObservedTopic>, E
         hold: _,
         deduplication_incomplete: _,
         rejection: _,
+        schemas: _,
     } = progress;
     let lag = match topic {
         Observation::Observed(Some(seen)) if !next_offsets.is_empty() => {

@@ -1,4 +1,4 @@
-//! A fake Kafka and a fake Postgres that count requests and fail on request.
+//! A fake Kafka, a fake Postgres and a fake schema registry that count requests and fail on request.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -10,8 +10,9 @@ use retail_engine::Timestamp;
 use retail_kafka::topic::{Action, Executed, Observed};
 use retail_kafka::{KafkaConnection, KafkaError, TopicDescription};
 use retail_operator::external::systems::{ExternalSystems, ObservedTopic};
+use retail_registry::{RegistryConnection, RegistryError};
 use retail_store::progress::Progress;
-use retail_store::{DatabaseConnection, DatabaseError};
+use retail_store::{DatabaseConnection, DatabaseError, SchemaProblems};
 
 /// State of the fakes, and counters of requests.
 #[derive(Default)]
@@ -26,6 +27,10 @@ pub(crate) struct FakeState {
     pub(crate) alter_error: Option<KafkaError>,
     /// Error of every request to Postgres.
     pub(crate) postgres: Option<DatabaseError>,
+    /// Error of every request to the schema registry.
+    pub(crate) registry: Option<RegistryError>,
+    /// The schema registries that were asked.
+    pub(crate) asked_registries: Vec<RegistryConnection>,
     /// Observing this topic panics.
     pub(crate) panic_topic: Option<String>,
     /// Observing this topic never ends.
@@ -119,6 +124,7 @@ pub(crate) fn sample_progress() -> Progress {
         hold: None,
         deduplication_incomplete: Vec::new(),
         rejection: None,
+        schemas: SchemaProblems::default(),
     }
 }
 
@@ -191,6 +197,13 @@ impl ExternalSystems for FakeSystems {
             }
             seen => Ok(seen.map(|(_, progress)| progress.clone())),
         }
+    }
+
+    async fn observe_registry(&self, registry: &RegistryConnection) -> Result<(), RegistryError> {
+        let mut state = self.state();
+        state.reads += 1;
+        state.asked_registries.push(registry.clone());
+        state.registry.clone().map_or(Ok(()), Err)
     }
 
     async fn apply_schema(&self, _: &DatabaseConnection, pipeline: &Pipeline) -> Result<(), DatabaseError> {

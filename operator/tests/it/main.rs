@@ -15,6 +15,7 @@ mod program;
 mod random;
 mod readiness;
 mod real_servers;
+mod registries;
 mod rights;
 mod secured;
 mod topic_actions;

@@ -238,19 +238,23 @@ async fn status_of_a_ready_pipeline_matches_the_snapshot() {
     insta::assert_snapshot!(serde_saphyr::to_string(&status).unwrap());
 }
 
+/// The table of reasons in a page.
+fn reasons_of(page: &str) -> String {
+    let document = std::fs::read_to_string(format!("{}/../docs/reference/{page}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let (_, rest) = document.split_once("<!-- reasons -->").unwrap();
+    rest.split_once("<!-- /reasons -->").unwrap().0.to_owned()
+}
+
 #[test]
 fn every_reason_is_documented_with_meaning_and_advice() {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/conditions.md");
-    let document = std::fs::read_to_string(file).unwrap();
-    let (_, rest) = document.split_once("<!-- reasons -->").unwrap();
-    let (table, _) = rest.split_once("<!-- /reasons -->").unwrap();
-    let mut rows = table.lines().filter(|line| line.starts_with("| `"));
+    let tables: Vec<String> = ["conditions.md", "conditions-registry.md"].map(reasons_of).into();
+    let mut rows = tables.iter().flat_map(|table| table.lines()).filter(|line| line.starts_with("| `"));
     for reason in Reason::ALL {
         let row = rows.next().unwrap_or_default();
         let wanted = format!("| `{reason}` | {} | ", reason.meaning());
         let advice = row
             .strip_prefix(&wanted)
-            .unwrap_or_else(|| panic!("docs/reference/conditions.md has no {wanted}…, but {row}"));
+            .unwrap_or_else(|| panic!("docs/reference/conditions*.md have no {wanted}…, but {row}"));
         assert!(advice.len() > " |".len(), "{reason}: no advice");
     }
     assert_eq!(rows.next(), None);

@@ -1,7 +1,7 @@
 //! The stored verdicts on schema ids, and the partitions that wait.
 
 use retail_engine::{Reference, SchemaId, SchemaKind, SchemaText};
-use retail_store::{SchemaWait, StoredSchema};
+use retail_store::{SchemaProblems, SchemaWait, StoredSchema, progress};
 use retail_testbed::{Case, Feeder};
 
 #[tokio::test]
@@ -67,4 +67,53 @@ async fn waits_of_owned_partitions_are_replaced() {
     let age = "UPDATE {schema}.schema_waits SET noted_at = noted_at - interval '61 seconds' WHERE partition = 3";
     store.session().execute(age, &[]).await.unwrap();
     assert_eq!(waits().await, [(2, "busy".to_owned())]);
+}
+
+#[tokio::test]
+async fn long_waits_and_new_unknown_ids_are_problems() {
+    let url = "{type: Avro, registry: {url: \"http://127.0.0.1:1\"}}";
+    let case = Case::shared()
+        .spec("events:")
+        .spec(&format!("  format: {url}"))
+        .spec("  timestamp: {field: time}")
+        .spec("  dimensions: [{name: store, field: store}]")
+        .spec("  quantity: {field: qty}")
+        .spec("  price: {field: price}")
+        .start()
+        .await;
+    let store = Feeder::new(&case, "a").await.store;
+    let problems = async || {
+        let session = case.settings.database.connect("test").await.unwrap();
+        progress::look(&session, &case.settings.pipeline).await.unwrap().unwrap().schemas
+    };
+    let age = async |statement: &str| store.session().execute(statement, &[]).await.unwrap();
+    let wait = |partition, number| SchemaWait {
+        partition,
+        id: SchemaId::Number(number),
+        detail: format!("schema {number}: away"),
+    };
+    store.note_schema_waits(&[wait(3, 7), wait(0, 5), wait(1, 5)], &[]).await.unwrap();
+    assert_eq!(problems().await, SchemaProblems::default(), "schemas can take some seconds");
+    age("UPDATE {schema}.schema_waits SET since = '2025-01-01T00:00:00.5Z' WHERE partition = 3").await;
+    age("UPDATE {schema}.schema_waits SET since = '2025-01-01T00:00:09Z' WHERE partition = 0").await;
+    let found = problems().await;
+    assert_eq!(
+        found.wait.unwrap().to_string(),
+        "partitions 0, 3 wait since 2025-01-01T00:00:00Z: schema 7: away",
+        "with the reason of the longest wait"
+    );
+    assert_eq!(found.unknown, None);
+    age("UPDATE {schema}.schema_waits SET noted_at = noted_at - interval '61 seconds'").await;
+
+    let keep = async |id, verdict: StoredSchema| store.keep_schema(SchemaId::Number(id), &verdict).await.unwrap();
+    keep(1, StoredSchema::Unknown).await;
+    age("UPDATE {schema}.schemas SET stored_at = stored_at - interval '25 hours'").await;
+    keep(2, StoredSchema::Unusable("is large".to_owned())).await;
+    assert_eq!(problems().await, SchemaProblems::default());
+    keep(10, StoredSchema::Unknown).await;
+    assert_eq!(problems().await.unknown.unwrap().to_string(), "schema 10");
+    for id in 11..17 {
+        keep(id, StoredSchema::Unknown).await;
+    }
+    assert_eq!(problems().await.unknown.unwrap().to_string(), "schemas 16, 15, 14, 13, 12 and 2 more");
 }
