@@ -1,9 +1,9 @@
 //! The examples with events of their own, from the file to rows: `make demo PIPELINE=FILE` runs the same commands.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use retail_testbed::{Case, Program, eventually};
+use retail_testbed::{Case, Program, Registry, eventually};
 
 use crate::RETAIL;
 
@@ -12,9 +12,17 @@ const FATES: [&str; 5] = ["applied", "filtered", "late", "invalid", "future"];
 
 /// Runs an example with its simulated records, until each fate has occurred. Then the rows must be exact.
 async fn runs(name: &str, refunds: bool) {
-    let case = Case::example(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name));
-    let mut run = Program::start(RETAIL, &case, &["run"]);
-    let occurred: Vec<String> = FATES.iter().map(|fate| format!("sum({fate}) > 0")).collect();
+    exact(&Case::example(&path(name)), &FATES, refunds).await;
+}
+
+fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name)
+}
+
+/// Runs a pipeline until each of these fates has occurred. Then its rows must be exact.
+async fn exact(case: &Case, fates: &[&str], refunds: bool) {
+    let mut run = Program::start(RETAIL, case, &["run"]);
+    let occurred: Vec<String> = fates.iter().map(|fate| format!("sum({fate}) > 0")).collect();
     let occurred = format!("SELECT sum(consumed) > 2000 AND {} FROM ledger", occurred.join(" AND "));
     eventually("each fate occurs", async || (case.try_text(&occurred).await.as_deref() == Some("true")).then_some(()))
         .await;
@@ -45,4 +53,14 @@ async fn receipts_example_becomes_exact_rows() {
 #[tokio::test]
 async fn debezium_example_becomes_exact_rows() {
     runs("debezium.yaml", false).await;
+}
+
+/// Both run at the same time, with one registry.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn examples_with_a_registry_become_exact_rows() {
+    let registry = Registry::shared();
+    let [avro, protobuf] = ["avro.yaml", "protobuf.yaml"].map(|name| Case::registered_example(&path(name), registry));
+    // Protobuf's example filters nothing.
+    let unfiltered: Vec<&str> = FATES.into_iter().filter(|fate| *fate != "filtered").collect();
+    tokio::join!(exact(&avro, &FATES, false), exact(&protobuf, &unfiltered, true));
 }

@@ -13,6 +13,7 @@ use tokio_postgres::{Client, NoTls, Row};
 
 use crate::process::unique;
 use crate::records::Topic;
+use crate::registry::Registry;
 use crate::servers::{Kafka, Postgres, directory};
 
 /// A pipeline for one test.
@@ -64,8 +65,19 @@ impl Case {
     ///
     /// If the file cannot be read, or names neither a pipeline nor a topic in the usual form.
     pub fn example(file: &Path) -> Self {
+        Self::example_of(&std::fs::read_to_string(file).unwrap())
+    }
+
+    /// A pipeline of an example whose schemas are in a registry.
+    pub fn registered_example(file: &Path, registry: &Registry) -> Self {
         let yaml = std::fs::read_to_string(file).unwrap();
-        let before = Pipeline::parse(&yaml).unwrap_or_else(|problems| panic!("{problems}"));
+        let with_url = yaml.replace("http://registry:8081", &registry.url());
+        assert_ne!(with_url, yaml, "{} names another registry", file.display());
+        Self::example_of(&with_url)
+    }
+
+    fn example_of(yaml: &str) -> Self {
+        let before = Pipeline::parse(yaml).unwrap_or_else(|problems| panic!("{problems}"));
         let name = unique("example");
         let renamed = yaml
             .replace(&format!("metadata:\n  name: {}\n", before.name), &format!("metadata:\n  name: {name}\n"))

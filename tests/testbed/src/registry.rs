@@ -1,19 +1,26 @@
-//! A schema registry.
+//! Schema registries.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::OnceLock;
 
 use crate::process::unique;
 use crate::servers::Server;
 
-/// An Apicurio Registry for one test. Dropping the value stops it and deletes its schemas.
+/// An Apicurio Registry. Dropping a private one stops it and deletes its schemas.
 #[derive(Debug)]
 pub struct Registry {
     server: Server,
 }
 
 impl Registry {
-    /// Starts a registry.
+    /// Returns the registry shared by all tests that need none of their own. Subjects must be unique.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Registry> = OnceLock::new();
+        SHARED.get_or_init(|| Self { server: Server::start("dev/registry", "registry", false) })
+    }
+
+    /// Starts a registry for one test.
     pub fn private() -> Self {
         Self { server: Server::start("dev/registry", &unique("registry"), true) }
     }
