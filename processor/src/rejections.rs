@@ -57,8 +57,8 @@ impl Explainer {
             if bytes > MAX_EXPLAINED_BYTES {
                 break;
             }
-            letter.detail =
-                Some(self.diagnosis.detail(letter.payload.as_deref(), reason, bytes <= MAX_THOROUGH_BYTES).into());
+            let (value, header) = (letter.payload.as_deref(), letter.schema.as_deref());
+            letter.detail = Some(self.diagnosis.detail(value, header, reason, bytes <= MAX_THOROUGH_BYTES).into());
         }
     }
 }
@@ -165,6 +165,7 @@ mod tests {
             purchase: None,
             missed_by: None,
             payload: payload.map(Box::from),
+            schema: None,
         };
         let foreign = br#"{"category":"A","payment_method":"B","price":1,"qty":2,"timestamp":1}"#;
         let mut letters = [

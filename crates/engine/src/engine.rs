@@ -16,6 +16,9 @@ use crate::time::{Span, Timestamp};
 /// Maximum length of the payload of a dead letter, in bytes; longer values are truncated.
 const MAX_DEAD_LETTER_PAYLOAD: usize = 64 * 1024;
 
+/// Length of the header of a dead letter. A GUID and the place of a message take less.
+const MAX_SCHEMA_HEADER: usize = 1024;
+
 /// Approximate memory of a dead letter in bytes, without its texts.
 const DEAD_LETTER_BYTES: usize = 256;
 
@@ -102,6 +105,8 @@ pub struct DeadLetter {
     pub missed_by: Option<Span>,
     /// The value, truncated to 64 KiB; `None` for a tombstone.
     pub payload: Option<Box<[u8]>>,
+    /// The header with the id of its schema, truncated to 1 KiB. Explanations need it; it is not stored.
+    pub schema: Option<Box<[u8]>>,
 }
 
 /// The contents of a purchase that was not applied.
@@ -703,8 +708,9 @@ impl PartitionInput<'_> {
             }
             _ => None,
         };
+        let schema = record.schema.map(|header| &header[..header.len().min(MAX_SCHEMA_HEADER)]);
         let keys = purchase.as_ref().map_or(0, |purchase| purchase.dimensions.iter().map(|key| key.len()).sum());
-        *self.other_bytes += DEAD_LETTER_BYTES + keys + payload.map_or(0, <[u8]>::len);
+        *self.other_bytes += DEAD_LETTER_BYTES + keys + payload.map_or(0, <[u8]>::len) + schema.map_or(0, <[u8]>::len);
         self.dead_letters.push(DeadLetter {
             partition: self.partition,
             offset: record.offset,
@@ -715,6 +721,7 @@ impl PartitionInput<'_> {
             purchase,
             missed_by,
             payload: payload.map(Box::from),
+            schema: schema.map(Box::from),
         });
     }
 }

@@ -77,9 +77,9 @@ impl Diagnosis {
 
     /// As many causes as fit into [`MAX_DETAIL`] bytes, in one line. Without `is_thorough`, it names no similar field, which saves most
     /// of the time.
-    pub fn detail(&self, value: Option<&[u8]>, reason: Reason, is_thorough: bool) -> String {
+    pub fn detail(&self, value: Option<&[u8]>, header: Option<&[u8]>, reason: Reason, is_thorough: bool) -> String {
         let mut detail = String::new();
-        for cause in self.found(value, None, reason, is_thorough) {
+        for cause in self.found(value, header, reason, is_thorough) {
             let separator = if detail.is_empty() { "" } else { SEPARATOR };
             // The mark of a shortened text has three bytes.
             if detail.len() + separator.len() + cause.len() > MAX_DETAIL && !detail.is_empty() {
@@ -273,7 +273,7 @@ fn no_schema_id(value: &[u8], header: Option<&[u8]>) -> String {
 /// The cause of a record whose contents are unknown.
 fn unread(failure: Failure, reason: Reason) -> String {
     match (failure, reason) {
-        (Failure::NoId, _) => "the schema id was in a header, which is not stored".to_owned(),
+        (Failure::NoId, _) => format!("the record is invalid: {reason}"),
         (Failure::Unknown(schema), _) | (Failure::NotLearnt(schema), Reason::UnknownSchema) => {
             format!("the registry does not know {schema}")
         }

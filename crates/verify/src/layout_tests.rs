@@ -135,6 +135,7 @@ async fn digest_of_dead_letters_covers_all_columns() {
         purchase: Some(purchase),
         missed_by: None,
         payload: Some(Box::from(*b"{}")),
+        schema: None,
     };
     commit(&mut store, epoch, 0, 0, Batch { dead_letters: vec![letter], ..Batch::default() }).await;
 

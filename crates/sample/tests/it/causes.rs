@@ -71,7 +71,7 @@ fn tutorial_purchase_needs_an_id_with_deduplication() {
     };
     let detail = |needs_id, id, reason| {
         let diagnosis = if needs_id { Diagnosis::of_purchases_with_ids() } else { Diagnosis::new(None) };
-        diagnosis.detail(Some(purchase(id).as_bytes()), reason_named(reason).unwrap(), true)
+        diagnosis.detail(Some(purchase(id).as_bytes()), None, reason_named(reason).unwrap(), true)
     };
     assert_eq!(detail(true, "", "missing_field"), "transaction_id missing, and deduplicate needs an id");
     assert_eq!(detail(false, "", "missing_field"), "the record is invalid: missing_field");
@@ -230,13 +230,13 @@ fn detail_of_a_hostile_record_is_one_bounded_line() {
     assert!(record.len() < 64 * 1024);
     let missing = reason_named("missing_field").unwrap();
     for diagnosis in [Diagnosis::new(None), Diagnosis::new(Some(&mapping(FLAT).mapping))] {
-        let detail = diagnosis.detail(Some(record.as_bytes()), missing, true);
+        let detail = diagnosis.detail(Some(record.as_bytes()), None, missing, true);
         assert!((1..=MAX_DETAIL).contains(&detail.len()), "{} bytes", detail.len());
         assert!(!detail.contains(char::is_control), "{detail:?}");
     }
     let long = format!("{{\"x\":\"{}\"}}", "x".repeat(70_000));
     assert_eq!(
-        Diagnosis::new(None).detail(Some(long.as_bytes()), missing, true),
+        Diagnosis::new(None).detail(Some(long.as_bytes()), None, missing, true),
         "not examined, because the record has 64 KiB or more"
     );
 }

@@ -145,9 +145,18 @@ fn schema_that_is_not_usable_is_explained() {
     );
     // A dead letter of a worker that does not have the schema any more.
     let mapping = &avro_pipeline.events.as_ref().unwrap().mapping;
-    let detail = |reason| Diagnosis::new(Some(mapping)).detail(Some(&body), reason_named(reason).unwrap(), true);
+    let detail = |reason| Diagnosis::new(Some(mapping)).detail(Some(&body), None, reason_named(reason).unwrap(), true);
     assert_eq!(detail("malformed_avro"), "not a value of schema 5");
     assert_eq!(detail("missing_field"), "the record is invalid: missing_field in schema 5");
+    // The id in the header counts, even if the value begins like another id.
+    let header = [&[1], &[7; 16][..]].concat();
+    let mut diagnosis = Diagnosis::new(Some(mapping));
+    diagnosis.learn_schema(SchemaId::Number(5), &SchemaAnswer::Found(&schema(SchemaKind::Avro, AVRO)));
+    diagnosis.learn_schema(SchemaId::Guid([7; 16]), &SchemaAnswer::Unknown);
+    assert_eq!(
+        diagnosis.detail(Some(&body), Some(&header), reason_named("unknown_schema").unwrap(), true),
+        "the registry does not know schema 07070707-0707-0707-0707-070707070707"
+    );
 }
 
 #[test]

@@ -366,6 +366,7 @@ async fn dead_letters_have_all_dimensions_sums_and_detail() {
         purchase,
         missed_by: None,
         payload: None,
+        schema: None,
     };
     let purchase = Purchase {
         dimensions: Box::new(["a".into(), "b".into(), "c".into()]),
