@@ -1,15 +1,18 @@
-//! `retail plan`: shows the operator's actions without a cluster.
+//! `retail plan`: shows the operator's actions without a cluster, and whether the schema registry can be used.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use retail_api::ReadError;
 use retail_api::validate::check_update;
+use retail_api::{Pipeline, ReadError};
 use retail_operator::preview;
 use retail_operator::reconcile::validate::{Invalid, Valid, parse};
 use retail_operator::settings::Settings;
+use retail_runtime::args::RegistryArgs;
 use retail_runtime::process;
+
+use crate::doctor::{self, Check};
 
 #[derive(Args, Debug)]
 pub(crate) struct PlanArgs {
@@ -24,6 +27,13 @@ pub(crate) struct PlanArgs {
     /// Image of the producer and processor pods
     #[arg(long, env = "RETAIL_IMAGE", default_value = "retail-pipeline")]
     image: String,
+
+    /// Do not contact the schema registry
+    #[arg(long)]
+    offline: bool,
+
+    #[command(flatten)]
+    registry: RegistryArgs,
 }
 
 /// Why there is no plan; exit code 2.
@@ -41,15 +51,34 @@ enum PlanError {
 
 pub(crate) fn plan(args: &PlanArgs) -> ExitCode {
     match in_words(args) {
-        Ok(plan) => process::finished(process::print_text(&plan), ExitCode::SUCCESS),
+        Ok((plan, pipeline)) => {
+            let text = plan + &registry(args, &pipeline);
+            process::finished(process::print_text(&text), ExitCode::SUCCESS)
+        }
         Err(error) => process::misused(&error),
     }
 }
 
-fn in_words(args: &PlanArgs) -> Result<String, PlanError> {
+/// The checks of the schema registry, if the pipeline has one. The plan does not depend on them: a registry that this machine cannot
+/// use may be usable for the pods.
+fn registry(args: &PlanArgs, pipeline: &Pipeline) -> String {
+    if args.offline || pipeline.registry().is_none() {
+        return String::new();
+    }
+    let checks = match args.registry.clone().connection(pipeline) {
+        Ok(Some(connection)) => process::run(doctor::registry::checks(pipeline, &connection)),
+        Ok(None) => return String::new(),
+        Err(error) => vec![Check::warn("registry", format_args!("not checked: {error}"))],
+    };
+    format!("The schema registry, from this machine (--offline skips it):\n{}", doctor::lines(&checks))
+}
+
+fn in_words(args: &PlanArgs) -> Result<(String, Pipeline), PlanError> {
     let settings = Settings { image: args.image.clone() };
     let (new_text, new) = read(&args.file)?;
-    let Some(from) = &args.from else { return Ok(preview::from_nothing(&new, &settings).to_string()) };
+    let Some(from) = &args.from else {
+        return Ok((preview::from_nothing(&new, &settings).to_string(), new.pipeline));
+    };
     let (old_text, old) = read(from)?;
     let name = |valid: &Valid| format!("{}/{}", valid.pipeline.namespace, valid.pipeline.name);
     if name(&old) != name(&new) {
@@ -58,13 +87,13 @@ fn in_words(args: &PlanArgs) -> Result<String, PlanError> {
     let resource = |text: &str| retail_api::validate::read(text).expect("the text was parsed before");
     check_update(&resource(&new_text), &resource(&old_text))
         .map_err(|problems| PlanError::Immutable(problems.join("\n")))?;
-    Ok(preview::from_declared(&old, &new, &settings).to_string())
+    Ok((preview::from_declared(&old, &new, &settings).to_string(), new.pipeline))
 }
 
 /// Reads a file, with the error messages of the other commands.
 fn read(path: &Path) -> Result<(String, Valid), PlanError> {
-    let text = retail_api::Pipeline::read_text(path)?;
-    retail_api::Pipeline::parse_named(&text, path)?;
+    let text = Pipeline::read_text(path)?;
+    Pipeline::parse_named(&text, path)?;
     let unusable = |Invalid { reason: _, message }| PlanError::Unusable { path: path.display().to_string(), message };
     let valid = parse(&text).map_err(unusable)?;
     Ok((text, valid))

@@ -7,7 +7,7 @@ use serde::Serialize;
 /// How a precondition is met.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Debug)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     Ok,
     /// The pipeline works, with a limit.
     Warn,
@@ -17,29 +17,29 @@ pub(super) enum Outcome {
 
 /// A checked precondition.
 #[derive(Clone, PartialEq, Eq, Serialize, Debug)]
-pub(super) struct Check {
-    pub(super) name: &'static str,
-    pub(super) outcome: Outcome,
+pub(crate) struct Check {
+    pub(crate) name: &'static str,
+    pub(crate) outcome: Outcome,
     /// The observed state. An error contains its fix.
-    pub(super) detail: String,
+    pub(crate) detail: String,
     /// The command or the change that mends it.
-    pub(super) fix: Option<String>,
+    pub(crate) fix: Option<String>,
 }
 
 impl Check {
-    pub(super) fn ok(name: &'static str, detail: impl Display) -> Self {
+    pub(crate) fn ok(name: &'static str, detail: impl Display) -> Self {
         Self { name, outcome: Outcome::Ok, detail: detail.to_string(), fix: None }
     }
 
-    pub(super) fn warn(name: &'static str, detail: impl Display) -> Self {
+    pub(crate) fn warn(name: &'static str, detail: impl Display) -> Self {
         Self { outcome: Outcome::Warn, ..Self::ok(name, detail) }
     }
 
-    pub(super) fn fail(name: &'static str, detail: impl Display) -> Self {
+    pub(crate) fn fail(name: &'static str, detail: impl Display) -> Self {
         Self { outcome: Outcome::Fail, ..Self::ok(name, detail) }
     }
 
-    pub(super) fn fixed_by(self, fix: impl Display) -> Self {
+    pub(crate) fn fixed_by(self, fix: impl Display) -> Self {
         Self { fix: Some(fix.to_string()), ..self }
     }
 }

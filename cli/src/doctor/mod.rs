@@ -1,12 +1,14 @@
-//! `retail doctor`: the preconditions of a pipeline in Kafka and Postgres, each with the command that mends it. It writes nothing.
+//! `retail doctor`: the preconditions of a pipeline in Kafka, Postgres and its schema registry, each with the command that mends it. It writes nothing.
 
 mod check;
 mod kafka;
 mod postgres;
+pub(crate) mod registry;
 
 use std::process::ExitCode;
 
-use check::{Check, Outcome};
+pub(crate) use check::Check;
+use check::Outcome;
 use clap::Args;
 use retail_runtime::args::{PipelineArgs, Settings};
 use retail_runtime::process;
@@ -44,13 +46,27 @@ pub(crate) fn doctor(args: DoctorArgs) -> ExitCode {
 }
 
 async fn diagnosis(settings: &Settings) -> Diagnosis {
-    let (kafka, postgres) = tokio::join!(kafka::checks(settings), postgres::checks(settings));
-    let checks: Vec<Check> = kafka.into_iter().chain(postgres).collect();
+    let registry = async {
+        match &settings.registry {
+            Some(connection) => registry::checks(&settings.pipeline, connection).await,
+            None => Vec::new(),
+        }
+    };
+    let (kafka, postgres, registry) = tokio::join!(kafka::checks(settings), postgres::checks(settings), registry);
+    let checks: Vec<Check> = kafka.into_iter().chain(postgres).chain(registry).collect();
     Diagnosis { ok: checks.iter().all(|check| check.outcome != Outcome::Fail), checks }
 }
 
 fn in_words(diagnosis: &Diagnosis) -> String {
-    let width = diagnosis.checks.iter().map(|check| check.name.len()).max().unwrap_or_default();
+    let checks = lines(&diagnosis.checks);
+    let count = |outcome| diagnosis.checks.iter().filter(|check| check.outcome == outcome).count();
+    let [ok, warn, fail] = [Outcome::Ok, Outcome::Warn, Outcome::Fail].map(count);
+    format!("{checks}{ok} ok, {warn} warn, {fail} FAIL\n")
+}
+
+/// The checks, one line each, and their fixes.
+pub(crate) fn lines(checks: &[Check]) -> String {
+    let width = checks.iter().map(|check| check.name.len()).max().unwrap_or_default();
     let line = |check: &Check| {
         let Check { name, outcome, detail, fix } = check;
         let outcome = match outcome {
@@ -61,8 +77,5 @@ fn in_words(diagnosis: &Diagnosis) -> String {
         let fix = fix.as_ref().map_or_else(String::new, |fix| format!("\n      {:width$}  fix: {fix}", ""));
         format!("{outcome}  {name:width$}  {detail}{fix}\n")
     };
-    let checks: String = diagnosis.checks.iter().map(line).collect();
-    let count = |outcome| diagnosis.checks.iter().filter(|check| check.outcome == outcome).count();
-    let [ok, warn, fail] = [Outcome::Ok, Outcome::Warn, Outcome::Fail].map(count);
-    format!("{checks}{ok} ok, {warn} warn, {fail} FAIL\n")
+    checks.iter().map(line).collect()
 }

@@ -128,12 +128,27 @@ async fn avro_is_explained_by_its_schema() {
     assert!(proposal.starts_with("  events:\n    format: {\"type\":\"Avro\",\"registry\":{"), "{proposal}");
     let (code, doctor, _) = ended(case.command(RETAIL).arg("doctor"));
     assert!(code == 1 && doctor.contains("22 of the newest 22 records are invalid"), "{doctor}");
+    let answers = format!("{} answers\n", registry.url());
+    assert!(doctor.contains("ok    registry") && doctor.contains(&answers), "{doctor}");
+    let subject = format!("{}-value", case.topic.name);
+    assert!(doctor.contains(&format!("the registry has no subject {subject}\n")), "{doctor}");
+    let newest = registry.register_as("AVRO", &subject, schema);
+    let lacks =
+        format!("version 1 of {subject}, schema {newest} (shop.Order), lacks quantity; it has time, store, qty, price");
+    let plan = |arguments: &[&str]| {
+        ended(case.command(RETAIL).args(["plan", "-f", case.file.to_str().unwrap()]).args(arguments))
+    };
+    let (code, said, _) = plan(&[]);
+    assert!(code == 0 && said.contains(&answers) && said.contains(&lacks), "{said}");
 
     registry.stop();
     let (code, said, _) = ended(case.command(RETAIL).arg("sample"));
     assert_eq!(code, 0);
     assert!(said.contains("22 records: 0 applied, 0 filtered, 0 invalid, 22 waiting for their schemas\n"), "{said}");
     assert!(said.contains(&format!("the schema registry at {} cannot be reached", registry.url())), "{said}");
+    let (code, said, _) = plan(&[]);
+    assert!(code == 0 && said.contains("FAIL  registry  the schema registry at "), "a plan needs no registry: {said}");
+    assert!(!plan(&["--offline"]).1.contains("registry  the schema registry"));
     let yaml = std::fs::read_to_string(&case.file).unwrap();
     std::fs::write(&case.file, yaml.replace(&format, "  format: {type: JSON}")).unwrap();
     let (_, said, _) = ended(case.command(RETAIL).args(["sample", "--last", "3"]));

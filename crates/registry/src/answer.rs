@@ -65,6 +65,26 @@ pub(crate) fn version(
     found(address, query, answer)
 }
 
+/// Version, id and schema in the answer to a request for the newest version of a subject; `None` if there is no such subject.
+pub(crate) fn newest(
+    address: &Address,
+    query: &Query,
+    answer: &Answer,
+) -> Result<Option<(i64, u32, Registered)>, RegistryError> {
+    if answer.status == StatusCode::NOT_FOUND
+        && error_code(answer).is_some_and(|code| VERSION_NOT_FOUND.contains(&code))
+    {
+        return Ok(None);
+    }
+    let schema = found(address, query, answer)?;
+    let number = |name: &str| object(answer)?.get(name)?.as_i64();
+    let id = number("id").and_then(|id| u32::try_from(id).ok());
+    match number("version").zip(id) {
+        Some((version, id)) => Ok(Some((version, id, schema))),
+        None => Err(unexpected(address, query, answer)),
+    }
+}
+
 /// The id in the answer to a registration under a subject.
 pub(crate) fn registered(
     address: &Address,

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use crate::address::Address;
-use crate::answer;
+use crate::answer::{self, Registered};
 use crate::connection::RegistryConnection;
 use crate::error::RegistryError;
 use crate::references::{Resolution, Step};
@@ -26,6 +26,17 @@ pub enum Verdict {
     Unusable(String),
     /// The registry does not know the id: it answered 404 with error_code 40403. It may learn the id later.
     Absent,
+}
+
+/// The newest version of a subject.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Newest {
+    /// Its number.
+    pub version: i64,
+    /// The id of its schema.
+    pub id: u32,
+    /// Its schema.
+    pub schema: Verdict,
 }
 
 /// A client of one registry.
@@ -78,6 +89,27 @@ impl Registry {
         if absent { Ok(Verdict::Absent) } else { Err(first_error.expect("a connection has an address")) }
     }
 
+    /// The newest version of a subject, at the first address that knows the subject; `None` if no address does.
+    pub async fn newest(&self, subject: &str) -> Result<Option<Newest>, RegistryError> {
+        let mut first_error = None;
+        for address in &self.connection.addresses {
+            let newest = timeout(self.connection.deadlines.schema, self.newest_at(address, subject)).await;
+            match newest.unwrap_or_else(|_| Err(RegistryError::timed_out(address, "did not return a schema"))) {
+                Ok(Some(newest)) => return Ok(Some(newest)),
+                Ok(None) => {}
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+        first_error.map_or(Ok(None), Err)
+    }
+
+    async fn newest_at(&self, address: &Address, subject: &str) -> Result<Option<Newest>, RegistryError> {
+        let query = Query::get(format!("/subjects/{}/versions/latest", segment(subject)));
+        let answer = self.send(address, &query).await?;
+        let Some((version, id, schema)) = answer::newest(address, &query, &answer)? else { return Ok(None) };
+        Ok(Some(Newest { version, id, schema: self.resolved(address, schema).await? }))
+    }
+
     /// Registers a schema without references under a subject, at the first address that accepts it. Returns its id, which a schema
     /// that is registered already keeps.
     pub async fn register(&self, subject: &str, kind: SchemaKind, text: &str) -> Result<u32, RegistryError> {
@@ -106,6 +138,11 @@ impl Registry {
         });
         let answer = self.send(address, &query).await?;
         let Some(schema) = answer::schema(address, &query, &answer)? else { return Ok(Verdict::Absent) };
+        self.resolved(address, schema).await
+    }
+
+    /// A schema with its references.
+    async fn resolved(&self, address: &Address, schema: Registered) -> Result<Verdict, RegistryError> {
         let mut resolution = Resolution::new(schema);
         loop {
             match resolution.next() {

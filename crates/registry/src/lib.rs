@@ -7,7 +7,7 @@
 //!   client ──► transport (one request within deadlines) ──► answer (status and JSON) ──► references (what to ask next) ──► Verdict
 //! ```
 //!
-//! [`Registry::register`] registers a schema, for the simulated producer.
+//! [`Registry::register`] registers a schema, for the simulated producer. [`Registry::newest`] is for checks before the first record.
 //!
 //! - Only status 404 with error_code 40403 means that an id does not exist. A proxy, a wrong path or a registry without the request
 //!   answers 404 too.
@@ -22,7 +22,7 @@ mod references;
 mod transport;
 
 pub use address::{Address, AddressError};
-pub use client::{Registry, Verdict};
+pub use client::{Newest, Registry, Verdict};
 pub use connection::{Deadlines, Login, RegistryConnection};
 pub use error::RegistryError;
 pub use references::{MAX_DEPTH, MAX_REFERENCES, MAX_TEXT};

@@ -8,9 +8,11 @@
 //! - `names`: words in the names of fields, and their synonyms. `values`: what a single value looks like.
 //! - `wanted`: the fields of a mapping, by their role. `similar`: the field of a record that looks like a wanted one.
 //! - `diagnosis`: the cause of an invalid record. `report`: the fate and the contents of a record.
+//! - `fit`: the fields of a mapping that a schema lacks.
 //! - `profile`: the fields of many records. `guess`: the mapping that reads them. `yaml`: that mapping as text.
 
 mod diagnosis;
+mod fit;
 mod formats;
 mod guess;
 mod json;
@@ -23,6 +25,7 @@ mod wanted;
 mod yaml;
 
 pub use diagnosis::{Diagnosis, MAX_DETAIL};
-pub use formats::SchemaAnswer;
+pub use fit::schema_fit;
+pub use formats::{SchemaAnswer, SchemaFit};
 pub use guess::{Proposal, propose};
 pub use report::{Facts, Purchase, Report, Reporter, Schema, SchemaCount, Summary, reason_named};

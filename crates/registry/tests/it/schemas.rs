@@ -2,7 +2,7 @@
 
 use retail_connection::Certificates;
 use retail_engine::{Reference, SchemaId, SchemaKind, SchemaText};
-use retail_registry::{Login, Verdict};
+use retail_registry::{Login, Newest, Verdict};
 
 use crate::fake::{Fake, Reply, json, not_found, registry, registry_with};
 
@@ -125,4 +125,31 @@ async fn registration_returns_the_id_or_the_reason() {
     let (works, fails) = (Fake::start(|_| json(r#"{"id":7}"#)).await, Fake::start(|_| Reply::Raw(b"")).await);
     let registry = registry(&format!("{},{}", fails.url(), works.url()));
     assert_eq!(registry.register("s", SchemaKind::Protobuf, "").await.unwrap(), 7);
+}
+
+#[tokio::test]
+async fn newest_version_of_a_subject_comes_with_its_references() {
+    let fake = Fake::start(|path| match path {
+        "/subjects/a%2Fb-value/versions/latest" => json(
+            r#"{"subject":"a/b-value","version":3,"id":7,"schema":"x","references":[{"name":"n","subject":"s","version":1}]}"#,
+        ),
+        "/subjects/s/versions/1" => json(r#"{"schema":"y"}"#),
+        "/subjects/html/versions/latest" => json("<html>"),
+        "/subjects/bare/versions/latest" => json(r#"{"schema":"x"}"#),
+        "/subjects/busy/versions/latest" => Reply::Answer(503, String::new()),
+        "/subjects/path/versions/latest" => not_found(40403),
+        _ => not_found(40401),
+    })
+    .await;
+    let references = vec![Reference { name: "n".to_owned(), text: "y".to_owned() }];
+    let schema = Verdict::Found(SchemaText { kind: SchemaKind::Avro, text: "x".to_owned(), references });
+    assert_eq!(fake.registry().newest("a/b-value").await, Ok(Some(Newest { version: 3, id: 7, schema })));
+    assert_eq!(fake.registry().newest("none").await, Ok(None));
+    for subject in ["html", "bare", "busy", "path"] {
+        assert!(fake.registry().newest(subject).await.is_err(), "{subject}");
+    }
+    // A copy that fails does not hide one that lacks the subject.
+    let both = registry(&format!("http://127.0.0.1:1,{}", fake.url()));
+    assert!(both.newest("none").await.is_err());
+    assert!(both.newest("a/b-value").await.is_ok());
 }

@@ -25,7 +25,7 @@ pub(super) struct AvroSchema {
 }
 
 #[derive(Clone, Debug)]
-enum Type {
+pub(super) enum Type {
     Primitive(Primitive),
     Decimal {
         size: Option<usize>,
@@ -45,7 +45,7 @@ enum Type {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Primitive {
+pub(super) enum Primitive {
     Null,
     Boolean,
     Int,
@@ -57,7 +57,7 @@ enum Primitive {
 }
 
 #[derive(Clone, Debug)]
-struct Field {
+pub(super) struct Field {
     name: String,
     aliases: Vec<String>,
     of_type: Type,
@@ -80,6 +80,50 @@ impl AvroSchema {
         let name = if let Type::Union(branches) = &root { branches.iter().find_map(record) } else { record(&root) };
         let name = name.ok_or("is not a record")?;
         Ok(Self { named, root, name })
+    }
+
+    /// Whether a record can have a value at the end of this path that `is_wanted`. Paths go through maps by any key.
+    pub(super) fn has(&self, path: &[Box<str>], is_wanted: &dyn Fn(&Self, &Type) -> bool) -> bool {
+        self.has_in(&self.root, path, is_wanted)
+    }
+
+    /// The same, from the elements of an array on.
+    pub(super) fn element_has(&self, array: &Type, path: &[Box<str>]) -> bool {
+        match array {
+            Type::Array(element) => self.has_in(element, path, &|_, _| true),
+            Type::Union(branches) => branches.iter().any(|branch| self.element_has(branch, path)),
+            _ => false,
+        }
+    }
+
+    fn has_in(&self, of_type: &Type, path: &[Box<str>], is_wanted: &dyn Fn(&Self, &Type) -> bool) -> bool {
+        let Some((first, rest)) = path.split_first() else { return is_wanted(self, of_type) };
+        match of_type {
+            Type::Named(name) => self.named.get(name).is_some_and(|named| self.has_in(named, path, is_wanted)),
+            Type::Union(branches) => branches.iter().any(|branch| self.has_in(branch, path, is_wanted)),
+            Type::Map(values) => self.has_in(values, rest, is_wanted),
+            Type::Record(fields) => {
+                let by_name = fields.iter().find(|field| *field.name == **first);
+                let field = by_name
+                    .or_else(|| fields.iter().find(|field| field.aliases.iter().any(|alias| **alias == **first)));
+                field.is_some_and(|field| self.has_in(&field.of_type, rest, is_wanted))
+            }
+            Type::Primitive(_)
+            | Type::Decimal { .. }
+            | Type::Instant { .. }
+            | Type::Fixed(_)
+            | Type::Enum(_)
+            | Type::Array(_) => false,
+        }
+    }
+
+    /// The names of the fields of the record, or of the first one in a union.
+    pub(super) fn fields(&self) -> impl Iterator<Item = &str> {
+        let fields = match self.named.get(&self.name) {
+            Some(Type::Record(fields)) => fields.as_slice(),
+            _ => &[],
+        };
+        fields.iter().map(|field| field.name.as_str())
     }
 
     /// A record as JSON, and the first place where it breaks its schema if the rest can be read. `with_aliases` repeats fields under

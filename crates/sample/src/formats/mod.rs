@@ -9,12 +9,14 @@
 //! An optional field of Protobuf that is absent is `null`.
 
 mod avro;
+mod fit;
 mod likely;
 mod protobuf;
 mod schemas;
 mod wire;
 mod writer;
 
+pub use fit::SchemaFit;
 pub(crate) use likely::likely_format;
 pub use schemas::SchemaAnswer;
 pub(crate) use schemas::{Decoded, Failure, Schemas};

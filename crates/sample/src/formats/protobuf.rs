@@ -14,6 +14,44 @@ pub(super) fn message(file: &FileDescriptor, indexes: &[u32]) -> Option<MessageD
     })
 }
 
+/// Whether a message can have a value at the end of this path. Paths go through maps by any key.
+pub(super) fn has(message: &MessageDescriptor, path: &[Box<str>]) -> bool {
+    let Some((first, rest)) = path.split_first() else { return true };
+    let Some(field) = message.get_field_by_name(first) else { return false };
+    let kind = field.kind();
+    let of_value = match kind.as_message().filter(|_| field.is_map()) {
+        Some(entry) => rest.get(1..).map(|rest| (entry.map_entry_value_field().kind(), rest)),
+        None if field.is_list() => None,
+        None => Some((kind, rest)),
+    };
+    match of_value {
+        _ if rest.is_empty() => true,
+        Some((Kind::Message(inner), rest)) => has(&inner, rest),
+        Some((_, rest)) => rest.is_empty(),
+        None => false,
+    }
+}
+
+/// The message of the elements of a repeated field.
+pub(super) fn element(message: &MessageDescriptor, path: &[Box<str>]) -> Option<MessageDescriptor> {
+    let (first, rest) = path.split_first()?;
+    let field = message.get_field_by_name(first)?;
+    let Kind::Message(inner) = field.kind() else { return None };
+    if rest.is_empty() { field.is_list().then_some(inner) } else { element(&inner, rest) }
+}
+
+/// All messages that a file declares, without entries of maps, in the order of their indexes.
+pub(super) fn messages(file: &FileDescriptor) -> Vec<MessageDescriptor> {
+    fn add(found: &mut Vec<MessageDescriptor>, message: MessageDescriptor) {
+        let inner: Vec<_> = message.child_messages().filter(|inner| !inner.is_map_entry()).collect();
+        found.push(message);
+        inner.into_iter().for_each(|inner| add(found, inner));
+    }
+    let mut found = Vec::new();
+    file.messages().for_each(|message| add(&mut found, message));
+    found
+}
+
 /// A message as JSON.
 pub(super) fn json(descriptor: &MessageDescriptor, body: &[u8]) -> Result<String, String> {
     let message = DynamicMessage::decode(descriptor.clone(), body)

@@ -30,7 +30,7 @@ pub(crate) struct Schemas {
 }
 
 #[derive(Debug)]
-enum Known {
+pub(super) enum Known {
     Avro(AvroSchema),
     Protobuf(FileDescriptor),
     Unusable(String),
@@ -82,7 +82,7 @@ impl Schemas {
         self.known.insert(id, known);
     }
 
-    fn parsed(&self, schema: &SchemaText) -> Result<Known, String> {
+    pub(super) fn parsed(&self, schema: &SchemaText) -> Result<Known, String> {
         let (kind, format) = match schema.kind {
             SchemaKind::Avro => ("Avro", Format::Avro),
             SchemaKind::Protobuf => ("Protobuf", Format::Protobuf),

@@ -2,7 +2,9 @@
 
 use retail_api::Pipeline;
 use retail_engine::{Record, SchemaId, SchemaKind, SchemaText};
-use retail_sample::{Diagnosis, Proposal, Report, Reporter, SchemaAnswer, Summary, propose, reason_named};
+use retail_sample::{
+    Diagnosis, Proposal, Report, Reporter, SchemaAnswer, SchemaFit, Summary, propose, reason_named, schema_fit,
+};
 
 const AVRO: &str = r#"{"type":"record","name":"Order","namespace":"shop","fields":[
     {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"}},
@@ -181,4 +183,78 @@ fn json_behind_an_id_is_explained_as_json() {
     let mut reporter = Reporter::new(yaml_free.events.as_ref());
     let notes = reporter.report(&record(&framed(5, &avro(&[0])))).notes;
     assert_eq!(notes, ["begins with the id of schema 5: looks like Avro; set format.type to Avro"]);
+}
+
+fn events(kind: &str, fields: &str) -> Pipeline {
+    let yaml = format!(
+        "apiVersion: retailpipeline.dev/v1alpha1\nkind: RetailPipeline\nmetadata: {{name: retail}}\nspec:\n  \
+         kafka: {{bootstrapServers: \"kafka:9092\"}}\n  topic: {{name: t}}\n  database: {{host: db, name: db}}\n  events:\n    \
+         format: {{type: {kind}, registry: {{url: \"http://r:1\"}}}}\n{fields}"
+    );
+    Pipeline::parse(&yaml).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+fn fit(pipeline: &Pipeline, schema: &SchemaText) -> Result<SchemaFit, String> {
+    schema_fit(pipeline.events.as_ref().unwrap(), schema)
+}
+
+#[test]
+fn required_fields_that_a_schema_lacks_are_named() {
+    let (avro, protobuf) = (schema(SchemaKind::Avro, AVRO), schema(SchemaKind::Protobuf, PROTOBUF));
+    for (kind, schema, fields) in
+        [("Avro", &avro, "at shop qty price kind"), ("Protobuf", &protobuf, "at store qty price")]
+    {
+        let found = |quantity: &str| fit(&pipeline(kind, quantity), schema).unwrap();
+        let expected = |missing: &[&str]| SchemaFit {
+            name: "shop.Order".to_owned(),
+            missing: missing.iter().map(|name| (*name).to_owned()).collect(),
+            fields: fields.split(' ').map(str::to_owned).collect(),
+        };
+        assert_eq!(found("qty"), expected(&[]), "store is found by its alias, too");
+        assert_eq!(found("pieces"), expected(&["pieces"]));
+        assert_eq!(found("pieces, ifMissing: 1"), expected(&[]), "a field with a default is not required");
+    }
+    let other = fit(&pipeline("Avro", "qty"), &protobuf).unwrap_err();
+    assert_eq!(other, "is of another format: set format.type to Protobuf");
+    assert_eq!(fit(&pipeline("Avro", "qty"), &schema(SchemaKind::Avro, "\"long\"")).unwrap_err(), "is not a record");
+}
+
+#[test]
+fn fields_within_objects_maps_unions_and_arrays_are_found() {
+    let avro = schema(
+        SchemaKind::Avro,
+        r#"["null", {"type":"record","name":"E","fields":[
+            {"name":"after","type":["null",{"type":"record","name":"Row","fields":[
+                {"name":"at","type":"long"}, {"name":"shop","type":{"type":"map","values":"string"}},
+                {"name":"items","type":["null",{"type":"array","items":{"type":"record","name":"Item","fields":[
+                    {"name":"qty","type":"int"}, {"name":"price","type":"double"}, {"name":"next","type":["null","Row"]}]}}]}]}]}]}]"#,
+    );
+    let protobuf = schema(
+        SchemaKind::Protobuf,
+        "syntax = \"proto3\"; message Other { string at = 1; }
+         message E { Row after = 1; message Row { int64 at = 1; map<string, string> shop = 2; repeated Item items = 3; }
+                     message Item { int32 qty = 1; double price = 2; Row next = 3; } }",
+    );
+    let fields = |time: &str, store: &str, explode: &str, quantity: &str| {
+        format!(
+            "    explode: {explode}\n    timestamp: {{field: $.{time}, unit: Milliseconds}}\n    \
+             dimensions: [{{name: store, field: $.{store}}}]\n    quantity: {{field: {quantity}}}\n    price: {{field: price}}\n"
+        )
+    };
+    for (kind, schema) in [("Avro", &avro), ("Protobuf", &protobuf)] {
+        let missing = |time: &str, store: &str, explode: &str, quantity: &str| {
+            let fit = fit(&events(kind, &fields(time, store, explode, quantity)), schema).unwrap();
+            assert_eq!(fit.name, "E", "{kind}");
+            fit.missing.join(" ")
+        };
+        assert_eq!(missing("after.at", "after.shop.id", "after.items", "qty"), "", "{kind}");
+        assert_eq!(missing("after.at", "after.shop.id", "after.items", "next.at"), "", "{kind}: recursive types");
+        assert_eq!(
+            missing("after.time", "after.shop.id.x", "after.items", "many"),
+            "after.time many after.shop.id.x",
+            "{kind}"
+        );
+        assert_eq!(missing("after.time", "after.shop.id", "after.rows", "qty"), "after.rows", "{kind}");
+        assert_eq!(missing("after.at", "after.shop.id", "after.items", "next.items.qty"), "next.items.qty", "{kind}");
+    }
 }
