@@ -14,7 +14,7 @@ use retail_kafka::native::{Fetched, Flow, PartitionQueue};
 use retail_store::{Claimed, Idle};
 
 use crate::consumer::{self, ConsumerEvents};
-use crate::held::Held;
+use crate::held::{Held, Item};
 use crate::idle::IdleProof;
 use crate::log_end_poller::LogEnds;
 use crate::reading_again::ReadingAgain;
@@ -48,8 +48,8 @@ pub(crate) struct Reader {
     has_schema_ids: bool,
     /// For formats whose schemas must be learnt.
     schemas: Option<SchemaClient>,
-    /// The partitions that wait for a schema, each with the record that names it. They are read no further, and as their positions do not
-    /// move, they are not idle, and hold the watermark.
+    /// The partitions that wait for a schema, each with the records from the one that names it on. As their positions do not move, they
+    /// are not idle, and hold the watermark.
     held: BTreeMap<i32, Held>,
 }
 
@@ -123,7 +123,7 @@ impl Reader {
 
     /// The partitions that wait for a schema.
     pub(crate) fn schema_waits(&self) -> BTreeMap<i32, SchemaId> {
-        self.held.iter().map(|(&partition, held)| (partition, held.id)).collect()
+        self.held.iter().filter_map(|(&partition, held)| Some((partition, held.waits_for?))).collect()
     }
 
     /// The number of ids of each partition that are kept for deduplication, and their memory in bytes.
@@ -198,42 +198,60 @@ impl Reader {
     pub(crate) fn read(&mut self, explainer: &mut Explainer) -> Result<usize, ReadError> {
         let mut total = 0;
         self.learn_schemas(explainer);
-        let needs_schemas = self.schemas.is_some();
         for (&partition, queue) in &mut self.queues {
             let mut failed = None;
             let mut input = self.engine.partition(partition);
             let mut passed = None;
             let valid_before = input.as_ref().map_or(0, |input| input.position_and_valid().1);
-            if let (Some(held), Some(input)) = (self.held.get(&partition), &mut input) {
-                if input.missing_schema(&held.record()).is_some() {
-                    continue;
+            let mut held = self.held.remove(&partition).unwrap_or_default();
+            let mut is_full = false;
+            if let Some(input) = &mut input {
+                while let Some(flow) = judge_held(&mut held, input, queue, &mut passed) {
+                    total += 1;
+                    is_full = flow == Flow::End;
+                    if is_full {
+                        break;
+                    }
                 }
-                judge(input, &held.record(), &mut passed);
-                queue.held_is_taken();
-                self.held.remove(&partition);
-                total += 1;
             }
-            let mut missing = None;
-            total += queue.take(|fetched| {
-                match (fetched, &mut input) {
-                    (Fetched::Error(code), _) => failed = failed.or(Some(code)),
+            if !is_full && !held.is_full() {
+                total += queue.take(|fetched| match (fetched, &mut input) {
+                    (Fetched::Error(code), _) => {
+                        failed = failed.or(Some(code));
+                        Flow::Next
+                    }
                     (Fetched::Record(record), Some(input)) => {
-                        if needs_schemas && let Some(id) = input.missing_schema(&record) {
-                            missing = Some(Held::new(&record, id));
-                            return Flow::Hold;
+                        if let Some(schemas) = &mut self.schemas {
+                            let missing = input.missing_schema(&record);
+                            if let Some(id) = missing {
+                                schemas.ask(id);
+                            }
+                            if missing.is_some() || !held.is_empty() {
+                                held.hold(&record);
+                                return if held.is_full() { Flow::HoldAndEnd } else { Flow::Hold };
+                            }
                         }
-                        return judge(input, &record, &mut passed);
+                        judge(input, &record, &mut passed)
+                    }
+                    (Fetched::End(offset), Some(_)) if !held.is_empty() => {
+                        held.hold_end(offset);
+                        if held.is_full() { Flow::End } else { Flow::Next }
                     }
                     (Fetched::End(offset), Some(input)) => {
                         input.end(offset);
                         passed = Some(offset);
+                        Flow::Next
                     }
                     // This worker does not own the partition.
-                    (Fetched::Record(_) | Fetched::End(_), None) => {}
+                    (Fetched::Record(_) | Fetched::End(_), None) => Flow::Next,
+                });
+            }
+            if !held.is_empty() {
+                held.waits_for = input.as_ref().and_then(|input| held.missing_schema(input));
+                // It is asked for again if the engine has dropped it since.
+                if let (Some(id), Some(schemas)) = (held.waits_for, &mut self.schemas) {
+                    schemas.ask(id);
                 }
-                Flow::Next
-            });
-            if let Some(held) = missing {
                 self.held.insert(partition, held);
             }
             if let Some((position, valid)) = input.map(|input| input.position_and_valid())
@@ -254,7 +272,6 @@ impl Reader {
                 break;
             }
         }
-        self.ask_for_schemas();
         Ok(total)
     }
 
@@ -263,13 +280,6 @@ impl Reader {
         while let Some((id, schema)) = self.schemas.as_mut().and_then(SchemaClient::learnt) {
             explainer.learn_schema(id, schema.as_ref().as_ref());
             self.engine.learn_schema(id, schema.as_ref().as_ref());
-        }
-    }
-
-    /// Asks for the schemas of the held records. One that the engine has dropped since is asked for again.
-    fn ask_for_schemas(&mut self) {
-        if let Some(schemas) = &mut self.schemas {
-            self.held.values().for_each(|held| schemas.ask(held.id));
         }
     }
 
@@ -298,6 +308,30 @@ impl Reader {
     pub(crate) fn close(self) {
         drop(self.queues);
     }
+}
+
+/// Judges the first held item, unless its schema is missing; then, and without an item, it returns `None`.
+fn judge_held(
+    held: &mut Held,
+    input: &mut PartitionInput<'_>,
+    queue: &mut PartitionQueue<ConsumerEvents>,
+    passed: &mut Option<i64>,
+) -> Option<Flow> {
+    let flow = match held.first()? {
+        Item::Record(_) if held.missing_schema(input).is_some() => return None,
+        Item::Record(first) => {
+            let flow = judge(input, &first.record(), passed);
+            queue.held_is_taken();
+            flow
+        }
+        Item::End(offset) => {
+            input.end(*offset);
+            *passed = Some(*offset);
+            Flow::Next
+        }
+    };
+    held.remove_first();
+    Some(flow)
 }
 
 /// Passes a record to the engine. `passed` is the offset after a record that was judged before.

@@ -4,7 +4,7 @@
 //! `retail verify` could see differently. A crash between storing and judging leaves an unused verdict, which is harmless. Of two
 //! processes with different answers, the first one to store decides for both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::thread::Thread;
@@ -16,7 +16,7 @@ use retail_registry::{Registry, RegistryConnection};
 use retail_runtime::args::Settings;
 use retail_store::provision::Identity;
 use retail_store::{DatabaseError, Store, StoredSchema};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::schema_lookup::{Next, SchemaLookup};
@@ -25,6 +25,9 @@ use crate::state::State;
 /// Number and size of the schemas in memory. Further ones are read from Postgres again.
 const MAX_CACHED: usize = 1024;
 const MAX_CACHED_BYTES: usize = 64 << 20;
+
+/// Maximum number of concurrent requests to the registry. Searches for hundreds of ids can run at the same time.
+const MAX_REQUESTS: usize = 8;
 
 /// A schema id with its durable verdict; `None`: the registry does not know it.
 pub(crate) type Learnt = (SchemaId, Arc<Option<SchemaText>>);
@@ -46,7 +49,7 @@ pub(crate) struct SchemaService {
 pub(crate) struct SchemaClient {
     service: SchemaService,
     /// Those without a reply yet.
-    asked: Vec<SchemaId>,
+    asked: BTreeSet<SchemaId>,
     reply: Sender<Learnt>,
     replies: Receiver<Learnt>,
 }
@@ -55,13 +58,12 @@ impl SchemaClient {
     /// For the worker of this thread, which each reply unparks.
     pub(crate) fn new(service: SchemaService) -> Self {
         let (reply, replies) = std::sync::mpsc::channel();
-        Self { service, asked: Vec::new(), reply, replies }
+        Self { service, asked: BTreeSet::new(), reply, replies }
     }
 
     /// Asks for a schema, unless it was asked for already.
     pub(crate) fn ask(&mut self, id: SchemaId) {
-        if !self.asked.contains(&id) {
-            self.asked.push(id);
+        if self.asked.insert(id) {
             let wanted = Wanted { id, reply: self.reply.clone(), worker: std::thread::current() };
             self.service.requests.send(wanted).expect("the task lives as long as its handles");
         }
@@ -70,7 +72,7 @@ impl SchemaClient {
     /// The next reply, if one has arrived.
     pub(crate) fn learnt(&mut self) -> Option<Learnt> {
         let learnt = self.replies.try_recv().ok()?;
-        self.asked.retain(|id| *id != learnt.0);
+        self.asked.remove(&learnt.0);
         Some(learnt)
     }
 }
@@ -91,6 +93,7 @@ pub(crate) fn start(
         unknown_after,
         state,
         store: Mutex::default(),
+        requests: Semaphore::new(MAX_REQUESTS),
     };
     Ok((SchemaService { requests }, tokio::spawn(serve(Arc::new(finder), requested))))
 }
@@ -98,7 +101,7 @@ pub(crate) fn start(
 async fn serve(finder: Arc<Finder>, mut requested: mpsc::UnboundedReceiver<Wanted>) {
     let mut cache = Cache::default();
     let mut waiting: BTreeMap<SchemaId, Vec<Wanted>> = BTreeMap::new();
-    // At most one for each partition. They end with this task.
+    // At most as many as the partitions hold records. They end with this task.
     let mut searches = JoinSet::new();
     loop {
         tokio::select! {
@@ -161,6 +164,8 @@ struct Finder {
     state: Arc<State>,
     /// Opened again if it was lost.
     store: Mutex<Option<Store>>,
+    /// Limits concurrent requests to the registry.
+    requests: Semaphore,
 }
 
 impl Finder {
@@ -202,7 +207,10 @@ impl Finder {
             self.state.schema_looked_up("stored");
             return Ok(Ok(schema));
         }
-        let answer = self.registry.schema(id).await;
+        let answer = {
+            let _permit = self.requests.acquire().await.expect("the semaphore is never closed");
+            self.registry.schema(id).await
+        };
         if answer.is_ok() {
             self.state.registry_answers();
         }

@@ -242,6 +242,26 @@ async fn unknown_id_stays_unknown_after_it_was_registered() {
     assert!(error.contains(&format!("names schema {unknown}, which table schemas lacks")), "{error}");
 }
 
+/// Each of these ids is unknown for two seconds, all of them at the same time: the records that wait behind the first one are asked for, too.
+#[tokio::test]
+async fn ids_of_waiting_records_are_searched_together() {
+    let registry = Registry::shared();
+    let (format, case) = (Format::Avro, Format::Avro.case(registry, 1).await);
+    let known = format.register(registry, FIRST);
+    let unknown = 1_000_000_000..1_000_000_040;
+    let orders = |(second, id)| [format.orders(0, second, 1, id, FIRST), format.orders(0, second + 1, 1, known, FIRST)];
+    let orders: Vec<Sent> = (0..).step_by(2).zip(unknown).flat_map(orders).flatten().collect();
+    case.topic.send(&orders);
+    let mut processor = start(&case, &["--until-caught-up", "--unknown-schema-after", "2s"]);
+    assert_eq!(processor.exit_code(LIMIT).await, 0, "{}", processor.output());
+    let ledger = "SELECT concat_ws(' ', applied, invalid, balanced) FROM ledger";
+    assert_eq!(case.text(ledger).await, "40 40 t");
+    // One after the other, they would take 80 seconds.
+    let together = "SELECT max(stored_at) - min(stored_at) < interval '20 seconds' FROM schemas WHERE kind = 'unknown'";
+    assert_eq!(case.text(together).await, "true");
+    case.assert_exact().await;
+}
+
 /// Deduplication reads the records before the position again, which name schemas, too.
 #[tokio::test]
 async fn ids_of_earlier_records_are_read_again_without_a_registry() {

@@ -1,5 +1,6 @@
 //! Records directly from the queue of a partition.
 
+use std::collections::VecDeque;
 use std::ffi::{CStr, CString, c_void};
 use std::sync::Arc;
 use std::thread::Thread;
@@ -30,8 +31,11 @@ pub enum Flow {
     Next,
     /// No more items now.
     End,
-    /// No more items now, and this record is not taken yet: the caller keeps a copy, and calls [`PartitionQueue::held_is_taken`].
+    /// The next item, and this record is not taken yet: the caller keeps a copy, and calls [`PartitionQueue::held_is_taken`]. Until
+    /// then, it holds all further records.
     Hold,
+    /// The same, and no more items now.
+    HoldAndEnd,
 }
 
 /// The header with the id of a schema.
@@ -46,8 +50,8 @@ pub struct PartitionQueue<C: ConsumerContext + 'static> {
     /// The thread that the callback unparks. Boxed, because librdkafka has a pointer to it.
     wakes: Box<Thread>,
     last: LastRecord,
-    /// The record that is held.
-    held: LastRecord,
+    /// The records that are held, in order.
+    held: VecDeque<LastRecord>,
     /// Whether records are handed out with the id of their schema, if it is in a header.
     reads_schema_ids: bool,
     /// The queue may contain records of an earlier assignment, which librdkafka drops instead of handing them out.
@@ -86,7 +90,7 @@ impl<C: ConsumerContext + 'static> PartitionQueue<C> {
             sys::rd_kafka_queue_cb_event_enable(queue.pointer, Some(unpark), opaque);
             queue
         };
-        let (last, held) = (LastRecord::default(), LastRecord::default());
+        let (last, held) = (LastRecord::default(), VecDeque::new());
         let consumer = Arc::clone(consumer);
         Ok(Self { queue, wakes, last, held, reads_schema_ids: false, reassigned: true, consumer })
     }
@@ -143,15 +147,15 @@ impl<C: ConsumerContext + 'static> PartitionQueue<C> {
         self.last.take()
     }
 
-    /// The held record is taken now. No other one was taken since it was held.
+    /// The first held record is taken now.
     pub fn held_is_taken(&mut self) {
-        self.last = std::mem::take(&mut self.held);
+        self.last = self.held.pop_front().unwrap_or_default();
     }
 
     /// The partition will be assigned: its next records are not related to the ones before.
     pub fn reassign(&mut self) {
         self.last.take();
-        self.held.take();
+        self.held.clear();
         self.reassigned = true;
     }
 }
@@ -165,7 +169,7 @@ struct Taking<'a, F> {
     /// Number of items after which records are copied.
     copied_from: usize,
     last: &'a mut LastRecord,
-    held: &'a mut LastRecord,
+    held: &'a mut VecDeque<LastRecord>,
     reads_schema_ids: bool,
     client: *mut sys::rd_kafka_t,
 }
@@ -182,10 +186,12 @@ unsafe extern "C" fn hand_out<F: FnMut(Fetched<'_>) -> Flow>(
         let taking = &mut *opaque.cast::<Taking<'_, F>>();
         let fetched = fetched(&*message, taking.reads_schema_ids);
         let flow = (taking.each)(fetched);
-        let is_end = flow != Flow::Next;
+        let is_end = matches!(flow, Flow::End | Flow::HoldAndEnd);
         if matches!(fetched, Fetched::Record(_)) {
-            if flow == Flow::Hold {
-                taking.held.set(&*message);
+            if matches!(flow, Flow::Hold | Flow::HoldAndEnd) {
+                let mut held = LastRecord::default();
+                held.set(&*message);
+                taking.held.push_back(held);
             } else if taking.taken >= taking.copied_from || is_end {
                 taking.last.set(&*message);
             }
