@@ -17,6 +17,7 @@ mod processing;
 mod programs;
 mod rebalance;
 mod retention;
+mod serializers;
 mod topics;
 
 /// With MIMALLOC_SHOW_STATS, mimalloc prints statistics when the program ends. Without mimalloc, a processor needs a third more
