@@ -89,6 +89,10 @@ fmt: ## Format the code
 crds: ## Generate crds/ and the chart's CRD and roles from the code
 	@dev/crds
 
+.PHONY: docs
+docs: ## Write the generated pages of docs/reference, and build the site in target/site
+	@dev/docs
+
 .PHONY: fuzz
 fuzz: ## Fuzz the decoders for FUZZ_SECONDS (nightly compiler)
 	@dev/fuzz

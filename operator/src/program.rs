@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use retail_api::crd;
 use retail_runtime::process;
 use tokio::sync::watch;
@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::resources::rbac;
 use crate::run::{RunArgs, run};
 
-/// Kubernetes operator for RetailPipeline resources: manages topic, schema, producer and processor
+/// Kubernetes operator for RetailPipeline resources: manages topic, schema, producer and processor.
 ///
 /// Exit codes: 0 success, 1 failure, 2 invalid usage.
 #[derive(Parser, Debug)]
@@ -28,6 +28,11 @@ enum Command {
     Crd,
     /// Print the Kubernetes roles that the operator requires
     Rbac,
+}
+
+/// The flags of the program, for manual pages.
+pub fn command() -> clap::Command {
+    Args::command()
 }
 
 /// Runs the program with the arguments of this process.

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use retail_runtime::args::PipelineArgs;
 use retail_runtime::output::{Output, Stream};
 use retail_runtime::process;
@@ -27,6 +27,11 @@ struct Args {
     /// Process the records that the topic holds at the start, commit, and exit
     #[arg(long)]
     until_caught_up: bool,
+}
+
+/// The flags of the program, for manual pages.
+pub fn command() -> clap::Command {
+    Args::command()
 }
 
 /// Runs the program with the arguments of this process.

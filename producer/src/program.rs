@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use indicatif::{ProgressBar, ProgressStyle};
 use retail_engine::Format;
 use retail_runtime::args::PipelineArgs;
@@ -32,6 +32,11 @@ struct Args {
     /// Send the lines of a file instead, each as a record without a key; - reads standard input
     #[arg(long, value_name = "FILE", conflicts_with = "PlanArgs")]
     records: Option<PathBuf>,
+}
+
+/// The flags of the program, for manual pages.
+pub fn command() -> clap::Command {
+    Args::command()
 }
 
 /// Runs the program with the arguments of this process.

@@ -6,6 +6,7 @@ mod demo;
 mod doctor;
 mod examples;
 mod questions;
+mod reference;
 mod run;
 mod sample;
 mod status;

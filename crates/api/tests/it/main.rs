@@ -5,5 +5,6 @@ mod bounds;
 mod compatibility;
 mod crd;
 mod events;
+mod reference;
 mod rules;
 mod validation;
