@@ -22,10 +22,16 @@ title = "RetailPipeline"
 language = "en"
 src = "src"
 
+# Without the renaming of README.md to index.html, which breaks links to README.md.
+[build]
+use-default-preprocessors = false
+
 [output.html]
 default-theme = "light"
 preferred-dark-theme = "navy"
+no-section-label = true
 smart-punctuation = false
+additional-css = ["wide.css"]
 
 [output.html.search]
 boost-title = 3
@@ -63,6 +69,7 @@ def chapters(index):
 def stage(book):
     sources = book / "src"
     (book / "book.toml").write_text(BOOK)
+    (book / "wide.css").write_text(":root { --content-max-width: 1000px }\n")  # tables of fields are wide
     for page in pages():
         copy(page, sources)
         for target in TARGET.findall(page.read_text()):

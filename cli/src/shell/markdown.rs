@@ -96,8 +96,7 @@ fn row(text: &mut String, arg: &Arg) {
     if takes_value(arg) && !values.is_empty() {
         write!(description, " One of {}.", values.join(", ")).expect("writing to a string does not fail");
     }
-    let cells = [format!("`{}`", name(arg)), environment, default, description];
-    let cells = cells.map(|cell| cell.replace('\n', " ").replace('|', "\\|").replace('<', "&lt;"));
+    let cells = [format!("`{}`", name(arg)), environment, default, description].map(|text| cell(&text));
     writeln!(text, "| {} |", cells.join(" | ")).expect("writing to a string does not fail");
 }
 
@@ -129,4 +128,16 @@ fn takes_value(arg: &Arg) -> bool {
 fn sentence(text: &str) -> String {
     let text = text.trim();
     if text.is_empty() || text.ends_with(['.', '!', '?']) { text.to_owned() } else { format!("{text}.") }
+}
+
+/// A text as Markdown shows it in the cell of a table, with `code` left as it is.
+fn cell(text: &str) -> String {
+    let text = text.replace('\n', " ").replace('|', "\\|");
+    let parts = text.split('`').enumerate();
+    let escaped = parts.map(|(n, part)| if n % 2 == 1 { part.to_owned() } else { escape(part) });
+    escaped.collect::<Vec<_>>().join("`")
+}
+
+fn escape(text: &str) -> String {
+    text.replace('<', "&lt;").replace('_', "\\_").replace('*', "\\*")
 }

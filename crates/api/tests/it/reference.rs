@@ -37,7 +37,7 @@ fn tables() -> String {
             scalars.push((path, field, required));
             continue;
         }
-        write!(text, "\n## {path}\n\n{}\n\n", sentence(field)).unwrap();
+        write!(text, "\n## {path}\n\n{}\n\n", cell(&sentence(field))).unwrap();
         let mut rows = Vec::new();
         if !required && field["default"].is_null() {
             text.push_str("Optional.\n\n");
@@ -78,7 +78,7 @@ fn table(text: &mut String, rows: &[(String, &Value, bool)]) {
                 values.iter().filter_map(Value::as_str).map(|value| format!("`{value}`")).collect();
             write!(description, " One of {}.", values.join(", ")).unwrap();
         }
-        writeln!(text, "| `{path}` | {} | {} |", default(field, *required), cell(&description)).unwrap();
+        writeln!(text, "| `{path}` | {} | {} |", cell(&default(field, *required)), cell(&description)).unwrap();
     }
 }
 
@@ -117,6 +117,14 @@ fn sentences(field: &Value) -> impl Iterator<Item = &str> {
     field["description"].as_str().unwrap_or_default().split_inclusive(". ")
 }
 
+/// A text as Markdown shows it in the cell of a table, with `code` left as it is.
 fn cell(text: &str) -> String {
-    text.replace('\n', " ").replace('|', "\\|").replace('<', "&lt;")
+    let text = text.replace('\n', " ").replace('|', "\\|");
+    let parts = text.split('`').enumerate();
+    let escaped = parts.map(|(n, part)| if n % 2 == 1 { part.to_owned() } else { escape(part) });
+    escaped.collect::<Vec<_>>().join("`")
+}
+
+fn escape(text: &str) -> String {
+    text.replace('<', "&lt;").replace('_', "\\_").replace('*', "\\*")
 }
