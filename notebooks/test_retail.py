@@ -196,6 +196,17 @@ def test_plots_are_drawn(notebook, cell_id):
     assert len(images[0]) > 20_000
 
 
+def test_program_of_the_pandas_page_sums_exactly(pipelines):
+    page = (NOTEBOOK.parent.parent / "docs/how-to/use-pandas.md").read_text()
+    program = page.split("```python\n")[1].split("```")[0].replace("retail.retail", f"{pipelines.patient.schema}.retail")
+    names = {}
+    exec(compile(program, "use-pandas.md", "exec"), names)
+    with pipelines.patient.connect() as connection:
+        sums = dict(connection.execute("SELECT category, sum(total_amount) FROM retail WHERE final GROUP BY 1").fetchall())
+    assert names["exact"].to_dict() == sums and len(sums) > 1
+    assert names["by_hour"].sum() == pytest.approx(float(sum(sums.values())))
+
+
 def test_one_changed_cent_fails_the_notebook(pipelines, notebook):
     change = """
         UPDATE final_rows SET amount = amount + {}

@@ -48,7 +48,7 @@ enum Command {
     ApplyTopic(PipelineArgs),
     /// Create or upgrade the Postgres schema
     ApplySchema(PipelineArgs),
-    /// Show the watermark and what it waits for, unread records, fates, partitions and problems
+    /// Show the watermark and its hold, unread records, fates, partitions and problems
     Status(status::StatusArgs),
     /// Check everything that the pipeline needs in Kafka and Postgres, and show the command that mends each problem
     Doctor(doctor::DoctorArgs),
@@ -62,7 +62,7 @@ enum Command {
     Validate(check::ValidateArgs),
     /// Read records of the topic or of a file, and show what the pipeline understands of them; propose spec.events if it does not
     Sample(sample::SampleArgs),
-    /// Show what the operator would do for a new or a changed pipeline.yaml
+    /// Show the actions of the operator for a new or a changed pipeline.yaml
     Plan(plan::PlanArgs),
     /// Print the CustomResourceDefinition
     Crd,

@@ -85,6 +85,25 @@ fn slow(over: &str, zone: &str) -> String {
     )
 }
 
+/// The pages of docs/ whose queries a reader can execute.
+const BI_PAGES: [&str; 4] =
+    ["how-to/connect-bi-tools", "how-to/use-metabase", "how-to/use-superset", "how-to/use-grafana"];
+
+/// Executes the queries of a page, on this schema. Grafana's macro becomes a range of time.
+async fn run_queries(client: &tokio_postgres::Client, page: &str, schema: &str) {
+    let file = format!("{}/../../docs/{page}.md", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(file).unwrap();
+    let blocks = text.split("```sql\n").skip(1).map(|rest| rest.split_once("```").unwrap().0);
+    let queries: Vec<&str> = blocks.filter(|block| !block.starts_with("CREATE ROLE")).collect();
+    assert!(!queries.is_empty(), "{page}");
+    for query in queries {
+        let range = "window_start BETWEEN '2026-01-01' AND '2026-01-02'";
+        let query = query.replace("$__timeFilter(window_start)", range).replace("retail.", &format!("\"{schema}\"."));
+        let done = client.batch_execute(&query).await;
+        done.unwrap_or_else(|error| panic!("docs/{page}.md: {query}\n{error:?}"));
+    }
+}
+
 async fn texts(case: &Case, sql: &str) -> Vec<String> {
     case.query(sql).await.iter().map(|row| row.get(0)).collect()
 }
@@ -197,6 +216,11 @@ async fn readers_read_all_views_and_nothing_else() {
         let refused = reader.query(&format!("SELECT * FROM {table}"), &[]).await.unwrap_err();
         assert_eq!(refused.code().unwrap().code(), "42501", "{table}");
     }
+
+    for page in BI_PAGES {
+        run_queries(&reader, page, schema).await;
+    }
+    run_queries(&case.client().await, "reference/sql", schema).await;
 
     // A view that was dropped comes back with its rights, and so does a right that was revoked.
     for damage in ["DROP VIEW hour", &format!("REVOKE SELECT ON retail FROM \"{role}\"")] {
