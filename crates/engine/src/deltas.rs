@@ -92,7 +92,7 @@ struct Group<const N: usize> {
 impl PurchaseDeltas {
     #[inline(always)]
     pub(crate) fn add(&mut self, window_start: Timestamp, event: &Event<'_>) {
-        let names = [self.names.id(event.category), self.names.id(event.payment_method)];
+        let names = [self.names.id(event.category.as_bytes()), self.names.id(event.payment_method.as_bytes())];
         let group = Group { window_start, names };
         let seen = self.recent.place(group.spread());
         match self.groups.get_mut(*seen as usize) {
@@ -107,26 +107,32 @@ impl PurchaseDeltas {
 }
 
 impl MappedDeltas {
+    #[inline(always)]
     pub(crate) fn add_mapped(&mut self, window_start: Timestamp, purchase: &MappedPurchase<'_>) {
         let mut names = [0; MAX_DIMENSIONS];
+        let mut spread = window_start.as_micros().cast_unsigned();
         for (name, dimension) in names.iter_mut().zip(purchase.dimensions()) {
             *name = self.names.id(dimension);
+            spread = (spread.rotate_left(29) ^ u64::from(*name)).wrapping_mul(SPREAD);
         }
-        let at = self.place(Group { window_start, names });
+        let at = self.place(Group { window_start, names }, spread);
         self.groups[at].1.add(purchase.price, purchase.quantity, purchase.amount);
-        for (sum, value) in self.more[at * self.further..].iter_mut().zip(purchase.more) {
-            *sum += *value;
+        if !purchase.more.is_empty() {
+            for (sum, value) in self.more[at * self.further..].iter_mut().zip(purchase.more) {
+                *sum += *value;
+            }
         }
     }
 
-    /// The index of a group.
-    fn place(&mut self, group: Group<MAX_DIMENSIONS>) -> usize {
-        let seen = *self.recent.place(group.spread()) as usize;
+    /// The index of a group. `spread` is a number that is equal for equal groups.
+    #[inline(always)]
+    fn place(&mut self, group: Group<MAX_DIMENSIONS>, spread: u64) -> usize {
+        let seen = *self.recent.place(spread) as usize;
         match self.groups.get(seen) {
             Some((other, _)) if *other == group => seen,
             _ => {
                 let at = self.find(group);
-                *self.recent.place(group.spread()) = at;
+                *self.recent.place(spread) = at;
                 at as usize
             }
         }
@@ -190,14 +196,11 @@ impl<const N: usize, const P: usize> Deltas<N, P> {
     }
 }
 
-impl<const N: usize> Group<N> {
+impl Group<2> {
     /// A number that rarely is equal for groups that are used together.
     fn spread(&self) -> u64 {
-        let pairs = self.names.as_chunks().0.iter();
-        let names = pairs.fold(0_u64, |spread, [first, second]: &[u32; 2]| {
-            spread.rotate_left(29) ^ (u64::from(*first) << 32 | u64::from(*second)).wrapping_mul(SPREAD)
-        });
-        self.window_start.as_micros().cast_unsigned() ^ names
+        let [first, second] = self.names.map(u64::from);
+        self.window_start.as_micros().cast_unsigned() ^ (first << 32 | second).wrapping_mul(SPREAD)
     }
 }
 
@@ -241,8 +244,7 @@ struct Brief {
 }
 
 impl Brief {
-    fn of(name: &str) -> Self {
-        let bytes = name.as_bytes();
+    fn of(bytes: &[u8]) -> Self {
         let (first, last) = if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
             (u64::from_le_bytes(*first), u64::from_le_bytes(*last))
         } else if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
@@ -252,7 +254,7 @@ impl Brief {
         } else {
             (0, 0)
         };
-        Self { length: name.len(), first, last }
+        Self { length: bytes.len(), first, last }
     }
 
     fn is_all(&self) -> bool {
@@ -261,13 +263,14 @@ impl Brief {
 }
 
 impl Names {
+    /// The number of a name, which is UTF-8.
     #[inline(always)]
-    fn id(&mut self, name: &str) -> u32 {
+    fn id(&mut self, name: &[u8]) -> u32 {
         let brief = Brief::of(name);
         let spread = brief.first ^ brief.last.rotate_left(32);
         let seen = *self.recent.place(spread);
         match self.names.get(seen as usize) {
-            Some((other, text)) if *other == brief && (brief.is_all() || **text == *name) => seen,
+            Some((other, text)) if *other == brief && (brief.is_all() || text.as_bytes() == name) => seen,
             _ => {
                 let id = self.find(name, brief);
                 *self.recent.place(spread) = id;
@@ -278,16 +281,17 @@ impl Names {
 
     #[cold]
     #[inline(never)]
-    fn find(&mut self, name: &str, brief: Brief) -> u32 {
+    fn find(&mut self, name: &[u8], brief: Brief) -> u32 {
         let hash = self.state.hash_one(name);
-        if let Some(id) = self.index.find(hash, |id| &*self.names[*id as usize].1 == name) {
+        if let Some(id) = self.index.find(hash, |id| self.names[*id as usize].1.as_bytes() == name) {
             return *id;
         }
+        let name = std::str::from_utf8(name).expect("names are texts");
         let id = self.names.len() as u32;
         self.names.push((brief, name.into()));
         self.bytes += GROUP_BYTES + name.len();
         let (names, state) = (&self.names, &self.state);
-        self.index.insert_unique(hash, id, |id| state.hash_one(&*names[*id as usize].1));
+        self.index.insert_unique(hash, id, |id| state.hash_one(names[*id as usize].1.as_bytes()));
         id
     }
 

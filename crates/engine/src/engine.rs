@@ -151,7 +151,7 @@ pub struct Engine {
     /// The ids of partitions that were reset, as of the last commit.
     kept: BTreeMap<i32, RecentRecords>,
     dead_letters: Vec<DeadLetter>,
-    /// Approximate memory of dead letters and of `mapped`.
+    /// Approximate memory of dead letters and of ids.
     other_bytes: usize,
     lateness: Lateness,
 }
@@ -185,28 +185,29 @@ struct Partition {
 }
 
 impl MappedRecords {
-    #[inline(never)]
+    #[inline(always)]
     fn judge(
         &mut self,
         record: &Record<'_>,
         state: &mut Partition,
         rules: &Rules,
         lateness: &mut Lateness,
+        find: impl FindQuotes,
     ) -> (Fate, Option<Timestamp>) {
-        let purchases = match self.decoder.decode(record.value, record.schema, record.timestamp) {
+        let Self { decoder, deltas } = self;
+        let mapped = match decoder.decode_by(record.value, record.schema, record.timestamp, find) {
             Err(reason) => return (Fate::Invalid(reason), None),
             Ok(Mapped::Filtered) => return (Fate::Filtered, None),
-            Ok(Mapped::Purchases(purchases)) => purchases,
+            Ok(Mapped::Purchases(mapped)) => mapped,
         };
-        let placed = state.window_start_unless_duplicate(purchases.time, &purchases.id, record, rules, lateness);
-        let fate = match placed {
+        let fate = match state.window_start_unless_duplicate(mapped.time(), mapped.id(), record, rules, lateness) {
             Ok(window_start) => {
-                purchases.iter().for_each(|purchase| self.deltas.add_mapped(window_start, &purchase));
+                mapped.iter().for_each(|purchase| deltas.add_mapped(window_start, &purchase));
                 Fate::Applied
             }
             Err(fate) => fate,
         };
-        (fate, Some(purchases.time))
+        (fate, Some(mapped.time()))
     }
 }
 
@@ -239,10 +240,11 @@ impl Partition {
 
     /// As [`Self::window_start`], with deduplication. A record without a timestamp neither is a duplicate nor has any: whether it is
     /// valid cannot be found out by reading it again.
+    #[inline(always)]
     fn window_start_unless_duplicate(
         &mut self,
         time: Timestamp,
-        id: &str,
+        id: &[u8],
         record: &Record<'_>,
         rules: &Rules,
         lateness: &mut Lateness,
@@ -253,7 +255,7 @@ impl Partition {
         {
             // All earlier records were passed.
             recent.is_complete = true;
-            if recent.ids.judge(id.as_bytes(), record.offset, observed) {
+            if recent.ids.judge(id, record.offset, observed) {
                 return Err(Fate::Duplicate);
             }
         }
@@ -428,7 +430,8 @@ impl Engine {
 
     /// Approximate memory of the current batch, in bytes.
     pub fn bytes(&self) -> usize {
-        self.deltas.bytes() + self.other_bytes
+        let mapped = self.mapped.as_ref().map_or(0, |mapped| mapped.deltas.bytes());
+        self.deltas.bytes() + mapped + self.other_bytes
     }
 
     /// With deduplication, the number of ids that are kept for each partition, and their memory in bytes.
@@ -490,7 +493,7 @@ impl Engine {
             None => self.deltas.take_rows(),
             Some(mapped) => mapped.deltas.take_rows(),
         };
-        self.other_bytes = self.mapped.as_ref().map_or(0, |mapped| mapped.deltas.bytes());
+        self.other_bytes = 0;
         Batch {
             partitions,
             rows,
@@ -543,33 +546,56 @@ impl PartitionInput<'_> {
     /// If its schema is [missing](Self::missing_schema).
     #[inline]
     pub fn record(&mut self, record: &Record<'_>) -> Option<Fate> {
-        self.decoder.simd().run(JudgeRecord { input: self, record })
+        let simd = self.decoder.simd();
+        match self.mapped {
+            None => simd.run(JudgeRecord { input: self, record }),
+            Some(_) => simd.run(JudgeMapped { input: self, record }),
+        }
     }
 
     #[inline(always)]
     fn take(&mut self, record: &Record<'_>, find: impl FindQuotes) -> Option<Fate> {
+        if !self.reach(record, &find) {
+            return None;
+        }
+        let (fate, event_time) = if self.state.recent.is_some() {
+            *self.other_bytes += ID_BYTES;
+            self.judge_with_id(record, find)
+        } else {
+            self.judge(record, find)
+        };
+        Some(self.count(record, fate, event_time))
+    }
+
+    /// As [`Self::take`], with a mapping.
+    #[inline(always)]
+    fn take_mapped(&mut self, record: &Record<'_>, find: impl FindQuotes) -> Option<Fate> {
+        if !self.reach(record, &find) {
+            return None;
+        }
+        if self.state.recent.is_some() {
+            *self.other_bytes += ID_BYTES;
+        }
+        let mapped = self.mapped.as_mut()?;
+        let (fate, event_time) = mapped.judge(record, self.state, &self.rules, self.lateness, find);
+        Some(self.count(record, fate, event_time))
+    }
+
+    /// Moves the position behind a record. Returns false if it was there already.
+    #[inline(always)]
+    fn reach(&mut self, record: &Record<'_>, find: impl FindQuotes) -> bool {
         if record.offset < self.state.next {
             self.read_again(record, find);
-            return None;
+            return false;
         }
         self.skip_to(record.offset);
         self.state.next += 1;
-        let (fate, event_time) = match self.mapped {
-            None if self.state.recent.is_some() => {
-                *self.other_bytes += ID_BYTES;
-                self.judge_with_id(record, find)
-            }
-            None => self.judge(record, find),
-            Some(ref mut mapped) => {
-                let bytes = mapped.deltas.bytes();
-                let judged = mapped.judge(record, self.state, &self.rules, self.lateness);
-                *self.other_bytes += mapped.deltas.bytes() - bytes;
-                if self.state.recent.is_some() {
-                    *self.other_bytes += ID_BYTES;
-                }
-                judged
-            }
-        };
+        true
+    }
+
+    /// Counts a record, and keeps it if it is to become a dead letter.
+    #[inline(always)]
+    fn count(&mut self, record: &Record<'_>, fate: Fate, event_time: Option<Timestamp>) -> Fate {
         self.state.counts.count(fate);
         let keep = match fate {
             Fate::Applied | Fate::Filtered | Fate::Duplicate => false,
@@ -579,7 +605,7 @@ impl PartitionInput<'_> {
         if keep {
             self.keep(record, fate, event_time);
         }
-        Some(fate)
+        fate
     }
 
     /// Registers the id of a record before the position, with deduplication.
@@ -592,22 +618,22 @@ impl PartitionInput<'_> {
         let after = recent.max_future.partition_point(|(from, _)| *from <= record.offset);
         let max_future = after.checked_sub(1).map_or(self.rules.max_future, |at| recent.max_future[at].1);
         let rules = Rules { max_future, ..self.rules };
-        let mut register = |time: Timestamp, id: &str| {
+        let mut register = |time: Timestamp, id: &[u8]| {
             if !rules.is_future(time, record_time) {
-                recent.ids.read_again(id.as_bytes(), record.offset);
+                recent.ids.read_again(id, record.offset);
             }
         };
         match &mut self.mapped {
             Some(mapped) => {
-                if let Ok(Mapped::Purchases(purchases)) =
+                if let Ok(Mapped::Purchases(mapped)) =
                     mapped.decoder.decode(record.value, record.schema, record.timestamp)
                 {
-                    register(purchases.time, &purchases.id);
+                    register(mapped.time(), mapped.id());
                 }
             }
             None => {
                 if let Ok((event, id)) = self.decoder.decode_with_id(record.value, find) {
-                    register(event.timestamp, &id);
+                    register(event.timestamp, id.as_bytes());
                 }
             }
         }
@@ -620,7 +646,8 @@ impl PartitionInput<'_> {
 
     /// Approximate memory of the current batch of all partitions, in bytes.
     pub fn bytes(&self) -> usize {
-        self.deltas.bytes() + *self.other_bytes
+        let mapped = self.mapped.as_ref().map_or(0, |mapped| mapped.deltas.bytes());
+        self.deltas.bytes() + mapped + *self.other_bytes
     }
 
     /// All records before `offset` were passed. Moves the position there, as [`Self::skip_to`].
@@ -662,7 +689,13 @@ impl PartitionInput<'_> {
             Ok(decoded) => decoded,
             Err(reason) => return (Fate::Invalid(reason), None),
         };
-        match self.state.window_start_unless_duplicate(event.timestamp, &id, record, &self.rules, self.lateness) {
+        match self.state.window_start_unless_duplicate(
+            event.timestamp,
+            id.as_bytes(),
+            record,
+            &self.rules,
+            self.lateness,
+        ) {
             Ok(window_start) => {
                 self.deltas.add(window_start, &event);
                 (Fate::Applied, Some(event.timestamp))
@@ -682,8 +715,8 @@ impl PartitionInput<'_> {
             });
         };
         match mapped.decoder.decode(record.value, record.schema, record.timestamp) {
-            Ok(Mapped::Purchases(purchases)) => purchases.only().map(|purchase| Purchase {
-                dimensions: purchase.dimensions().map(Box::from).collect(),
+            Ok(Mapped::Purchases(mapped)) => mapped.only().map(|purchase| Purchase {
+                dimensions: purchase.texts().map(Box::from).collect(),
                 quantity: purchase.quantity,
                 amount: purchase.amount,
                 more: purchase.more.into(),
@@ -738,5 +771,20 @@ impl SimdTask for JudgeRecord<'_, '_> {
     #[inline(always)]
     fn run(self, find: impl FindQuotes) -> Option<Fate> {
         self.input.take(self.record, find)
+    }
+}
+
+/// The task of judging a record with a mapping.
+struct JudgeMapped<'a, 'b> {
+    input: &'a mut PartitionInput<'b>,
+    record: &'a Record<'a>,
+}
+
+impl SimdTask for JudgeMapped<'_, '_> {
+    type Output = Option<Fate>;
+
+    #[inline(always)]
+    fn run(self, find: impl FindQuotes) -> Option<Fate> {
+        self.input.take_mapped(self.record, find)
     }
 }

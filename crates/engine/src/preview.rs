@@ -62,17 +62,17 @@ impl Preview {
             let prices = vec![Money::from_millionths(event.price.into())];
             return Ok(Some(Contents { time: event.timestamp, purchases: vec![purchase], prices }));
         };
-        let purchases = match mapped.decode(value, schema, timestamp)? {
+        let record = match mapped.decode(value, schema, timestamp)? {
             Mapped::Filtered => return Ok(None),
-            Mapped::Purchases(purchases) => purchases,
+            Mapped::Purchases(record) => record,
         };
         let purchase = |purchase: MappedPurchase<'_>| Purchase {
-            dimensions: purchase.dimensions().map(Box::from).collect(),
+            dimensions: purchase.texts().map(Box::from).collect(),
             quantity: purchase.quantity,
             amount: purchase.amount,
             more: purchase.more.into(),
         };
-        let prices = purchases.iter().map(|purchase| Money::from_millionths(purchase.price.into())).collect();
-        Ok(Some(Contents { time: purchases.time, purchases: purchases.iter().map(purchase).collect(), prices }))
+        let prices = record.iter().map(|purchase| Money::from_millionths(purchase.price.into())).collect();
+        Ok(Some(Contents { time: record.time(), purchases: record.iter().map(purchase).collect(), prices }))
     }
 }

@@ -118,14 +118,14 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Whether a key has a valid length.
-pub(super) fn fits_key(key: &str) -> bool {
-    (1..=MAX_KEY_BYTES).contains(&key.len())
+/// Whether a key can have this length, in bytes.
+pub(super) fn fits_key(length: usize) -> bool {
+    (1..=MAX_KEY_BYTES).contains(&length)
 }
 
-/// Whether the id of an event has a valid length.
-pub(super) fn fits_id(id: &str) -> bool {
-    (1..=MAX_ID_BYTES).contains(&id.len())
+/// Whether the id of an event can have this length, in bytes.
+pub(super) fn fits_id(length: usize) -> bool {
+    (1..=MAX_ID_BYTES).contains(&length)
 }
 
 /// The price in a JSON number.

@@ -6,6 +6,7 @@ use super::binary::BinaryRecords;
 use super::framing::Framed;
 use super::mapped::{Mapped, MappedDecoder, Readers};
 use super::protobuf::{ProtobufPlan, ProtobufScratch};
+use super::quotes::{FindQuotes, SimdBackend, SimdTask};
 use super::schemas::Schemas;
 use crate::mapping::Mapping;
 use crate::schema::{Format, SchemaId, SchemaText};
@@ -21,6 +22,9 @@ pub(crate) struct FormatDecoder {
     schemas: Schemas<SchemaPlan>,
     protobuf: ProtobufScratch,
 }
+
+/// An invariant of the callers of [`FormatDecoder::decode`].
+const LEARNT: &str = "the schema of a record is learnt before the record";
 
 /// What the records of one schema are read by.
 #[derive(Debug)]
@@ -96,39 +100,72 @@ impl FormatDecoder {
     /// # Panics
     ///
     /// If its schema is [missing](Self::missing_schema).
-    #[inline(always)]
-    pub(crate) fn decode(
-        &mut self,
-        value: Option<&[u8]>,
-        header: Option<&[u8]>,
+    pub(crate) fn decode<'a>(
+        &'a mut self,
+        value: Option<&'a [u8]>,
+        header: Option<&'a [u8]>,
         record_time: Option<Timestamp>,
-    ) -> Result<Mapped<'_>, Reason> {
-        match self.format {
-            Format::Json => self.json.decode(value, record_time),
-            Format::JsonSchema | Format::Avro | Format::Protobuf => self.decode_framed(value, header, record_time),
+    ) -> Result<Mapped<'a>, Reason> {
+        SimdBackend::best().run(Decode { decoder: self, value, header, record_time })
+    }
+
+    /// As [`Self::decode`], within a task of a SIMD backend.
+    #[inline(always)]
+    pub(crate) fn decode_by<'a>(
+        &'a mut self,
+        value: Option<&'a [u8]>,
+        header: Option<&'a [u8]>,
+        record_time: Option<Timestamp>,
+        find: impl FindQuotes,
+    ) -> Result<Mapped<'a>, Reason> {
+        if self.format == Format::Json {
+            return self.json.decode(value, record_time, find);
+        }
+        let value = value.filter(|value| !value.is_empty()).ok_or(Reason::Empty)?;
+        let framed = Framed::of(value, header).ok_or(Reason::NoSchemaId)?;
+        if self.format == Format::Protobuf {
+            return self.decode_protobuf(framed, record_time);
+        }
+        let body = framed.body().ok_or(Reason::NoSchemaId)?;
+        if self.format == Format::JsonSchema {
+            return self.json.decode(Some(body), record_time, find);
+        }
+        match self.schemas.plan(framed.id).expect(LEARNT)? {
+            SchemaPlan::Avro(plan) => {
+                self.binary.read(body, record_time, |wanted, slots| plan.read(body, wanted, slots))
+            }
+            SchemaPlan::Protobuf(_) => Err(Reason::UnusableSchema),
         }
     }
 
-    fn decode_framed(
-        &mut self,
-        value: Option<&[u8]>,
-        header: Option<&[u8]>,
+    #[inline(always)]
+    fn decode_protobuf<'a>(
+        &'a mut self,
+        framed: Framed<'a>,
         record_time: Option<Timestamp>,
-    ) -> Result<Mapped<'_>, Reason> {
-        let value = value.filter(|value| !value.is_empty()).ok_or(Reason::Empty)?;
-        let framed = Framed::of(value, header).ok_or(Reason::NoSchemaId)?;
-        if self.format == Format::JsonSchema {
-            return self.json.decode(Some(framed.body().ok_or(Reason::NoSchemaId)?), record_time);
-        }
-        if self.format == Format::Avro && framed.body().is_none() {
-            return Err(Reason::NoSchemaId);
-        }
-        let Self { schemas, binary, protobuf, .. } = self;
-        match schemas.plan(framed.id).expect("the schema of a record is learnt before the record")? {
-            SchemaPlan::Avro(plan) => binary.read(record_time, |wanted, slots| plan.read(framed.rest, wanted, slots)),
-            SchemaPlan::Protobuf(plan) => {
-                binary.read(record_time, |wanted, slots| plan.read(wanted, framed, slots, protobuf))
-            }
-        }
+    ) -> Result<Mapped<'a>, Reason> {
+        let SchemaPlan::Protobuf(plan) = self.schemas.plan(framed.id).expect(LEARNT)? else {
+            return Err(Reason::UnusableSchema);
+        };
+        let (message, body) = plan.message(framed).ok_or(Reason::MalformedProtobuf)?;
+        let Self { binary, protobuf, .. } = self;
+        binary.read(body, record_time, |wanted, slots| plan.read(message, body, wanted, slots, protobuf))
+    }
+}
+
+/// The task of reading a record.
+struct Decode<'a> {
+    decoder: &'a mut FormatDecoder,
+    value: Option<&'a [u8]>,
+    header: Option<&'a [u8]>,
+    record_time: Option<Timestamp>,
+}
+
+impl<'a> SimdTask for Decode<'a> {
+    type Output = Result<Mapped<'a>, Reason>;
+
+    #[inline(always)]
+    fn run(self, find: impl FindQuotes) -> Self::Output {
+        self.decoder.decode_by(self.value, self.header, self.record_time, find)
     }
 }

@@ -223,7 +223,7 @@ fn read_key<'a>(value: Value<'a>, scratch: &'a mut String) -> Option<&'a str> {
         }
         Value::Missing | Value::Number(_) | Value::Other => return None,
     };
-    (fits_key(key) && !key.contains('\0')).then_some(key)
+    (fits_key(key.len()) && !key.contains('\0')).then_some(key)
 }
 
 /// The id of a record; numbers as written.
@@ -237,7 +237,7 @@ fn read_id(payload: &[u8]) -> Result<Cow<'_, str>, Reason> {
         Value::Escaped(literal) => Cow::Owned(unescape(literal).ok_or(Reason::BadKey)?),
         Value::Other => return Err(Reason::BadKey),
     };
-    if fits_id(&id) { Ok(id) } else { Err(Reason::BadKey) }
+    if fits_id(id.len()) { Ok(id) } else { Err(Reason::BadKey) }
 }
 
 /// The value of a JSON string literal; `None` if it is invalid, such as the unpaired surrogate `"\ud800"`.

@@ -64,6 +64,13 @@ pub(super) fn positive(text: &[u8]) -> Option<i64> {
     rest.is_empty().then_some(value.cast_signed())
 }
 
+/// A number of units of 10^-`scale` in millionths. `None` if it is not whole, or out of range.
+#[inline(always)]
+pub(super) fn scaled(units: i64, scale: u32) -> Option<i64> {
+    const MILLIONTHS: [i64; 7] = [1_000_000, 100_000, 10_000, 1000, 100, 10, 1];
+    units.checked_mul(*MILLIONTHS.get(scale as usize)?)
+}
+
 /// The highest bit of each byte.
 pub(super) const HIGH: u64 = 0x8080_8080_8080_8080;
 

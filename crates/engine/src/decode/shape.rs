@@ -160,7 +160,7 @@ impl Shape {
     /// The id of the record that was read last.
     pub(super) fn id<'a>(&self, text: &'a [u8]) -> Option<&'a str> {
         let id = self.value(self.needed.transaction_id?, text)?;
-        std::str::from_utf8(id).ok().filter(|id| fits_id(id))
+        std::str::from_utf8(id).ok().filter(|id| fits_id(id.len()))
     }
 
     /// A value of a record that fits; `None` if the literal after it begins too early.
@@ -183,7 +183,7 @@ impl Shape {
         let (start, end) = self.places[at];
         let (to_end, _) = text.split_at_checked(end)?;
         let (_, key) = to_end.split_at_checked(start)?;
-        fits_key(key).then_some(key)
+        fits_key(key.len()).then_some(key)
     }
 
     /// The purchase of a record that fits, if its values are valid.

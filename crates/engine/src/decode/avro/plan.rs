@@ -65,6 +65,11 @@ pub(super) enum Step {
         is_empty: bool,
         depth: Depth,
     },
+    /// A scalar or null. The steps for the scalar follow; if the branch is `null`, they are passed over.
+    Optional {
+        null: u8,
+        steps: u32,
+    },
     Union {
         branches: u32,
         depth: Depth,
@@ -152,24 +157,35 @@ impl Plan {
 
 /// The steps of a program, while it is compiled.
 #[derive(Default)]
-struct Body(Program);
+struct Body {
+    program: Program,
+    /// The steps before this one have their final form.
+    is_final: usize,
+}
 
 impl Body {
     fn push(&mut self, step: Step) {
-        if let (Step::Skip(more), Some(Step::Skip(bytes))) = (step, self.0.steps.last_mut())
+        let Program { steps, .. } = &mut self.program;
+        if let (Step::Skip(more), Some(Step::Skip(bytes))) = (step, steps[self.is_final..].last_mut())
             && let Some(sum) = bytes.checked_add(more)
         {
             *bytes = sum;
             return;
         }
         if !matches!(step, Step::Skip(0)) {
-            self.0.steps.push(step);
+            steps.push(step);
         }
+    }
+
+    /// The steps up to now have their final form. Returns their number.
+    fn end_part(&mut self) -> usize {
+        self.is_final = self.program.steps.len();
+        self.is_final
     }
 
     /// The program enters a container within `depth` others.
     fn enter(&mut self, depth: Depth) -> Depth {
-        self.0.height = self.0.height.max(depth + 1);
+        self.program.height = self.program.height.max(depth + 1);
         depth + 1
     }
 }
@@ -204,8 +220,8 @@ impl<'a> Compiler<'a> {
     fn fill(&mut self, program: ProgramId, compile: impl FnOnce(&mut Self, &mut Body)) {
         let mut body = Body::default();
         compile(self, &mut body);
-        self.steps += body.0.steps.len() + 1;
-        self.plan.programs[program as usize] = body.0;
+        self.steps += body.program.steps.len() + 1;
+        self.plan.programs[program as usize] = body.program;
     }
 
     /// Appends the steps for a value within `depth` containers of the program.
@@ -214,6 +230,7 @@ impl<'a> Compiler<'a> {
         match &schema.types[id] {
             Type::Array(item) => self.array(body, *item, node, depth),
             Type::Map(value) => self.map(body, *value, node, depth),
+            Type::Union(branches) if self.optional(body, branches, node) => {}
             Type::Union(branches) => {
                 let branches = branches.iter().map(|branch| self.program(*branch, node)).collect();
                 self.plan.unions.push(branches);
@@ -222,7 +239,7 @@ impl<'a> Compiler<'a> {
             Type::Record(record) => {
                 let is_small = record.weight <= MAX_INLINED_WEIGHT
                     && self.open.len() < MAX_INLINED_DEPTH
-                    && self.steps + body.0.steps.len() < MAX_INLINED_STEPS;
+                    && self.steps + body.program.steps.len() < MAX_INLINED_STEPS;
                 if is_small && !self.open.contains(&id) {
                     return self.record(body, id, record, node, depth);
                 }
@@ -239,6 +256,30 @@ impl<'a> Compiler<'a> {
             }
             scalar => self.scalar(body, scalar, node),
         }
+    }
+
+    /// Appends the steps for a union of a scalar and null. Returns false for any other union.
+    fn optional(&mut self, body: &mut Body, branches: &[TypeId], node: Option<NodeId>) -> bool {
+        let &[first, second] = branches else { return false };
+        let schema = self.schema;
+        let (null, scalar) = match [first, second].map(|branch| &schema.types[branch]) {
+            [Type::Null, scalar] => (0, scalar),
+            [scalar, Type::Null] => (1, scalar),
+            _ => return false,
+        };
+        if matches!(scalar, Type::Array(_) | Type::Map(_) | Type::Union(_) | Type::Record(_)) {
+            return false;
+        }
+        if let Some(node) = node {
+            body.push(Step::Set(node, Slot::Null));
+        }
+        let at = body.end_part();
+        body.push(Step::Optional { null, steps: 0 });
+        body.end_part();
+        self.scalar(body, scalar, node);
+        let count = body.end_part() - at - 1;
+        body.program.steps[at] = Step::Optional { null, steps: count as u32 };
+        true
     }
 
     fn scalar(&mut self, body: &mut Body, of_type: &Type, node: Option<NodeId>) {
@@ -293,7 +334,10 @@ impl<'a> Compiler<'a> {
         let Some(node) = node else {
             return record.fields.iter().for_each(|field| self.value(body, field.of_type, None, depth));
         };
-        body.push(Step::Set(node, Slot::Object));
+        // No field of the mapping is the record itself.
+        if node != RECORD {
+            body.push(Step::Set(node, Slot::Object));
+        }
         let wanted = self.wanted;
         let mut nodes = vec![Vec::new(); record.fields.len()];
         for (name, child) in &wanted.nodes[node].children {

@@ -1,15 +1,16 @@
 //! Reads purchases from the values of the wanted fields, which a reader of a binary format has put into [`Slots`].
 
+mod cursor;
 mod number;
 mod slots;
 
 use super::Reason;
 use super::mapped::plan::{NodeId, Plan};
-use super::mapped::purchase::Purchases;
-use super::mapped::{Mapped, wanted::WantedFields};
+use super::mapped::{Mapped, Purchases, wanted::WantedFields};
 use super::timestamp::Dates;
 use crate::mapping::{MAX_ELEMENTS, Mapping};
 use crate::time::Timestamp;
+pub(super) use cursor::{Cursor, Place, zigzag};
 pub(super) use slots::{Slot, Slots};
 
 /// Reads the purchases of records of a binary format by a mapping.
@@ -32,34 +33,35 @@ impl BinaryRecords {
         &self.plan
     }
 
-    /// The purchases of a record with this timestamp, whose wanted values `fill` puts into empty slots. Its error is the reason of a
-    /// malformed record.
+    /// The purchases of a record with this body and timestamp, whose wanted values `fill` puts into empty slots. Its error is the
+    /// reason of a malformed record.
     #[inline(always)]
-    pub(super) fn read(
-        &mut self,
+    pub(super) fn read<'a>(
+        &'a mut self,
+        body: &'a [u8],
         record_time: Option<Timestamp>,
         fill: impl FnOnce(&Plan, &mut Slots) -> Result<(), Reason>,
-    ) -> Result<Mapped<'_>, Reason> {
+    ) -> Result<Mapped<'a>, Reason> {
         let Self { plan, slots, dates, purchases } = self;
         slots.clear();
         fill(plan, slots)?;
-        let fields = slots.fields();
+        let fields = slots.fields(body);
         if let Some(condition) = &plan.condition
             && condition.is_true(&fields) != Some(true)
         {
             return Ok(Mapped::Filtered);
         }
         let time = plan.timestamp.read(&fields, record_time, dates);
-        let id = purchases.read_id(plan, &fields);
         purchases.clear();
+        let id = purchases.read_id(plan, &fields);
         let elements = match plan.explode {
             None => purchases.read(plan, &fields),
-            Some(array) => read_elements(plan, slots, array, purchases),
+            Some(array) => read_elements(plan, body, slots, array, purchases),
         };
         match (time, elements, id) {
             (Ok(time), Ok(()), Ok(())) => {
                 purchases.time = time;
-                Ok(Mapped::Purchases(purchases))
+                Ok(Mapped::Purchases(purchases.of(body)))
             }
             (time, elements, id) => Err(first([time.err(), elements.err(), id.err()]).unwrap_or(Reason::Empty)),
         }
@@ -68,15 +70,21 @@ impl BinaryRecords {
 
 /// The purchases of all elements; otherwise the first reason of all of them, in the order of [`Reason`].
 #[inline(never)]
-fn read_elements(plan: &Plan, slots: &mut Slots, array: NodeId, purchases: &mut Purchases) -> Result<(), Reason> {
-    if slots.fields().is_missing(array) {
+fn read_elements(
+    plan: &Plan,
+    body: &[u8],
+    slots: &mut Slots,
+    array: NodeId,
+    purchases: &mut Purchases,
+) -> Result<(), Reason> {
+    if slots.fields(body).is_missing(array) {
         return Err(Reason::MissingField);
     }
     let Some(count) = slots.elements(array) else { return Err(Reason::BadItems) };
     let mut reason = (count == 0 || count > MAX_ELEMENTS).then_some(Reason::BadItems);
     for element in 0..count.min(MAX_ELEMENTS) {
         slots.load_element(plan, element);
-        reason = first([reason, purchases.read(plan, &slots.fields()).err()]);
+        reason = first([reason, purchases.read(plan, &slots.fields(body)).err()]);
     }
     reason.map_or(Ok(()), Err)
 }

@@ -2,17 +2,18 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "most values have no fast reading")]
 
+use super::cursor::Place;
 use super::number::{self, ShortText, Unscaled, WithExponent, float_millionths, trimmed};
 use crate::condition::{Operand, Operands};
 use crate::decode::Reason;
 use crate::decode::mapped::plan::{NodeId, Plan};
 use crate::decode::mapped::wanted::WantedFields;
-use crate::decode::number::{HIGH, is_number, plain, positive};
+use crate::decode::number::{HIGH, is_number, plain, positive, scaled};
 use crate::decode::timestamp::from_units;
 use crate::mapping::MAX_ELEMENTS;
 use crate::time::Timestamp;
 
-/// The value of a wanted field. Texts are in [`Slots::texts`].
+/// The value of a wanted field.
 #[derive(Clone, Copy, PartialEq, Default, Debug)]
 pub(in crate::decode) enum Slot {
     /// The record has no such field.
@@ -30,16 +31,19 @@ pub(in crate::decode) enum Slot {
         unscaled: i64,
         scale: u32,
     },
-    /// As [`Self::Decimal`], with digits in `texts`.
+    /// As [`Self::Decimal`], with digits in [`Slots::made`].
     Digits {
-        start: u32,
-        end: u32,
+        place: Place,
         scale: u32,
     },
+    /// A string in the record, which is UTF-8.
     Text {
-        start: u32,
-        end: u32,
+        place: Place,
+        /// Whether it is without U+0000.
+        is_plain: bool,
     },
+    /// A string in [`Slots::made`].
+    Made(Place),
     /// A number of units of 10^-`decimals` seconds since 1970.
     Instant {
         units: i64,
@@ -62,8 +66,8 @@ pub(in crate::decode) enum Slot {
 #[derive(Debug)]
 pub(in crate::decode) struct Slots {
     slots: Vec<Slot>,
-    /// The texts of the record, one after the other. A record has less than 4 GiB.
-    texts: String,
+    /// The texts that are not in the record as they are, one after the other.
+    made: String,
     /// The fields of the first elements, one element after the other.
     rows: Vec<Slot>,
     elements: usize,
@@ -71,14 +75,14 @@ pub(in crate::decode) struct Slots {
 
 impl Slots {
     pub(super) fn new(nodes: usize) -> Self {
-        Self { slots: vec![Slot::Missing; nodes], texts: String::new(), rows: Vec::new(), elements: 0 }
+        Self { slots: vec![Slot::Missing; nodes], made: String::new(), rows: Vec::new(), elements: 0 }
     }
 
     /// All fields are missing.
     #[inline(always)]
     pub(super) fn clear(&mut self) {
         self.slots.fill(Slot::Missing);
-        self.texts.clear();
+        self.made.clear();
         self.rows.clear();
         self.elements = 0;
     }
@@ -101,11 +105,35 @@ impl Slots {
         self.slots[node]
     }
 
+    /// Sets a string in the record. Returns false if it is not UTF-8.
     #[inline(always)]
-    pub(in crate::decode) fn set_text(&mut self, node: NodeId, text: &str) {
-        let start = self.texts.len() as u32;
-        self.texts.push_str(text);
-        self.slots[node] = Slot::Text { start, end: self.texts.len() as u32 };
+    pub(in crate::decode) fn set_text(&mut self, node: NodeId, record: &[u8], place: Place) -> bool {
+        let is_usual = is_ascii_without_zeros(place.of(record));
+        if is_usual {
+            self.slots[node] = Slot::Text { place, is_plain: true };
+        }
+        is_usual || self.set_any_text(node, record, place)
+    }
+
+    #[inline(never)]
+    fn set_any_text(&mut self, node: NodeId, record: &[u8], place: Place) -> bool {
+        let text = std::str::from_utf8(place.of(record));
+        if let Ok(text) = text {
+            self.slots[node] = Slot::Text { place, is_plain: !text.contains('\0') };
+        }
+        text.is_ok()
+    }
+
+    /// Sets a string that is not in the record.
+    #[inline(always)]
+    pub(in crate::decode) fn make_text(&mut self, node: NodeId, text: &str) {
+        self.slots[node] = Slot::Made(self.make(text));
+    }
+
+    fn make(&mut self, text: &str) -> Place {
+        let start = self.made.len() as u32;
+        self.made.push_str(text);
+        Place { start, end: self.made.len() as u32 }
     }
 
     /// Sets a number of units of 10^-`scale`, in big-endian two's complement.
@@ -125,9 +153,7 @@ impl Slots {
         while let Some(less) = digits.strip_suffix('0').filter(|_| scale > 0) {
             (digits, scale) = (less, scale - 1);
         }
-        let start = self.texts.len() as u32;
-        self.texts.push_str(digits);
-        self.slots[node] = Slot::Digits { start, end: self.texts.len() as u32, scale };
+        self.slots[node] = Slot::Digits { place: self.make(digits), scale };
     }
 
     /// A field and all fields in it are missing.
@@ -176,9 +202,10 @@ impl Slots {
         }
     }
 
+    /// The fields of this record.
     #[inline(always)]
-    pub(super) fn fields(&self) -> Fields<'_> {
-        Fields { slots: &self.slots, texts: &self.texts }
+    pub(super) fn fields<'a>(&'a self, record: &'a [u8]) -> Fields<'a> {
+        Fields { slots: &self.slots, made: &self.made, record }
     }
 }
 
@@ -186,25 +213,38 @@ impl Slots {
 #[derive(Clone, Copy)]
 pub(super) struct Fields<'a> {
     slots: &'a [Slot],
-    texts: &'a str,
+    made: &'a str,
+    record: &'a [u8],
 }
 
-impl Fields<'_> {
-    #[inline(always)]
-    fn text(&self, start: u32, end: u32) -> &str {
-        &self.texts[start as usize..end as usize]
+impl<'a> Fields<'a> {
+    fn made(&self, Place { start, end }: Place) -> &'a str {
+        &self.made[start as usize..end as usize]
+    }
+
+    /// The content of a string; `None` for another value.
+    fn string(&self, node: NodeId) -> Option<&'a str> {
+        match self.slots[node] {
+            Slot::Text { place, .. } => std::str::from_utf8(place.of(self.record)).ok(),
+            Slot::Made(place) => Some(self.made(place)),
+            _ => None,
+        }
     }
 }
 
-/// Whether one of the bytes is zero. Most texts are too short for a search of the standard library to be fast.
+/// Whether all bytes are ASCII, without U+0000. Most texts are too short for the functions of the standard library to be fast.
 #[inline(always)]
-fn has_zero(bytes: &[u8]) -> bool {
-    let (words, rest) = bytes.as_chunks();
-    let of_word = |word: &[u8; 8]| {
-        let word = u64::from_le_bytes(*word);
-        word.wrapping_sub(0x0101_0101_0101_0101) & !word & HIGH != 0
-    };
-    words.iter().any(of_word) || rest.iter().fold(false, |has, byte| has | (*byte == 0))
+fn is_ascii_without_zeros(bytes: &[u8]) -> bool {
+    let is_usual = |word: u64| (word.wrapping_sub(0x0101_0101_0101_0101) | word) & HIGH == 0;
+    if let Some(last) = bytes.last_chunk() {
+        // The last eight bytes overlap with the others.
+        let (words, _) = bytes.as_chunks();
+        words.iter().chain([last]).all(|word| is_usual(u64::from_le_bytes(*word)))
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        is_usual(u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last)))
+    } else {
+        bytes.iter().all(|byte| (1..0x80).contains(byte))
+    }
 }
 
 impl WantedFields for Fields<'_> {
@@ -214,21 +254,27 @@ impl WantedFields for Fields<'_> {
     }
 
     #[inline(always)]
-    fn plain(&self, node: NodeId) -> Option<&str> {
-        let Slot::Text { start, end } = self.slots[node] else { return None };
-        let text = self.text(start, end);
-        (!has_zero(text.as_bytes())).then_some(text)
+    fn plain(&self, node: NodeId) -> Option<(u32, u32)> {
+        match self.slots[node] {
+            Slot::Text { place: Place { start, end }, is_plain: true } => Some((start, end)),
+            _ => None,
+        }
+    }
+
+    #[inline(always)]
+    fn plain_text(&self, node: NodeId) -> Option<&[u8]> {
+        let (start, end) = self.plain(node)?;
+        Some(Place { start, end }.of(self.record))
     }
 
     fn with_string<R>(&self, node: NodeId, read: impl FnOnce(&str) -> R) -> Option<R> {
-        let Slot::Text { start, end } = self.slots[node] else { return None };
-        Some(read(self.text(start, end)))
+        self.string(node).map(read)
     }
 
     /// Numbers are decimals without zeros at the end. Floats have no text: equal amounts can differ in their last digit.
     fn with_key<R>(&self, node: NodeId, read: impl FnOnce(&str) -> R) -> Option<R> {
         match self.slots[node] {
-            Slot::Text { .. } => self.with_string(node, read),
+            Slot::Text { .. } | Slot::Made(_) => self.with_string(node, read),
             Slot::Bool(is) => Some(read(if is { "true" } else { "false" })),
             Slot::Whole(number) | Slot::Instant { units: number, .. } | Slot::LocalTime(number) => {
                 Some(read(ShortText::of(number).as_str()))
@@ -238,7 +284,7 @@ impl WantedFields for Fields<'_> {
                 number::plain(ShortText::of(unscaled).as_str(), scale).map(|text| read(&text))
             }
             Slot::Large(number) => Some(read(ShortText::of(number).as_str())),
-            Slot::Digits { start, end, scale } => number::plain(self.text(start, end), scale).map(|text| read(&text)),
+            Slot::Digits { place, scale } => number::plain(self.made(place), scale).map(|text| read(&text)),
             Slot::Missing
             | Slot::Null
             | Slot::Single(_)
@@ -262,17 +308,15 @@ impl WantedFields for Fields<'_> {
                 let (unscaled, scale) = trimmed(unscaled, scale);
                 ShortText::of(WithExponent(unscaled, scale))
             }
-            Slot::Digits { start, end, scale } => {
-                return Some(read(&WithExponent(self.text(start, end), scale).to_string()));
-            }
-            Slot::Text { start, end } if is_text => {
-                let text = self.text(start, end);
-                return is_number(text.as_bytes()).then(|| read(text));
+            Slot::Digits { place, scale } => return Some(read(&WithExponent(self.made(place), scale).to_string())),
+            Slot::Text { .. } | Slot::Made(_) if is_text => {
+                return self.string(node).filter(|text| is_number(text.as_bytes())).map(read);
             }
             Slot::Missing
             | Slot::Null
             | Slot::Bool(_)
             | Slot::Text { .. }
+            | Slot::Made(_)
             | Slot::Timestamp { .. }
             | Slot::Object
             | Slot::Array
@@ -285,7 +329,7 @@ impl WantedFields for Fields<'_> {
     fn positive(&self, node: NodeId, is_text: bool) -> Option<i64> {
         match self.slots[node] {
             Slot::Whole(whole) => Some(whole).filter(|whole| *whole > 0),
-            Slot::Text { start, end } if is_text => positive(self.text(start, end).as_bytes()),
+            Slot::Text { place, .. } if is_text => positive(place.of(self.record)),
             _ => None,
         }
     }
@@ -296,13 +340,13 @@ impl WantedFields for Fields<'_> {
             Slot::Whole(units) => (units, u32::from(scale)),
             Slot::Decimal { unscaled, scale: own } => (unscaled, own.checked_add(scale.into())?),
             Slot::Double(number) if scale == 0 => return float_millionths(number),
-            Slot::Text { start, end } if is_text && scale == 0 => return plain(self.text(start, end).as_bytes()),
+            Slot::Text { place, .. } if is_text && scale == 0 => return plain(place.of(self.record)),
             _ => return None,
         };
         if units < 0 {
             return None;
         }
-        units.checked_mul(10_i64.pow(6_u32.checked_sub(scale)?))
+        scaled(units, scale)
     }
 
     #[inline(always)]
@@ -330,7 +374,9 @@ impl Operands<NodeId> for Fields<'_> {
             Slot::Missing => Operand::Missing,
             Slot::Null => Operand::Null,
             Slot::Bool(is) => Operand::Bool(is),
-            Slot::Text { start, end } => Operand::Text(self.text(start, end).into()),
+            Slot::Text { .. } | Slot::Made(_) => {
+                self.string(*node).map_or(Operand::Other, |text| Operand::Text(text.into()))
+            }
             Slot::Object | Slot::Timestamp { .. } => Operand::Object,
             Slot::Array | Slot::Other => Operand::Other,
             Slot::Whole(_)

@@ -23,11 +23,12 @@ mod slots;
 mod tiers;
 pub(super) mod wanted;
 
-pub(crate) use purchase::{MappedPurchase, Purchases};
+pub(in crate::decode) use purchase::Purchases;
+pub(crate) use purchase::{MappedPurchase, MappedRecord};
 pub use tiers::Readers;
 
 use super::Reason;
-use super::quotes::{FindQuotes, Quotes, SimdBackend, SimdTask};
+use super::quotes::{FindQuotes, Quotes};
 use super::timestamp::Dates;
 use crate::mapping::{MAX_ELEMENTS, Mapping};
 use crate::time::Timestamp;
@@ -42,7 +43,6 @@ pub(crate) struct MappedDecoder {
     slots: Slots,
     dates: Dates,
     purchases: Purchases,
-    simd: SimdBackend,
     quotes: Quotes,
     tiers: Tiers,
 }
@@ -53,7 +53,7 @@ pub(crate) enum Mapped<'a> {
     /// The condition of the mapping is not true.
     Filtered,
     /// The purchases of the record: a record without an exploded array has one.
-    Purchases(&'a Purchases),
+    Purchases(MappedRecord<'a>),
 }
 
 /// The result of the fast readers.
@@ -74,7 +74,6 @@ impl MappedDecoder {
             slots: Slots::new(plan.nodes.len()),
             dates: Dates::default(),
             purchases: Purchases::new(mapping),
-            simd: SimdBackend::best(),
             quotes: Quotes::default(),
             tiers: Tiers::new(&plan),
             plan,
@@ -91,20 +90,21 @@ impl MappedDecoder {
         self.plan.id.is_some()
     }
 
-    /// Reads a record with this timestamp.
-    pub(crate) fn decode(
-        &mut self,
-        value: Option<&[u8]>,
+    /// Reads a record with this timestamp, within a task of a SIMD backend.
+    #[inline(always)]
+    pub(crate) fn decode<'a>(
+        &'a mut self,
+        value: Option<&'a [u8]>,
         record_time: Option<Timestamp>,
-    ) -> Result<Mapped<'_>, Reason> {
+        find: impl FindQuotes,
+    ) -> Result<Mapped<'a>, Reason> {
         let payload = match value {
             None | Some([]) => return Err(Reason::Empty),
             Some(payload) => payload,
         };
-        let simd = self.simd;
-        match simd.run(ReadFast { decoder: self, payload, record_time }) {
+        match self.read_fast(payload, record_time, find) {
             Fast::Filtered => Ok(Mapped::Filtered),
-            Fast::Purchases => Ok(Mapped::Purchases(&self.purchases)),
+            Fast::Purchases => Ok(Mapped::Purchases(self.purchases.of(payload))),
             Fast::NotMine { is_plain } => self.read_slow(payload, record_time, is_plain),
         }
     }
@@ -143,12 +143,12 @@ impl MappedDecoder {
     /// Reads a record with serde_json. The fast readers learn from one that is valid.
     #[cold]
     #[inline(never)]
-    fn read_slow(
-        &mut self,
-        payload: &[u8],
+    fn read_slow<'a>(
+        &'a mut self,
+        payload: &'a [u8],
         record_time: Option<Timestamp>,
         is_plain: bool,
-    ) -> Result<Mapped<'_>, Reason> {
+    ) -> Result<Mapped<'a>, Reason> {
         let text = std::str::from_utf8(payload).map_err(|_| Reason::MalformedJson)?;
         self.slots.read_record(&self.plan, text).map_err(|_| Reason::MalformedJson)?;
         // Elements can repeat a field too, which makes the record malformed before any condition.
@@ -164,7 +164,7 @@ impl MappedDecoder {
             (Ok(time), Ok(()), Ok(())) => {
                 self.purchases.time = time;
                 self.tiers.learn(&self.plan, text, is_plain);
-                Ok(Mapped::Purchases(&self.purchases))
+                Ok(Mapped::Purchases(self.purchases.of(payload)))
             }
             (time, elements, id) => {
                 Err([time.err(), elements.err(), id.err()].into_iter().flatten().min().unwrap_or(Reason::Empty))
@@ -208,21 +208,5 @@ impl MappedDecoder {
             first = [first, Some(Reason::BadItems)].into_iter().flatten().min();
         }
         Ok(first.map_or(Ok(()), Err))
-    }
-}
-
-/// The task of reading a record with the fast readers.
-struct ReadFast<'a> {
-    decoder: &'a mut MappedDecoder,
-    payload: &'a [u8],
-    record_time: Option<Timestamp>,
-}
-
-impl SimdTask for ReadFast<'_> {
-    type Output = Fast;
-
-    #[inline(always)]
-    fn run(self, find: impl FindQuotes) -> Fast {
-        self.decoder.read_fast(self.payload, self.record_time, find)
     }
 }

@@ -1,6 +1,6 @@
 //! Parses the values of the wanted fields: units, scales, refunds and constants.
 
-use super::plan::{NumberPlan, Plan, TextPlan, TimePlan};
+use super::plan::{NodeId, NumberPlan, Plan, TextPlan, TimePlan};
 use super::wanted::WantedFields;
 use crate::decode::Reason;
 use crate::decode::event::{MAX_QUANTITY, fits_id, fits_key};
@@ -15,20 +15,30 @@ const LEAST_TOO_LARGE: i64 = 1_000_000_000_000_000_000;
 
 /// The purchases of one record.
 #[derive(Debug)]
-pub(crate) struct Purchases {
+pub(in crate::decode) struct Purchases {
     /// Event time.
-    pub(crate) time: Timestamp,
-    /// The id of the event; empty without one in the mapping.
-    pub(crate) id: String,
+    pub(in crate::decode) time: Timestamp,
+    /// The id of the event, with an id in the mapping.
+    id: Text,
     purchases: Vec<Numbers>,
-    /// The dimensions of all purchases, one after the other, and where each of them ends.
-    texts: String,
-    ends: Vec<usize>,
-    /// The further sums of all purchases, one after the other.
+    /// The dimensions of all purchases, one purchase after the other.
+    dimensions: Vec<Text>,
+    /// The texts that are not in the record as they are.
+    made: String,
+    /// The further sums of all purchases, one purchase after the other.
     more: Vec<Money>,
-    dimensions: usize,
+    /// Number of dimensions and of further sums of a purchase.
+    width: usize,
     sums: usize,
     is_exploded: bool,
+}
+
+/// Where a text is: in the record, or in [`Purchases::made`]. A record has less than 4 GiB.
+#[derive(Clone, Copy, Default, Debug)]
+struct Text {
+    start: u32,
+    end: u32,
+    is_made: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -38,12 +48,18 @@ struct Numbers {
     amount: Money,
 }
 
+/// A record with purchases.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MappedRecord<'a> {
+    purchases: &'a Purchases,
+    record: &'a [u8],
+}
+
 /// One purchase of a record.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MappedPurchase<'a> {
-    texts: &'a str,
-    ends: &'a [usize],
-    start: usize,
+    record: MappedRecord<'a>,
+    dimensions: &'a [Text],
     /// Number of pieces, negative for a refund.
     pub(crate) quantity: i64,
     /// Price of a piece in millionths, without its sign.
@@ -55,75 +71,132 @@ pub(crate) struct MappedPurchase<'a> {
 }
 
 impl<'a> MappedPurchase<'a> {
-    /// The values of the dimensions.
-    pub(crate) fn dimensions(&self) -> impl Iterator<Item = &'a str> {
-        let (texts, ends, first) = (self.texts, self.ends, self.start);
-        let starts = std::iter::once(first).chain(ends.iter().copied());
-        starts.zip(ends).map(move |(start, end)| &texts[start..*end])
+    /// The values of the dimensions, which are UTF-8.
+    #[inline(always)]
+    pub(crate) fn dimensions(&self) -> impl Iterator<Item = &'a [u8]> {
+        let record = self.record;
+        self.dimensions.iter().map(move |text| record.text(*text))
     }
+
+    /// As [`Self::dimensions`].
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &'a str> {
+        self.dimensions().map(|text| std::str::from_utf8(text).expect("dimensions are texts"))
+    }
+}
+
+impl<'a> MappedRecord<'a> {
+    /// Event time.
+    #[inline(always)]
+    pub(crate) const fn time(self) -> Timestamp {
+        self.purchases.time
+    }
+
+    /// The id of the event; empty without one in the mapping.
+    #[inline(always)]
+    pub(crate) fn id(self) -> &'a [u8] {
+        self.text(self.purchases.id)
+    }
+
+    /// The purchase of a record without an exploded array.
+    pub(crate) fn only(self) -> Option<MappedPurchase<'a>> {
+        self.iter().next().filter(|_| !self.purchases.is_exploded)
+    }
+
+    /// The purchases in their order.
+    #[inline(always)]
+    pub(crate) fn iter(self) -> impl Iterator<Item = MappedPurchase<'a>> {
+        let Purchases { purchases, dimensions, more, width, sums, .. } = self.purchases;
+        let (mut dimensions, mut more) = (&**dimensions, &**more);
+        purchases.iter().map(move |Numbers { quantity, price, amount }| MappedPurchase {
+            record: self,
+            dimensions: first(&mut dimensions, *width),
+            quantity: *quantity,
+            price: *price,
+            amount: *amount,
+            more: first(&mut more, *sums),
+        })
+    }
+
+    #[inline(always)]
+    fn text(self, Text { start, end, is_made }: Text) -> &'a [u8] {
+        let texts = if is_made { self.purchases.made.as_bytes() } else { self.record };
+        &texts[start as usize..end as usize]
+    }
+}
+
+/// Splits off the first items.
+#[inline(always)]
+fn first<'a, T>(items: &mut &'a [T], count: usize) -> &'a [T] {
+    let (first, rest) = items.split_at(count);
+    *items = rest;
+    first
 }
 
 impl Purchases {
     pub(in crate::decode) fn new(mapping: &Mapping) -> Self {
-        let Mapping { dimensions, sums, explode, .. } = mapping;
-        let (id, purchases, texts, ends, more) = Default::default();
-        let (dimensions, sums, is_exploded) = (dimensions.len(), sums.len(), explode.is_some());
-        Self { time: Timestamp::EPOCH, id, purchases, texts, ends, more, dimensions, sums, is_exploded }
+        let (id, purchases, dimensions, made, more) = Default::default();
+        let (width, sums, is_exploded) = (mapping.dimensions.len(), mapping.sums.len(), mapping.explode.is_some());
+        Self { time: Timestamp::EPOCH, id, purchases, dimensions, made, more, width, sums, is_exploded }
     }
 
-    /// The purchase of a record without an exploded array.
-    pub(crate) fn only(&self) -> Option<MappedPurchase<'_>> {
-        self.iter().next().filter(|_| !self.is_exploded)
-    }
-
+    #[inline(always)]
     pub(in crate::decode) fn clear(&mut self) {
         self.purchases.clear();
-        self.texts.clear();
-        self.ends.clear();
+        self.dimensions.clear();
+        self.made.clear();
         self.more.clear();
     }
 
-    /// The purchases in their order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = MappedPurchase<'_>> {
-        self.purchases.iter().enumerate().map(|(at, numbers)| {
-            let Numbers { quantity, price, amount } = numbers;
-            let more = &self.more[at * self.sums..(at + 1) * self.sums];
-            let (before, ends) = self.ends[..(at + 1) * self.dimensions].split_at(at * self.dimensions);
-            let start = before.last().copied().unwrap_or(0);
-            MappedPurchase {
-                texts: &self.texts,
-                ends,
-                start,
-                quantity: *quantity,
-                price: *price,
-                amount: *amount,
-                more,
-            }
-        })
+    /// The purchases, of this record.
+    #[inline(always)]
+    pub(in crate::decode) const fn of<'a>(&'a self, record: &'a [u8]) -> MappedRecord<'a> {
+        MappedRecord { purchases: self, record }
+    }
+
+    /// Adds a text that is not in the record.
+    fn make(&mut self, text: &str) -> Text {
+        let start = self.made.len() as u32;
+        self.made.push_str(text);
+        Text { start, end: self.made.len() as u32, is_made: true }
     }
 
     /// Sets the id of the event.
+    #[inline(always)]
     pub(in crate::decode) fn read_id(&mut self, plan: &Plan, fields: &impl WantedFields) -> Result<(), Reason> {
         let Some(at) = plan.id else { return Ok(()) };
+        match fields.plain(at) {
+            Some((start, end)) if fits_id((end - start) as usize) => {
+                self.id = Text { start, end, is_made: false };
+                Ok(())
+            }
+            _ => self.read_any_id(at, fields),
+        }
+    }
+
+    #[inline(never)]
+    fn read_any_id(&mut self, at: NodeId, fields: &impl WantedFields) -> Result<(), Reason> {
         if fields.is_missing(at) {
             return Err(Reason::MissingField);
         }
-        let Self { id, .. } = self;
-        let is_valid = fields.with_key(at, |text| {
-            id.clear();
-            id.push_str(text);
-            fits_id(text)
-        });
-        if is_valid == Some(true) { Ok(()) } else { Err(Reason::BadKey) }
+        let id = fields.with_key(at, |text| fits_id(text.len()).then(|| self.make(text)));
+        self.id = id.flatten().ok_or(Reason::BadKey)?;
+        Ok(())
     }
 
     /// Adds the purchase of these fields. The error is its first reason in the order of [`Reason`]; then the purchases of the
     /// record must not be used.
     #[inline(always)]
     pub(in crate::decode) fn read(&mut self, plan: &Plan, fields: &impl WantedFields) -> Result<(), Reason> {
-        if plan.required.iter().any(|at| fields.is_missing(*at)) {
-            return Err(Reason::MissingField);
-        }
+        // A required field that is missing also has no valid value.
+        self.read_values(plan, fields).map_err(|reason| {
+            let is_missing = plan.required.iter().any(|at| fields.is_missing(*at));
+            if is_missing { Reason::MissingField } else { reason }
+        })
+    }
+
+    /// As [`Self::read`], if all required fields are there.
+    #[inline(always)]
+    fn read_values(&mut self, plan: &Plan, fields: &impl WantedFields) -> Result<(), Reason> {
         let value = money(&plan.value, fields, plan.refunds).ok_or(Reason::BadPrice)?;
         for sum in &plan.sums {
             let value = money(sum, fields, true).ok_or(Reason::BadPrice)?;
@@ -140,30 +213,27 @@ impl Purchases {
             return Err(Reason::BadQuantity);
         }
         for dimension in &plan.dimensions {
-            match fields.plain(dimension.at) {
-                Some(text) if fits_key(text) => self.texts.push_str(text),
-                _ => any_text(dimension, fields, &mut self.texts)?,
-            }
-            self.ends.push(self.texts.len());
+            let text = match fields.plain(dimension.at) {
+                Some((start, end)) if fits_key((end - start) as usize) => Text { start, end, is_made: false },
+                _ => self.any_text(dimension, fields)?,
+            };
+            self.dimensions.push(text);
         }
         let amount = Money::from_millionths(amount);
         self.purchases.push(Numbers { quantity, price: price.abs(), amount });
         Ok(())
     }
-}
 
-/// Adds the text of a dimension: numbers and booleans as their format writes them.
-#[inline(never)]
-fn any_text(plan: &TextPlan, fields: &impl WantedFields, texts: &mut String) -> Result<(), Reason> {
-    let mut add = |text: &str| {
-        texts.push_str(text);
-        fits_key(text) && !text.contains('\0')
-    };
-    let is_valid = match &plan.if_missing {
-        Some(text) if fields.is_missing(plan.at) => Some(add(text)),
-        _ => fields.with_key(plan.at, add),
-    };
-    if is_valid == Some(true) { Ok(()) } else { Err(Reason::BadKey) }
+    /// The text of a dimension: numbers and booleans as their format writes them.
+    #[inline(never)]
+    fn any_text(&mut self, plan: &TextPlan, fields: &impl WantedFields) -> Result<Text, Reason> {
+        let mut make = |text: &str| (fits_key(text.len()) && !text.contains('\0')).then(|| self.make(text));
+        let text = match &plan.if_missing {
+            Some(text) if fields.is_missing(plan.at) => make(text),
+            _ => fields.with_key(plan.at, make).flatten(),
+        };
+        text.ok_or(Reason::BadKey)
+    }
 }
 
 /// Reads a number as JSON writes it. `None` for another value.
@@ -242,7 +312,7 @@ impl TimePlan {
             return instant;
         }
         let usual = match self {
-            Self::Rfc3339(at) => fields.plain(*at).and_then(|text| dates.rfc3339(text.as_bytes())),
+            Self::Rfc3339(at) => fields.plain_text(*at).and_then(|text| dates.rfc3339(text)),
             Self::Number { at, decimals, is_text } => {
                 fields.positive(*at, *is_text).and_then(|units| from_units(units, *decimals))
             }

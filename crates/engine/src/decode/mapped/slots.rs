@@ -259,15 +259,15 @@ impl WantedFields for Fields<'_> {
 
     /// A control character, such as U+0000, is not plain.
     #[inline(always)]
-    fn plain(&self, node: NodeId) -> Option<&str> {
-        let slot = self.slots.0[node];
-        if slot.kind != Kind::Plain {
-            return None;
-        }
-        let (start, end) = slot.place();
-        let (to_end, _) = self.text.split_at_checked(end - 1)?;
-        let (_, inside) = to_end.split_at_checked(start + 1)?;
-        Some(inside)
+    fn plain(&self, node: NodeId) -> Option<(u32, u32)> {
+        let Slot { kind, start, end, .. } = self.slots.0[node];
+        if kind == Kind::Plain { Some((start + 1, end - 1)) } else { None }
+    }
+
+    #[inline(always)]
+    fn plain_text(&self, node: NodeId) -> Option<&[u8]> {
+        let (start, end) = self.plain(node)?;
+        self.text.as_bytes().get(start as usize..end as usize)
     }
 
     fn with_string<R>(&self, node: NodeId, read: impl FnOnce(&str) -> R) -> Option<R> {
@@ -305,7 +305,7 @@ impl WantedFields for Fields<'_> {
     #[inline(always)]
     fn millionths(&self, node: NodeId, is_text: bool, scale: u8) -> Option<i64> {
         match self.parsed(node, is_text) {
-            Parsed::Whole(units) => units.checked_mul(10_i64.pow(6_u32.checked_sub(scale.into())?)),
+            Parsed::Whole(units) => number::scaled(units, scale.into()),
             Parsed::Decimal(millionths) if scale == 0 => Some(millionths),
             Parsed::Decimal(_) | Parsed::Unknown => None,
         }

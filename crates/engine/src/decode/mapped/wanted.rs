@@ -12,8 +12,11 @@ pub(in crate::decode) trait WantedFields: Operands<NodeId> {
     /// Whether the field is missing or null.
     fn is_missing(&self, node: NodeId) -> bool;
 
-    /// The content of a string, if it needs no work: it has no U+0000. `None` for any other value.
-    fn plain(&self, node: NodeId) -> Option<&str>;
+    /// Where the record contains the content of a string, if it contains it as it is, without U+0000. `None` for any other value.
+    fn plain(&self, node: NodeId) -> Option<(u32, u32)>;
+
+    /// The content of a string for which [`Self::plain`] returns a place.
+    fn plain_text(&self, node: NodeId) -> Option<&[u8]>;
 
     /// Reads the content of a string. `None` for another value, and for a string that is not Unicode.
     fn with_string<R>(&self, node: NodeId, read: impl FnOnce(&str) -> R) -> Option<R>;

@@ -17,7 +17,7 @@ use super::framing::Framed;
 use super::mapped::plan::Plan as Wanted;
 use crate::caught::caught;
 use crate::schema::{SchemaKind, SchemaText};
-use plan::Plan;
+use plan::{Plan, Root};
 use read::Scratch;
 
 /// Reads the messages of one schema.
@@ -52,21 +52,27 @@ impl ProtobufPlan {
         self.0.bytes()
     }
 
+    /// The message of a record, and its body. `None` if the schema has no such message.
+    #[inline(always)]
+    pub(super) fn message<'a>(&self, framed: Framed<'a>) -> Option<(&Root, &'a [u8])> {
+        let Self(plan) = self;
+        match framed.first_body() {
+            Some(body) => Some((plan.first(), body)),
+            None => plan.message(framed),
+        }
+    }
+
     /// Reads the wanted fields of a message.
     #[inline(always)]
     pub(super) fn read(
         &self,
+        message: &Root,
+        body: &[u8],
         wanted: &Wanted,
-        framed: Framed<'_>,
         slots: &mut Slots,
         ProtobufScratch(scratch): &mut ProtobufScratch,
     ) -> Result<(), Reason> {
         let Self(plan) = self;
-        let message = match framed.first_body() {
-            Some(body) => Some((plan.first(), body)),
-            None => plan.message(framed),
-        };
-        let (root, body) = message.ok_or(Reason::MalformedProtobuf)?;
-        read::read(wanted, plan, root, body, slots, scratch).ok_or(Reason::MalformedProtobuf)
+        read::read(wanted, plan, message, body, slots, scratch).ok_or(Reason::MalformedProtobuf)
     }
 }

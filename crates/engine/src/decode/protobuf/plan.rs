@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use prost_reflect::{Cardinality, EnumDescriptor, FieldDescriptor, FileDescriptor, Kind, MessageDescriptor};
 
 use super::schema::declared;
-use super::wire::{LENGTH, VARINT};
+use super::wire::{LENGTH, NO_BYTES, VARINT};
 use crate::decode::binary::Slot;
 use crate::decode::framing::Framed;
 use crate::decode::mapped::plan::{ELEMENT, NodeId, Plan as Wanted, RECORD, TimePlan};
@@ -27,7 +27,7 @@ pub(super) struct Plan {
 
 /// A message that records can be.
 #[derive(Debug)]
-pub(super) struct Root {
+pub(in crate::decode) struct Root {
     pub(super) message: usize,
     pub(super) texts: Texts,
     /// The elements of the exploded array: the message and its texts; `None` for scalars, which have no fields.
@@ -503,7 +503,7 @@ impl Compiler<'_> {
 }
 
 /// An empty text.
-const NO_TEXT: Slot = Slot::Text { start: 0, end: 0 };
+const NO_TEXT: Slot = Slot::Text { place: NO_BYTES, is_plain: true };
 
 /// The slot of a default; or its text. Enums are numbers until the end of a record.
 fn scalar(default: &prost_reflect::Value) -> Result<Slot, &str> {

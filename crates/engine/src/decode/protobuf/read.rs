@@ -1,8 +1,8 @@
 //! Reads the wanted fields of a message by a plan.
 
 use super::plan::{Action, Field, Key, Known, Map, Member, Message, NO_ONEOF, Plan, Root, Texts};
-use super::wire::{LENGTH, fixed32, fixed64, length_delimited, skip, tag, varint, zigzag};
-use crate::decode::binary::{Slot, Slots};
+use super::wire::{LENGTH, NO_BYTES, length_delimited, skip, tag};
+use crate::decode::binary::{Cursor, Place, Slot, Slots, zigzag};
 use crate::decode::mapped::plan::{ELEMENT, NodeId, Plan as Wanted, RECORD};
 use crate::mapping::MAX_ELEMENTS;
 
@@ -10,7 +10,7 @@ use crate::mapping::MAX_ELEMENTS;
 #[derive(Default, Debug)]
 pub(super) struct Scratch {
     /// The places of the elements of the exploded array: no more than one above the maximum.
-    elements: Vec<(usize, usize)>,
+    elements: Vec<Place>,
     /// The fields that had a string that is not UTF-8.
     bad_texts: Vec<NodeId>,
 }
@@ -29,7 +29,7 @@ pub(super) fn read(
     scratch.bad_texts.clear();
     let mut reader = Reader { wanted, plan, body, slots, scratch, time_node: root.time, time: (0, 0) };
     reader.start(root.message, RECORD);
-    reader.message(root.message, body)?;
+    reader.read_message(root.message, Cursor::new(body))?;
     reader.end(&root.texts)?;
     if let Some(time) = root.time {
         reader.end_time(time);
@@ -68,12 +68,12 @@ impl<'a> Reader<'a> {
             if let Slot::Whole(number) = self.slots.get(*node)
                 && let Some(name) = self.plan.enums[*symbols].name(number)
             {
-                self.slots.set_text(*node, name);
+                self.slots.make_text(*node, name);
             }
         }
         for default in &texts.defaults {
             if self.slots.get(default.field) == Slot::Missing && self.slots.get(default.message) == Slot::Object {
-                self.slots.set_text(default.field, &default.text);
+                self.slots.make_text(default.field, &default.text);
             }
         }
         // A string that was overwritten later has no effect. Strings have no other value like this one.
@@ -90,13 +90,13 @@ impl<'a> Reader<'a> {
     #[inline(never)]
     fn elements(&mut self, root: &Root) -> Option<()> {
         for at in 0..self.scratch.elements.len() {
-            let (start, end) = self.scratch.elements[at];
+            let place = self.scratch.elements[at];
             self.slots.clear_element(self.wanted);
             if let Some((message, texts)) = &root.elements
                 && at < MAX_ELEMENTS
             {
                 self.start(*message, ELEMENT);
-                self.message(*message, &self.body[start..end])?;
+                self.message(*message, Cursor::new(self.body).within(place)?)?;
                 self.end(texts)?;
             }
             self.slots.end_element(self.wanted);
@@ -104,114 +104,121 @@ impl<'a> Reader<'a> {
         Some(())
     }
 
-    fn message(&mut self, message: usize, mut bytes: &'a [u8]) -> Option<()> {
+    /// Reads the bytes of a message within another one.
+    #[inline(never)]
+    fn message(&mut self, message: usize, cursor: Cursor<'a>) -> Option<()> {
+        self.read_message(message, cursor)
+    }
+
+    /// As [`Self::message`], compiled into its caller.
+    #[inline(always)]
+    fn read_message(&mut self, message: usize, mut cursor: Cursor<'a>) -> Option<()> {
         let table = &self.plan.messages[message];
-        while let Some((first, rest)) = bytes.split_first() {
-            let known = if *first < 0x80 { table.known(*first) } else { Known::Other };
+        while let Some(first) = cursor.peek() {
+            let known = if first < 0x80 { table.known(first) } else { Known::Other };
             match known {
                 Known::Field(field) => {
-                    bytes = rest;
-                    self.field(field, u32::from(*first >> 3), &mut bytes)?;
+                    cursor.skip(1)?;
+                    self.field(field, u32::from(first >> 3), &mut cursor)?;
                 }
                 Known::SkipLength => {
-                    bytes = rest;
-                    length_delimited(&mut bytes)?;
+                    cursor.skip(1)?;
+                    length_delimited(&mut cursor)?;
                 }
                 Known::SkipVarint => {
-                    bytes = rest;
-                    varint(&mut bytes)?;
+                    cursor.skip(1)?;
+                    cursor.varint()?;
                 }
-                Known::Other => self.other(table, &mut bytes)?,
+                Known::Other => cursor = cursor.from(self.other(table, cursor)?),
             }
         }
         Some(())
     }
 
-    /// Reads a field with any tag.
+    /// Reads a field with any tag. Returns the position behind it.
     #[inline(never)]
-    fn other(&mut self, table: &Message, bytes: &mut &'a [u8]) -> Option<()> {
-        let (number, wire) = tag(bytes)?;
+    fn other(&mut self, table: &Message, mut cursor: Cursor<'a>) -> Option<usize> {
+        let (number, wire) = tag(&mut cursor)?;
         let field = table.field(number);
         if field.wire == wire {
-            self.field(field, number, bytes)
+            self.field(field, number, &mut cursor)?;
         } else if field.action == Action::Scalar && wire == LENGTH {
-            self.packed(field, length_delimited(bytes)?)
+            let packed = length_delimited(&mut cursor)?;
+            self.packed(field, cursor.within(packed)?)?;
         } else {
-            skip(bytes, number, wire)
+            skip(&mut cursor, number, wire)?;
         }
+        Some(cursor.position())
     }
 
     #[inline(always)]
-    fn field(&mut self, field: Field, number: u32, bytes: &mut &'a [u8]) -> Option<()> {
+    fn field(&mut self, field: Field, number: u32, cursor: &mut Cursor<'a>) -> Option<()> {
         if field.oneof != NO_ONEOF {
             self.clear(&self.plan.oneofs[field.oneof as usize]);
         }
         let slot = match field.action {
-            Action::String => return self.string(field.node(), length_delimited(bytes)?),
-            Action::Bytes => match std::str::from_utf8(length_delimited(bytes)?) {
-                Ok(text) => {
-                    self.slots.set_text(field.node(), text);
+            Action::String => {
+                let text = length_delimited(cursor)?;
+                if !self.slots.set_text(field.node(), self.body, text) {
+                    self.bad_text(field.node());
+                }
+                return Some(());
+            }
+            Action::Bytes => {
+                let text = length_delimited(cursor)?;
+                if self.slots.set_text(field.node(), self.body, text) {
                     return Some(());
                 }
-                Err(_) => Slot::Other,
-            },
+                Slot::Other
+            }
             // Larger varints are cut, as Protobuf's own parsers do.
-            Action::Int32 => Slot::Whole((varint(bytes)? as i32).into()),
-            Action::Int64 => Slot::Whole(varint(bytes)?.cast_signed()),
-            Action::Uint32 => Slot::Whole((varint(bytes)? as u32).into()),
-            Action::Uint64 => unsigned(varint(bytes)?),
-            Action::Sint32 => Slot::Whole(zigzag((varint(bytes)? as u32).into())),
-            Action::Sint64 => Slot::Whole(zigzag(varint(bytes)?)),
-            Action::Bool => Slot::Bool(varint(bytes)? != 0),
-            Action::Fixed32 => Slot::Whole(fixed32(bytes)?.into()),
-            Action::Sfixed32 => Slot::Whole(fixed32(bytes)?.cast_signed().into()),
-            Action::Float => Slot::Single(f32::from_bits(fixed32(bytes)?)),
-            Action::Fixed64 => unsigned(fixed64(bytes)?),
-            Action::Sfixed64 => Slot::Whole(fixed64(bytes)?.cast_signed()),
-            Action::Double => Slot::Double(f64::from_bits(fixed64(bytes)?)),
+            Action::Int32 => Slot::Whole((cursor.varint()? as i32).into()),
+            Action::Int64 => Slot::Whole(cursor.varint()?.cast_signed()),
+            Action::Uint32 => Slot::Whole((cursor.varint()? as u32).into()),
+            Action::Uint64 => unsigned(cursor.varint()?),
+            Action::Sint32 => Slot::Whole(zigzag((cursor.varint()? as u32).into())),
+            Action::Sint64 => Slot::Whole(zigzag(cursor.varint()?)),
+            Action::Bool => Slot::Bool(cursor.varint()? != 0),
+            Action::Fixed32 => Slot::Whole(u32::from_le_bytes(cursor.array()?).into()),
+            Action::Sfixed32 => Slot::Whole(i32::from_le_bytes(cursor.array()?).into()),
+            Action::Float => Slot::Single(f32::from_le_bytes(cursor.array()?)),
+            Action::Fixed64 => unsigned(u64::from_le_bytes(cursor.array()?)),
+            Action::Sfixed64 => Slot::Whole(i64::from_le_bytes(cursor.array()?)),
+            Action::Double => Slot::Double(f64::from_le_bytes(cursor.array()?)),
             Action::Seconds => {
-                self.time.0 = varint(bytes)?.cast_signed();
+                self.time.0 = cursor.varint()?.cast_signed();
                 Slot::Whole(self.time.0)
             }
             Action::Nanos => {
-                self.time.1 = varint(bytes)? as i32;
+                self.time.1 = cursor.varint()? as i32;
                 Slot::Whole(self.time.1.into())
             }
             Action::Enter(message) => {
-                let inside = length_delimited(bytes)?;
+                let inside = length_delimited(cursor)?;
                 self.enter(message as usize, field.node());
-                return self.message(message as usize, inside);
+                return self.message(message as usize, cursor.within(inside)?);
             }
             Action::Object => {
-                length_delimited(bytes)?;
+                length_delimited(cursor)?;
                 Slot::Object
             }
             Action::Map(map) => {
-                let entry = length_delimited(bytes)?;
-                return self.entry(&self.plan.maps[map as usize], entry);
+                let entry = length_delimited(cursor)?;
+                return self.entry(&self.plan.maps[map as usize], cursor.within(entry)?);
             }
             Action::Element => {
-                let element = length_delimited(bytes)?;
+                let element = length_delimited(cursor)?;
                 self.add_element(element);
                 return Some(());
             }
             Action::Scalar => {
-                skip(bytes, number, field.wire)?;
-                self.add_element(&[]);
+                skip(cursor, number, field.wire)?;
+                self.add_element(NO_BYTES);
                 return Some(());
             }
-            Action::Skip => return skip(bytes, number, field.wire),
+            Action::Skip => return skip(cursor, number, field.wire),
         };
         self.slots.set_wanted(field.node(), slot);
-        Some(())
-    }
-
-    #[inline(always)]
-    fn string(&mut self, node: NodeId, bytes: &[u8]) -> Option<()> {
-        match std::str::from_utf8(bytes) {
-            Ok(text) => self.slots.set_text(node, text),
-            Err(_) => self.bad_text(node),
-        }
         Some(())
     }
 
@@ -234,22 +241,19 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn add_element(&mut self, element: &[u8]) {
+    fn add_element(&mut self, element: Place) {
         if self.scratch.elements.len() <= MAX_ELEMENTS {
-            // An element is a part of the body, or empty.
-            let start = (element.as_ptr() as usize).wrapping_sub(self.body.as_ptr() as usize);
-            let start = if element.is_empty() { 0 } else { start };
-            self.scratch.elements.push((start, start + element.len()));
+            self.scratch.elements.push(element);
         }
     }
 
     /// Counts the elements of a packed array.
     #[cold]
-    fn packed(&mut self, field: Field, mut bytes: &'a [u8]) -> Option<()> {
+    fn packed(&mut self, field: Field, mut cursor: Cursor<'a>) -> Option<()> {
         // Strings are not packed.
-        while !bytes.is_empty() && field.wire != LENGTH {
-            skip(&mut bytes, 0, field.wire)?;
-            self.add_element(&[]);
+        while !cursor.is_at_end() && field.wire != LENGTH {
+            skip(&mut cursor, 0, field.wire)?;
+            self.add_element(NO_BYTES);
         }
         Some(())
     }
@@ -267,23 +271,23 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads an entry of a map: the key can follow the value, and an entry replaces an earlier one with the same key.
-    fn entry(&mut self, map: &Map, entry: &'a [u8]) -> Option<()> {
-        let mut text: &[u8] = &[];
+    fn entry(&mut self, map: &Map, entry: Cursor<'a>) -> Option<()> {
+        let mut text = NO_BYTES;
         let mut key = 0;
-        let mut bytes = entry;
-        while !bytes.is_empty() {
-            let (number, wire) = tag(&mut bytes)?;
+        let mut cursor = entry;
+        while !cursor.is_at_end() {
+            let (number, wire) = tag(&mut cursor)?;
             match map.key {
-                _ if (number, wire) != (1, map.key_wire) => skip(&mut bytes, number, wire)?,
-                Action::String => text = length_delimited(&mut bytes)?,
-                Action::Int32 => key = i64::from(varint(&mut bytes)? as i32).cast_unsigned(),
-                Action::Uint32 => key = u64::from(varint(&mut bytes)? as u32),
-                Action::Sint32 => key = zigzag(u64::from(varint(&mut bytes)? as u32)).cast_unsigned(),
-                Action::Sint64 => key = zigzag(varint(&mut bytes)?).cast_unsigned(),
-                Action::Bool => key = u64::from(varint(&mut bytes)? != 0),
-                Action::Fixed32 => key = u64::from(fixed32(&mut bytes)?),
-                Action::Sfixed32 => key = i64::from(fixed32(&mut bytes)?.cast_signed()).cast_unsigned(),
-                Action::Fixed64 | Action::Sfixed64 => key = fixed64(&mut bytes)?,
+                _ if (number, wire) != (1, map.key_wire) => skip(&mut cursor, number, wire)?,
+                Action::String => text = length_delimited(&mut cursor)?,
+                Action::Int32 => key = i64::from(cursor.varint()? as i32).cast_unsigned(),
+                Action::Uint32 => key = u64::from(cursor.varint()? as u32),
+                Action::Sint32 => key = zigzag(u64::from(cursor.varint()? as u32)).cast_unsigned(),
+                Action::Sint64 => key = zigzag(cursor.varint()?).cast_unsigned(),
+                Action::Bool => key = u64::from(cursor.varint()? != 0),
+                Action::Fixed32 => key = u64::from(u32::from_le_bytes(cursor.array()?)),
+                Action::Sfixed32 => key = i64::from(i32::from_le_bytes(cursor.array()?)).cast_unsigned(),
+                Action::Fixed64 | Action::Sfixed64 => key = u64::from_le_bytes(cursor.array()?),
                 Action::Int64
                 | Action::Uint64
                 | Action::Skip
@@ -296,11 +300,11 @@ impl<'a> Reader<'a> {
                 | Action::Object
                 | Action::Map(_)
                 | Action::Element
-                | Action::Scalar => key = varint(&mut bytes)?,
+                | Action::Scalar => key = cursor.varint()?,
             }
         }
         let is_wanted = |wanted: &Key| match wanted {
-            Key::Text(wanted) => wanted.as_bytes() == text,
+            Key::Text(wanted) => wanted.as_bytes() == text.of(self.body),
             Key::Number(wanted) => *wanted == key,
         };
         let Some((_, value)) = map.entries.iter().find(|(key, _)| is_wanted(key)) else { return Some(()) };
@@ -312,12 +316,12 @@ impl<'a> Reader<'a> {
             let is_object = matches!(value.field.action, Action::Object);
             self.slots.set(node, if is_object { Slot::Object } else { value.initial });
         }
-        let mut bytes = entry;
-        while !bytes.is_empty() {
-            let (number, wire) = tag(&mut bytes)?;
+        let mut cursor = entry;
+        while !cursor.is_at_end() {
+            let (number, wire) = tag(&mut cursor)?;
             match (number, wire) == (2, value.field.wire) {
-                true => self.field(value.field, number, &mut bytes)?,
-                false => skip(&mut bytes, number, wire)?,
+                true => self.field(value.field, number, &mut cursor)?,
+                false => skip(&mut cursor, number, wire)?,
             }
         }
         Some(())
