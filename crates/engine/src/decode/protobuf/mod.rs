@@ -1,9 +1,10 @@
 //! Reads Protobuf messages by a mapping.
 //!
-//! `schema` reads registered schemas, `plan` compiles one with a mapping to tables by field number, and `read` finds the values of
-//! the wanted fields in the bytes of a message. `wire` has the wire format.
+//! `schema` reads registered schemas, `compile` makes the tables of `plan` from one and a mapping, and `read` finds the values of the
+//! wanted fields in the bytes of a message. `wire` has the wire format.
 
 mod builtin;
+mod compile;
 mod plan;
 mod read;
 mod schema;
