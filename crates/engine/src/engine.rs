@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use crate::decode::{Decoder, FindQuotes, FormatDecoder, Mapped, Readers, Reason, SimdTask};
-use crate::deltas::{MappedDeltas, PurchaseDeltas, Row};
+use crate::batch::{Batch, DeadLetter, Progress, Purchase};
+use crate::decode::{Decoder, FindQuotes, FormatDecoder, Mapped, Readers, SimdTask};
+use crate::deltas::{MappedDeltas, PurchaseDeltas};
 use crate::fate::{Counts, Fate};
 use crate::lateness::Lateness;
 use crate::mapping::Mapping;
-use crate::money::Money;
-use crate::recent_ids::{Milestone, RecentIds, Salt};
-use crate::rules::{Rules, observed_time};
+use crate::partition::{Partition, Record, Start};
+use crate::recent_records::{Deduplication, Recent, RecentRecords};
+use crate::rules::Rules;
 use crate::schema::{SchemaId, SchemaText};
-use crate::time::{Span, Timestamp};
+use crate::time::Timestamp;
 
 /// Maximum length of the payload of a dead letter, in bytes; longer values are truncated.
 const MAX_DEAD_LETTER_PAYLOAD: usize = 64 * 1024;
@@ -22,120 +23,8 @@ const MAX_SCHEMA_HEADER: usize = 1024;
 /// Approximate memory of a dead letter in bytes, without its texts.
 const DEAD_LETTER_BYTES: usize = 256;
 
-/// One Kafka record.
-#[derive(Clone, Copy, Debug)]
-pub struct Record<'a> {
-    /// Position in the partition.
-    pub offset: i64,
-    /// The timestamp of the record, if it has one.
-    pub timestamp: Option<Timestamp>,
-    /// The value; `None` for a tombstone.
-    pub value: Option<&'a [u8]>,
-    /// The value of the header `__value_schema_id`. Not used for [JSON](crate::Format::Json).
-    pub schema: Option<&'a [u8]>,
-}
-
-/// The state of a partition in the store, from which an engine continues.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Start {
-    /// The first offset to judge.
-    pub next_offset: i64,
-    /// The latest observed time of the applied and late events before `next_offset`.
-    pub max_observed: Option<Timestamp>,
-    /// Windows that end at or before this time are closed for the partition, independent of its observed times.
-    pub floor: Timestamp,
-}
-
 /// Memory of the id of a record in the current batch, in bytes.
 const ID_BYTES: usize = 24;
-
-/// The stored state of the deduplication of a partition.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Recent {
-    /// As of the last commit.
-    pub milestones: Vec<Milestone>,
-    /// The ids of records before this offset do not count: the log lacked them when they were to be read again.
-    pub from: i64,
-    /// The values of [`Rules::max_future`] that applied to the records from the first milestone on: each from an offset on, in order.
-    pub max_future: Vec<(i64, Span)>,
-}
-
-/// The progress of one partition in a batch.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Progress {
-    /// Number of the partition.
-    pub partition: i32,
-    /// The first offset of the batch.
-    pub from: i64,
-    /// The offset after the last one of the batch.
-    pub to: i64,
-    /// The latest observed time, including all earlier batches.
-    pub max_observed: Option<Timestamp>,
-    /// The floor by which the records were judged.
-    pub floor: Timestamp,
-    /// The fates of the offsets `from..to`.
-    pub counts: Counts,
-}
-
-impl Progress {
-    /// Whether the batch contains offsets of this partition.
-    pub const fn moved(&self) -> bool {
-        self.from != self.to
-    }
-}
-
-/// A record that was not applied, with the reason.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct DeadLetter {
-    /// Partition of the record.
-    pub partition: i32,
-    /// Offset of the record.
-    pub offset: i64,
-    /// Why it was not applied, as in [`Fate::reason`].
-    pub reason: &'static str,
-    /// Further explanation of the reason, such as the missing field.
-    pub detail: Option<Box<str>>,
-    /// Event time, if the record contains a valid one.
-    pub event_time: Option<Timestamp>,
-    /// Timestamp of the record.
-    pub record_time: Option<Timestamp>,
-    /// The purchase, if the record contains a valid one.
-    pub purchase: Option<Purchase>,
-    /// For a late event: the time from the end of its window to the bound that closed it.
-    pub missed_by: Option<Span>,
-    /// The value, truncated to 64 KiB; `None` for a tombstone.
-    pub payload: Option<Box<[u8]>>,
-    /// The header with the id of its schema, truncated to 1 KiB. Explanations need it; it is not stored.
-    pub schema: Option<Box<[u8]>>,
-}
-
-/// The contents of a purchase that was not applied.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Purchase {
-    /// The group: one value for each dimension of the pipeline.
-    pub dimensions: Box<[Box<str>]>,
-    /// Number of pieces.
-    pub quantity: i64,
-    /// Quantity × price.
-    pub amount: Money,
-    /// One value for each further sum of the pipeline.
-    pub more: Box<[Money]>,
-}
-
-/// The results since the last [`Engine::take_batch`]: one transaction of the store.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Batch {
-    /// All assigned partitions in order, including those without new offsets.
-    pub partitions: Vec<Progress>,
-    /// Sums to add, sorted by key.
-    pub rows: Vec<Row>,
-    /// Records that were not applied.
-    pub dead_letters: Vec<DeadLetter>,
-    /// Lateness of the applied and late events.
-    pub lateness: Lateness,
-    /// With deduplication, its state after the batch, for each partition in which it has changed.
-    pub milestones: Vec<(i32, Vec<Milestone>)>,
-}
 
 /// Judges records and sums them up. The sums of the same records do not depend on their split into batches.
 #[derive(Debug)]
@@ -163,27 +52,6 @@ struct MappedRecords {
     deltas: MappedDeltas,
 }
 
-/// How duplicates are found.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Deduplication {
-    /// The span of observed time in which an id counts: whole seconds.
-    pub within: Span,
-    /// The key of the fingerprints.
-    pub salt: Salt,
-}
-
-#[derive(Debug)]
-struct Partition {
-    /// The recent ids, with deduplication.
-    recent: Option<RecentRecords>,
-    /// The first offset of the current batch.
-    from: i64,
-    next: i64,
-    max_observed: Option<Timestamp>,
-    floor: Timestamp,
-    counts: Counts,
-}
-
 impl MappedRecords {
     #[inline(always)]
     fn judge(
@@ -202,95 +70,14 @@ impl MappedRecords {
         };
         let fate = match state.window_start_unless_duplicate(mapped.time(), mapped.id(), record, rules, lateness) {
             Ok(window_start) => {
-                mapped.iter().for_each(|purchase| deltas.add_mapped(window_start, &purchase));
+                for purchase in mapped.iter() {
+                    deltas.add_mapped(window_start, &purchase);
+                }
                 Fate::Applied
             }
             Err(fate) => fate,
         };
         (fate, Some(mapped.time()))
-    }
-}
-
-/// The recent ids of a partition, and how they are read again.
-#[derive(Debug)]
-struct RecentRecords {
-    ids: RecentIds,
-    /// As in [`Recent`].
-    from: i64,
-    max_future: Vec<(i64, Span)>,
-    /// The offset after the last commit.
-    committed: i64,
-    /// Whether all ids before it were read again.
-    is_complete: bool,
-}
-
-impl Partition {
-    /// The window of an event that is applied; otherwise its fate.
-    #[inline(always)]
-    fn window_start(
-        &mut self,
-        time: Timestamp,
-        record_time: Option<Timestamp>,
-        rules: &Rules,
-        lateness: &mut Lateness,
-    ) -> Result<Timestamp, Fate> {
-        let observed = self.observed(time, record_time, rules)?;
-        self.place(time, observed, rules, lateness)
-    }
-
-    /// As [`Self::window_start`], with deduplication. A record without a timestamp neither is a duplicate nor has any: whether it is
-    /// valid cannot be found out by reading it again.
-    #[inline(always)]
-    fn window_start_unless_duplicate(
-        &mut self,
-        time: Timestamp,
-        id: &[u8],
-        record: &Record<'_>,
-        rules: &Rules,
-        lateness: &mut Lateness,
-    ) -> Result<Timestamp, Fate> {
-        let observed = self.observed(time, record.timestamp, rules)?;
-        if let Some(recent) = &mut self.recent
-            && record.timestamp.is_some()
-        {
-            // All earlier records were passed.
-            recent.is_complete = true;
-            if recent.ids.judge(id, record.offset, observed) {
-                return Err(Fate::Duplicate);
-            }
-        }
-        self.place(time, observed, rules, lateness)
-    }
-
-    /// The observed time of an event, if it is neither future nor invalid.
-    #[inline(always)]
-    fn observed(&self, time: Timestamp, record_time: Option<Timestamp>, rules: &Rules) -> Result<Timestamp, Fate> {
-        match record_time {
-            Some(record_time) if rules.is_future(time, record_time) => Err(Fate::Future),
-            Some(record_time) => Ok(observed_time(time, record_time)),
-            // No record time bounds the event time, so that the event must not move time.
-            None if Some(time) > self.max_observed => Err(Fate::Invalid(Reason::NoRecordTime)),
-            None => Ok(time),
-        }
-    }
-
-    /// Moves the observed time, and returns the window of an event that is not late.
-    #[inline(always)]
-    fn place(
-        &mut self,
-        time: Timestamp,
-        observed: Timestamp,
-        rules: &Rules,
-        lateness: &mut Lateness,
-    ) -> Result<Timestamp, Fate> {
-        let earlier = self.max_observed;
-        lateness.observe(earlier.map_or(Span::ZERO, |earlier| earlier.since(time)));
-        self.max_observed = earlier.max(Some(observed));
-        let window_start = time.floor(rules.window);
-        if rules.is_late(window_start.plus(rules.window), earlier, self.floor) {
-            return Err(Fate::Late);
-        }
-        Ok(window_start)
     }
 }
 
@@ -340,21 +127,8 @@ impl Engine {
     pub fn assign_recent(&mut self, partition: i32, start: Start, recent: Recent) -> i64 {
         let Start { next_offset, max_observed, floor } = start;
         let kept = self.kept.remove(&partition);
-        let recent = self.deduplication.map(|Deduplication { within, salt }| {
-            let is_same = |kept: &RecentRecords| {
-                kept.committed == next_offset && kept.from == recent.from && kept.ids.stored() == recent.milestones
-            };
-            kept.filter(is_same).unwrap_or_else(|| RecentRecords {
-                is_complete: recent.milestones.is_empty(),
-                ids: RecentIds::new(within, salt, recent.milestones),
-                from: recent.from,
-                max_future: recent.max_future,
-                committed: next_offset,
-            })
-        });
-        let incomplete = recent.as_ref().filter(|recent| !recent.is_complete);
-        let start = |recent: &RecentRecords| Some(recent.ids.start()?.max(recent.from).min(next_offset));
-        let from = incomplete.and_then(start).unwrap_or(next_offset);
+        let recent = self.deduplication.map(|how| RecentRecords::at(next_offset, how, recent, kept));
+        let from = recent.as_ref().and_then(|recent| recent.first_offset(next_offset)).unwrap_or(next_offset);
         let counts = Counts::default();
         self.partitions
             .insert(partition, Partition { recent, from: next_offset, next: next_offset, max_observed, floor, counts });
@@ -612,17 +386,8 @@ impl PartitionInput<'_> {
     #[cold]
     fn read_again(&mut self, record: &Record<'_>, find: impl FindQuotes) {
         let (Some(recent), Some(record_time)) = (&mut self.state.recent, record.timestamp) else { return };
-        if recent.is_complete || recent.ids.start().is_none_or(|start| record.offset < start.max(recent.from)) {
-            return;
-        }
-        let after = recent.max_future.partition_point(|(from, _)| *from <= record.offset);
-        let max_future = after.checked_sub(1).map_or(self.rules.max_future, |at| recent.max_future[at].1);
-        let rules = Rules { max_future, ..self.rules };
-        let mut register = |time: Timestamp, id: &[u8]| {
-            if !rules.is_future(time, record_time) {
-                recent.ids.read_again(id, record.offset);
-            }
-        };
+        let Some(rules) = recent.rules_before(record.offset, self.rules) else { return };
+        let mut register = |time, id: &[u8]| recent.read_again(id, record.offset, time, record_time, rules);
         match &mut self.mapped {
             Some(mapped) => {
                 if let Ok(Mapped::Purchases(mapped)) =

@@ -17,6 +17,7 @@
 //!
 //! `retail-oracle` computes the same results with simple, slow code, and shares none with this crate.
 
+mod batch;
 mod caught;
 mod condition;
 mod decode;
@@ -27,25 +28,30 @@ mod identity;
 mod lateness;
 mod mapping;
 mod money;
+mod partition;
 mod preview;
 mod recent_ids;
+mod recent_records;
 mod rules;
 mod schema;
 mod time;
 mod watermark;
 
+pub use batch::{Batch, DeadLetter, Progress, Purchase};
 pub use caught::{catches_panics, caught};
 pub use condition::{Comparison, Condition, Literal, Operand, Operands, TextTest};
 pub use decode::{Decoder, Event, Frame, Readers, Reason, protobuf_file};
 pub use deltas::{Row, Sums};
-pub use engine::{Batch, DeadLetter, Deduplication, Engine, PartitionInput, Progress, Purchase, Recent, Record, Start};
+pub use engine::{Engine, PartitionInput};
 pub use fate::{Counts, Fate};
 pub use identity::RecordIdentity;
 pub use lateness::{BOUNDS_SECONDS, Lateness};
 pub use mapping::{Level, MAX_DIMENSIONS, MAX_ELEMENTS, Mapping, NumberField, Path, TextField, TimeField, ValueField};
 pub use money::Money;
+pub use partition::{Record, Start};
 pub use preview::{Contents, Preview};
 pub use recent_ids::{Milestone, Salt};
+pub use recent_records::{Deduplication, Recent};
 pub use rules::Rules;
 pub use schema::{Format, Reference, SchemaId, SchemaKind, SchemaText};
 pub use time::{Span, Timestamp};

@@ -1,9 +1,10 @@
 //! Reads single records without judging them by time: for previews of a mapping.
 
+use crate::batch::Purchase;
 use crate::decode::{Decoder, FormatDecoder, Mapped, MappedPurchase, Reason};
-use crate::engine::{Purchase, Record};
 use crate::mapping::Mapping;
 use crate::money::Money;
+use crate::partition::Record;
 use crate::schema::{SchemaId, SchemaText};
 use crate::time::Timestamp;
 
