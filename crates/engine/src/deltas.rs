@@ -82,7 +82,7 @@ pub(crate) struct Deltas<const N: usize, const P: usize> {
     recent: Recent<P>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 struct Group<const N: usize> {
     window_start: Timestamp,
     /// The name of each dimension; zero behind the last one.
@@ -168,24 +168,30 @@ impl<const N: usize, const P: usize> Deltas<N, P> {
 
     /// Returns all rows, sorted by key: workers that write the same rows lock them in the same order.
     pub(crate) fn take_rows(&mut self) -> Vec<Row> {
-        let (names, further) = (&self.names, self.further);
-        let mut more = self.more.drain(..);
-        let mut rows: Vec<Row> = self
-            .groups
-            .drain(..)
-            .map(|(group, sums)| Row {
+        let Self { dimensions, names, groups, more, further, .. } = &*self;
+        // Ranks are compared faster than names.
+        let ranks = names.ranks();
+        let by_rank = |Group { window_start, names }: &Group<N>| {
+            let mut names = *names;
+            names[..*dimensions].iter_mut().for_each(|name| *name = ranks[*name as usize]);
+            Group { window_start: *window_start, names }
+        };
+        let mut order: Vec<_> = (0..).zip(groups).map(|(at, (group, _))| (by_rank(group), at)).collect();
+        order.sort_unstable();
+        let row = |at: usize| {
+            let (group, sums) = &groups[at];
+            Row {
                 window_start: group.window_start,
-                dimensions: group.names[..self.dimensions].iter().map(|name| names.name(*name)).collect(),
-                sums,
-                more: more.by_ref().take(further).collect(),
-            })
-            .collect();
-        drop(more);
-        self.index.clear();
+                dimensions: group.names[..*dimensions].iter().map(|name| names.name(*name)).collect(),
+                sums: *sums,
+                more: more[at * further..][..*further].into(),
+            }
+        };
+        let rows = order.into_iter().map(|(_, at)| row(at)).collect();
         if self.names.len() > MAX_KEPT_NAMES {
             self.names = Names::default();
         }
-        rows.sort_unstable_by(|a, b| (a.window_start, &a.dimensions).cmp(&(b.window_start, &b.dimensions)));
+        self.clear();
         rows
     }
 
@@ -295,11 +301,41 @@ impl Names {
         id
     }
 
+    /// For each name its position among all names in their order.
+    fn ranks(&self) -> Vec<u32> {
+        let mut ids: Vec<usize> = (0..self.names.len()).collect();
+        ids.sort_unstable_by(|a, b| self.names[*a].1.cmp(&self.names[*b].1));
+        let mut ranks = vec![0; ids.len()];
+        (0..).zip(ids).for_each(|(rank, id)| ranks[id] = rank);
+        ranks
+    }
+
     fn name(&self, id: u32) -> Arc<str> {
         Arc::clone(&self.names[id as usize].1)
     }
 
     fn len(&self) -> usize {
         self.names.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_sorted_by_window_and_names() {
+        let sorted = [(0, "a", "x"), (0, "a", "z"), (0, "ab", "x"), (0, "c", "y"), (300, "a", "y"), (300, "b", "x")];
+        let mut deltas = PurchaseDeltas::new(2, 0);
+        for (window_start, category, payment_method) in [5, 3, 1, 0, 4, 2].map(|at| sorted[at]) {
+            let timestamp = Timestamp::from_secs(window_start);
+            deltas.add(timestamp, &Event { category, payment_method, quantity: 1, price: 1, timestamp });
+        }
+        let rows = deltas.take_rows();
+        let key =
+            |row: &Row| (row.window_start, row.dimensions.iter().map(|name| name.to_string()).collect::<Vec<_>>());
+        let expected = sorted.map(|(start, a, b)| (Timestamp::from_secs(start), vec![a.to_owned(), b.to_owned()]));
+        assert_eq!(rows.iter().map(key).collect::<Vec<_>>(), expected);
+        assert!(deltas.take_rows().is_empty());
     }
 }
