@@ -1,7 +1,5 @@
 //! The schemas that records name, as far as the decoder has learnt them.
 
-use std::collections::BTreeMap;
-
 use super::Reason;
 use crate::schema::SchemaId;
 
@@ -14,7 +12,10 @@ const MAX_BYTES: usize = 64 << 20;
 /// The plans by which records are read, or why a record with that schema is invalid.
 #[derive(Debug)]
 pub(super) struct Schemas<P> {
-    schemas: BTreeMap<SchemaId, Schema<P>>,
+    /// By id, in order.
+    schemas: Vec<(SchemaId, Schema<P>)>,
+    /// The position of the schema of the last record, which nearly always is that of the next one.
+    last: usize,
     /// Approximate memory of all plans.
     bytes: usize,
     /// Number of times that another schema than the one before was used.
@@ -32,42 +33,65 @@ struct Schema<P> {
 
 impl<P> Default for Schemas<P> {
     fn default() -> Self {
-        Self { schemas: BTreeMap::new(), bytes: 0, clock: 0 }
+        Self { schemas: Vec::new(), last: 0, bytes: 0, clock: 0 }
     }
 }
 
 impl<P> Schemas<P> {
+    #[inline(always)]
     pub(super) fn contains(&self, id: SchemaId) -> bool {
-        self.schemas.contains_key(&id)
+        self.is_last(id) || self.position(id).is_ok()
+    }
+
+    #[inline(always)]
+    fn is_last(&self, id: SchemaId) -> bool {
+        self.schemas.get(self.last).is_some_and(|(last, _)| *last == id)
+    }
+
+    /// The position of a schema; otherwise the one at which it must be inserted.
+    fn position(&self, id: SchemaId) -> Result<usize, usize> {
+        self.schemas.binary_search_by_key(&id, |(id, _)| *id)
     }
 
     /// Adds a schema whose plan takes about this memory, and drops others that are too many.
     pub(super) fn insert(&mut self, id: SchemaId, plan: Result<P, Reason>, bytes: usize) {
         self.clock += 1;
-        self.remove(id);
+        if let Ok(at) = self.position(id) {
+            self.remove(at);
+        }
         while self.schemas.len() >= MAX_SCHEMAS || (self.bytes + bytes > MAX_BYTES && !self.schemas.is_empty()) {
-            let oldest = self.schemas.iter().min_by_key(|(_, schema)| schema.used).map(|(id, _)| *id);
-            oldest.into_iter().for_each(|id| self.remove(id));
+            let oldest = (0..self.schemas.len()).min_by_key(|at| self.schemas[*at].1.used);
+            oldest.into_iter().for_each(|at| self.remove(at));
         }
         self.bytes += bytes;
-        self.schemas.insert(id, Schema { plan: plan.map(Box::new), bytes, used: self.clock });
+        let at = self.position(id).unwrap_or_else(|at| at);
+        // The schema of the next record counts as used, the last one included.
+        self.last = usize::MAX;
+        self.schemas.insert(at, (id, Schema { plan: plan.map(Box::new), bytes, used: self.clock }));
     }
 
-    fn remove(&mut self, id: SchemaId) {
-        if let Some(removed) = self.schemas.remove(&id) {
-            self.bytes -= removed.bytes;
-        }
+    fn remove(&mut self, at: usize) {
+        let (_, removed) = self.schemas.remove(at);
+        self.bytes -= removed.bytes;
     }
 
     /// The plan of a schema; `None` if it is not known yet.
     #[inline(always)]
     pub(super) fn plan(&mut self, id: SchemaId) -> Option<Result<&mut P, Reason>> {
-        let schema = self.schemas.get_mut(&id)?;
-        if schema.used != self.clock {
-            self.clock += 1;
-            schema.used = self.clock;
+        if !self.is_last(id) {
+            self.use_other(id)?;
         }
+        let (_, schema) = &mut self.schemas[self.last];
         Some(schema.plan.as_deref_mut().map_err(|reason| *reason))
+    }
+
+    /// The next records have another schema.
+    #[inline(never)]
+    fn use_other(&mut self, id: SchemaId) -> Option<()> {
+        self.last = self.position(id).ok()?;
+        self.clock += 1;
+        self.schemas[self.last].1.used = self.clock;
+        Some(())
     }
 }
 
