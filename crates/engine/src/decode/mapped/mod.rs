@@ -35,6 +35,7 @@ use crate::time::Timestamp;
 use plan::Plan;
 use slots::{Kind, Slots};
 use tiers::Tiers;
+use wanted::WantedFields;
 
 /// Reads records by a mapping.
 #[derive(Debug)]
@@ -112,32 +113,38 @@ impl MappedDecoder {
     #[inline(always)]
     fn read_fast(&mut self, payload: &[u8], record_time: Option<Timestamp>, find: impl FindQuotes) -> Fast {
         let Some(text) = find(&mut self.quotes, payload) else { return Fast::NotMine { is_plain: false } };
-        let Self { plan, slots, purchases, quotes, tiers, .. } = self;
+        let Self { plan, slots, dates, purchases, quotes, tiers } = self;
         purchases.clear();
-        let mut are_valid = true;
-        let mut read = |slots: &Slots| are_valid &= purchases.read(plan, &slots.of(text)).is_ok();
-        let elements = match tiers.read_line(text, quotes, slots) {
-            Some(line) => line.read_elements(text, slots, &mut read).then(|| line.elements()),
-            None => tiers.read_graph(plan, text, quotes, slots).map(|(graph, elements)| {
-                graph.read_elements(plan, slots, &mut read);
-                elements
-            }),
-        };
-        let Some(elements) = elements else { return Fast::NotMine { is_plain: true } };
-        if plan.explode.is_none() {
-            read(slots);
-        }
-        are_valid &= plan.explode.is_none() || (1..=MAX_ELEMENTS).contains(&elements);
-        if !self.passes(text) {
-            return Fast::Filtered;
-        }
-        match self.plan.timestamp.read(&self.slots.of(text), record_time, &mut self.dates) {
-            Ok(time) if are_valid && self.purchases.read_id(&self.plan, &self.slots.of(text)).is_ok() => {
-                self.purchases.time = time;
-                Fast::Purchases
+        let mut are_valid;
+        if let Some(line) = tiers.read_line(text, quotes) {
+            let fields = line.record(text);
+            if plan.explode.is_none() {
+                are_valid = purchases.read(plan, &fields).is_ok();
+            } else {
+                let elements = line.elements(text);
+                are_valid = elements.len() > 0;
+                for element in elements {
+                    are_valid &= purchases.read(plan, &element).is_ok();
+                }
             }
-            _ => Fast::NotMine { is_plain: true },
+            let time = plan.timestamp.read(&fields, record_time, dates).ok().filter(|_| are_valid);
+            if time.is_none() && !line.has_valid_numbers(text) {
+                return Fast::NotMine { is_plain: true };
+            }
+            return finish(plan, purchases, &fields, time);
         }
+        let Some((graph, elements)) = tiers.read_graph(plan, text, quotes, slots) else {
+            return Fast::NotMine { is_plain: true };
+        };
+        if plan.explode.is_none() {
+            are_valid = purchases.read(plan, &slots.of(text)).is_ok();
+        } else {
+            are_valid = (1..=MAX_ELEMENTS).contains(&elements);
+            graph.read_elements(plan, slots, |slots| are_valid &= purchases.read(plan, &slots.of(text)).is_ok());
+        }
+        let fields = slots.of(text);
+        let time = plan.timestamp.read(&fields, record_time, dates);
+        finish(plan, purchases, &fields, time.ok().filter(|_| are_valid))
     }
 
     /// Reads a record with serde_json. The fast readers learn from one that is valid.
@@ -154,7 +161,7 @@ impl MappedDecoder {
         // Elements can repeat a field too, which makes the record malformed before any condition.
         let elements = self.read_elements(text)?;
         self.tiers.readers.slow += 1;
-        if !self.passes(text) {
+        if !passes(&self.plan, &self.slots.of(text)) {
             self.tiers.learn(&self.plan, text, is_plain);
             return Ok(Mapped::Filtered);
         }
@@ -170,13 +177,6 @@ impl MappedDecoder {
                 Err([time.err(), elements.err(), id.err()].into_iter().flatten().min().unwrap_or(Reason::Empty))
             }
         }
-    }
-
-    /// Whether the record is not filtered.
-    #[inline(always)]
-    fn passes(&self, text: &str) -> bool {
-        let condition = self.plan.condition.as_ref();
-        condition.is_none_or(|condition| condition.is_true(&self.slots.of(text)) == Some(true))
     }
 
     /// Reads the purchases. The outer error is a malformed record; the inner one is the first reason of all purchases, in the
@@ -209,4 +209,25 @@ impl MappedDecoder {
         }
         Ok(first.map_or(Ok(()), Err))
     }
+}
+
+/// Finishes a record by its fields. `time` is its event time, if its purchases are valid.
+#[inline(always)]
+fn finish(plan: &Plan, purchases: &mut Purchases, fields: &impl WantedFields, time: Option<Timestamp>) -> Fast {
+    if !passes(plan, fields) {
+        return Fast::Filtered;
+    }
+    match time {
+        Some(time) if purchases.read_id(plan, fields).is_ok() => {
+            purchases.time = time;
+            Fast::Purchases
+        }
+        _ => Fast::NotMine { is_plain: true },
+    }
+}
+
+/// Whether a record is not filtered.
+#[inline(always)]
+fn passes(plan: &Plan, fields: &impl WantedFields) -> bool {
+    plan.condition.as_ref().is_none_or(|condition| condition.is_true(fields) == Some(true))
 }

@@ -6,7 +6,7 @@ use crate::decode::Reason;
 use crate::decode::event::{MAX_QUANTITY, fits_id, fits_key};
 use crate::decode::number;
 use crate::decode::timestamp::{Dates, from_number, from_units};
-use crate::mapping::Mapping;
+use crate::mapping::{MAX_ELEMENTS, Mapping};
 use crate::money::Money;
 use crate::time::Timestamp;
 
@@ -20,28 +20,38 @@ pub(in crate::decode) struct Purchases {
     pub(in crate::decode) time: Timestamp,
     /// The id of the event, with an id in the mapping.
     id: Text,
+    /// Number of purchases. The vectors are at least as long.
+    count: usize,
     purchases: Vec<Numbers>,
     /// The dimensions of all purchases, one purchase after the other.
     dimensions: Vec<Text>,
-    /// The texts that are not in the record as they are.
-    made: String,
     /// The further sums of all purchases, one purchase after the other.
     more: Vec<Money>,
+    /// The texts that are not in the record as they are.
+    made: String,
     /// Number of dimensions and of further sums of a purchase.
     width: usize,
     sums: usize,
     is_exploded: bool,
 }
 
-/// Where a text is: in the record, or in [`Purchases::made`]. A record has less than 4 GiB.
+/// Where a text is: in the record, or in [`Purchases::made`]. A record has less than 4 GiB, an id at most 1,024 bytes.
 #[derive(Clone, Copy, Default, Debug)]
 struct Text {
     start: u32,
-    end: u32,
+    length: u16,
     is_made: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
+impl Text {
+    /// A text in the record.
+    #[inline(always)]
+    const fn new((start, end): (u32, u32)) -> Self {
+        Self { start, length: (end - start) as u16, is_made: false }
+    }
+}
+
+#[derive(Clone, Copy, Default, Debug)]
 struct Numbers {
     quantity: i64,
     price: i64,
@@ -105,9 +115,9 @@ impl<'a> MappedRecord<'a> {
     /// The purchases in their order.
     #[inline(always)]
     pub(crate) fn iter(self) -> impl Iterator<Item = MappedPurchase<'a>> {
-        let Purchases { purchases, dimensions, more, width, sums, .. } = self.purchases;
+        let Purchases { count, purchases, dimensions, more, width, sums, .. } = self.purchases;
         let (mut dimensions, mut more) = (&**dimensions, &**more);
-        purchases.iter().map(move |Numbers { quantity, price, amount }| MappedPurchase {
+        purchases[..*count].iter().map(move |Numbers { quantity, price, amount }| MappedPurchase {
             record: self,
             dimensions: first(&mut dimensions, *width),
             quantity: *quantity,
@@ -118,9 +128,9 @@ impl<'a> MappedRecord<'a> {
     }
 
     #[inline(always)]
-    fn text(self, Text { start, end, is_made }: Text) -> &'a [u8] {
+    fn text(self, Text { start, length, is_made }: Text) -> &'a [u8] {
         let texts = if is_made { self.purchases.made.as_bytes() } else { self.record };
-        &texts[start as usize..end as usize]
+        &texts[start as usize..][..length.into()]
     }
 }
 
@@ -134,17 +144,27 @@ fn first<'a, T>(items: &mut &'a [T], count: usize) -> &'a [T] {
 
 impl Purchases {
     pub(in crate::decode) fn new(mapping: &Mapping) -> Self {
-        let (id, purchases, dimensions, made, more) = Default::default();
+        let (id, count, made) = Default::default();
         let (width, sums, is_exploded) = (mapping.dimensions.len(), mapping.sums.len(), mapping.explode.is_some());
-        Self { time: Timestamp::EPOCH, id, purchases, dimensions, made, more, width, sums, is_exploded }
+        let most = if is_exploded { MAX_ELEMENTS } else { 1 };
+        Self {
+            time: Timestamp::EPOCH,
+            id,
+            count,
+            purchases: vec![Numbers::default(); most],
+            dimensions: vec![Text::default(); most * width],
+            more: vec![Money::ZERO; most * sums],
+            made,
+            width,
+            sums,
+            is_exploded,
+        }
     }
 
     #[inline(always)]
     pub(in crate::decode) fn clear(&mut self) {
-        self.purchases.clear();
-        self.dimensions.clear();
+        self.count = 0;
         self.made.clear();
-        self.more.clear();
     }
 
     /// The purchases, of this record.
@@ -157,7 +177,7 @@ impl Purchases {
     fn make(&mut self, text: &str) -> Text {
         let start = self.made.len() as u32;
         self.made.push_str(text);
-        Text { start, end: self.made.len() as u32, is_made: true }
+        Text { start, length: text.len() as u16, is_made: true }
     }
 
     /// Sets the id of the event.
@@ -166,7 +186,7 @@ impl Purchases {
         let Some(at) = plan.id else { return Ok(()) };
         match fields.plain(at) {
             Some((start, end)) if fits_id((end - start) as usize) => {
-                self.id = Text { start, end, is_made: false };
+                self.id = Text::new((start, end));
                 Ok(())
             }
             _ => self.read_any_id(at, fields),
@@ -183,8 +203,8 @@ impl Purchases {
         Ok(())
     }
 
-    /// Adds the purchase of these fields. The error is its first reason in the order of [`Reason`]; then the purchases of the
-    /// record must not be used.
+    /// Adds the purchase of these fields: one of at most [`MAX_ELEMENTS`]. The error is its first reason in the order of [`Reason`];
+    /// then the purchases of the record must not be used.
     #[inline(always)]
     pub(in crate::decode) fn read(&mut self, plan: &Plan, fields: &impl WantedFields) -> Result<(), Reason> {
         // A required field that is missing also has no valid value.
@@ -198,9 +218,9 @@ impl Purchases {
     #[inline(always)]
     fn read_values(&mut self, plan: &Plan, fields: &impl WantedFields) -> Result<(), Reason> {
         let value = money(&plan.value, fields, plan.refunds).ok_or(Reason::BadPrice)?;
-        for sum in &plan.sums {
+        for (at, sum) in (self.count * self.sums..).zip(&plan.sums) {
             let value = money(sum, fields, true).ok_or(Reason::BadPrice)?;
-            self.more.push(Money::from_millionths(value.into()));
+            self.more[at] = Money::from_millionths(value.into());
         }
         let quantity = quantity(&plan.quantity, fields).filter(|quantity| plan.refunds || *quantity > 0);
         let quantity = quantity.ok_or(Reason::BadQuantity)?;
@@ -212,15 +232,16 @@ impl Purchases {
         if quantity < 0 && (if plan.is_amount { value > 0 } else { value < 0 }) {
             return Err(Reason::BadQuantity);
         }
-        for dimension in &plan.dimensions {
+        for (at, dimension) in (self.count * self.width..).zip(&plan.dimensions) {
             let text = match fields.plain(dimension.at) {
-                Some((start, end)) if fits_key((end - start) as usize) => Text { start, end, is_made: false },
+                Some((start, end)) if fits_key((end - start) as usize) => Text::new((start, end)),
                 _ => self.any_text(dimension, fields)?,
             };
-            self.dimensions.push(text);
+            self.dimensions[at] = text;
         }
         let amount = Money::from_millionths(amount);
-        self.purchases.push(Numbers { quantity, price: price.abs(), amount });
+        self.purchases[self.count] = Numbers { quantity, price: price.abs(), amount };
+        self.count += 1;
         Ok(())
     }
 

@@ -70,7 +70,7 @@ impl Slot {
 
 /// The value of a number, if its reader has parsed it.
 #[derive(Clone, Copy, Default, Debug)]
-enum Parsed {
+pub(super) enum Parsed {
     #[default]
     Unknown,
     /// A positive integer of at most sixteen digits.
@@ -82,7 +82,7 @@ enum Parsed {
 impl Parsed {
     /// A number without a sign at this place, in the most common forms; [`Self::Unknown`] for anything else.
     #[inline(always)]
-    fn at(record: &[u8], start: usize, end: usize) -> Self {
+    pub(super) fn at(record: &[u8], start: usize, end: usize) -> Self {
         match Short::new(record, start, end) {
             Some(short) => match short.positive() {
                 Some(whole) => Self::Whole(whole),
@@ -91,6 +91,43 @@ impl Parsed {
             None => number::nine_to_sixteen_digits(record, start, end).map_or(Self::Unknown, Self::Whole),
         }
     }
+
+    /// A positive integer.
+    #[inline(always)]
+    pub(super) const fn positive(self) -> Option<i64> {
+        match self {
+            Self::Whole(whole) => Some(whole),
+            Self::Decimal(_) | Self::Unknown => None,
+        }
+    }
+
+    /// The number of units of 10^-`scale` in millionths.
+    #[inline(always)]
+    pub(super) fn millionths(self, scale: u8) -> Option<i64> {
+        match self {
+            Self::Whole(units) => number::scaled(units, scale.into()),
+            Self::Decimal(millionths) if scale == 0 => Some(millionths),
+            Self::Decimal(_) | Self::Unknown => None,
+        }
+    }
+}
+
+/// The type of the value without quotes at this place. `None` if JSON has no such value.
+#[inline(never)]
+fn kind_of_bare(record: &[u8], start: usize, end: usize) -> Option<Kind> {
+    match record.get(start..end)? {
+        b"null" => Some(Kind::Null),
+        b"true" => Some(Kind::Bool(true)),
+        b"false" => Some(Kind::Bool(false)),
+        [b'-', ..] if !matches!(Parsed::at(record, start + 1, end), Parsed::Unknown) => Some(Kind::Number),
+        text => number::is_number(text).then_some(Kind::Number),
+    }
+}
+
+/// Whether JSON has the value without quotes at this place.
+#[inline(always)]
+pub(super) fn is_bare(record: &[u8], start: usize, end: usize) -> bool {
+    !matches!(Parsed::at(record, start, end), Parsed::Unknown) || kind_of_bare(record, start, end).is_some()
 }
 
 /// The places of all wanted fields.
@@ -137,30 +174,15 @@ impl Slots {
     #[inline(always)]
     pub(super) fn set_bare(&mut self, node: NodeId, record: &str, (start, end): (usize, usize)) -> bool {
         let record = record.as_bytes();
-        if record.get(start).is_some_and(u8::is_ascii_digit) {
-            let number = Parsed::at(record, start, end);
-            if !matches!(number, Parsed::Unknown) {
-                self.0[node] = Slot::new(Kind::Number, start, end, number);
-                return true;
-            }
-        }
-        self.set_any_bare(node, record, (start, end))
-    }
-
-    /// As [`Self::set_bare`], for the less common values.
-    #[inline(never)]
-    fn set_any_bare(&mut self, node: NodeId, record: &[u8], (start, end): (usize, usize)) -> bool {
-        let Some(text) = record.get(start..end) else { return false };
-        let kind = match text {
-            b"null" => Kind::Null,
-            b"true" => Kind::Bool(true),
-            b"false" => Kind::Bool(false),
-            [b'-', ..] if !matches!(Parsed::at(record, start + 1, end), Parsed::Unknown) => Kind::Number,
-            _ if number::is_number(text) => Kind::Number,
-            _ => return false,
+        let number = Parsed::at(record, start, end);
+        let kind = match number {
+            Parsed::Whole(_) | Parsed::Decimal(_) => Some(Kind::Number),
+            Parsed::Unknown => kind_of_bare(record, start, end),
         };
-        self.0[node] = Slot::new(kind, start, end, Parsed::Unknown);
-        true
+        if let Some(kind) = kind {
+            self.0[node] = Slot::new(kind, start, end, number);
+        }
+        kind.is_some()
     }
 
     /// Appends the slots of these fields.
@@ -293,22 +315,14 @@ impl WantedFields for Fields<'_> {
         }
     }
 
-    /// Integers of at most sixteen digits.
     #[inline(always)]
     fn positive(&self, node: NodeId, is_text: bool) -> Option<i64> {
-        match self.parsed(node, is_text) {
-            Parsed::Whole(whole) => Some(whole),
-            Parsed::Decimal(_) | Parsed::Unknown => None,
-        }
+        self.parsed(node, is_text).positive()
     }
 
     #[inline(always)]
     fn millionths(&self, node: NodeId, is_text: bool, scale: u8) -> Option<i64> {
-        match self.parsed(node, is_text) {
-            Parsed::Whole(units) => number::scaled(units, scale.into()),
-            Parsed::Decimal(millionths) if scale == 0 => Some(millionths),
-            Parsed::Decimal(_) | Parsed::Unknown => None,
-        }
+        self.parsed(node, is_text).millionths(scale)
     }
 }
 

@@ -59,11 +59,11 @@ impl Tiers {
         }
     }
 
-    /// The line, if it fits; it has set the fields of the record.
+    /// The line, if it fits; it has the fields of the record.
     #[inline(always)]
-    pub(super) fn read_line(&mut self, text: &str, quotes: &Quotes, slots: &mut Slots) -> Option<&Line> {
+    pub(super) fn read_line(&mut self, text: &str, quotes: &Quotes) -> Option<&Line> {
         let line = self.line.as_mut().filter(|_| self.pause == 0)?;
-        if !line.read(text, quotes, slots) {
+        if !line.read(text, quotes) {
             return None;
         }
         self.patience = PATIENCE;
