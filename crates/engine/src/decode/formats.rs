@@ -132,10 +132,12 @@ impl FormatDecoder {
         }
         match self.schemas.plan(framed.id).expect(LEARNT)? {
             SchemaPlan::Avro(plan) => {
-                self.binary.read(body, record_time, |wanted, slots| plan.read(body, wanted, slots))
+                let (wanted, slots) = self.binary.start();
+                plan.read(body, wanted, slots)?;
             }
-            SchemaPlan::Protobuf(_) => Err(Reason::UnusableSchema),
+            SchemaPlan::Protobuf(_) => return Err(Reason::UnusableSchema),
         }
+        self.binary.finish(body, record_time)
     }
 
     #[inline(always)]
@@ -148,8 +150,9 @@ impl FormatDecoder {
             return Err(Reason::UnusableSchema);
         };
         let (message, body) = plan.message(framed).ok_or(Reason::MalformedProtobuf)?;
-        let Self { binary, protobuf, .. } = self;
-        binary.read(body, record_time, |wanted, slots| plan.read(message, body, wanted, slots, protobuf))
+        let (wanted, slots) = self.binary.start();
+        plan.read(message, body, wanted, slots, &mut self.protobuf)?;
+        self.binary.finish(body, record_time)
     }
 }
 

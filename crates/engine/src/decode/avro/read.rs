@@ -220,6 +220,8 @@ fn int(cursor: &mut Cursor<'_>) -> Option<i64> {
 /// The place of bytes behind their length.
 #[inline(always)]
 fn prefixed(cursor: &mut Cursor<'_>) -> Option<Place> {
-    let length = usize::try_from(cursor.zigzag()?).ok()?;
+    let zigzag = cursor.varint()?;
+    // A negative length is odd.
+    let length = usize::try_from(zigzag >> 1).ok().filter(|_| zigzag & 1 == 0)?;
     cursor.take(length)
 }

@@ -2,13 +2,16 @@
 
 use crate::decode::number::HIGH;
 
-/// The bytes of a record, or of a part at its front, and the position of the next one. `None` from a function: the record ends, or
-/// is malformed.
+/// The bytes of a record, or of a part of it, and the position of the next one. `None` from a function: the part ends, or is
+/// malformed.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::decode) struct Cursor<'a> {
+    /// The record.
     bytes: &'a [u8],
-    /// At most the length of `bytes`.
+    /// At most `end`.
     at: usize,
+    /// At most the length of `bytes`.
+    end: usize,
 }
 
 /// Where bytes are in a record, which has less than 4 GiB.
@@ -28,12 +31,12 @@ impl Place {
 
 impl<'a> Cursor<'a> {
     pub(in crate::decode) const fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
+        Self { bytes, at: 0, end: bytes.len() }
     }
 
     #[inline(always)]
     pub(in crate::decode) const fn is_at_end(self) -> bool {
-        self.at >= self.bytes.len()
+        self.at >= self.end
     }
 
     #[inline(always)]
@@ -41,27 +44,28 @@ impl<'a> Cursor<'a> {
         self.at
     }
 
-    /// The same record from a position in it on.
+    /// The same part from a position in it on.
     #[inline(always)]
     pub(in crate::decode) fn from(self, at: usize) -> Self {
-        Self { at: at.min(self.bytes.len()), ..self }
+        Self { at: at.min(self.end), ..self }
     }
 
     /// The bytes at a place of the record, and no others.
     #[inline(always)]
     pub(in crate::decode) fn within(self, Place { start, end }: Place) -> Option<Self> {
-        Some(Self { bytes: self.bytes.get(..end as usize)?, at: start.min(end) as usize })
+        let end = end as usize;
+        (end <= self.bytes.len()).then_some(Self { bytes: self.bytes, at: end.min(start as usize), end })
     }
 
     /// The next byte, which stays the next one.
     #[inline(always)]
     pub(in crate::decode) fn peek(self) -> Option<u8> {
-        self.bytes.get(self.at).copied()
+        self.bytes.get(self.at).filter(|_| self.at < self.end).copied()
     }
 
     #[inline(always)]
     pub(in crate::decode) fn skip(&mut self, count: usize) -> Option<()> {
-        if count > self.bytes.len() - self.at {
+        if count > self.end - self.at {
             return None;
         }
         self.at += count;
@@ -79,7 +83,7 @@ impl<'a> Cursor<'a> {
     #[inline(always)]
     pub(in crate::decode) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let array = *self.bytes.get(self.at..)?.first_chunk()?;
-        self.at += N;
+        self.skip(N)?;
         Some(array)
     }
 
@@ -91,12 +95,13 @@ impl<'a> Cursor<'a> {
             self.at += 1;
             return Some(first.into());
         }
+        // They can be behind the end of the part.
         let eight = self.bytes.get(self.at..).and_then(<[u8]>::first_chunk);
         let (value, length) = match eight.and_then(|eight| varint_of_eight(*eight)) {
             Some(short) => short,
             None => any_varint(self.bytes.get(self.at..)?)?,
         };
-        self.at += length;
+        self.skip(length)?;
         Some(value)
     }
 

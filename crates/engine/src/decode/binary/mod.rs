@@ -33,18 +33,21 @@ impl BinaryRecords {
         &self.plan
     }
 
-    /// The purchases of a record with this body and timestamp, whose wanted values `fill` puts into empty slots. Its error is the
-    /// reason of a malformed record.
+    /// The wanted fields, and the empty slots for the values of a record.
     #[inline(always)]
-    pub(super) fn read<'a>(
+    pub(super) fn start(&mut self) -> (&Plan, &mut Slots) {
+        self.slots.clear();
+        (&self.plan, &mut self.slots)
+    }
+
+    /// The purchases of a record with this body and timestamp, whose values are in the slots.
+    #[inline(always)]
+    pub(super) fn finish<'a>(
         &'a mut self,
         body: &'a [u8],
         record_time: Option<Timestamp>,
-        fill: impl FnOnce(&Plan, &mut Slots) -> Result<(), Reason>,
     ) -> Result<Mapped<'a>, Reason> {
         let Self { plan, slots, dates, purchases } = self;
-        slots.clear();
-        fill(plan, slots)?;
         let fields = slots.fields(body);
         if let Some(condition) = &plan.condition
             && condition.is_true(&fields) != Some(true)

@@ -235,13 +235,14 @@ impl<'a> Fields<'a> {
 /// Whether all bytes are ASCII, without U+0000. Most texts are too short for the functions of the standard library to be fast.
 #[inline(always)]
 fn is_ascii_without_zeros(bytes: &[u8]) -> bool {
-    let is_usual = |word: u64| (word.wrapping_sub(0x0101_0101_0101_0101) | word) & HIGH == 0;
+    // The highest bit of a byte other than those, and of some bytes above it.
+    let odd = |word: u64| (word.wrapping_sub(0x0101_0101_0101_0101) | word) & HIGH;
     if let Some(last) = bytes.last_chunk() {
         // The last eight bytes overlap with the others.
         let (words, _) = bytes.as_chunks();
-        words.iter().chain([last]).all(|word| is_usual(u64::from_le_bytes(*word)))
+        words.iter().fold(odd(u64::from_le_bytes(*last)), |bits, word| bits | odd(u64::from_le_bytes(*word))) == 0
     } else if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
-        is_usual(u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last)))
+        odd(u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last))) == 0
     } else {
         bytes.iter().all(|byte| (1..0x80).contains(byte))
     }
