@@ -155,6 +155,18 @@ impl Kafka {
         copy_directory(&copy, &data);
     }
 
+    /// Like [`Kafka::restore`], but the log of the cluster's metadata stays: a single controller that forgets its votes and entries
+    /// breaks the consensus of the others, and no broker starts any more.
+    pub fn restore_topics(&self) {
+        const METADATA: &str = "__cluster_metadata-0";
+        let (data, _) = self.disks();
+        let kept = data.with_file_name("metadata-of-cluster");
+        std::fs::rename(data.join(METADATA), &kept).unwrap();
+        self.restore();
+        std::fs::remove_dir_all(data.join(METADATA)).unwrap();
+        std::fs::rename(kept, data.join(METADATA)).unwrap();
+    }
+
     /// Number of bytes of a topic that the disk has and its copy lacks.
     pub fn missing_in_copy(&self, topic: &str) -> u64 {
         let (data, copy) = self.disks();

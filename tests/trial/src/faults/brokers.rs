@@ -71,7 +71,7 @@ pub(super) async fn restore_disk(stage: &Stage, fault: Fault) -> Result<String> 
     ensure!(more && safe, "the other replicas are not in sync");
     broker.kill();
     let missing = broker.missing_in_copy(&stage.topic());
-    broker.restore();
+    broker.restore_topics();
     broker.start();
     seen(START, "three replicas in sync again", in_sync).await?;
     ensure!(missing > 0, "the copy had all records");
