@@ -26,6 +26,11 @@ group.min.session.timeout.ms=1000
 log.index.size.max.bytes=65536
 log.segment.delete.delay.ms=1000
 num.recovery.threads.per.data.dir=1
+metadata.max.idle.interval.ms=5000
+metric.reporters=
+num.network.threads=1
+num.io.threads=2
+log.cleaner.enable=false
 ";
 
 /// Three nodes, each a broker and a controller: any two of them serve all partitions. Dropping the value stops them and deletes

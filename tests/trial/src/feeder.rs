@@ -151,7 +151,7 @@ fn send(feed: &Feed, shared: &Arc<Shared>) -> Result<()> {
         .set("bootstrap.servers", &feed.bootstrap)
         .set("enable.idempotence", "true")
         // Each request costs the brokers, the replicas and all consumers about the same, however many records it has.
-        .set("linger.ms", "25")
+        .set("linger.ms", "100")
         .set("message.timeout.ms", "120000")
         .set("reconnect.backoff.max.ms", "500")
         .set("socket.timeout.ms", "10000");
