@@ -40,6 +40,11 @@ impl Registry {
         self.server.run("down");
     }
 
+    /// Kills the registry, like a power failure. Its schemas stay.
+    pub fn kill(&self) {
+        self.server.kill("pid");
+    }
+
     /// Starts the registry again, at the same address.
     pub fn start(&self) {
         self.server.run("up");
@@ -50,6 +55,11 @@ impl Registry {
         std::fs::remove_dir_all(self.server.directory.join("data")).unwrap();
     }
 
+    /// Whether the registry has a schema with this id.
+    pub fn knows(&self, id: u32) -> bool {
+        self.request("GET", &format!("schemas/ids/{id}"), "").contains("\"schema\"")
+    }
+
     /// Registers a schema of this type (`AVRO`, `PROTOBUF`, `JSON`) under a subject. Returns its id.
     ///
     /// # Panics
@@ -58,18 +68,24 @@ impl Registry {
     pub fn register_as(&self, kind: &str, subject: &str, schema: &str) -> u32 {
         let quoted = format!("{schema:?}").replace("\\'", "'");
         let body = format!("{{\"schemaType\": \"{kind}\", \"schema\": {quoted}}}");
-        let path = self.url().split_once("//").unwrap().1.split_once('/').unwrap().1.to_owned();
-        let mut stream = TcpStream::connect(self.address()).unwrap();
-        let head = format!(
-            "POST /{path}/subjects/{subject}/versions HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        stream.write_all((head + &body).as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
+        let answer = self.request("POST", &format!("subjects/{subject}/versions"), &body);
         let id = answer
             .rsplit_once("\"id\":")
             .and_then(|(_, id)| id.trim_end_matches(|c: char| !c.is_ascii_digit()).parse().ok());
         id.unwrap_or_else(|| panic!("{answer}"))
+    }
+
+    /// Sends a request for a path below the URL. Returns the answer with its headers.
+    fn request(&self, method: &str, path: &str, body: &str) -> String {
+        let root = self.url().split_once("//").unwrap().1.split_once('/').unwrap().1.to_owned();
+        let mut stream = TcpStream::connect(self.address()).unwrap();
+        let head = format!(
+            "{method} /{root}/{path} HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all((head + body).as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
     }
 }
