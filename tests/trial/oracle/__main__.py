@@ -1,6 +1,6 @@
 """Recomputes a round of the trial from its records, and compares the result with the tables.
 
-It is written from docs/reference/events.md, docs/explanation/lateness.md and docs/explanation/duplicates.md, with Python's own
+It is written from docs/reference/events.md, docs/reference/formats.md, docs/explanation/lateness.md and docs/explanation/duplicates.md, with Python's own
 libraries. It shares no code and no library with the engine, with `retail verify` and with its oracle.
 
 Input: JSON lines on standard input, each with "table" and "row". Times are microseconds since 1970, bytes are hexadecimal.
@@ -50,7 +50,7 @@ class Round:
         (spec,) = self.tables["spec"]
         self.within = spec["within"]
         needs_id = self.within is not None
-        self.reader = Mapping(spec["events"], needs_id) if spec["events"] else Tutorial(needs_id)
+        self.reader = Mapping(spec["events"], needs_id, self.tables["schemas"]) if spec["events"] else Tutorial(needs_id)
         self.differences = []
         self.rows = defaultdict(Row)
         self.letters = {}

@@ -4,7 +4,8 @@ import re
 from decimal import ROUND_HALF_EVEN, Decimal
 
 from condition import Condition
-from values import (MICRO, NUMBER, REASONS, Bad, Number, Object, group_key, is_text, money, parse, rfc3339,
+from avro import Records
+from values import (MICRO, NUMBER, REASONS, Bad, Instant, NoText, Number, Object, group_key, is_text, money, parse, rfc3339,
                     since_1970, transaction_id, whole)
 
 PER_SECOND = {"Seconds": 1, "Milliseconds": 10**3, "Microseconds": 10**6, "Nanoseconds": 10**9}
@@ -39,6 +40,8 @@ class Field:
             if name in found.repeated:
                 raise Bad("malformed_json")
             found = found.get(name)
+        if isinstance(found, NoText):
+            raise Bad("malformed_avro")
         return found
 
     def number(self, value, reason):
@@ -51,7 +54,11 @@ class Field:
 class Mapping:
     """Reads records of a pipeline with `spec.events`."""
 
-    def __init__(self, events, needs_id):
+    def __init__(self, events, needs_id, schemas):
+        format = events.get("format", {"type": "JSON"})["type"]
+        if format not in ("JSON", "Avro"):
+            raise ValueError(f"the oracle has no format {format}")
+        self.parse = Records(schemas).parse if format == "Avro" else parse
         self.unit = events["timestamp"].get("unit", "RFC3339")
         if self.unit not in PER_SECOND and self.unit != "RFC3339":
             raise ValueError(f"the oracle has no unit {self.unit}")
@@ -70,7 +77,7 @@ class Mapping:
 
     def read(self, value):
         """Time, id and purchases, or the first reason in the documented order."""
-        record = parse(value)
+        record = self.parse(value)
         elements, problem = self.elements(record)
         self.check_names(record, elements)
         if self.where and self.where.test(record) is not True:
@@ -117,6 +124,8 @@ class Mapping:
         found = self.time.find(record, None)
         if found is None:
             raise Bad("missing_field")
+        if isinstance(found, Instant):
+            return since_1970(found, found.per_second)
         if self.unit == "RFC3339":
             return rfc3339(found)
         return since_1970(self.time.number(found, "bad_timestamp"), PER_SECOND[self.unit])

@@ -15,7 +15,7 @@ LIMIT = 10**12
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
 NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
 # The documented order, in which a record gets its reason.
-REASONS = ["empty", "malformed_json", "missing_field", "bad_items", "bad_timestamp", "bad_price", "bad_quantity", "bad_key",
+REASONS = ["empty", "no_schema_id", "unknown_schema", "malformed_json", "malformed_avro", "missing_field", "bad_items", "bad_timestamp", "bad_price", "bad_quantity", "bad_key",
            "no_record_time"]
 
 
@@ -25,6 +25,27 @@ class Bad(Exception):
 
 class Number(str):
     """A JSON number as it is written."""
+
+
+class Float(Number):
+    """A number that was binary. Two of them can be almost equal: no dimension and no id."""
+
+
+class Instant(Number):
+    """A number of units since 1970, whose unit the record says."""
+
+    def __new__(cls, number, per_second):
+        made = super().__new__(cls, number)
+        made.per_second = per_second
+        return made
+
+
+class Opaque:
+    """A value that no field accepts."""
+
+
+class NoText:
+    """A text that is no UTF-8."""
 
 
 class Object(dict):
@@ -97,6 +118,8 @@ def whole(number, least):
 
 def group_key(text):
     """A value of a dimension."""
+    if isinstance(text, Float):
+        raise Bad("bad_key")
     if "\0" in text or not 1 <= len(text.encode()) <= 128:
         raise Bad("bad_key")
     return text
@@ -106,6 +129,6 @@ def transaction_id(value):
     """An id: a text, or a number or boolean as written."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if not isinstance(value, str) or not 1 <= len(value.encode()) <= 1024:
+    if not isinstance(value, str) or isinstance(value, Float) or not 1 <= len(value.encode()) <= 1024:
         raise Bad("bad_key")
     return str(value)

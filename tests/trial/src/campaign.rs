@@ -10,6 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::check::Failure;
 use crate::kind::Kind;
+use crate::layout::Layout;
 use crate::round::{self, Played, Setting};
 use crate::schedule::{Draws, Schedule};
 use crate::servers::Servers;
@@ -46,9 +47,9 @@ impl Campaign {
         self.draws.next_round()
     }
 
-    /// The schedule of a round with these kinds.
-    pub fn draw_of(&mut self, kinds: &[Kind]) -> Schedule {
-        self.draws.round_of(kinds)
+    /// The schedule of a round with these kinds and records.
+    pub fn draw_of(&mut self, kinds: &[Kind], layout: Layout) -> Schedule {
+        self.draws.round_of(kinds, layout)
     }
 
     /// Whether the disk of Postgres can be filled.

@@ -157,7 +157,11 @@ async fn verify(stage: &Stage) -> Result<Option<String>> {
 }
 
 async fn ask_oracle(stage: &Stage) -> Result<Verdict> {
-    let input = dump(&stage.case(), &stage.schedule, &stage.tap.records(), &stage.kept_rules()).await?;
+    let schemas = match stage.servers.registry.get() {
+        Some(registry) if stage.schedule.layout.has_registry() => registry.schemas(),
+        Some(_) | None => BTreeMap::new(),
+    };
+    let input = dump(&stage.case(), &stage.schedule, &stage.tap.records(), &stage.kept_rules(), &schemas).await?;
     std::fs::write(stage.recipe.logs.join("round.jsonl"), &input)?;
     tokio::task::spawn_blocking(move || oracle::judge(&input)).await?
 }

@@ -93,14 +93,27 @@ async fn read(client: &Client, layout: Layout, (table, query): (&str, &str)) -> 
 
 /// The part of the pipeline that the oracle reads itself.
 fn spec(schedule: &Schedule) -> String {
-    let events = schedule.layout.events().map_or_else(|| "null".to_owned(), |events| events.replace('\n', " "));
+    // Where the registry is does not matter.
+    let events = schedule.layout.events("").unwrap_or_else(|| "null".to_owned());
     let within = json!(schedule.within_min.map(|minutes| minutes * 60_000_000));
     format!(r#"{{"table":"spec","row":{{"events":{events},"within":{within}}}}}"#)
 }
 
-/// Reads all tables in one snapshot, and adds the records, and the rules that were deleted with records.
-pub(crate) async fn dump(case: &Case, schedule: &Schedule, records: &Records, deleted: &Rules) -> Result<String> {
+/// Schemas by id, as the trial has registered them.
+pub(crate) type Schemas = BTreeMap<u32, String>;
+
+/// Reads all tables in one snapshot, and adds the records, the schemas, and the rules that were deleted with records.
+pub(crate) async fn dump(
+    case: &Case,
+    schedule: &Schedule,
+    records: &Records,
+    deleted: &Rules,
+    schemas: &Schemas,
+) -> Result<String> {
     let mut text = spec(schedule) + "\n";
+    for (id, schema) in schemas {
+        writeln!(text, "{}", json!({"table": "schemas", "row": {"id": id, "schema": schema}}))?;
+    }
     let client = open(case).await?;
     client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
     for (number, table) in TABLES.into_iter().enumerate() {

@@ -15,6 +15,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use crate::layout::Layout;
 use crate::purchases::{Draft, Purchases};
 use crate::schedule::Schedule;
+use crate::writers::Writers;
 
 /// Longest time for the acknowledgement of the last records: brokers may be starting.
 const FLUSH: Duration = Duration::from_secs(90);
@@ -76,11 +77,13 @@ pub(crate) struct Feed {
     pub layout: Layout,
     /// Whether records are sent twice.
     pub repeats: bool,
+    /// The writers of records in Avro.
+    pub writers: Writers,
 }
 
 impl Feed {
     /// The records of a round.
-    pub(crate) fn of(schedule: &Schedule, bootstrap: &str, topic: &str) -> Self {
+    pub(crate) fn of(schedule: &Schedule, bootstrap: &str, topic: &str, writers: Writers) -> Self {
         Self {
             bootstrap: bootstrap.to_owned(),
             topic: topic.to_owned(),
@@ -89,6 +92,7 @@ impl Feed {
             rate: schedule.rate,
             layout: schedule.layout,
             repeats: schedule.within_min.is_some(),
+            writers,
         }
     }
 }
@@ -157,7 +161,9 @@ fn send(feed: &Feed, shared: &Arc<Shared>) -> Result<()> {
         .set("socket.timeout.ms", "10000");
     let producer: BaseProducer<Deliveries> =
         config.create_with_context(Deliveries(Arc::clone(shared))).context("the producer is misconfigured")?;
-    let mut purchases = Purchases::new(feed.seed, feed.layout, feed.partitions, now_ms()).repeating(feed.repeats);
+    let mut purchases = Purchases::new(feed.seed, feed.layout, feed.partitions, now_ms())
+        .by(feed.writers.clone())
+        .repeating(feed.repeats);
     let (began, mut sent) = (Instant::now(), 0);
     while !shared.stop.load(Ordering::SeqCst) {
         let elapsed = began.elapsed().as_millis() as u64;

@@ -41,9 +41,17 @@ kinds! {
     PoolerRestarted, 4, "the pooler had another process id";
     LogStartMoved, 4, "the log of a partition began at a later offset";
     SessionTerminated, 4, "a session of a processor vanished from pg_stat_activity";
+    RegistryAway, 4, "a worker waited for a schema while the registry refused connections";
+    RegistrySilent, 4, "a worker waited for a schema while a proxy kept the bytes of the registry";
+    RegistryKilled, 4, "a worker waited for a schema after the registry had ended by SIGKILL";
 }
 
 impl Kind {
+    /// Whether only records with schemas of a registry show its effect.
+    pub const fn needs_registry(self) -> bool {
+        matches!(self, Self::RegistryAway | Self::RegistrySilent | Self::RegistryKilled)
+    }
+
     /// The name in logs and tables.
     pub fn name(self) -> String {
         let name = format!("{self:?}");

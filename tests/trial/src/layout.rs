@@ -2,10 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Reasons of dead letters, in the order of docs/reference/events.md.
-const REASONS: [&str; 11] = [
+/// Reasons of dead letters that all rounds have.
+const REASONS: [&str; 9] = [
     "empty",
-    "malformed_json",
     "missing_field",
     "bad_timestamp",
     "bad_price",
@@ -14,7 +13,6 @@ const REASONS: [&str; 11] = [
     "no_record_time",
     "future",
     "late",
-    "bad_items",
 ];
 
 /// One purchase for each record.
@@ -47,6 +45,23 @@ const ITEMS: &str = r#"{
     "explode": "order.items"
 }"#;
 
+/// One purchase for each item, in Avro. REGISTRY is the URL of the registry.
+const AVRO: &str = r#"{
+    "format": {"type": "Avro", "registry": {"url": "REGISTRY"}},
+    "timestamp": {"field": "placed_at", "unit": "Milliseconds"},
+    "transactionId": {"field": "order.id"},
+    "dimensions": [
+        {"name": "store", "field": "$.store"},
+        {"name": "sku", "field": "sku"},
+        {"name": "channel", "field": "$.channel", "ifMissing": "web"}],
+    "quantity": {"field": "pieces"},
+    "price": {"field": "price"},
+    "refunds": "Allow",
+    "sums": [{"name": "discount", "field": "discount", "ifMissing": 0}],
+    "where": "kind in ['sale', 'refund'] && !test",
+    "explode": "order.items"
+}"#;
+
 /// The fields of records.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -58,16 +73,25 @@ pub enum Layout {
     Orders,
     /// The same with several items.
     Items,
+    /// Orders with items in Avro, by several writers whose schemas are in a registry.
+    Avro,
 }
 
 impl Layout {
-    /// `spec.events` as JSON, if the pipeline has it.
-    pub(crate) const fn events(self) -> Option<&'static str> {
-        match self {
-            Self::Tutorial => None,
-            Self::Orders => Some(ORDERS),
-            Self::Items => Some(ITEMS),
-        }
+    /// `spec.events` as JSON in one line, if the pipeline has it. `registry` is the URL of the registry.
+    pub(crate) fn events(self, registry: &str) -> Option<String> {
+        let events = match self {
+            Self::Tutorial => return None,
+            Self::Orders => ORDERS,
+            Self::Items => ITEMS,
+            Self::Avro => AVRO,
+        };
+        Some(events.replace('\n', " ").replace("REGISTRY", registry))
+    }
+
+    /// Whether the records name schemas of a registry.
+    pub(crate) const fn has_registry(self) -> bool {
+        matches!(self, Self::Avro)
     }
 
     /// Columns of `retail`: the dimensions.
@@ -76,6 +100,7 @@ impl Layout {
             Self::Tutorial => &["category", "payment_method"],
             Self::Orders => &["store", "channel", "member"],
             Self::Items => &["store", "sku"],
+            Self::Avro => &["store", "sku", "channel"],
         }
     }
 
@@ -83,14 +108,18 @@ impl Layout {
     pub(crate) const fn sums(self) -> &'static [&'static str] {
         match self {
             Self::Tutorial => &[],
-            Self::Orders | Self::Items => &["discount"],
+            Self::Orders | Self::Items | Self::Avro => &["discount"],
         }
     }
 
     /// The reasons for which records are rejected.
-    pub(crate) fn reasons(self) -> &'static [&'static str] {
-        // Only an exploded array can be wrong.
-        &REASONS[..REASONS.len() - usize::from(self != Self::Items)]
+    pub(crate) fn reasons(self) -> Vec<&'static str> {
+        let others: &[&str] = match self {
+            Self::Tutorial | Self::Orders => &["malformed_json"],
+            Self::Items => &["malformed_json", "bad_items"],
+            Self::Avro => &["no_schema_id", "unknown_schema", "malformed_avro", "bad_items"],
+        };
+        [&REASONS, others].concat()
     }
 }
 
@@ -100,8 +129,8 @@ mod tests {
 
     #[test]
     fn columns_are_those_of_the_mapping() {
-        for layout in [Layout::Orders, Layout::Items] {
-            let events: serde_json::Value = serde_json::from_str(layout.events().unwrap()).unwrap();
+        for layout in [Layout::Orders, Layout::Items, Layout::Avro] {
+            let events: serde_json::Value = serde_json::from_str(&layout.events("").unwrap()).unwrap();
             let names = |list: &str| -> Vec<String> {
                 let fields = events[list].as_array().unwrap();
                 fields.iter().map(|field| field["name"].as_str().unwrap().to_owned()).collect()

@@ -12,6 +12,7 @@
 //! after a failure of servers or of the trial itself, it goes on with new servers.
 #![allow(clippy::cast_possible_truncation, reason = "counts and durations of a test are small")]
 
+mod avro;
 pub mod campaign;
 mod check;
 mod dump;
@@ -25,6 +26,7 @@ pub mod oracle;
 mod orders;
 mod processors;
 mod purchases;
+mod registry;
 pub mod round;
 pub mod schedule;
 mod servers;
@@ -32,5 +34,6 @@ mod stage;
 pub mod summary;
 mod tap;
 mod wire;
+mod writers;
 
 pub use check::Failure;

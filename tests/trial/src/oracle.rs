@@ -8,8 +8,9 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 
 /// Its modules. They are part of this program, so that a campaign does not change while it runs.
-const MODULES: [(&str, &str); 6] = [
+const MODULES: [(&str, &str); 7] = [
     ("__main__.py", include_str!("../oracle/__main__.py")),
+    ("avro.py", include_str!("../oracle/avro.py")),
     ("condition.py", include_str!("../oracle/condition.py")),
     ("duplicates.py", include_str!("../oracle/duplicates.py")),
     ("mapping.py", include_str!("../oracle/mapping.py")),

@@ -14,6 +14,9 @@ use crate::lane::Lane;
 /// The session timeout of the processors: short, so that partitions of a killed one move soon.
 const SESSION_TIMEOUT: &str = "2s";
 
+/// How long the registry must not know a schema id before its records are invalid.
+const UNKNOWN_AFTER: &str = "1s";
+
 /// How processors are started.
 #[derive(Debug)]
 pub(crate) struct Recipe {
@@ -76,7 +79,7 @@ impl Recipe {
             .arg0("retail-processor")
             .env("RETAIL_BOOTSTRAP_SERVERS", &self.bootstrap)
             .args(["--workers", &self.workers.to_string(), "--session-timeout", SESSION_TIMEOUT])
-            .args(["--http", "127.0.0.1:0"]);
+            .args(["--unknown-schema-after", UNKNOWN_AFTER, "--http", "127.0.0.1:0"]);
         if let Some(ahead) = clock {
             command.env("LD_PRELOAD", &self.clock);
             if ahead != 0 {

@@ -7,7 +7,8 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 
 use crate::layout::Layout;
-use crate::orders;
+use crate::writers::Writers;
+use crate::{avro, orders};
 
 /// Event time runs this much faster than the clock, so that windows of a minute close four times in a second.
 const SPEED: u64 = 240;
@@ -40,6 +41,8 @@ pub(crate) struct Draft {
 pub(crate) struct Purchases {
     draws: Draws,
     layout: Layout,
+    /// With [`Layout::Avro`], the writers of the records.
+    writers: Writers,
     partitions: i32,
     began_ms: i64,
     /// With deduplication, the last purchases and their ids.
@@ -72,7 +75,19 @@ impl Draws {
 impl Purchases {
     /// Purchases of a layout for a topic with this number of partitions. `began_ms` is the present time.
     pub(crate) fn new(seed: u64, layout: Layout, partitions: i32, began_ms: i64) -> Self {
-        Self { draws: Draws(Xoshiro256PlusPlus::seed_from_u64(seed)), layout, partitions, began_ms, sent: None }
+        Self {
+            draws: Draws(Xoshiro256PlusPlus::seed_from_u64(seed)),
+            layout,
+            writers: Writers::default(),
+            partitions,
+            began_ms,
+            sent: None,
+        }
+    }
+
+    /// These writers write the records in Avro.
+    pub(crate) fn by(self, writers: Writers) -> Self {
+        Self { writers, ..self }
     }
 
     /// Sends five of a hundred purchases again.
@@ -149,12 +164,19 @@ impl Purchases {
     }
 
     fn draft(&mut self, elapsed_ms: u64, time: i64, id: u64, reason: Option<&str>) -> Draft {
-        let partition = self.draws.below(self.partitions as u64) as i32;
-        let text = match self.layout {
-            Layout::Tutorial => object(&mut self.draws, id, time, reason),
-            Layout::Orders | Layout::Items => orders::object(&mut self.draws, self.layout, id, time, reason),
+        let mut partition = self.draws.below(self.partitions as u64) as i32;
+        let value = match self.layout {
+            Layout::Tutorial => object(&mut self.draws, id, time, reason).into_bytes(),
+            Layout::Orders | Layout::Items => {
+                orders::object(&mut self.draws, self.layout, id, time, reason).into_bytes()
+            }
+            Layout::Avro => {
+                let (value, only) = avro::record(&mut self.draws, &self.writers, id, time, reason);
+                partition = only.unwrap_or(partition);
+                value
+            }
         };
-        Draft { partition, timestamp_ms: self.record_time(elapsed_ms), value: Some(text.into_bytes()) }
+        Draft { partition, timestamp_ms: self.record_time(elapsed_ms), value: Some(value) }
     }
 }
 
@@ -229,6 +251,7 @@ fn rfc3339(seconds: i64, millis: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::writers::{Version, Writer};
 
     #[test]
     fn times_are_spelled_as_in_the_calendar() {
@@ -240,10 +263,12 @@ mod tests {
     #[test]
     fn seed_repeats_the_records() {
         let records = |seed, layout| {
-            let mut purchases = Purchases::new(seed, layout, 3, 1_800_000_000_000).repeating(true);
+            let writer = |version| Writer { id: 1, version, has_extra: false, partition: None };
+            let writers = Writers::of(Version::ALL.map(writer).to_vec());
+            let mut purchases = Purchases::new(seed, layout, 3, 1_800_000_000_000).by(writers).repeating(true);
             (0..50).map(|at| purchases.next_purchase(at)).collect::<Vec<_>>()
         };
-        for layout in [Layout::Tutorial, Layout::Orders, Layout::Items] {
+        for layout in [Layout::Tutorial, Layout::Orders, Layout::Items, Layout::Avro] {
             assert_eq!(records(1, layout), records(1, layout));
             assert_ne!(records(1, layout), records(2, layout));
         }

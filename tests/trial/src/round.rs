@@ -24,6 +24,7 @@ use crate::schedule::{Fault, Schedule, count};
 use crate::servers::Servers;
 use crate::stage::{Parts, Stage, soon};
 use crate::tap::Tap;
+use crate::writers::Writers;
 
 /// A fault that has not ended by then is one of the trial itself.
 const LONGEST: Duration = Duration::from_secs(150);
@@ -155,8 +156,14 @@ impl Clock {
 
 /// Creates topic, schema and processors, and waits for the first commit.
 async fn begin(servers: &Arc<Servers>, setting: &Setting, schedule: Schedule, logs: &Path) -> Result<Stage> {
+    let (registry, writers) = if schedule.layout.has_registry() {
+        let registry = servers.registry(&setting.lanes).await;
+        (registry.url(), Writers::of(registry.writers()))
+    } else {
+        (String::new(), Writers::default())
+    };
     let databases = servers.databases_with_standby().await?;
-    let case = build(&servers.internal, &databases.primary.url(), &schedule).start().await;
+    let case = build(&servers.internal, &databases.primary.url(), &registry, &schedule).start().await;
     Servers::replicate(&databases).await?;
     drop(databases);
     let pooler = schedule.pooled.then(|| Pooler::at(&servers.postgres_lane.address, case.database_url(), 6));
@@ -175,17 +182,17 @@ async fn begin(servers: &Arc<Servers>, setting: &Setting, schedule: Schedule, lo
         Slot::start(&recipe, &case, &url, lane)
     });
     let slots = slots.collect();
-    let feed = Feed::of(&schedule, &servers.internal, &case.topic.name);
+    let feed = Feed::of(&schedule, &servers.internal, &case.topic.name, writers.clone());
     let tap = Tap::start(&servers.internal, &feed.topic, feed.partitions)?;
     let observer = Observer::new(setting.lanes.clone(), case.settings.pipeline.schema.clone());
-    let parts = Parts { case, recipe, slots, pooler, feeder: Feeder::start(feed), tap, observer };
+    let parts = Parts { case, recipe, slots, pooler, feeder: Feeder::start(feed), writers, tap, observer };
     let stage = Stage::new(Arc::clone(servers), schedule, parts);
     let commits = soon(Duration::from_secs(60), async || stage.committed().await > Some(0)).await;
     anyhow::ensure!(commits, "nothing was committed before the first fault");
     Ok(stage)
 }
 
-fn build(kafka: &str, url: &str, schedule: &Schedule) -> retail_testbed::CaseBuilder {
+fn build(kafka: &str, url: &str, registry: &str, schedule: &Schedule) -> retail_testbed::CaseBuilder {
     let case = Case::on(kafka, url)
         .partitions(schedule.partitions)
         .replication_factor(3)
@@ -194,8 +201,8 @@ fn build(kafka: &str, url: &str, schedule: &Schedule) -> retail_testbed::CaseBui
         .spec(&format!("watermark: {{delay: {}s, idleTimeout: 2s, maxFuture: 1h}}", DELAY_MS / 1000))
         .spec(&format!("trigger: {}ms", schedule.trigger_ms))
         .spec(if schedule.drops_late { "lateEvents: Drop" } else { "lateEvents: DeadLetter" });
-    // JSON is YAML, if it is one line or indented.
-    let events = schedule.layout.events().map(|events| format!("events: {}", events.replace('\n', " ")));
+    // JSON in one line is YAML.
+    let events = schedule.layout.events(registry).map(|events| format!("events: {events}"));
     let deduplicate = schedule.within_min.map(|minutes| format!("deduplicate: {{within: {minutes}m}}"));
     events.iter().chain(&deduplicate).fold(case, |case, line| case.spec(line))
 }
@@ -267,6 +274,7 @@ async fn conclude(stage: &mut Stage, played: &mut Played) -> Result<Vec<Acknowle
         .iter()
         .map(|slot| &slot.lane)
         .chain(&stage.servers.kafka_lanes)
+        .chain(stage.servers.registry.get().map(|registry| &registry.lane))
         .for_each(|lane| lane.set_all(Mode::Pass));
     stage.start_processors().await;
     let faults_ended = Instant::now();

@@ -2,10 +2,11 @@
 
 use anyhow::{Context, Result};
 use retail_testbed::{Postgres, Replicas, Standby};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use tokio_postgres::{Client, NoTls};
 
 use crate::lane::Lane;
+use crate::registry::Registry;
 
 /// Size of the file system of each Postgres server, which a fault fills.
 const DISK_MIB: u32 = 320;
@@ -23,6 +24,8 @@ pub(crate) struct Servers {
     pub databases: Mutex<Databases>,
     /// The lane of the primary, behind all other ones.
     pub postgres_lane: Lane,
+    /// The schema registry, from the first round on that needs it.
+    pub registry: OnceCell<Registry>,
 }
 
 /// A primary and its standby.
@@ -56,7 +59,13 @@ impl Servers {
             kafka_lanes,
             databases: Mutex::new(databases),
             postgres_lane,
+            registry: OnceCell::new(),
         })
+    }
+
+    /// The schema registry, which is started if it is missing.
+    pub(crate) async fn registry(&self, lanes: &tokio::runtime::Handle) -> &Registry {
+        self.registry.get_or_init(async || Registry::start(lanes)).await
     }
 
     /// The addresses of the brokers for processors.

@@ -9,10 +9,11 @@ use retail_testbed::{Case, Pooler};
 use crate::dump::Rules;
 use crate::feeder::{Feed, Feeder};
 use crate::observer::Observer;
-use crate::processors::{Recipe, Slot};
+use crate::processors::{Recipe, Slot, readyz};
 use crate::schedule::Schedule;
 use crate::servers::Servers;
 use crate::tap::Tap;
+use crate::writers::Writers;
 
 /// A round in progress.
 pub(crate) struct Stage {
@@ -30,6 +31,8 @@ pub(crate) struct Stage {
     pub pooler: Option<tokio::sync::Mutex<Pooler>>,
     /// The producer.
     pub feeder: Feeder,
+    /// The writers of its records in Avro.
+    pub writers: Writers,
     /// The plain consumer.
     pub tap: Tap,
     /// The rules of records that the trial has deleted.
@@ -49,6 +52,8 @@ pub(crate) struct Parts {
     pub pooler: Option<Pooler>,
     /// The producer.
     pub feeder: Feeder,
+    /// The writers of its records in Avro.
+    pub writers: Writers,
     /// The plain consumer.
     pub tap: Tap,
     /// Asks Postgres, without lanes.
@@ -58,10 +63,10 @@ pub(crate) struct Parts {
 impl Stage {
     /// A stage of these parts.
     pub(crate) fn new(servers: Arc<Servers>, schedule: Schedule, parts: Parts) -> Self {
-        let Parts { case, recipe, slots, pooler, feeder, tap, observer } = parts;
+        let Parts { case, recipe, slots, pooler, feeder, writers, tap, observer } = parts;
         let (direct, pooler) = (Mutex::new(case), pooler.map(tokio::sync::Mutex::new));
         let deleted_rules = Mutex::default();
-        Self { servers, schedule, direct, recipe, slots, pooler, feeder, tap, deleted_rules, observer }
+        Self { servers, schedule, direct, recipe, slots, pooler, feeder, writers, tap, deleted_rules, observer }
     }
 
     /// The pipeline with the present primary, without lanes.
@@ -77,7 +82,7 @@ impl Stage {
 
     /// The records that the producers of this round send.
     pub(crate) fn feed(&self) -> Feed {
-        Feed::of(&self.schedule, &self.servers.internal, &self.topic())
+        Feed::of(&self.schedule, &self.servers.internal, &self.topic(), self.writers.clone())
     }
 
     /// Begins with an empty schema again.
@@ -133,6 +138,20 @@ impl Stage {
     /// Whether a condition in SQL is true. False without an answer.
     pub(crate) async fn is(&self, condition: &str) -> bool {
         self.text(condition).await.as_deref() == Some("true")
+    }
+
+    /// Whether a worker waits for a schema.
+    pub(crate) async fn waits_for_schema(&self) -> bool {
+        for slot in &self.slots {
+            // A fault may hold a processor for long.
+            if let Ok(program) = slot.program.try_lock()
+                && let Some(program) = program.as_ref()
+                && readyz(program).await.is_ok_and(|(_, body)| body.contains("records wait for schema"))
+            {
+                return true;
+            }
+        }
+        false
     }
 
     /// The number of committed offsets.

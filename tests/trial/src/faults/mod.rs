@@ -5,6 +5,7 @@ mod clusters;
 mod databases;
 mod network;
 mod processes;
+mod registries;
 mod tables;
 
 use std::time::Duration;
@@ -51,6 +52,7 @@ pub(crate) async fn play(stage: &Stage, fault: Fault) -> Result<Effect> {
         Kind::TableLocked => tables::lock(stage, fault).await?,
         Kind::LogStartMoved => tables::delete_records(stage, fault).await?,
         Kind::BadRecords => return Ok(Effect::Burst(tables::send_bad_records(stage, fault))),
+        Kind::RegistryAway | Kind::RegistrySilent | Kind::RegistryKilled => registries::disturb(stage, fault).await?,
         Kind::ClusterDiskRestored => anyhow::bail!("it is played after the other faults"),
     };
     Ok(Effect::Seen(details))

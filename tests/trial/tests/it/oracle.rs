@@ -147,6 +147,133 @@ fn tables() -> Vec<(&'static str, Value)> {
     tables
 }
 
+/// A value of Avro: a varint of a whole number.
+fn long(value: i64) -> Vec<u8> {
+    let mut rest = (value << 1 ^ value >> 63).cast_unsigned();
+    let mut bytes = Vec::new();
+    while rest >= 0x80 {
+        bytes.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    bytes.push(rest as u8);
+    bytes
+}
+
+fn bytes(bytes: &[u8]) -> Vec<u8> {
+    [long(bytes.len() as i64), bytes.to_vec()].concat()
+}
+
+const AVRO: [&str; 2] = [
+    r#"{"type":"record","name":"Order","namespace":"shop","fields":[
+        {"name":"note","type":["null",{"type":"map","values":"string"}]},
+        {"name":"time","type":{"type":"long","logicalType":"timestamp-micros"}},
+        {"name":"id","type":["null","string","double"]},
+        {"name":"items","type":{"type":"array","items":{"type":"record","name":"Item","fields":[
+            {"name":"sku","type":{"type":"enum","name":"Sku","symbols":["A","B"]}},
+            {"name":"store","type":["float","int"]},
+            {"name":"pieces","type":"int"},
+            {"name":"price","type":{"type":"bytes","logicalType":"decimal","precision":9,"scale":3}}]}}}]}"#,
+    r#"{"type":"record","name":"Order","fields":[
+        {"name":"when","aliases":["time"],"type":"long"},
+        {"name":"number","aliases":["id"],"type":"long"},
+        {"name":"lines","aliases":["items"],"type":{"type":"array","items":{"type":"record","name":"Line","fields":[
+            {"name":"article","aliases":["sku"],"type":"bytes"},
+            {"name":"store","type":"string"},
+            {"name":"pieces","type":"long"},
+            {"name":"price","type":"double"},
+            {"name":"off","type":"float"}]}}}]}"#,
+];
+
+/// Values and their fates.
+fn avro_records() -> Vec<(Vec<u8>, &'static str)> {
+    let framed = |id: u32, parts: &[&[u8]]| [&[0], &id.to_be_bytes()[..], &parts.concat()].concat();
+    let time = |seconds: i64| long(micros(seconds) + 5);
+    let id = |text: &str| [long(1), bytes(text.as_bytes())].concat();
+    // Sku A of store 7, whose store is the second branch; the price has bytes that repeat its sign.
+    let item = [long(0), long(1), long(7), long(2), bytes(&[0, 0, 0x4e, 0x15])].concat();
+    let one = [&long(1), &item[..], &long(0)].concat();
+    let two = [&long(-1), &long(item.len() as i64), &item[..], &long(1), &item, &long(0)].concat();
+    let first = |seconds, number: &str, items: &[u8]| framed(3, &[&long(0), &time(seconds), &id(number), items]);
+    let noted = [long(1), long(1), bytes(b"key"), bytes(&[0xff]), long(0)].concat();
+    let of_float = [&long(0)[..], &long(0), &1.5_f32.to_le_bytes(), &long(2), &bytes(&[1])].concat();
+    let line = |sku: &[u8], store: &[u8], price: f64| {
+        [bytes(sku), bytes(store), long(3), price.to_le_bytes().to_vec(), 0.1_f32.to_le_bytes().to_vec()].concat()
+    };
+    let second = |seconds: i64, number: i64, line: &[u8]| {
+        framed(4, &[&long((BEGIN + seconds) * 1000), &long(number), &long(1), line, &long(0)])
+    };
+    let whole = first(10, "x", &one);
+    vec![
+        (first(10, "x", &two), "applied"),
+        (framed(3, &[&noted, &time(10), &id("5"), &one]), "applied"),
+        // A number and its text are the same id.
+        (second(20, 5, &line(b"A", b"7", 0.1)), "duplicate"),
+        (second(20, 6, &line(b"A", b"7", 0.1)), "applied"),
+        (second(20, 7, &line(b"A", b"7", f64::NAN)), "bad_price"),
+        (second(20, 8, &line(&[0xff], b"7", 1.0)), "bad_key"),
+        (second(20, 8, &line(b"A", &[0xff], 1.0)), "malformed_avro"),
+        (first(20, "y", &long(0)), "bad_items"),
+        (first(20, "y", &[&long(1), &of_float[..], &long(0)].concat()), "bad_key"),
+        (framed(3, &[&long(0), &time(20), &long(0), &one]), "missing_field"),
+        (framed(3, &[&long(0), &time(20), &long(2), &5_f64.to_le_bytes(), &one]), "bad_key"),
+        (framed(3, &[&long(0), &long(-1), &id("y"), &one]), "bad_timestamp"),
+        (whole[..whole.len() - 1].to_vec(), "malformed_avro"),
+        ([&whole[..], &[0]].concat(), "malformed_avro"),
+        (framed(3, &[&long(2)]), "malformed_avro"),
+        (framed(3, &[&[0xff; 11]]), "malformed_avro"),
+        (framed(5, &[&long(0)]), "unknown_schema"),
+        (vec![0, 0, 0, 3], "no_schema_id"),
+        (b"{}....".to_vec(), "no_schema_id"),
+        (Vec::new(), "empty"),
+    ]
+}
+
+#[test]
+fn avro_of_two_writers_gives_the_result_by_hand() {
+    let field = |name: &str| json!({"field": name});
+    let events = json!({
+        "format": {"type": "Avro", "registry": {"url": ""}},
+        "timestamp": {"field": "time", "unit": "Milliseconds"}, "transactionId": field("id"), "explode": "items",
+        "dimensions": [{"name": "store", "field": "store"}, {"name": "sku", "field": "sku"}],
+        "quantity": field("pieces"), "price": field("price"), "refunds": "Allow",
+        "sums": [{"name": "off", "field": "off", "ifMissing": 0}]});
+    let records = avro_records();
+    let count = records.len();
+    let mut tables = vec![
+        ("spec", json!({"events": events, "within": 64_000_000})),
+        ("settings", json!({"window": 60_000_000, "delay": 120_000_000, "closed_until": 0})),
+        (
+            "fate_rules",
+            json!({"partition": 0, "offset": 0, "lateness_floor": 0, "max_future": 3_600_000_000_i64, "keeps_late": true, "dedup_from": 0}),
+        ),
+        (
+            "partition_progress",
+            json!({"partition": 0, "start_offset": 0, "next_offset": count, "max_observed_time": micros(20), "applied": 3, "late": 0,
+                "invalid": count - 4, "future": 0, "filtered": 0, "duplicate": 1, "gaps": 0, "letters": count - 4}),
+        ),
+        // Three items of two pieces for 19.989 each, and three pieces for 0.1.
+        (
+            "retail",
+            json!({"window_start": micros(0), "window_end": micros(60), "dimensions": ["7", "A"], "events": 4, "avg_price": 15.01675,
+                "total_quantity": 9, "total_amount": 120.234, "sums": [0.1], "running_total": 120.234, "final": false}),
+        ),
+    ];
+    tables.extend([3, 4].into_iter().zip(AVRO).map(|(id, schema)| ("schemas", json!({"id": id, "schema": schema}))));
+    for (offset, (value, fate)) in records.into_iter().enumerate() {
+        let payload: String = value.iter().map(|byte| format!("{byte:02x}")).collect();
+        if !matches!(fate, "applied" | "duplicate") {
+            let letter = json!({"partition": 0, "offset": offset, "reason": fate, "event_time": null, "record_time": micros(3600),
+                "dimensions": [null, null], "quantity": null, "amount": null, "missed_by": null, "payload": payload});
+            tables.push(("dead_letter", letter));
+        }
+        let millis = (BEGIN + 3600) * 1000;
+        tables.push(("records", json!({"partition": 0, "offset": offset, "timestamp_ms": millis, "value": payload})));
+    }
+    let found = verdict(&tables);
+    assert_eq!(found.first, [""; 0]);
+    assert_eq!((found.records, found.rows, found.duplicates), (count as u64, 1, 1));
+}
+
 fn verdict(tables: &[(&str, Value)]) -> Verdict {
     let lines = tables.iter().map(|(table, row)| json!({"table": table, "row": row}).to_string());
     judge(&lines.collect::<Vec<_>>().join("\n")).unwrap()

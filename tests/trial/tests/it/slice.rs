@@ -21,7 +21,7 @@ fn every_kind_of_fault_is_observed_and_rows_are_exact() {
     for round in 0..rounds {
         let kinds: Vec<Kind> = left.drain(..left.len().min(12)).collect();
         let (layout, within_min) = records[round % records.len()];
-        let schedule = Schedule { layout, within_min, ..campaign.draw_of(&kinds) };
+        let schedule = Schedule { within_min, ..campaign.draw_of(&kinds, layout) };
         let played = campaign.play(schedule);
         assert_eq!(played.failure, None, "{played:?}; the logs are in {}", campaign.directory().display());
         assert!(played.compared.rows > 0, "{played:?}");
