@@ -108,7 +108,8 @@ server_port() {
     ! listens "$port" || die "another program listens on port $port: end that program, or choose another port"
   else
     port=$(cat "$1" 2>/dev/null) || port=$(free_port "${@:3}")
-    if listens "$port"; then
+    # The ports of a killed server accept connections until its last thread has ended, which takes seconds on a busy machine.
+    if ! wait_for 5 not listens "$port"; then
       say "another program listens on port $port, which this server had: it gets another port"
       port=$(free_port)
     fi
