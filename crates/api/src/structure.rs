@@ -3,6 +3,9 @@
 //! Kubernetes defines structural schemas as a small subset of OpenAPI; this module implements the parts that our CRD uses.
 //! kube's evaluator checks the CEL rules.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use regex::Regex;
 use serde_json::Value;
 
@@ -102,11 +105,23 @@ fn check_string(schema: &Value, text: &str, problem: &mut impl FnMut(String)) {
     } else if let Some(most) = schema["maxLength"].as_u64().filter(|most| length > *most) {
         problem(format!("must have at most {most} characters"));
     } else if let Some(pattern) = schema["pattern"].as_str() {
-        let regex = Regex::new(pattern).expect("a test compiles every pattern of the CRD");
-        if !regex.is_match(text) {
+        if !matches(pattern, text) {
             problem(format!("must be {}, not \"{text}\"", pattern_in_words(pattern)));
         }
     }
+}
+
+/// Whether a text matches a pattern of the schema. Each pattern is compiled once.
+fn matches(pattern: &str, text: &str) -> bool {
+    thread_local! {
+        static COMPILED: RefCell<HashMap<String, Regex>> = RefCell::default();
+    }
+    COMPILED.with_borrow_mut(|compiled| {
+        let regex = compiled
+            .entry(pattern.to_owned())
+            .or_insert_with(|| Regex::new(pattern).expect("a test compiles every pattern of the CRD"));
+        regex.is_match(text)
+    })
 }
 
 fn join(path: &str, name: &str) -> String {

@@ -1,6 +1,8 @@
 //! Parses and validates the text of a pipeline.yaml. Reports all problems together, each with its position.
 
-use kube::core::cel::{ErrorKind, Validator};
+use std::sync::LazyLock;
+
+use kube::core::cel::{CompiledSchema, ErrorKind, Validator, compile_schema};
 use kube::{CustomResourceExt, Resource};
 use serde_json::Value;
 
@@ -17,10 +19,9 @@ pub fn read(text: &str) -> Result<RetailPipeline, Problems> {
     let node = only_pipeline(documents).map_err(|problem| Problems(vec![problem]))?;
     let mut problems = Vec::new();
     check_head(&node, &mut problems);
-    let schema = schema();
-    structure::check(&schema, &node, "", &mut problems);
+    structure::check(&SCHEMA, &node, "", &mut problems);
     let value = node.to_json();
-    check_rules(&schema, &node, &value, &mut problems);
+    check_rules(&node, &value, &mut problems);
     if problems.is_empty() {
         match serde_json::from_value::<RetailPipeline>(value) {
             Ok(pipeline) => {
@@ -47,10 +48,22 @@ fn check_events(pipeline: &RetailPipeline, node: &Node, problems: &mut Vec<Probl
 
 /// Checks the transition rules: `new` must not change immutable fields of `old`. Returns the messages of violated rules.
 pub fn check_update(new: &RetailPipeline, old: &RetailPipeline) -> Result<(), Vec<String>> {
-    new.validate_cel_update(old).map_err(|errors| errors.into_vec().into_iter().map(|error| error.message).collect())
+    let [new, old] = [new, old].map(|resource| serde_json::to_value(resource).expect("a resource is JSON"));
+    let checked = VALIDATOR.with(|validator| validator.validate_compiled(&RULES, &new, Some(&old)));
+    checked.map_err(|errors| errors.into_vec().into_iter().map(|error| error.message).collect())
 }
 
-/// The OpenAPI schema of the resource, with its rules.
+/// The OpenAPI schema of the resource.
+static SCHEMA: LazyLock<Value> = LazyLock::new(schema);
+
+/// Its rules. Compiling them takes a hundred times as long as evaluating them.
+static RULES: LazyLock<CompiledSchema> = LazyLock::new(|| compile_schema(&SCHEMA));
+
+thread_local! {
+    /// The functions of the rules.
+    static VALIDATOR: Validator = Validator::new();
+}
+
 fn schema() -> Value {
     let version = RetailPipeline::crd().spec.versions.remove(0);
     let schema = version.schema.and_then(|schema| schema.open_api_v3_schema).expect("the derived CRD has a schema");
@@ -103,8 +116,8 @@ fn check_head(node: &Node, problems: &mut Vec<Problem>) {
     }
 }
 
-fn check_rules(schema: &Value, node: &Node, value: &Value, problems: &mut Vec<Problem>) {
-    let Err(errors) = Validator::new().validate(schema, value, None) else { return };
+fn check_rules(node: &Node, value: &Value, problems: &mut Vec<Problem>) {
+    let Err(errors) = VALIDATOR.with(|validator| validator.validate_compiled(&RULES, value, None)) else { return };
     for error in errors.into_vec() {
         // A rule cannot be evaluated for a value that the structural check has already rejected.
         let refused = error.kind == ErrorKind::EvaluationError && !problems.is_empty();
