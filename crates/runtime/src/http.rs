@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use axum::routing::get;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
@@ -55,7 +56,7 @@ pub async fn serve<P: Probes>(
     address: SocketAddr,
     probes: Arc<P>,
 ) -> std::io::Result<impl Future<Output = Infallible>> {
-    let listener = TcpListener::bind(address).await?;
+    let listener = bind(address, listen)?;
     tracing::info!("serving /livez, /readyz and /metrics at http://{}", listener.local_addr()?);
     let router = Router::new()
         .route("/livez", get(async || "alive\n"))
@@ -63,6 +64,35 @@ pub async fn serve<P: Probes>(
         .route("/metrics", get(metrics::<P>))
         .with_state(probes);
     Ok(accept(listener, router))
+}
+
+/// Binds an address. On a machine without IPv6, `[::]` means `0.0.0.0`.
+fn bind<L>(address: SocketAddr, listen: impl Fn(SocketAddr) -> std::io::Result<L>) -> std::io::Result<L> {
+    let has_no_ipv6 =
+        |error: &std::io::Error| [Some(EAFNOSUPPORT), Some(EADDRNOTAVAIL)].contains(&error.raw_os_error());
+    match listen(address) {
+        Err(error) if address.ip() == IpAddr::from(Ipv6Addr::UNSPECIFIED) && has_no_ipv6(&error) => {
+            listen((Ipv4Addr::UNSPECIFIED, address.port()).into())
+        }
+        result => result,
+    }
+}
+
+/// Errors of Linux for an address family that the kernel does not have, or that has no address.
+const EAFNOSUPPORT: i32 = 97;
+const EADDRNOTAVAIL: i32 = 99;
+
+/// Listens on an address. `[::]` also accepts IPv4, whatever the default of the machine is.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(1024)?;
+    TcpListener::from_std(socket.into())
 }
 
 /// The open connections, the oldest first. Dropping them closes them.
@@ -133,6 +163,25 @@ mod tests {
     use std::net::TcpStream as Client;
 
     use super::*;
+
+    #[test]
+    fn without_ipv6_all_addresses_are_those_of_ipv4() {
+        let tried = |address: &str, code: i32| {
+            let tried = std::cell::RefCell::new(Vec::new());
+            let bound = bind(address.parse().expect("an address"), |address| {
+                tried.borrow_mut().push(address.to_string());
+                let is_refused = address.is_ipv6();
+                if is_refused { Err(std::io::Error::from_raw_os_error(code)) } else { Ok(()) }
+            });
+            (bound.is_ok(), tried.into_inner().join(" "))
+        };
+        assert_eq!(tried("[::]:8080", EAFNOSUPPORT), (true, "[::]:8080 0.0.0.0:8080".to_owned()));
+        assert_eq!(tried("[::]:8080", EADDRNOTAVAIL), (true, "[::]:8080 0.0.0.0:8080".to_owned()));
+        // Another program has the port.
+        assert_eq!(tried("[::]:8080", 98), (false, "[::]:8080".to_owned()));
+        assert_eq!(tried("[::1]:8080", EADDRNOTAVAIL), (false, "[::1]:8080".to_owned()));
+        assert_eq!(tried("127.0.0.1:8080", 98), (true, "127.0.0.1:8080".to_owned()));
+    }
 
     struct Ready;
 
