@@ -3,6 +3,7 @@
 pub mod args;
 mod backoff;
 pub mod http;
+mod json_log;
 pub mod login;
 pub mod output;
 pub mod process;

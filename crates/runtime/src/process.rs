@@ -17,6 +17,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::format::debug_fn;
 
+use crate::json_log::JsonLines;
 use crate::output::{Output, OutputThread, Stream};
 
 /// Exit code for wrong usage or an invalid pipeline.yaml.
@@ -43,7 +44,8 @@ pub fn parse<A: Parser>() -> Result<A, ExitCode> {
     })
 }
 
-/// Logs to standard error; RUST_LOG sets the filter, such as `info` or `retail_processor=debug`. Standard output is for results.
+/// Logs to standard error; RUST_LOG sets the filter, such as `info` or `retail_processor=debug`, and RETAIL_LOG_FORMAT=json the format.
+/// Standard output is for results.
 /// The log ends with the returned thread.
 #[must_use]
 pub fn log_to_stderr() -> OutputThread {
@@ -63,6 +65,11 @@ pub fn log_to(writer: impl Write + Send + 'static) -> OutputThread {
             name => write!(writer, "{name}={}", visible(&text)),
         }
     });
+    if std::env::var("RETAIL_LOG_FORMAT").is_ok_and(|format| format.eq_ignore_ascii_case("json")) {
+        let log = tracing_subscriber::fmt().with_env_filter(filter).event_format(JsonLines);
+        log.with_writer(move || output.clone()).init();
+        return thread;
+    }
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .fmt_fields(fields.delimited(" "))
