@@ -183,11 +183,21 @@ pub struct DatabaseLogin {
 impl DatabaseLogin {
     /// The connection to the pipeline's database. The error does not repeat the URI.
     pub fn connection(self, pipeline: &Pipeline) -> Result<DatabaseConnection, LoginError> {
+        self.connection_to(pipeline, str::to_owned)
+    }
+
+    /// As [`connection`](Self::connection), with another name for each host of the URI.
+    pub fn connection_to(
+        self,
+        pipeline: &Pipeline,
+        host: impl Fn(&str) -> String,
+    ) -> Result<DatabaseConnection, LoginError> {
         let Self { url, user, password, ca, certificate, key, ssl_mode, channel_binding, require_auth } = self;
         let mut url: DatabaseUrl = match url {
             Some(url) => url.parse().map_err(LoginError::DatabaseUrl)?,
             None => DatabaseUrl::default(),
         };
+        url.map_hosts(host);
         let database = &pipeline.database;
         url.set_default_host(&database.host, database.port as u16);
         url.database.get_or_insert_with(|| database.name.clone());

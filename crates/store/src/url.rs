@@ -89,6 +89,15 @@ impl<'a> Parts<'a> {
     }
 }
 
+impl DatabaseUrl {
+    /// Replaces the host names, for example by those that resolve elsewhere. Missing ones stay missing.
+    pub fn map_hosts(&mut self, change: impl Fn(&str) -> String) {
+        for host in &mut self.hosts {
+            *host = change(host);
+        }
+    }
+}
+
 impl FromStr for DatabaseUrl {
     type Err = UrlError;
 
