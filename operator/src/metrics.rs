@@ -1,8 +1,11 @@
 //! Metrics of the operator, for Prometheus.
 
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -17,12 +20,35 @@ struct Stage {
     stage: &'static str,
 }
 
+/// A condition of a pipeline, as the labels of a series with the value 1.
+#[derive(Clone, PartialEq, Eq, Hash, EncodeLabelSet, Debug)]
+struct ConditionLabels {
+    namespace: String,
+    pipeline: String,
+    r#type: String,
+    status: String,
+    reason: String,
+}
+
+/// The series of the conditions, by uid of the pipeline.
+#[derive(Default)]
+struct ReportedConditions {
+    series: HashMap<String, Vec<ConditionLabels>>,
+    /// Uids of deleted pipelines: a pass that was running may still report one. The oldest is dropped.
+    deleted: VecDeque<String>,
+}
+
+/// Number of deleted pipelines whose passes may still be running.
+const MAX_DELETED: usize = 1024;
+
 /// Metrics of the operator.
 pub struct Metrics {
     registry: Registry,
     durations: Histogram,
     errors: Family<Stage, Counter<u64, AtomicU64>>,
     leader: Gauge<i64, AtomicI64>,
+    conditions: Family<ConditionLabels, Gauge<i64, AtomicI64>>,
+    reported: Mutex<ReportedConditions>,
 }
 
 impl Default for Metrics {
@@ -32,11 +58,14 @@ impl Default for Metrics {
         let durations = Histogram::new([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 90.0]);
         let errors = Family::<Stage, Counter<u64, AtomicU64>>::default();
         let leader = Gauge::<i64, AtomicI64>::default();
+        let conditions = Family::<ConditionLabels, Gauge<i64, AtomicI64>>::default();
         let help = "Duration of a pass over a pipeline, in seconds";
         registry.register("retail_operator_reconcile_duration_seconds", help, durations.clone());
         registry.register("retail_operator_reconcile_errors", "Failed passes, by stage", errors.clone());
         registry.register("retail_operator_leader", "1 for the leader, 0 for other replicas", leader.clone());
-        Self { registry, durations, errors, leader }
+        let help = "1 for each condition of a pipeline, with its status and reason";
+        registry.register("retail_pipeline_condition", help, conditions.clone());
+        Self { registry, durations, errors, leader, conditions, reported: Mutex::default() }
     }
 }
 
@@ -46,6 +75,41 @@ impl Metrics {
         self.durations.observe(took.as_secs_f64());
         if let Some(stage) = failed_at {
             self.errors.get_or_create(&Stage { stage }).inc();
+        }
+    }
+
+    /// Records the conditions of a pipeline in place of its former ones.
+    pub(crate) fn record_conditions(&self, uid: &str, namespace: &str, pipeline: &str, conditions: &[Condition]) {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        if reported.deleted.iter().any(|deleted| deleted == uid) {
+            return;
+        }
+        let labels = |condition: &Condition| ConditionLabels {
+            namespace: namespace.to_owned(),
+            pipeline: pipeline.to_owned(),
+            r#type: condition.type_.clone(),
+            status: condition.status.clone(),
+            reason: condition.reason.clone(),
+        };
+        let new: Vec<ConditionLabels> = conditions.iter().map(labels).collect();
+        let old = reported.series.insert(uid.to_owned(), new.clone()).unwrap_or_default();
+        for gone in old.iter().filter(|old| !new.contains(old)) {
+            self.conditions.remove(gone);
+        }
+        for labels in &new {
+            self.conditions.get_or_create(labels).set(1);
+        }
+    }
+
+    /// Removes the conditions of a deleted pipeline.
+    pub(crate) fn forget_conditions(&self, uid: &str) {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        for gone in reported.series.remove(uid).unwrap_or_default() {
+            self.conditions.remove(&gone);
+        }
+        reported.deleted.push_back(uid.to_owned());
+        if reported.deleted.len() > MAX_DELETED {
+            reported.deleted.pop_front();
         }
     }
 

@@ -6,14 +6,17 @@ pub mod crd;
 pub mod duration;
 pub mod events;
 mod layout;
+pub mod logging;
 mod mapping;
 mod pipeline;
 mod problem;
+pub mod quantity;
 pub mod resource;
 mod rollup;
 mod secrets;
 pub mod status;
 mod structure;
+pub mod template;
 pub mod validate;
 mod yaml;
 

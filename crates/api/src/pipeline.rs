@@ -8,6 +8,7 @@ use retail_engine::{Rules, Span};
 use crate::duration;
 use crate::events::Registry;
 use crate::layout::Layout;
+use crate::logging::Logging;
 use crate::mapping::EventMapping;
 use crate::problem::Problems;
 use crate::resource::{
@@ -66,6 +67,10 @@ pub struct Pipeline {
     pub readers: Vec<String>,
     /// Whether to print the rows of each commit.
     pub print_rows: bool,
+    /// Image of the pods; `None` for that of the operator.
+    pub image: Option<String>,
+    /// Logs of the pods.
+    pub logging: Logging,
 }
 
 /// A pipeline.yaml that cannot be read or is invalid.
@@ -142,8 +147,11 @@ impl Pipeline {
             readers,
             retention,
             print_rows,
-            // The operator reads these two from the resource; the programs do not need them.
+            image,
+            logging,
+            // The operator reads these three from the resource; the programs do not need them.
             suspend: _,
+            paused: _,
             deletion_policy: _,
         } = spec;
         let mut events = events
@@ -180,6 +188,8 @@ impl Pipeline {
             rollups: rollups.into_iter().map(Rollup::from_valid).collect(),
             readers,
             print_rows,
+            image,
+            logging,
             name,
             namespace,
         }

@@ -13,8 +13,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::events::Events;
+use crate::logging::Logging;
+use crate::quantity;
 pub use crate::secrets::{Credentials, SecretKey, SecretName};
 use crate::status::RetailPipelineStatus;
+use crate::template::PodTemplate;
+
+/// Brokers, separated by commas.
+const BROKERS: &str = r"^([^\s,:\[\]]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}(,([^\s,:\[\]]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5})*$";
 
 /// A streaming pipeline that reads purchases from a Kafka topic and writes their sums by window, category and payment
 /// method to Postgres, exactly once.
@@ -52,6 +58,10 @@ use crate::status::RetailPipelineStatus;
     ),
     cel,
     validation = ("self.metadata.name.size() <= 40", "name must have at most 40 characters: the names of other objects are derived from it"),
+    validation = (
+        "has(self.status) || self.metadata.name.matches('^[^0-9]')",
+        "name must not begin with a digit: the name of a Service is derived from it"
+    ),
     validation = (
         "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
         "name must be lower-case letters, digits and '-', beginning and ending with a letter or digit"
@@ -143,9 +153,19 @@ pub struct RetailPipelineSpec {
     /// Print the rows of each commit to the standard output of the processor. Default: true.
     #[serde(default = "yes")]
     pub print_rows: bool,
+    /// Image of the pods, to pin a version or to try one. Default: the image of the operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512), regex(pattern = r"^[^\s]+$"))]
+    pub image: Option<String>,
+    /// Logs of the pods.
+    #[serde(default)]
+    pub logging: Logging,
     /// Stop producer and processor; all other objects remain. Default: false.
     #[serde(default)]
     pub suspend: bool,
+    /// Stop reconciliation: the operator reports the status and changes nothing, except for the deletion. Default: false.
+    #[serde(default)]
+    pub paused: bool,
     /// Data to delete together with this resource. Default: none.
     #[serde(default)]
     pub deletion_policy: DeletionPolicies,
@@ -155,8 +175,8 @@ pub struct RetailPipelineSpec {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Debug)]
 #[serde(rename_all = "camelCase")]
 pub struct Kafka {
-    /// Initial brokers, as host:port; several are separated by commas.
-    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^[^\s,:]+:[0-9]{1,5}(,[^\s,:]+:[0-9]{1,5})*$"))]
+    /// Initial brokers, as host:port or [IPv6 address]:port; several are separated by commas.
+    #[schemars(length(min = 1, max = 1024), regex(pattern = BROKERS))]
     pub bootstrap_servers: String,
     /// TLS. If omitted, the connection is not encrypted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -405,9 +425,12 @@ pub struct Producer {
     /// Intentionally wrong purchases. Default: none.
     #[serde(default)]
     pub faults: Faults,
-    /// CPU and memory of each pod. Default: no requests and no limits.
+    /// CPU and memory of each pod. Default: requests of 50m and 64Mi, limits of 1 and 256Mi.
     #[serde(default, skip_serializing_if = "Resources::is_empty")]
     pub resources: Resources,
+    /// Additions to the pods, such as labels, tolerations and volumes.
+    #[serde(default, skip_serializing_if = "PodTemplate::is_empty")]
+    pub template: PodTemplate,
 }
 
 impl Default for Producer {
@@ -420,6 +443,7 @@ impl Default for Producer {
             speed: 1,
             faults: Faults::default(),
             resources: Resources::default(),
+            template: PodTemplate::default(),
         }
     }
 }
@@ -455,27 +479,33 @@ pub struct Processor {
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 1024))]
     pub replicas: i32,
-    /// CPU and memory of each pod. A pod runs one worker per core. Default: no requests and no limits.
+    /// CPU and memory of each pod. A pod runs one worker per core. Default: requests of 250m and 256Mi, limits of 2 and 1Gi.
     #[serde(default, skip_serializing_if = "Resources::is_empty")]
     pub resources: Resources,
+    /// Whether a PodDisruptionBudget lets a drain stop one of several pods at a time. Set false if you have your own. Default: true.
+    #[serde(default = "yes", skip_serializing_if = "is_default")]
+    pub disruption_budget: bool,
+    /// Additions to the pods, such as labels, tolerations and volumes.
+    #[serde(default, skip_serializing_if = "PodTemplate::is_empty")]
+    pub template: PodTemplate,
 }
 
 impl Default for Processor {
     fn default() -> Self {
-        Self { replicas: 1, resources: Resources::default() }
+        Self { replicas: 1, resources: Resources::default(), disruption_budget: true, template: PodTemplate::default() }
     }
 }
 
 /// CPU and memory of a pod, as in the resources of a container.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Default, Debug)]
 pub struct Resources {
-    /// Minimum amounts, such as cpu and memory. At most 8.
+    /// Minimum amounts, such as cpu and memory; not above limits. At most 8.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 8))]
+    #[schemars(extend("maxProperties" = 8), schema_with = "amounts")]
     pub requests: BTreeMap<String, IntOrString>,
     /// Maximum amounts, such as cpu and memory. At most 8.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 8))]
+    #[schemars(extend("maxProperties" = 8), schema_with = "amounts")]
     pub limits: BTreeMap<String, IntOrString>,
 }
 
@@ -577,6 +607,13 @@ fn topic_config_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     })
 }
 
+fn amounts(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "object",
+        "additionalProperties": {"x-kubernetes-int-or-string": true, "pattern": quantity::PATTERN},
+    })
+}
+
 fn default_window() -> String {
     "5m".to_owned()
 }
@@ -603,6 +640,11 @@ fn one_gibibyte() -> String {
 
 fn yes() -> bool {
     true
+}
+
+/// Whether a field with the default true has it: the default of its object does not repeat it.
+fn is_default(value: &bool) -> bool {
+    *value
 }
 
 fn one() -> i32 {

@@ -10,6 +10,7 @@ use regex::Regex;
 use serde_json::Value;
 
 use crate::problem::Problem;
+use crate::quantity;
 use crate::yaml::{Content, Node};
 
 /// Adds to `problems` each violation of `schema` in `node`. `path` is the path of the node, such as `spec.topic`.
@@ -25,6 +26,8 @@ pub(crate) fn check(schema: &Value, node: &Node, path: &str, problems: &mut Vec<
     if schema["x-kubernetes-int-or-string"] == true {
         if !matches!(&node.content, Content::Scalar(value) if value.is_i64() || value.is_string()) {
             problem("must be a whole number or a string".to_owned());
+        } else if let Some(text) = node.as_str() {
+            check_string(schema, text, &mut problem);
         }
         return;
     }
@@ -87,7 +90,9 @@ fn check_object(
             check(schema, child, &path, problems);
         } else if schema["additionalProperties"].is_object() {
             check(&schema["additionalProperties"], child, &path, problems);
-        } else if let Some(properties) = properties {
+        } else if let Some(properties) = properties
+            && schema["x-kubernetes-preserve-unknown-fields"] != true
+        {
             problems.push(Problem::new(*position, &path, unknown(name, properties.keys())));
         }
     }
@@ -173,6 +178,8 @@ fn pattern_in_words(pattern: &str) -> String {
         "a size such as 500Mi or 1Gi".to_owned()
     } else if pattern.starts_with(r"^(\$\.)?") {
         "names of fields joined by dots, such as store.id".to_owned()
+    } else if pattern == quantity::PATTERN {
+        "a quantity such as 500m or 2Gi".to_owned()
     } else if pattern == "^[a-z_][a-z0-9_]*$" {
         "lower-case letters, digits and '_', and not begin with a digit".to_owned()
     } else if pattern.contains(":[0-9]{1,5}(,") {

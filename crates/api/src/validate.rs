@@ -2,12 +2,14 @@
 
 use std::sync::LazyLock;
 
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::core::cel::{CompiledSchema, ErrorKind, Validator, compile_schema};
 use kube::{CustomResourceExt, Resource};
 use serde_json::Value;
 
 use crate::mapping::EventMapping;
 pub use crate::problem::{Problem, Problems};
+use crate::quantity::{Quantity, text};
 use crate::resource::RetailPipeline;
 use crate::structure;
 use crate::yaml::{Node, Position};
@@ -26,6 +28,7 @@ pub fn read(text: &str) -> Result<RetailPipeline, Problems> {
         match serde_json::from_value::<RetailPipeline>(value) {
             Ok(pipeline) => {
                 check_events(&pipeline, &node, &mut problems);
+                check_amounts(&pipeline, &node, &mut problems);
                 if problems.is_empty() {
                     return Ok(pipeline);
                 }
@@ -43,6 +46,25 @@ fn check_events(pipeline: &RetailPipeline, node: &Node, problems: &mut Vec<Probl
     for (place, message) in found {
         let path = if place.is_empty() { "spec.events".to_owned() } else { format!("spec.events.{place}") };
         problems.push(Problem::new(node.position_of(&path), &path, message));
+    }
+}
+
+/// Requests above limits, which the API server refuses for a pod. In CEL, the comparison of two quantities of unknown length would
+/// exceed the bound for the cost of a rule.
+fn check_amounts(pipeline: &RetailPipeline, node: &Node, problems: &mut Vec<Problem>) {
+    let producer = pipeline.spec.producer.as_ref().map(|producer| ("producer", &producer.resources));
+    for (part, resources) in producer.into_iter().chain([("processor", &pipeline.spec.processor.resources)]) {
+        for (name, request) in &resources.requests {
+            let limit = resources.limits.get(name);
+            let amount = |amount: &IntOrString| Quantity::parse(&text(amount));
+            if let (Some(request), Some(limit)) = (amount(request), limit.and_then(amount))
+                && request > limit
+            {
+                let path = format!("spec.{part}.resources.requests.{name}");
+                let message = format!("must not be above limits.{name}, which is {limit}");
+                problems.push(Problem::new(node.position_of(&path), &path, message));
+            }
+        }
     }
 }
 

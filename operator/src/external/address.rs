@@ -17,7 +17,7 @@ pub(crate) fn with_qualified_hosts(pipeline: &Pipeline) -> Pipeline {
     qualified_pipeline
 }
 
-/// A host name of a pipeline in this namespace.
+/// The host name as it resolves from the operator's namespace.
 pub(crate) fn qualify(host: &str, namespace: &str) -> String {
     // IP addresses and qualified names contain dots or colons.
     if host.contains(['.', ':', '/']) || host == "localhost" {
@@ -49,9 +49,12 @@ mod tests {
 
     #[test]
     fn qualified_hosts_and_addresses_are_unchanged() {
-        for (servers, host) in
-            [("kafka.infra:9092", "db.example.com"), ("127.0.0.1:9092", "10.0.0.7"), ("localhost:9092", "localhost")]
-        {
+        for (servers, host) in [
+            ("[::1]:9092,[2001:db8::1]:9092", "2001:db8::1"),
+            ("kafka.infra:9092", "db.example.com"),
+            ("127.0.0.1:9092", "10.0.0.7"),
+            ("localhost:9092", "localhost"),
+        ] {
             assert_eq!(seen(servers, host), (servers.to_owned(), host.to_owned()));
         }
     }

@@ -9,9 +9,21 @@ pub(crate) enum Credentials {
     Found {
         /// Hash of the keys and values that pods receive.
         hash: String,
+        /// A probable mistake in a user name or password, in case the server refuses it.
+        hint: Option<String>,
     },
     /// A Secret is unusable.
     Unusable(SecretProblem),
+}
+
+impl Credentials {
+    /// A probable mistake in a user name or password.
+    pub(crate) fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Found { hint, .. } => hint.as_deref(),
+            Self::NotNamed | Self::Unusable(_) => None,
+        }
+    }
 }
 
 /// Why a Secret is unusable.

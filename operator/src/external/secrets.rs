@@ -134,7 +134,7 @@ impl FetchedSecrets {
     /// State of the Secrets for Kafka, and the connection if they are usable.
     pub(crate) fn kafka(&self, pipeline: &Pipeline) -> (Credentials, Option<KafkaConnection>) {
         let kafka = &pipeline.kafka;
-        self.connection(|reader| {
+        self.connection(pipeline, |reader| {
             let login = reader.kafka(kafka)?;
             login.connection(kafka).map_err(|error| match (error, &kafka.sasl) {
                 (LoginError::NoKafkaUser, Some(sasl)) => SecretProblem::KeyMissing {
@@ -148,9 +148,11 @@ impl FetchedSecrets {
 
     /// State of the Secrets for Postgres, and the connection if they are usable.
     pub(crate) fn database(&self, pipeline: &Pipeline) -> (Credentials, Option<DatabaseConnection>) {
-        self.connection(|reader| {
+        self.connection(pipeline, |reader| {
             let login = reader.database(&pipeline.database)?;
-            let connection = login.connection(pipeline).map_err(|error| SecretProblem::Invalid(error.to_string()))?;
+            // A short host name in a URI is a Service in the namespace of the pipeline, too.
+            let connection = login.connection_to(pipeline, |host| qualify(host, &pipeline.namespace));
+            let connection = connection.map_err(|error| SecretProblem::Invalid(error.to_string()))?;
             Ok(connection.with_max_answer(MAX_ANSWER))
         })
     }
@@ -158,7 +160,7 @@ impl FetchedSecrets {
     /// State of the Secrets for the schema registry, and the connection if the pipeline has a registry and they are usable.
     pub(crate) fn registry(&self, pipeline: &Pipeline) -> (Credentials, Option<RegistryConnection>) {
         let Some(registry) = pipeline.registry() else { return (Credentials::NotNamed, None) };
-        self.connection(|reader| {
+        self.connection(pipeline, |reader| {
             let login = reader.registry(registry)?;
             let connection = login.connection(registry);
             let mut connection = connection.map_err(|error| SecretProblem::Invalid(error.to_string()))?;
@@ -171,15 +173,18 @@ impl FetchedSecrets {
 
     fn connection<C>(
         &self,
+        pipeline: &Pipeline,
         make: impl FnOnce(&mut KeyReader<'_>) -> Result<C, SecretProblem>,
     ) -> (Credentials, Option<C>) {
-        let mut reader = KeyReader { secrets: self, used: Vec::new() };
+        let mut reader = KeyReader { secrets: self, used: Vec::new(), hint: None };
         match make(&mut reader) {
             Err(unusable) => (Credentials::Unusable(unusable), None),
             Ok(connection) if reader.used.is_empty() => (Credentials::NotNamed, Some(connection)),
             Ok(connection) => {
-                let parts = reader.used.iter().flatten().map(String::as_bytes);
-                (Credentials::Found { hash: hash::of(parts) }, Some(connection))
+                // The uid of the pipeline keeps the hashes of equal passwords apart. That of the Secret would replace all pods when a
+                // Secret is recreated with equal content.
+                let parts = [&pipeline.uid].into_iter().chain(reader.used.iter().flatten()).map(String::as_bytes);
+                (Credentials::Found { hash: hash::of(parts), hint: reader.hint }, Some(connection))
             }
         }
     }
@@ -188,8 +193,10 @@ impl FetchedSecrets {
 /// Reads keys and records them: the pods receive the same keys.
 struct KeyReader<'a> {
     secrets: &'a FetchedSecrets,
-    /// Uid, key and value. The uid keeps the hashes of two Secrets with equal content apart.
-    used: Vec<[String; 3]>,
+    /// Key and value.
+    used: Vec<[String; 2]>,
+    /// A probable mistake in a user name or password.
+    hint: Option<String>,
 }
 
 impl KeyReader<'_> {
@@ -201,6 +208,8 @@ impl KeyReader<'_> {
             login.username = self.optional(name, username_key)?;
             login.password = Some(self.required(name, password_key)?);
             login.jaas = self.optional(name, JAAS_KEY)?;
+            self.examine(name, username_key, login.username.as_deref());
+            self.examine(name, password_key, login.password.as_deref());
         }
         if let Some(KafkaTls { ca_secret, client_secret }) = tls {
             login.ca = self.ca(ca_secret.as_ref())?;
@@ -224,6 +233,8 @@ impl KeyReader<'_> {
                     None if !has_certificate => return Err(missing(&secret.name, password)),
                     found => found,
                 };
+                self.examine(&secret.name, username, login.user.as_deref());
+                self.examine(&secret.name, password, login.password.as_deref());
             }
         }
         if let Some(DatabaseTls { mode: _, ca_secret, client_secret }) = tls {
@@ -280,9 +291,14 @@ impl KeyReader<'_> {
         let Ok(text) = String::from_utf8(bytes.clone()) else {
             return Err(SecretProblem::Invalid(format!("key {key} of Secret {name} is not UTF-8 text")));
         };
-        let uid = secret.metadata.uid.clone().unwrap_or_default();
-        self.used.push([uid, key.to_owned(), text.clone()]);
+        self.used.push([key.to_owned(), text.clone()]);
         Ok(Some(text))
+    }
+
+    /// Looks for a frequent mistake in a user name or password. It counts only if the server refuses the log-in.
+    fn examine(&mut self, name: &str, key: &str, value: Option<&str>) {
+        let found = value.and_then(mistake);
+        self.hint = self.hint.take().or(found.map(|mistake| format!("key {key} of Secret {name} {mistake}")));
     }
 }
 
@@ -292,4 +308,92 @@ fn missing(secret: &str, key: &str) -> SecretProblem {
 
 fn pem(name: &str, key: &str, text: String) -> Pem {
     Pem { text, origin: format!("key {key} of Secret {name}") }
+}
+
+/// A frequent mistake in the value of a Secret, which servers only call a wrong password.
+fn mistake(value: &str) -> Option<&'static str> {
+    // `echo` adds a line break; base64 of base64 comes from a value that was encoded before it was written to `data`.
+    if value.ends_with(['\n', '\r']) {
+        return Some("ends with a line break: `printf %s` or `echo -n` writes none");
+    }
+    let decoded: Option<ByteString> = serde_json::from_value(value.into()).ok();
+    let is_text =
+        |bytes: &[u8]| bytes.len() >= 6 && bytes.iter().all(|byte| (b' '..=b'~').contains(byte) || *byte == b'\n');
+    decoded
+        .is_some_and(|ByteString(bytes)| is_text(&bytes))
+        .then_some("looks like base64 inside the base64 of `data`: write the value itself into `stringData`")
+}
+
+#[cfg(test)]
+mod tests {
+    use retail_api::Pipeline;
+    use serde_json::json;
+
+    use super::*;
+
+    fn pipeline(uid: &str, secret: &str) -> Pipeline {
+        let text = json!({
+            "apiVersion": "retailpipeline.dev/v1alpha1", "kind": "RetailPipeline",
+            "metadata": {"name": "retail", "namespace": "shop", "uid": uid},
+            "spec": {
+                "kafka": {"bootstrapServers": "kafka:9092"}, "topic": {"name": "retail"},
+                "database": {"host": "postgres", "name": "retail", "secret": serde_json::from_str::<serde_json::Value>(secret).expect("JSON")},
+            },
+        });
+        Pipeline::parse(&text.to_string()).expect("is valid")
+    }
+
+    fn secrets(uid: &str, keys: &[(&str, &str)]) -> FetchedSecrets {
+        let data = keys.iter().map(|(key, value)| ((*key).to_owned(), ByteString(value.as_bytes().to_vec()))).collect();
+        let mut secret = Secret { data: Some(data), ..Secret::default() };
+        secret.metadata.uid = Some(uid.to_owned());
+        FetchedSecrets(BTreeMap::from([("db".to_owned(), SecretLookup::Found(Arc::new(secret)))]))
+    }
+
+    fn hash(pipeline: &Pipeline, secrets: &FetchedSecrets) -> String {
+        match secrets.database(pipeline).0 {
+            Credentials::Found { hash, .. } => hash,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn recreated_secret_with_equal_content_has_the_same_hash() {
+        let (one, two) = (pipeline("one", r#"{"name": "db"}"#), pipeline("two", r#"{"name": "db"}"#));
+        let login = |password| [("username", "retail"), ("password", password)];
+        let before = hash(&one, &secrets("a", &login("wonderful")));
+        assert_eq!(before, hash(&one, &secrets("b", &login("wonderful"))));
+        assert_ne!(before, hash(&one, &secrets("a", &login("other"))));
+        assert_ne!(before, hash(&two, &secrets("a", &login("wonderful"))));
+    }
+
+    #[test]
+    fn short_host_of_a_uri_is_a_service_of_the_pipelines_namespace() {
+        let pipeline = pipeline("one", r#"{"name": "db", "uriKey": "uri"}"#);
+        for (host, seen) in
+            [("db-rw", "db-rw.shop.svc:5432"), ("db-rw.data", "db-rw.data:5432"), ("10.0.0.7", "10.0.0.7:5432")]
+        {
+            let uri = format!("postgresql://retail:secret@{host}:5432/retail");
+            let (_, connection) = secrets("a", &[("uri", &uri)]).database(&pipeline);
+            let address = connection.expect("is usable").address();
+            assert!(address.starts_with(seen), "{address}");
+        }
+    }
+
+    #[test]
+    fn frequent_mistakes_in_passwords_are_found() {
+        let hint = |password: &str| {
+            let login = [("username", "retail"), ("password", password)];
+            secrets("a", &login).database(&pipeline("one", r#"{"name": "db"}"#)).0.hint().map(str::to_owned)
+        };
+        let line_break = hint("wonderful\n").expect("a hint");
+        assert!(line_break.starts_with("key password of Secret db ends with a line break"), "{line_break}");
+        // base64 of "wonderful" and of "wonderful\n".
+        for password in ["d29uZGVyZnVs", "d29uZGVyZnVsCg=="] {
+            assert!(hint(password).is_some_and(|hint| hint.contains("base64 inside the base64")), "{password}");
+        }
+        for password in ["wonderful", "Passw0rdPassw0rd", "aGVy", "correct horse battery staple", "3f9a8c7be21d", ""] {
+            assert_eq!(hint(password), None, "{password}");
+        }
+    }
 }

@@ -91,6 +91,9 @@ impl fmt::Display for Plan {
         if let Some(blocked) = &self.blocked {
             writeln!(f, "! {}: {blocked}", Reason::CleanupBlocked)?;
         }
+        if let Some(steps) = self.paused {
+            writeln!(f, "! {}: spec.paused is true, and {steps} steps wait", Reason::Paused)?;
+        }
         let ReplicaCount { requested, running, usable } = self.processors;
         if running < requested && running == usable {
             writeln!(f, "! {requested} processors are requested and {usable} run: the topic has {usable} partitions")?;

@@ -3,11 +3,12 @@
 //! If the operator stops between two steps, the next pass observes the executed ones and plans the rest. Two operators that execute
 //! the same plan at once declare the same objects; changes of Kafka and Postgres are safe to run concurrently.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::{Api, Client};
 use retail_api::Pipeline;
+use retail_connection::text::foreign;
 use retail_kafka::KafkaConnection;
 use retail_kafka::topic::{Action, Executed};
 use serde_json::{Value, json};
@@ -23,7 +24,7 @@ use crate::reconcile::step::Step;
 use crate::reconcile::topic_users::{NamedTopic, topic_users};
 use crate::resources::difference::{LiveObject, differences};
 use crate::resources::json_text::JsonText;
-use crate::resources::names::{Child, FIELD_MANAGER, FINALIZER};
+use crate::resources::names::{Child, FIELD_MANAGER, FINALIZER, MANAGED_BY, PIPELINE};
 
 /// The clients and the pipeline of one execution.
 #[derive(Clone, Copy)]
@@ -49,9 +50,22 @@ impl<O: ExternalSystems> Applier<'_, O> {
             return Ok(ApplyResult { outdated: true, ..ApplyResult::default() });
         }
         let mut result = ApplyResult::default();
+        let refused = self.try_templates(plan).await;
         for step in &plan.steps {
             if result.cleanup_error.is_some() {
                 break;
+            }
+            if let Step::Apply { child, .. } = step
+                && !refused.is_empty()
+            {
+                if let Some(refusal) = refused.get(child) {
+                    result.children.insert(*child, Err(refusal.clone()));
+                    continue;
+                }
+                // Old pods must not read the files of pods that cannot start.
+                if *child == Child::ConfigMap {
+                    continue;
+                }
             }
             match step {
                 Step::AddFinalizer => self.set_finalizer(true).await?,
@@ -135,17 +149,46 @@ impl<O: ExternalSystems> Applier<'_, O> {
         Api::namespaced_with(self.client.clone(), &self.meta.namespace, &child.resource())
     }
 
+    /// Tries the Deployments with parts that only the API server can validate, before any step changes something. Returns those that it
+    /// would refuse.
+    async fn try_templates(&self, plan: &Plan) -> BTreeMap<Child, Refusal> {
+        let mut refused = BTreeMap::new();
+        let Some((pipeline, _)) = self.pipeline else { return refused };
+        for step in &plan.steps {
+            let Step::Apply { child, object, .. } = step else { continue };
+            let is_free = match child {
+                Child::Processor => !pipeline.processor.template.is_empty(),
+                Child::Producer => pipeline.producer.as_ref().is_some_and(|producer| !producer.template.is_empty()),
+                Child::ConfigMap | Child::ServiceAccount | Child::MetricsService | Child::DisruptionBudget => false,
+            };
+            if !is_free {
+                continue;
+            }
+            let name = child.name(&self.meta.name);
+            let params = PatchParams::apply(FIELD_MANAGER).force().dry_run();
+            if let Err(error) = self.objects(*child).patch(&name, &params, &Patch::Apply(object)).await {
+                let refusal = refusal_of(*child, &name, &error);
+                // Of any other error, the step itself tells.
+                if refusal.reason == Reason::ObjectRefused {
+                    refused.insert(*child, refusal);
+                }
+            }
+        }
+        refused
+    }
+
     /// Applies an object with server-side apply. An existing object of another owner is not changed.
     async fn declare(&self, child: Child, object: &Value, is_new: bool) -> Result<Value, Refusal> {
         let name = child.name(&self.meta.name);
-        let failed = |error: kube::Error| Refusal {
-            reason: Reason::ApplyFailed,
-            message: format!("{} {name} cannot be applied: {error}", child.kind()),
-        };
+        let failed = |error: kube::Error| refusal_of(child, &name, &error);
         let objects = self.objects(child);
         if is_new && let Some(existing) = objects.get_opt(&name).await.map_err(failed)? {
             let existing = LiveObject::new(JsonText::from(&json!(existing)), None);
-            if existing.owner() != Some(&self.meta.uid) {
+            if child == Child::ServiceAccount && existing.owner().is_none() && existing.label(PIPELINE).is_none() {
+                // Made beforehand, for example with the Secrets of a registry: the pods use it as it is.
+                return Ok(existing.object().clone());
+            }
+            if !self.may_own(&existing) {
                 let message = format!(
                     "{} {name} exists and belongs to another owner: delete it, or rename the pipeline",
                     child.kind()
@@ -155,10 +198,29 @@ impl<O: ExternalSystems> Applier<'_, O> {
         }
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let answer = json!(objects.patch(&name, &params, &Patch::Apply(object)).await.map_err(failed)?);
+        if answer["metadata"]["labels"][PIPELINE] != self.meta.name {
+            let message = format!(
+                "{} {name} cannot be watched: an admission webhook changes or removes its label {PIPELINE}",
+                child.kind()
+            );
+            return Err(Refusal { reason: Reason::ApplyFailed, message });
+        }
         // Only an answer that differs from the declaration is needed later.
         let is_rewritten = !differences(object, &answer).is_empty();
         self.cache.record_answer(&self.meta.uid, child, is_rewritten.then(|| answer.clone()));
         Ok(answer)
+    }
+
+    /// Whether an object is ours: by its owner, or left without an owner by `kubectl delete --cascade=orphan` of a pipeline of this
+    /// name.
+    fn may_own(&self, existing: &LiveObject) -> bool {
+        match existing.owner() {
+            Some(owner) => owner == self.meta.uid,
+            None => {
+                existing.label(MANAGED_BY.0) == Some(MANAGED_BY.1)
+                    && existing.label("app.kubernetes.io/instance") == Some(&self.meta.name)
+            }
+        }
     }
 
     /// Deletes an object. A Deployment is deleted in the foreground: it exists until its last pod is gone.
@@ -195,4 +257,18 @@ impl<O: ExternalSystems> Applier<'_, O> {
         let pipelines = Api::<RawPipeline>::namespaced(self.client.clone(), namespace);
         pipelines.patch_metadata(name, &PatchParams::default(), &Patch::Merge(change)).await.map(drop)
     }
+}
+
+/// The refusal of an object that is applied. The answer to an invalid object stays the same until the object changes.
+fn refusal_of(child: Child, name: &str, error: &kube::Error) -> Refusal {
+    let (reason, why) = match error {
+        kube::Error::Api(status) => {
+            // Server-side apply answers an unknown field, or one of another type, with an error of the server (500).
+            let is_typed = status.message.starts_with("failed to create typed patch object");
+            let is_final = [400, 422].contains(&status.code) || is_typed;
+            (if is_final { Reason::ObjectRefused } else { Reason::ApplyFailed }, foreign(&status.message))
+        }
+        error => (Reason::ApplyFailed, error.to_string()),
+    };
+    Refusal { reason, message: format!("{} {name} cannot be applied: {why}", child.kind()) }
 }

@@ -49,6 +49,12 @@ fn ready(valid: &Valid, refused: Option<&ConditionDraft>, parts: &[ConditionDraf
         Some(worst) => {
             ConditionDraft::new(ConditionType::Ready, ConditionStatus::False, worst.reason, worst.message.clone())
         }
+        None if valid.paused => ConditionDraft::new(
+            ConditionType::Ready,
+            ConditionStatus::True,
+            Reason::Paused,
+            "the operator changes nothing, because spec.paused is true",
+        ),
         None if valid.suspend => ConditionDraft::new(
             ConditionType::Ready,
             ConditionStatus::True,

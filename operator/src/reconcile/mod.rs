@@ -3,7 +3,7 @@
 //!
 //! Values between the steps: `pipeline_meta` and `observed_state` go into the `planner`, a `plan` of `step`s comes out,
 //! and an `apply_result` comes out of `apply`. All of them together are a `pass`, from which `status`, `conditions`
-//! and `events` are derived. The `cache` saves work between two passes: with equal `plan_inputs`, the plan is reused.
+//! and `events` are derived. `pod_reader` reads the pods of an incomplete `rollout`, and `pod_problems` finds their cause. The `cache` saves work between two passes: with equal `plan_inputs`, the plan is reused.
 
 pub(crate) mod apply;
 pub(crate) mod apply_result;
@@ -20,10 +20,13 @@ pub(crate) mod pipeline_meta;
 pub mod plan;
 pub(crate) mod plan_inputs;
 pub(crate) mod planner;
+pub(crate) mod pod_problems;
+pub(crate) mod pod_reader;
 pub mod reason;
 pub(crate) mod reconciler;
 pub(crate) mod registry_conditions;
 pub(crate) mod report;
+pub(crate) mod rollout;
 pub(crate) mod status;
 pub mod step;
 pub(crate) mod topic_users;

@@ -13,6 +13,7 @@ use crate::external::systems::ExternalSystems;
 use crate::reconcile::cache::ReconcileCache;
 use crate::reconcile::observed_state::{Observation, ObservedState};
 use crate::reconcile::pipeline_meta::PipelineMeta;
+use crate::reconcile::pod_reader::pod_problems;
 use crate::resources::cached_object::CachedObject;
 use crate::resources::difference::LiveObject;
 use crate::resources::names::Child;
@@ -56,6 +57,7 @@ pub(crate) async fn observe<O: ExternalSystems>(
         kafka_login,
         database_login,
         registry_login,
+        pod_problems: pod_problems(client, meta, &children).await,
         children,
         namespace_terminating,
         ..ObservedState::empty()

@@ -40,6 +40,8 @@ pub(crate) struct ObservedState {
     pub(crate) registry: Observation<(), RegistryError>,
     /// The existing child objects.
     pub(crate) children: BTreeMap<Child, LiveObject>,
+    /// Why pods do not start, by Deployment.
+    pub(crate) pod_problems: BTreeMap<Child, String>,
     /// Whether the namespace is being deleted; observed only while the pipeline is being deleted.
     pub(crate) namespace_terminating: bool,
 }
@@ -55,6 +57,7 @@ impl ObservedState {
             schema: Observation::Observed(None),
             registry: Observation::NotRequested,
             children: BTreeMap::new(),
+            pod_problems: BTreeMap::new(),
             namespace_terminating: false,
         }
     }

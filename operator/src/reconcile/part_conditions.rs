@@ -4,6 +4,7 @@ use retail_api::Pipeline;
 use retail_api::events::Registry;
 use retail_api::resource::{Kafka, SaslMechanism};
 use retail_connection::ErrorKind;
+use retail_connection::text::foreign;
 use retail_engine::Timestamp;
 use retail_kafka::KafkaError;
 use retail_kafka::deduplication::Unsuitable;
@@ -17,11 +18,15 @@ use crate::reconcile::observed_state::Observation;
 use crate::reconcile::pass::Pass;
 use crate::reconcile::plan::ReplicaCount;
 use crate::reconcile::reason::{ConditionType, Reason};
+use crate::reconcile::rollout::Rollout;
 use crate::reconcile::validate::Valid;
 use crate::resources::names::Child;
 
 /// Message for a server that the operator did not contact.
 const NO_CREDENTIALS: &str = "not checked, because its credentials are missing or unusable";
+
+/// Message for a topic or schema that the operator would create.
+const ABSENT_WHILE_PAUSED: &str = "not created or changed, because spec.paused is true";
 
 pub(crate) fn credentials(pass: &Pass<'_>) -> ConditionDraft {
     let pipeline = pass.valid.ok().map(|valid| &valid.pipeline);
@@ -131,18 +136,29 @@ pub(crate) fn topic(pass: &Pass<'_>, valid: &Valid) -> ConditionDraft {
             "another client changed the topic at the same time; the operator checks it again",
         ),
         (Some(Ok(executed)), _) => existing(executed.description.partitions),
-        (Some(Err(error)), _) | (None, Observation::Failed(error)) => failed_topic(error),
+        (Some(Err(error)), _) | (None, Observation::Failed(error)) => {
+            failed_topic(error, pass.observed.kafka_login.hint())
+        }
         (None, Observation::Observed(Some(seen))) => existing(seen.topic.description.partitions),
         (None, Observation::NotRequested) => {
             ConditionDraft::new(condition_type, ConditionStatus::Unknown, Reason::DependencyNotReady, NO_CREDENTIALS)
         }
         (None, Observation::Observed(None)) => {
-            ConditionDraft::new(condition_type, ConditionStatus::Unknown, Reason::DependencyNotReady, "not checked yet")
+            let message = if valid.paused { ABSENT_WHILE_PAUSED } else { "not checked yet" };
+            ConditionDraft::new(condition_type, ConditionStatus::Unknown, Reason::DependencyNotReady, message)
         }
     }
 }
 
-fn failed_topic(error: &KafkaError) -> ConditionDraft {
+/// The message of a server, with a probable mistake in the credentials that it refused.
+fn with_hint(message: &str, kind: ErrorKind, hint: Option<&str>) -> String {
+    match hint {
+        Some(hint) if kind == ErrorKind::WrongCredentials => format!("{message}; {hint}"),
+        _ => message.to_owned(),
+    }
+}
+
+fn failed_topic(error: &KafkaError, hint: Option<&str>) -> ConditionDraft {
     let reason = match error.kind {
         ErrorKind::Unreachable => Reason::KafkaUnreachable,
         ErrorKind::WrongCredentials => Reason::KafkaCredentialsRefused,
@@ -162,7 +178,7 @@ fn failed_topic(error: &KafkaError) -> ConditionDraft {
         | ErrorKind::Fenced
         | ErrorKind::Other => Reason::TopicRefused,
     };
-    ConditionDraft::by_reason(ConditionType::TopicReady, reason, error.message.clone())
+    ConditionDraft::by_reason(ConditionType::TopicReady, reason, with_hint(&error.message, error.kind, hint))
 }
 
 pub(crate) fn schema(pass: &Pass<'_>, valid: &Valid) -> ConditionDraft {
@@ -172,14 +188,20 @@ pub(crate) fn schema(pass: &Pass<'_>, valid: &Valid) -> ConditionDraft {
             let message = format!("schema \"{}\" exists and is up to date", valid.pipeline.schema);
             ConditionDraft::new(condition_type, ConditionStatus::True, Reason::UpToDate, message)
         }
-        (Some(Err(error)), _) | (None, Observation::Failed(error)) => failed_schema(error),
+        (Some(Err(error)), _) | (None, Observation::Failed(error)) => {
+            failed_schema(error, pass.observed.database_login.hint())
+        }
+        (None, Observation::Observed(None)) if valid.paused => {
+            let reason = Reason::DependencyNotReady;
+            ConditionDraft::new(condition_type, ConditionStatus::Unknown, reason, ABSENT_WHILE_PAUSED)
+        }
         (None, Observation::NotRequested | Observation::Observed(None)) => {
             ConditionDraft::new(condition_type, ConditionStatus::Unknown, Reason::DependencyNotReady, NO_CREDENTIALS)
         }
     }
 }
 
-fn failed_schema(error: &DatabaseError) -> ConditionDraft {
+fn failed_schema(error: &DatabaseError, hint: Option<&str>) -> ConditionDraft {
     let reason = match error.kind {
         ErrorKind::Unreachable => Reason::DatabaseUnreachable,
         ErrorKind::Busy | ErrorKind::Stopped | ErrorKind::ServerReplaced => Reason::DatabaseBusy,
@@ -194,7 +216,7 @@ fn failed_schema(error: &DatabaseError) -> ConditionDraft {
             Reason::SchemaFailed
         }
     };
-    ConditionDraft::by_reason(ConditionType::SchemaReady, reason, error.message.clone())
+    ConditionDraft::by_reason(ConditionType::SchemaReady, reason, with_hint(&error.message, error.kind, hint))
 }
 
 /// Rows become final only when their window is closed.
@@ -271,28 +293,40 @@ pub(crate) fn deployment(
             .map_or("waits for topic or schema, which could not be created", String::as_str);
         return ConditionDraft::new(condition_type, ConditionStatus::False, Reason::DependencyNotReady, why);
     };
-    let (spec, status) = (&object["spec"], &object["status"]);
-    let number = |value: &Value| value.as_i64().unwrap_or(0);
-    let wanted = number(&spec["replicas"]);
-    let (ready, updated, all) =
-        (number(&status["readyReplicas"]), number(&status["updatedReplicas"]), number(&status["replicas"]));
-    let seen = number(&status["observedGeneration"]) >= number(&object["metadata"]["generation"]);
-    let message = format!("{ready} of {wanted} pods are ready");
-    if seen && ready >= wanted && updated >= wanted && all == wanted {
+    let rollout = Rollout::of(object);
+    if rollout.is_complete() {
         let reason = if valid.suspend { Reason::Suspended } else { Reason::UpToDate };
+        let message = format!("{} of {} pods are ready", rollout.ready, rollout.wanted);
         return ConditionDraft::new(condition_type, ConditionStatus::True, reason, message);
     }
+    let problem = pass.observed.pod_problems.get(&child);
+    unready(condition_type, object, rollout, problem.map(String::as_str))
+}
+
+fn unready(
+    condition_type: ConditionType,
+    object: &Value,
+    rollout: Rollout,
+    pod_problem: Option<&str>,
+) -> ConditionDraft {
     let condition = |type_: &str| {
-        let conditions = status["conditions"].as_array()?;
+        let conditions = object["status"]["conditions"].as_array()?;
         conditions.iter().find(|condition| condition["type"] == type_).cloned()
     };
     let progressing = condition("Progressing").unwrap_or_default();
     // Pods that were complete once, or missed their deadline, have a problem of their own.
-    let settled = progressing["reason"] == "NewReplicaSetAvailable" && updated >= wanted && all == wanted;
-    let reason =
-        if seen && (settled || progressing["status"] == "False") { Reason::PodsNotReady } else { Reason::PodsStarting };
-    let failure = condition("ReplicaFailure").and_then(|failure| failure["message"].as_str().map(str::to_owned));
-    let message = failure.map_or_else(|| message.clone(), |failure| format!("{message}: {failure}"));
+    let settled = progressing["reason"] == "NewReplicaSetAvailable" && rollout.is_replaced();
+    let has_problem = pod_problem.is_some() || settled || progressing["status"] == "False";
+    let reason = if rollout.is_current && has_problem { Reason::PodsNotReady } else { Reason::PodsStarting };
+    let mut message = format!("{} of {} pods are ready", rollout.ready, rollout.wanted);
+    // No pod exists whose status could contain it.
+    let failure = condition("ReplicaFailure").and_then(|failure| failure["message"].as_str().map(foreign));
+    for problem in failure.as_deref().into_iter().chain(pod_problem) {
+        message += &format!(": {problem}");
+    }
+    if rollout.ready > 0 && failure.is_some_and(|failure| failure.contains("exceeded quota")) {
+        message += "; with template.maxSurge: 0, pods are replaced without a reserve in the quota";
+    }
     ConditionDraft::new(condition_type, ConditionStatus::False, reason, message)
 }
 

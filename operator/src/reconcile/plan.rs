@@ -30,6 +30,8 @@ pub struct Plan {
     pub id_memory: Option<IdMemory>,
     /// A problem of the topic that the operator does not repair, because that would lose data.
     pub topic_problem: Option<String>,
+    /// The number of steps that wait because spec.paused is true; `None` if it is false.
+    pub paused: Option<usize>,
     /// Why the deletion is blocked.
     pub blocked: Option<String>,
 }
@@ -80,6 +82,17 @@ impl Plan {
         let actions =
             steps.find_map(|step| if let Step::Topic { name: _, actions } = step { Some(actions) } else { None });
         actions.map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Removes all steps.
+    pub(crate) fn pause(&mut self) {
+        let steps = std::mem::take(&mut self.steps);
+        self.paused = Some(steps.len());
+        for step in steps {
+            if let Step::Apply { child, differences: None, .. } = step {
+                self.pending.insert(child, "not created, because spec.paused is true".to_owned());
+            }
+        }
     }
 
     /// Whether the plan has no steps.

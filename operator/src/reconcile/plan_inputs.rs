@@ -33,10 +33,11 @@ impl PlanInputs {
             return None;
         }
         let mut observed = observed.clone();
-        // Progress does not influence the plan.
+        // Progress and pods do not influence the plan.
         if let Observation::Observed(Some(progress)) = &mut observed.schema {
             *progress = Progress::default();
         }
+        observed.pod_problems.clear();
         if let Observation::Observed(Some(seen)) = &mut observed.topic {
             seen.log_ends.clear();
         }

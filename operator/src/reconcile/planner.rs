@@ -52,6 +52,9 @@ pub(crate) fn plan(meta: &PipelineMeta, valid: &Valid, observed: &ObservedState,
             None => {}
         }
     }
+    if valid.paused {
+        plan.pause();
+    }
     plan
 }
 
@@ -72,7 +75,7 @@ fn logins(child: Child, observed: &ObservedState) -> Vec<(&'static str, &Credent
 fn secret_hashes(child: Child, observed: &ObservedState) -> Vec<(&'static str, &str)> {
     let hash = |annotation, login| match login {
         &Credentials::NotNamed => None,
-        Credentials::Found { hash } => Some(hash.as_str()),
+        Credentials::Found { hash, .. } => Some(hash.as_str()),
         Credentials::Unusable(_) => observed.children.get(&child)?.template_annotation(annotation),
     };
     let hashes = logins(child, observed).into_iter();

@@ -86,6 +86,8 @@ reasons! {
     UpToDate: Normal,
     /// Producer and processor are stopped because spec.suspend is true.
     Suspended: Normal,
+    /// The operator changes nothing because spec.paused is true.
+    Paused: Normal,
     /// The producer is not declared or not enabled.
     NotDeclared: Normal,
     /// The topic differs from its declaration in a setting that the operator cannot change, or only by deleting records.
@@ -166,6 +168,8 @@ reasons! {
     SchemaFailed: ActionRequired,
     /// An object with a name required by the pipeline belongs to another owner.
     NameConflict: ActionRequired,
+    /// The API server refuses an object of the pipeline, and would refuse it again: a field of the spec is invalid.
+    ObjectRefused: ActionRequired,
     /// The pipeline and the data selected by deletionPolicy are being deleted.
     Deleting: Transient,
     /// The data selected by deletionPolicy cannot be deleted.

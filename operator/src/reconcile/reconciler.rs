@@ -152,7 +152,8 @@ async fn report_failed_pass<O: ExternalSystems>(
     let now = (context.now)();
     let meta = PipelineMeta::of(raw, now);
     let status = failed_pass(&meta, &failure.to_string(), now);
-    let ReconcileContext { client, recorder, cache, .. } = context;
+    let ReconcileContext { client, recorder, cache, metrics, .. } = context;
+    metrics.record_conditions(&meta.uid, &meta.namespace, &meta.name, &status.conditions);
     report::report(client, recorder, cache, raw, &meta, &status, Vec::new()).await
 }
 
@@ -245,7 +246,8 @@ async fn report<O: ExternalSystems>(
     now: Timestamp,
 ) -> Result<Action, Failure> {
     let status = status(pass, now);
-    let ReconcileContext { client, recorder, cache, .. } = context;
+    let ReconcileContext { client, recorder, cache, metrics, .. } = context;
+    metrics.record_conditions(&pass.meta.uid, &pass.meta.namespace, &pass.meta.name, &status.conditions);
     report::report(client, recorder, cache, raw, pass.meta, &status, action_events(pass.plan, pass.result))
         .await
         .map_err(Failure::Report)?;

@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::reconcile::cache::ReconcileCache;
 use crate::reconcile::events::{EventRecord, condition_events};
 use crate::reconcile::pipeline_meta::{PipelineMeta, RawPipeline};
+use crate::resources::hash;
 use crate::resources::names::STATUS_MANAGER;
 
 /// Writes the status if it changed, then publishes events.
@@ -75,8 +76,9 @@ pub(crate) async fn publish(recorder: &Recorder, raw: &RawPipeline, event: Event
     let event = Event {
         type_: if is_warning { EventType::Warning } else { EventType::Normal },
         reason,
+        // The recorder counts events of one action and reason, and keeps the text of the first: another text is another action.
+        action: format!("Reconcile-{}", hash::of([text.as_bytes()])),
         note: Some(text),
-        action: "Reconcile".to_owned(),
         secondary: None,
     };
     if let Err(error) = recorder.publish(&event, &raw.object_ref(&())).await {

@@ -11,6 +11,7 @@ use crate::reconcile::conditions;
 use crate::reconcile::observed_state::Observation;
 use crate::reconcile::pass::Pass;
 use crate::reconcile::pipeline_meta::PipelineMeta;
+use crate::reconcile::reason::Reason;
 use crate::resources::names::{Child, selector_text};
 
 /// The status after a pass that ended at `now`.
@@ -111,13 +112,40 @@ fn with_times(drafts: Vec<ConditionDraft>, meta: &PipelineMeta, now: Timestamp) 
     };
     // The API server stores whole seconds.
     let now = Timestamp::from_second(now.as_second()).expect("rounding keeps a timestamp in range");
-    let finish = |draft: ConditionDraft| Condition {
-        last_transition_time: time_of(&draft).unwrap_or(Time(now)),
-        observed_generation: meta.generation,
-        type_: draft.condition_type.to_string(),
-        status: draft.status.as_str().to_owned(),
-        reason: draft.reason.to_string(),
-        message: draft.message,
+    let finish = |draft: ConditionDraft| {
+        let condition = Condition {
+            last_transition_time: time_of(&draft).unwrap_or(Time(now)),
+            observed_generation: meta.generation,
+            type_: draft.condition_type.to_string(),
+            status: draft.status.as_str().to_owned(),
+            reason: draft.reason.to_string(),
+            message: draft.message,
+        };
+        let before = meta.recorded.conditions.iter().find(|before| before.type_ == condition.type_);
+        match before {
+            Some(before) if CHANGING.contains(&draft.reason) && differ_in_numbers(before, &condition) => before.clone(),
+            _ => condition,
+        }
     };
     drafts.into_iter().map(finish).collect()
+}
+
+/// Reasons whose messages contain times and counters of a server or of its client. Without a change of anything else, they would
+/// change the status at each pass while the server is away.
+const CHANGING: [Reason; 5] = [
+    Reason::KafkaUnreachable,
+    Reason::DatabaseUnreachable,
+    Reason::DatabaseBusy,
+    Reason::ApplyFailed,
+    Reason::InternalError,
+];
+
+/// Whether two conditions are equal except for numbers in their messages.
+fn differ_in_numbers(before: &Condition, after: &Condition) -> bool {
+    let words = |condition: &Condition| {
+        let message = condition.message.split(|c: char| c.is_ascii_digit()).filter(|text| !text.is_empty());
+        let message: Vec<String> = message.map(str::to_owned).collect();
+        Condition { message: message.join("0"), ..condition.clone() }
+    };
+    words(before) == words(after)
 }

@@ -5,7 +5,7 @@
 
 use kube::Resource;
 use retail_api::Pipeline;
-use retail_api::resource::{DeletionPolicies, RetailPipeline};
+use retail_api::resource::{DeletionPolicies, RetailPipeline, RetailPipelineSpec};
 use serde_json::json;
 
 use crate::reconcile::pipeline_meta::RawPipeline;
@@ -18,6 +18,8 @@ pub struct Valid {
     pub pipeline: Pipeline,
     /// Whether producer and processor are stopped.
     pub suspend: bool,
+    /// Whether the operator changes nothing.
+    pub paused: bool,
     /// Data to delete with the resource.
     pub deletion_policy: DeletionPolicies,
 }
@@ -50,5 +52,6 @@ pub fn parse(text: &str) -> Result<Valid, Invalid> {
         let problems = problems.0.iter().map(|problem| format!("{}: {}", problem.path, problem.message));
         Invalid { reason: Reason::InvalidSpec, message: problems.collect::<Vec<_>>().join("; ") }
     })?;
-    Ok(Valid { pipeline, suspend: resource.spec.suspend, deletion_policy: resource.spec.deletion_policy })
+    let RetailPipelineSpec { suspend, paused, deletion_policy, .. } = resource.spec;
+    Ok(Valid { pipeline, suspend, paused, deletion_policy })
 }

@@ -23,5 +23,12 @@ pub(crate) struct Blueprint<'a> {
     pub(crate) settings: &'a Settings,
 }
 
+impl Blueprint<'_> {
+    /// Image of the pods.
+    pub(super) fn image(&self) -> &str {
+        self.pipeline.image.as_deref().unwrap_or(&self.settings.image)
+    }
+}
+
 /// Directory of the mounted ConfigMap and Secrets.
 pub(super) const DIRECTORY: &str = "/etc/retail";

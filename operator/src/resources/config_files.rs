@@ -44,12 +44,15 @@ pub fn processor_file(pipeline: &Pipeline) -> String {
         database,
         schema: _,
         producer: _,
-        processor: Processor { replicas: _, resources: _ },
+        processor: Processor { replicas: _, resources: _, disruption_budget: _, template: _ },
         final_rows_retention,
         // Views and their rights are made when the schema is applied.
         rollups: _,
         readers: _,
         print_rows,
+        // Of the pods.
+        image: _,
+        logging: _,
     } = pipeline;
     let Topic { name, partitions: _, replication_factor: _, config: _ } = topic;
     let mut spec = json!({
@@ -93,7 +96,8 @@ pub fn processor_file(pipeline: &Pipeline) -> String {
 
 /// The pipeline.yaml of the producer. It generates late purchases from window and delay.
 pub fn producer_file(pipeline: &Pipeline, producer: &Producer) -> String {
-    let Producer { enabled: _, replicas: _, events_per_second, seed, speed, faults, resources: _ } = producer;
+    let Producer { enabled: _, replicas: _, events_per_second, seed, speed, faults, resources: _, template: _ } =
+        producer;
     let Pipeline {
         name: _,
         namespace: _,
@@ -119,6 +123,8 @@ pub fn producer_file(pipeline: &Pipeline, producer: &Producer) -> String {
         rollups: _,
         readers: _,
         print_rows: _,
+        image: _,
+        logging: _,
     } = pipeline;
     let mut spec = json!({
         "kafka": kafka,

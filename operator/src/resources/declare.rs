@@ -6,7 +6,7 @@ use retail_api::resource::RetailPipeline;
 use serde_json::{Value, json};
 
 use crate::resources::blueprint::Blueprint;
-use crate::resources::names::{Child, DECLARED_HASH, MANAGED_BY, selector};
+use crate::resources::names::{Child, DECLARED_HASH, MANAGED_BY, PIPELINE, selector};
 use crate::resources::{config_files, deployments, hash, metrics_service};
 
 impl Blueprint<'_> {
@@ -17,7 +17,9 @@ impl Blueprint<'_> {
             Child::ConfigMap => config_files::config_map(self.pipeline),
             Child::ServiceAccount => json!({"automountServiceAccountToken": false}),
             Child::MetricsService => metrics_service::metrics_service(self.pipeline),
-            Child::DisruptionBudget if self.processors > 1 => disruption_budget(self.pipeline),
+            Child::DisruptionBudget if self.processors > 1 && self.pipeline.processor.disruption_budget => {
+                disruption_budget(self.pipeline)
+            }
             Child::DisruptionBudget => return None,
             Child::Processor => deployments::processor(self, secret_hashes),
             Child::Producer => deployments::producer(self, secret_hashes)?,
@@ -40,6 +42,7 @@ fn disruption_budget(pipeline: &Pipeline) -> Value {
 fn with_head(child: Child, pipeline: &Pipeline, mut object: Value) -> Value {
     let mut labels = json!(selector(&pipeline.name, child.component()));
     labels[MANAGED_BY.0] = json!(MANAGED_BY.1);
+    labels[PIPELINE] = json!(pipeline.name);
     object["apiVersion"] = json!(child.api_version());
     object["kind"] = json!(child.kind());
     object["metadata"] = json!({

@@ -2,44 +2,59 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use retail_api::resource::Resources;
-use serde_json::{Map, Value, json};
+use retail_api::template::PodTemplate;
+use serde_json::{Value, json};
 
-use super::blueprint::{Blueprint, DIRECTORY, PORT, USER};
+use super::blueprint::{Blueprint, DIRECTORY, PORT};
 use super::config_files::{PROCESSOR_FILE, PRODUCER_FILE, processor_file, producer_file};
 use super::pod_secrets::PodSecrets;
+use super::{pod_resources, pod_template};
 use crate::resources::hash;
 use crate::resources::names::{CONFIG_HASH, Child, selector};
-
-/// Time for a processor to commit and leave its group; a running statement may take this long.
-const GRACE_SECONDS: i64 = 60;
 
 pub(super) fn processor(blueprint: &Blueprint<'_>, secret_hashes: &[(&'static str, &str)]) -> Value {
     let pipeline = blueprint.pipeline;
     let file = processor_file(pipeline);
     let secrets =
         PodSecrets::default().kafka(&pipeline.kafka).database(&pipeline.database).registry(pipeline.registry());
-    let mut container = container(blueprint, "processor", PROCESSOR_FILE, &pipeline.processor.resources);
-    container["args"] = json!(["-f", format!("{DIRECTORY}/{PROCESSOR_FILE}"), "--http", format!("0.0.0.0:{PORT}")]);
+    let mut container =
+        container(blueprint, "processor", PROCESSOR_FILE, pod_resources::processor(&pipeline.processor.resources));
+    // With IPv4, too, where the node has it.
+    container["args"] = json!(["-f", format!("{DIRECTORY}/{PROCESSOR_FILE}"), "--http", format!("[::]:{PORT}")]);
     container["ports"] = json!([{"name": "http", "containerPort": PORT, "protocol": "TCP"}]);
     // Liveness covers the process only: a restart does not help while Kafka or Postgres is unreachable.
     container["livenessProbe"] = json!({"httpGet": {"path": "/livez", "port": "http"}, "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 6});
     container["readinessProbe"] =
         json!({"httpGet": {"path": "/readyz", "port": "http"}, "periodSeconds": 5, "timeoutSeconds": 5});
     let annotations = annotations(&file, secret_hashes);
-    deployment(blueprint, Child::Processor, blueprint.processors, container, secrets, &annotations)
+    deployment(
+        blueprint,
+        Child::Processor,
+        blueprint.processors,
+        container,
+        secrets,
+        &annotations,
+        &pipeline.processor.template,
+    )
 }
 
 /// Without probes: the producer serves no HTTP. It runs, or it has ended and Kubernetes restarts it.
 pub(super) fn producer(blueprint: &Blueprint<'_>, secret_hashes: &[(&'static str, &str)]) -> Option<Value> {
     let producer = blueprint.pipeline.producer.as_ref()?;
     let file = producer_file(blueprint.pipeline, producer);
-    let mut container = container(blueprint, "producer", PRODUCER_FILE, &producer.resources);
+    let mut container = container(blueprint, "producer", PRODUCER_FILE, pod_resources::producer(&producer.resources));
     container["args"] = json!(["-f", format!("{DIRECTORY}/{PRODUCER_FILE}")]);
     let secrets = PodSecrets::default().kafka(&blueprint.pipeline.kafka).registry(blueprint.pipeline.registry());
     let annotations = annotations(&file, secret_hashes);
-    Some(deployment(blueprint, Child::Producer, blueprint.producers, container, secrets, &annotations))
+    Some(deployment(
+        blueprint,
+        Child::Producer,
+        blueprint.producers,
+        container,
+        secrets,
+        &annotations,
+        &producer.template,
+    ))
 }
 
 /// Annotations with the hashes of a pod's inputs: a changed input replaces the pod.
@@ -48,10 +63,10 @@ fn annotations(file: &str, secret_hashes: &[(&'static str, &str)]) -> BTreeMap<&
     secret_hashes.iter().map(|(name, hash)| (*name, (*hash).to_owned())).chain([config]).collect()
 }
 
-fn container(blueprint: &Blueprint<'_>, program: &str, file: &str, resources: &Resources) -> Value {
-    let mut container = json!({
+fn container(blueprint: &Blueprint<'_>, program: &str, file: &str, resources: Value) -> Value {
+    json!({
         "name": program,
-        "image": blueprint.settings.image,
+        "image": blueprint.image(),
         "command": [format!("/retail-{program}")],
         "securityContext": {
             "allowPrivilegeEscalation": false,
@@ -59,27 +74,10 @@ fn container(blueprint: &Blueprint<'_>, program: &str, file: &str, resources: &R
             "capabilities": {"drop": ["ALL"]},
         },
         "volumeMounts": [{"name": "pipeline", "mountPath": format!("{DIRECTORY}/{file}"), "subPath": file, "readOnly": true}],
-    });
-    let Resources { requests, limits } = resources;
-    let amounts = [("requests", requests), ("limits", limits)];
-    let declared: Map<String, Value> = amounts
-        .into_iter()
-        .filter(|(_, amounts)| !amounts.is_empty())
-        .map(|(name, amounts)| (name.to_owned(), quantities(amounts)))
-        .collect();
-    if !declared.is_empty() {
-        container["resources"] = Value::Object(declared);
-    }
-    container
-}
-
-/// As text: the API server stores a quantity as text even if it was declared as a number.
-fn quantities(amounts: &BTreeMap<String, IntOrString>) -> Value {
-    let text = |amount: &IntOrString| match amount {
-        IntOrString::Int(number) => number.to_string(),
-        IntOrString::String(text) => text.clone(),
-    };
-    amounts.iter().map(|(name, amount)| (name.clone(), Value::from(text(amount)))).collect::<Map<_, _>>().into()
+        "resources": resources,
+        // The end of the log of a container that failed is in the status of its pod, and in our conditions.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    })
 }
 
 fn deployment(
@@ -89,6 +87,7 @@ fn deployment(
     mut container: Value,
     secrets: PodSecrets,
     annotations: &BTreeMap<&str, String>,
+    template: &PodTemplate,
 ) -> Value {
     let name = &blueprint.pipeline.name;
     let file = json!({"name": "pipeline", "configMap": {"name": Child::ConfigMap.name(name)}});
@@ -97,23 +96,26 @@ fn deployment(
         container["env"] = Value::Array(secrets.env);
     }
     container["volumeMounts"].as_array_mut().expect("every container mounts its file").extend(secrets.mounts);
+    pod_template::add_to_container(template, &blueprint.pipeline.logging, &mut container);
     let selector = selector(name, child.component());
-    let pod = json!({
+    let mut pod = json!({
         "serviceAccountName": Child::ServiceAccount.name(name),
         "automountServiceAccountToken": false,
-        "terminationGracePeriodSeconds": GRACE_SECONDS,
-        "securityContext": {
-            "runAsNonRoot": true,
-            "runAsUser": USER,
-            "runAsGroup": USER,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        // Each Service of the namespace would add seven variables, and the environment of a process is bounded.
+        "enableServiceLinks": false,
         "containers": [container],
         "volumes": volumes,
     });
+    pod_template::add_to_pod(template, &json!(selector), &mut pod);
+    let owned = |(name, value): (&&str, &String)| ((*name).to_owned(), value.clone());
+    let labels = pod_template::with(&template.labels, selector.iter().map(owned));
+    let annotations = pod_template::with(&template.annotations, annotations.iter().map(owned));
     json!({"spec": {
         "replicas": replicas,
+        // Paused by another client, a rollout would never end.
+        "paused": false,
+        "strategy": pod_template::strategy(template),
         "selector": {"matchLabels": selector},
-        "template": {"metadata": {"labels": selector, "annotations": annotations}, "spec": pod},
+        "template": {"metadata": {"labels": labels, "annotations": annotations}, "spec": pod},
     }})
 }

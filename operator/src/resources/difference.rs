@@ -76,6 +76,11 @@ impl LiveObject {
         }
     }
 
+    /// Value of a label.
+    pub(crate) fn label(&self, name: &str) -> Option<&str> {
+        self.object()["metadata"]["labels"][name].as_str()
+    }
+
     /// Uid of the controlling owner.
     pub(crate) fn owner(&self) -> Option<&str> {
         let owners = self.object()["metadata"]["ownerReferences"].as_array()?;
@@ -115,11 +120,23 @@ fn compare(declared: &Value, is: Option<&Value>, path: &str, found: &mut Vec<Dif
                 compare(value, same, &format!("{path}[{}]", value[key].as_str().unwrap_or_default()), found);
             }
         }
+        (Value::Array(declared), Some(Value::Array(is))) if are_objects(declared) && declared.len() == is.len() => {
+            for (at, (value, same)) in declared.iter().zip(is).enumerate() {
+                compare(value, Some(same), &format!("{path}[{at}]"), found);
+            }
+        }
+        // The API server does not store it.
+        (Value::Bool(false), None) if path == "spec.paused" => {}
         (declared, is) if is == Some(declared) => {}
         (declared, is) => {
             found.push(Difference { path: path.to_owned(), is: is.cloned(), declared: declared.clone() });
         }
     }
+}
+
+/// The API server adds defaults to the objects of an atomic list, too.
+fn are_objects(list: &[Value]) -> bool {
+    list.iter().all(Value::is_object)
 }
 
 /// The key field of a list's entries, as in server-side apply; `None` if the list is atomic.

@@ -11,5 +11,7 @@ pub(crate) mod hash;
 pub(crate) mod json_text;
 mod metrics_service;
 pub mod names;
+mod pod_resources;
 mod pod_secrets;
+mod pod_template;
 pub mod rbac;

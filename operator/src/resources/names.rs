@@ -32,7 +32,11 @@ pub(crate) const DATABASE_SECRET_HASH: &str = "retailpipeline.dev/database-secre
 /// Annotation of pod templates: hash of the Secrets for the schema registry.
 pub(crate) const REGISTRY_SECRET_HASH: &str = "retailpipeline.dev/registry-secret-hash";
 
-/// Label that selects the operator's objects in watches.
+/// Label with the name of the pipeline, which selects the operator's objects in watches. Admission webhooks rewrite labels of
+/// `app.kubernetes.io`, but not those of a domain that they do not know.
+pub(crate) const PIPELINE: &str = "retailpipeline.dev/pipeline";
+
+/// Label of the operator's objects.
 pub(crate) const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", FIELD_MANAGER);
 
 /// The objects of a pipeline in the cluster, in the order of their application.

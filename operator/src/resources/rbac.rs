@@ -56,8 +56,9 @@ pub const RIGHTS: &[Right] = &[
     right("policy", "poddisruptionbudgets", DECLARE_AND_DELETE, "for more than one processor"),
     right("apps", "deployments", DECLARE_AND_DELETE, "processor and producer"),
     right("", "secrets", &["get"], "read by the names in pipelines; never listed"),
+    right("", "pods", &["list"], "why pods do not start, while a Deployment is not complete"),
     right("", "namespaces", &["get"], "whether the namespace of a deleted pipeline is being deleted"),
-    right("events.k8s.io", "events", &["create", "patch"], "events about pipelines"),
+    right("events.k8s.io", "events", &["create", "list", "patch"], "events about pipelines; list for pods that wait"),
     Right {
         scope: Scope::Own,
         group: "coordination.k8s.io",

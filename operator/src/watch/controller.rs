@@ -85,7 +85,7 @@ async fn work_in<O: ExternalSystems>(
     mut context: ReconcileContext<O>,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
-    let (pipelines, changes) = watch_pipelines(&scope, Arc::clone(&context.cache));
+    let (pipelines, changes) = watch_pipelines(&scope, Arc::clone(&context.cache), Arc::clone(&context.metrics));
     let mut controller = Controller::for_stream(changes, pipelines)
         .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
         .graceful_shutdown_on(stop);

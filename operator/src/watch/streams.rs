@@ -9,10 +9,11 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 
+use crate::metrics::Metrics;
 use crate::reconcile::cache::ReconcileCache;
 use crate::reconcile::pipeline_meta::RawPipeline;
 use crate::resources::cached_object::CachedObject;
-use crate::resources::names::{Child, MANAGED_BY};
+use crate::resources::names::{Child, PIPELINE};
 use crate::watch::readiness::Readiness;
 
 /// Status code: the resource version of a watch has expired.
@@ -58,6 +59,7 @@ where
 pub(super) fn watch_pipelines(
     scope: &Scope,
     cache: Arc<ReconcileCache>,
+    metrics: Arc<Metrics>,
 ) -> (Store<RawPipeline>, impl Stream<Item = Result<RawPipeline, watcher::Error>> + Send + 'static) {
     let client = scope.client(&RawPipeline::plural(&()));
     let api = match &scope.namespace {
@@ -70,7 +72,9 @@ pub(super) fn watch_pipelines(
         .modify(|raw: &mut RawPipeline| raw.metadata.managed_fields = None)
         .inspect(move |event| {
             if let Ok(watcher::Event::Delete(raw)) = event {
-                cache.forget(raw.metadata.uid.as_deref().unwrap_or_default());
+                let uid = raw.metadata.uid.as_deref().unwrap_or_default();
+                cache.forget(uid);
+                metrics.forget_conditions(uid);
             }
         })
         .reflect(writer)
@@ -100,7 +104,7 @@ pub(super) fn watch_children(
     };
     let writer = reflector::store::Writer::new(kind);
     let store = writer.as_reader();
-    let ours = watcher::Config::default().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
+    let ours = watcher::Config::default().labels(PIPELINE);
     let changes = watch(api, ours).default_backoff().reflect(writer).touched_objects();
     (store, without_errors(changes))
 }

@@ -176,16 +176,20 @@ async fn forbidden_topic_change_is_reported_and_pods_stay() {
 #[tokio::test(start_paused = true)]
 async fn removed_declarations_are_removed_from_the_cluster() {
     let harness = Harness::start();
-    harness.declare("retail", json!({"processor": {"replicas": 2, "resources": {"limits": {"cpu": 2}}}}));
+    let declared = json!({"requests": {"cpu": 1}, "limits": {"cpu": 2}});
+    harness.declare("retail", json!({"processor": {"replicas": 2, "resources": declared}}));
     harness.until_ready("retail").await;
-    let limits = |object: &serde_json::Value| object["spec"]["template"]["spec"]["containers"][0]["resources"].clone();
-    assert_eq!(limits(&harness.object("deployments", "retail-processor").unwrap()), json!({"limits": {"cpu": "2"}}));
+    let resources =
+        |object: &serde_json::Value| object["spec"]["template"]["spec"]["containers"][0]["resources"].clone();
+    let stored = json!({"requests": {"cpu": "1"}, "limits": {"cpu": "2"}});
+    assert_eq!(resources(&harness.object("deployments", "retail-processor").unwrap()), stored);
     harness.edit("retail", |spec| {
-        spec["processor"] = json!({"replicas": 1});
+        spec["processor"] = json!({"replicas": 1, "resources": {"requests": {"cpu": 1}}});
         spec["producer"] = json!({"enabled": false});
     });
     let processor = Key::new("deployments", "retail-processor");
-    harness.api.until("the limits go", |store| limits(store.get(&processor).unwrap()).is_null()).await;
+    let requests = json!({"requests": {"cpu": "1"}});
+    harness.api.until("the limits go", |store| resources(store.get(&processor).unwrap()) == requests).await;
     for key in [Key::new("deployments", "retail-producer"), Key::new("poddisruptionbudgets", "retail-processor")] {
         harness.api.until("it goes", |store| store.get(&key).is_none()).await;
     }

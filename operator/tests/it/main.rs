@@ -11,6 +11,7 @@ mod faults;
 mod harness;
 mod namespaces;
 mod plans;
+mod pods;
 mod program;
 mod random;
 mod readiness;

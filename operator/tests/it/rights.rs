@@ -1,6 +1,6 @@
 //! The table of permissions equals the operator's requests and the chart's roles.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -33,6 +33,17 @@ async fn asks_for_what_its_roles_allow(namespaces: &'static [&'static str]) {
         let limited = if replicas == 9 { ("True", "FewerPartitions") } else { ("False", "UpToDate") };
         harness.until("retail", "ScalingLimited", limited.0, limited.1).await;
     }
+    // Pods that wait are read with their events.
+    harness.api.change(|store| {
+        store.pods_start = false;
+        let labels = ["name", "instance", "component"].map(|label| format!("app.kubernetes.io/{label}"));
+        let labels = labels.into_iter().zip(["retail-pipeline", "retail", "processor"]).collect::<BTreeMap<_, _>>();
+        let pod = json!({"metadata": {"labels": labels}, "spec": {"containers": []}, "status": {"phase": "Pending"}});
+        store.create(&Key::new("pods", "retail-processor-1"), pod).unwrap();
+    });
+    harness.edit("retail", |spec| spec["trigger"] = json!("1m"));
+    let is_read = || harness.api.asked().iter().any(|asked| asked.verb == "list" && asked.resource == "events");
+    harness.eventually("the events are read", is_read).await;
     let budget = Key::new("poddisruptionbudgets", "retail-processor");
     harness.api.until("no budget", |store| store.get(&budget).is_none()).await;
     harness.api.change(|store| store.delete(&pipeline_key("retail")).unwrap());
@@ -90,7 +101,7 @@ fn chart_sets_all_environment_variables_of_the_operator() {
     let command = RunArgs::augment_args(clap::Command::new("run"));
     let mut read: BTreeSet<String> =
         command.get_arguments().filter_map(|argument| Some(argument.get_env()?.to_str()?.to_owned())).collect();
-    read.insert("RUST_LOG".to_owned());
+    read.extend(["RUST_LOG", "RETAIL_LOG_FORMAT"].map(str::to_owned));
     let deployment = chart("templates/deployment.yaml");
     let names = deployment.lines().filter_map(|line| line.trim_start().strip_prefix("- name: "));
     let set: BTreeSet<String> =

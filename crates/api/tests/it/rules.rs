@@ -11,7 +11,18 @@ use serde_json::{Value, json};
 pub(crate) fn whole() -> Value {
     let tls = json!({"caSecret": {"name": "ca", "key": "ca.crt"}, "clientSecret": {"name": "client"}});
     let login = json!({"name": "login", "usernameKey": "user", "passwordKey": "pass"});
-    let resources = json!({"requests": {"cpu": 1, "memory": "1Gi"}, "limits": {"memory": "1Gi"}});
+    let resources = json!({"requests": {"cpu": 1, "memory": "1"}, "limits": {"memory": "1Gi"}});
+    let template = json!({
+        "labels": {"team": "sales"}, "annotations": {"team": "sales"}, "nodeSelector": {"disk": "fast"},
+        "tolerations": [{"key": "spot", "operator": "Equal", "value": "true", "effect": "NoExecute", "tolerationSeconds": 60}],
+        "affinity": {"nodeAffinity": {}}, "topologySpreadConstraints": [{"maxSkew": 1}],
+        "priorityClassName": "high", "imagePullSecrets": [{"name": "registry"}], "serviceAccountName": "sales",
+        "securityContext": {"runAsUser": 1000, "runAsGroup": 1000, "fsGroup": 1000},
+        "env": [{"name": "TZ", "value": "UTC", "valueFrom": {}}],
+        "volumes": [{"name": "data", "emptyDir": {}}],
+        "volumeMounts": [{"name": "data", "mountPath": "/data", "subPath": "a", "readOnly": true}],
+        "terminationGracePeriodSeconds": 30, "maxSurge": 0,
+    });
     json!({
         "apiVersion": "retailpipeline.dev/v1alpha1",
         "kind": "RetailPipeline",
@@ -49,14 +60,18 @@ pub(crate) fn whole() -> Value {
             "producer": {
                 "enabled": false, "replicas": 1, "eventsPerSecond": 100, "seed": 42, "speed": 1,
                 "faults": {"tooLate": 0, "malformed": 0, "future": 0, "duplicated": 0}, "resources": resources,
+                "template": template,
             },
-            "processor": {"replicas": 1, "resources": resources},
+            "processor": {"replicas": 1, "resources": resources, "disruptionBudget": false, "template": template},
             "deadLetters": {"retain": "30d", "maxBytes": "1Gi"},
             "rollups": [{"name": "jakarta", "over": "1d", "timeZone": "Asia/Jakarta"}],
             "readers": ["metabase"],
             "retention": {"finalRows": "400d"},
             "printRows": true,
+            "image": "retail-pipeline:1",
+            "logging": {"level": "Info", "format": "Text"},
             "suspend": false,
+            "paused": false,
             "deletionPolicy": {"topic": "Retain", "database": "Retain"},
         },
         "status": {"schema": "shop"},
@@ -66,9 +81,16 @@ pub(crate) fn whole() -> Value {
 /// The pipeline of [`whole`] with this field: some fields replace others.
 fn whole_with(path: &str) -> Value {
     let mut pipeline = whole();
+    if path == "metadata.name" {
+        pipeline.as_object_mut().unwrap().remove("status");
+    }
     let events = &mut pipeline["spec"]["events"];
     if path.starts_with("spec.events.amount") {
         events["amount"] = events.as_object_mut().unwrap().remove("price").unwrap();
+    }
+    if path.starts_with("spec.processor.template.volumes") {
+        // A mount names a volume.
+        pipeline["spec"]["processor"]["template"].as_object_mut().unwrap().remove("volumeMounts");
     }
     if path == "spec.database.secret.uriKey" {
         pipeline["spec"]["database"]["secret"] = json!({"name": "login", "uriKey": "uri"});
@@ -84,6 +106,9 @@ pub(crate) fn with(path: &str, value: &Value) -> Value {
     }
     if path == "spec.events.format.type" && (*value == "JSON" || *value == "JSONSchema") {
         pipeline["spec"]["events"]["format"].as_object_mut().unwrap().remove("registry");
+    }
+    if path == "spec.processor.template.volumeMounts[0].name" && value.is_string() {
+        pipeline["spec"]["processor"]["template"]["volumes"][0]["name"] = value.clone();
     }
     let path = &path.replace("[0]", ".0").replace("[]", ".0");
     let (parent, name) = path.rsplit_once('.').unwrap_or(("", path));
@@ -132,10 +157,10 @@ pub(crate) fn visit(path: &str, schema: &Value, look: &mut impl FnMut(&str, &Val
         let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
         visit(&path, child, look);
     }
-    for children in
-        ["items", "additionalProperties"].map(|keyword| &schema[keyword]).into_iter().filter(|c| c.is_object())
-    {
-        visit(&format!("{path}[]"), children, look);
+    for (keyword, suffix) in [("items", "[0]"), ("additionalProperties", "[]")] {
+        if schema[keyword].is_object() {
+            visit(&format!("{path}{suffix}"), &schema[keyword], look);
+        }
     }
 }
 
@@ -161,8 +186,50 @@ fn examples() -> Vec<Example> {
         (
             "name must be lower-case letters, digits and '-', beginning and ending with a letter or digit",
             "metadata.name",
-            json!("9-shops"),
+            json!("shops-9"),
             json!("shop-"),
+        ),
+        (
+            "name must not begin with a digit: the name of a Service is derived from it",
+            "metadata.name",
+            json!("sales-2024"),
+            json!("2024-sales"),
+        ),
+        (
+            "each of volumeMounts must name one of volumes",
+            "spec.processor.template",
+            json!({"volumes": [{"name": "a"}], "volumeMounts": [{"name": "a", "mountPath": "/a"}]}),
+            json!({"volumes": [{"name": "a"}], "volumeMounts": [{"name": "b", "mountPath": "/a"}]}),
+        ),
+        (
+            "the operator sets app.kubernetes.io/name, instance, component and managed-by, and labels of retailpipeline.dev",
+            "spec.processor.template.labels",
+            json!({"app.kubernetes.io/part-of": "sales"}),
+            json!({"app.kubernetes.io/instance": "sales"}),
+        ),
+        (
+            "the operator sets the annotations of retailpipeline.dev",
+            "spec.processor.template.annotations",
+            json!({"example.com/retailpipeline.dev": "1"}),
+            json!({"retailpipeline.dev/config-hash": "1"}),
+        ),
+        (
+            "the operator sets the variables that begin with RETAIL_ or PG",
+            "spec.processor.template.env",
+            json!([{"name": "RUST_LOG", "value": "debug"}]),
+            json!([{"name": "PGPASSWORD", "value": "x"}]),
+        ),
+        (
+            "the operator sets the volumes pipeline, kafka-ca, kafka-client, database-ca, database-client and registry-ca",
+            "spec.processor.template.volumes",
+            json!([{"name": "data"}, {"name": "kafka"}]),
+            json!([{"name": "data"}, {"name": "kafka-ca"}]),
+        ),
+        (
+            "the operator mounts /etc/retail",
+            "spec.processor.template.volumeMounts",
+            json!([{"name": "data", "mountPath": "/etc/ssl"}]),
+            json!([{"name": "data", "mountPath": "/etc/retail/kafka-ca"}]),
         ),
         ("name must not be '.' or '..'", "spec.topic.name", json!("..."), json!(".")),
         ("name must not be '.' or '..'", "spec.topic.name", json!(".a"), json!("..")),
@@ -389,9 +456,11 @@ fn every_rule_accepts_and_rejects_by_example() {
             let is_of_change = rule["rule"].as_str().unwrap().contains("oldSelf");
             let rules = if is_of_change { &mut of_changes } else { &mut of_values };
             // Kubernetes only allows rules on the name at the root of the schema.
-            let path = if path.is_empty() { "metadata.name".to_owned() } else { path.replace("[]", "[0]") };
-            let other = rules.insert(message.to_owned(), path);
-            assert_eq!(other, None, "two rules say: {message}");
+            let path = if path.is_empty() { "metadata.name" } else { path };
+            // Producer and processor have the same template: the examples are those of the processor.
+            let other =
+                rules.insert(message.to_owned(), path.replace("spec.producer.template", "spec.processor.template"));
+            assert!(other.is_none_or(|other| other.starts_with("spec.processor.template")), "two rules say: {message}");
         }
     });
     let all = |rules: &BTreeMap<String, String>| rules.keys().cloned().collect();

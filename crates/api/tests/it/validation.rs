@@ -129,3 +129,35 @@ fn duration_without_a_unit_is_refused_with_advice_that_is_accepted() {
     ");
     Pipeline::parse(&text("300s", "60s")).unwrap();
 }
+
+#[test]
+fn amounts_that_no_pod_can_have_are_refused() {
+    assert_eq!(
+        problems(
+            "  processor: {resources: {requests: {cpu: 1, memory: 1.5Gi}, limits: {cpu: '1.0', memory: 1536Mi}}}\n"
+        ),
+        "valid"
+    );
+    insta::assert_snapshot!(
+        problems("  processor: {resources: {requests: {memory: lots, cpu: 1500m}, limits: {cpu: 1}}}\n"),
+        @r#"9:46: spec.processor.resources.requests.memory: must be a quantity such as 500m or 2Gi, not "lots""#
+    );
+    insta::assert_snapshot!(
+        problems("  producer: {resources: {requests: {memory: 1Gi, cpu: 1500m}, limits: {cpu: 1, memory: 1G}}}\n"),
+        @r"
+    9:45: spec.producer.resources.requests.memory: must not be above limits.memory, which is 1G
+    9:55: spec.producer.resources.requests.cpu: must not be above limits.cpu, which is 1
+    "
+    );
+}
+
+#[test]
+fn brokers_can_have_ipv6_addresses() {
+    let parse = |servers: &str| Pipeline::parse(&MINIMAL.replace("kafka:9092", servers)).map(drop);
+    for servers in ["[::1]:9092", "[2001:db8::1]:9092,kafka:9093", "10.0.0.1:9092"] {
+        assert_eq!(parse(servers), Ok(()), "{servers}");
+    }
+    for servers in ["::1:9092", "[::1]", "[kafka]:9092", "[::1]:9092,"] {
+        assert!(parse(servers).is_err(), "{servers}");
+    }
+}

@@ -181,9 +181,19 @@ impl Api {
             self.watch(&asked)
         } else {
             let body: Value = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
-            match self.change(|store| act(store, &asked, &patch, body)) {
-                Ok(value) => answer(200, &value),
-                Err(Refused(code)) => refuse(code),
+            let refusal = self.store().refusal;
+            match refusal.filter(|_| asked.is_write()).and_then(|refusal| refusal(&asked, &body)) {
+                Some((code, message)) => {
+                    let mut refused = status(code);
+                    refused["message"] = json!(message);
+                    answer(code, &refused)
+                }
+                // A dry run is admitted and validated, and changes nothing.
+                None if asked.parameter("dryRun").is_some() => answer(200, &body),
+                None => match self.change(|store| act(store, &asked, &patch, body)) {
+                    Ok(value) => answer(200, &value),
+                    Err(Refused(code)) => refuse(code),
+                },
             }
         };
         if let Some(Fault::Slow(seconds)) = fault {
@@ -260,6 +270,7 @@ fn status(code: u16) -> Value {
         410 => "Expired",
         429 => "TooManyRequests",
         403 => "Forbidden",
+        422 => "Invalid",
         _ => "InternalError",
     };
     json!({

@@ -67,7 +67,7 @@ impl ApiRequest {
 
     pub(super) fn parameter(&self, name: &str) -> Option<String> {
         let value = self.query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
-        Some(value.replace("%2F", "/").replace("%3D", "="))
+        Some(value.replace("%2F", "/").replace("%3D", "=").replace("%2C", ","))
     }
 
     pub(super) fn key(&self) -> Key {
@@ -84,7 +84,10 @@ impl ApiRequest {
     pub(super) fn covers(&self, key: &Key, object: &Value) -> bool {
         let labels = &object["metadata"]["labels"];
         let selected = self.parameter("labelSelector").is_none_or(|selector| {
-            selector.split(',').all(|pair| pair.split_once('=').is_some_and(|(label, value)| labels[label] == value))
+            selector.split(',').all(|pair| match pair.split_once('=') {
+                Some((label, value)) => labels[label] == value,
+                None => labels[pair].is_string(),
+            })
         });
         self.resource == key.resource && (self.namespace.is_empty() || self.namespace == key.namespace) && selected
     }

@@ -56,7 +56,12 @@ pub(crate) struct Store {
     pub(crate) pods_start: bool,
     /// Admission: applied to every written object.
     pub(crate) admission: Option<fn(&mut Value)>,
+    /// Validation: the status code and the message for a refused write.
+    pub(crate) refusal: Option<Refusal>,
 }
+
+/// The answer to a write that validation refuses.
+pub(crate) type Refusal = fn(&ApiRequest, &Value) -> Option<(u16, &'static str)>;
 
 impl Default for Store {
     fn default() -> Self {
@@ -70,6 +75,7 @@ impl Default for Store {
             refuses_old_watches: false,
             pods_start: true,
             admission: None,
+            refusal: None,
         }
     }
 }
