@@ -425,7 +425,7 @@ pub struct Producer {
     /// Intentionally wrong purchases. Default: none.
     #[serde(default)]
     pub faults: Faults,
-    /// CPU and memory of each pod. Default: requests of 50m and 64Mi, limits of 1 and 256Mi.
+    /// CPU and memory of each pod. Default: requests of 20m and 32Mi, limits of 1 and 256Mi.
     #[serde(default, skip_serializing_if = "Resources::is_empty")]
     pub resources: Resources,
     /// Additions to the pods, such as labels, tolerations and volumes.
@@ -479,7 +479,7 @@ pub struct Processor {
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 1024))]
     pub replicas: i32,
-    /// CPU and memory of each pod. A pod runs one worker per core. Default: requests of 250m and 256Mi, limits of 2 and 1Gi.
+    /// CPU and memory of each pod. A pod runs one worker per core. Default: requests of 100m and 128Mi, limits of 2 and 1Gi.
     #[serde(default, skip_serializing_if = "Resources::is_empty")]
     pub resources: Resources,
     /// Whether a PodDisruptionBudget lets a drain stop one of several pods at a time. Set false if you have your own. Default: true.

@@ -109,10 +109,10 @@ fn check_string(schema: &Value, text: &str, problem: &mut impl FnMut(String)) {
         problem("must not be empty".to_owned());
     } else if let Some(most) = schema["maxLength"].as_u64().filter(|most| length > *most) {
         problem(format!("must have at most {most} characters"));
-    } else if let Some(pattern) = schema["pattern"].as_str() {
-        if !matches(pattern, text) {
-            problem(format!("must be {}, not \"{text}\"", pattern_in_words(pattern)));
-        }
+    } else if let Some(pattern) = schema["pattern"].as_str()
+        && !matches(pattern, text)
+    {
+        problem(format!("must be {}, not \"{text}\"", pattern_in_words(pattern)));
     }
 }
 

@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 
 /// Requests and limits of a processor without declared ones. Without a limit of CPU, it would run a worker with a connection to
 /// Postgres for each core of the node; two workers of 64 MiB each, and the queues of their consumers, need less than 1 GiB.
-const PROCESSOR: [(&str, &str, &str); 2] = [("cpu", "250m", "2"), ("memory", "256Mi", "1Gi")];
+const PROCESSOR: [(&str, &str, &str); 2] = [("cpu", "100m", "2"), ("memory", "128Mi", "1Gi")];
 
 /// Requests and limits of a producer without declared ones.
-const PRODUCER: [(&str, &str, &str); 2] = [("cpu", "50m", "1"), ("memory", "64Mi", "256Mi")];
+const PRODUCER: [(&str, &str, &str); 2] = [("cpu", "20m", "1"), ("memory", "32Mi", "256Mi")];
 
 /// The resources of the processor's container.
 pub(super) fn processor(declared: &Resources) -> Value {
