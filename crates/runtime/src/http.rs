@@ -52,6 +52,7 @@ pub trait Probes: Send + Sync + 'static {
 }
 
 /// Binds `address` at once, and returns the server as a future, which does not end. Dropping the future ends the server.
+#[expect(clippy::unused_async, reason = "a listener needs the runtime that only async callers have")]
 pub async fn serve<P: Probes>(
     address: SocketAddr,
     probes: Arc<P>,
