@@ -6,6 +6,7 @@ use kube::core::cel::Rule;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::fixed::NO_SCHEMA;
 use crate::layout;
 use crate::secrets::{Credentials, SecretKey};
 
@@ -284,8 +285,7 @@ pub(crate) fn unchanged() -> Rule {
     let optional = optional
         .map(|field| format!("has({new}.{field}) == has({old}.{field}) && (!has({new}.{field}) || {})", same(field)));
     let fields = [&required[..], &optional[..]].concat().join(" && ");
-    Rule::new(format!(
-        "!has({new}) && !has({old}) || !has(oldSelf.status) || !has(oldSelf.status.schema) || (has({new}) && has({old}) && {fields})"
-    ))
-    .message("events cannot be changed once the Postgres schema exists, except for format.registry: create a new pipeline")
+    Rule::new(format!("!has({new}) && !has({old}) || {NO_SCHEMA} || (has({new}) && has({old}) && {fields})")).message(
+        "events cannot be changed once the Postgres schema exists, except for format.registry: create a new pipeline",
+    )
 }

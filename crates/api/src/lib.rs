@@ -2,9 +2,11 @@
 //!
 //! This crate does not connect to Kafka, Postgres or Kubernetes.
 
+pub mod adopt;
 pub mod crd;
 pub mod duration;
 pub mod events;
+mod fixed;
 mod layout;
 pub mod logging;
 mod mapping;

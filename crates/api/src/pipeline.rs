@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use retail_engine::{Rules, Span};
 
+use crate::adopt::Adopt;
 use crate::duration;
 use crate::events::Registry;
 use crate::layout::Layout;
@@ -27,6 +28,8 @@ pub struct Pipeline {
     pub namespace: String,
     /// Owner of the Postgres schema: the uid of the resource, or `local:namespace/name` outside a cluster.
     pub uid: String,
+    /// Owner from which the schema is taken over, if it still belongs to it.
+    pub adopt: Option<String>,
     /// Connection to Kafka.
     pub kafka: Kafka,
     /// The topic.
@@ -153,6 +156,7 @@ impl Pipeline {
             suspend: _,
             paused: _,
             deletion_policy: _,
+            adopt,
         } = spec;
         let mut events = events
             .map(|events| EventMapping::new(&events).unwrap_or_else(|_| panic!("the validator checks spec.events")));
@@ -164,6 +168,7 @@ impl Pipeline {
         let namespace = metadata.namespace.unwrap_or_else(|| "default".to_owned());
         Self {
             uid: metadata.uid.unwrap_or_else(|| format!("local:{namespace}/{name}")),
+            adopt: adopt.map(|Adopt { uid }| uid),
             kafka,
             topic,
             layout: events.as_ref().map_or_else(Layout::default, |events| events.layout.clone()),

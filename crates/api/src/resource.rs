@@ -12,6 +12,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::adopt::Adopt;
 use crate::events::Events;
 use crate::logging::Logging;
 use crate::quantity;
@@ -67,10 +68,11 @@ const BROKERS: &str = r"^([^\s,:\[\]]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}(,([^\s,:\[
         "name must be lower-case letters, digits and '-', beginning and ending with a letter or digit"
     ),
     validation = crate::events::unchanged(),
-    validation = (
-        "!has(self.spec.deduplicate) && !has(oldSelf.spec.deduplicate) || !has(oldSelf.status) || !has(oldSelf.status.schema) || (has(self.spec.deduplicate) && has(oldSelf.spec.deduplicate) && duration(self.spec.deduplicate.within) == duration(oldSelf.spec.deduplicate.within))",
-        "deduplicate cannot be changed once the Postgres schema exists: create a new pipeline"
-    )
+    validation = crate::fixed::topic_name(),
+    validation = crate::fixed::window(),
+    validation = crate::fixed::delay(),
+    validation = crate::fixed::database_schema(),
+    validation = crate::fixed::deduplicate()
 )]
 #[x_kube(validation = (
     "!has(self.rollups) || duration(self.window) < duration('1s') || self.rollups.all(r, r.over in ['1d', '1w', '1mo'] || duration(r.over).getSeconds() % duration(self.window).getSeconds() == 0)",
@@ -104,10 +106,9 @@ pub struct RetailPipelineSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deduplicate: Option<Deduplicate>,
     /// Length of a window: a duration of whole seconds such as 5m or 1h30m, from 1s to 24h, that divides 24h evenly.
-    /// Windows are aligned to 1970-01-01T00:00:00Z. Default: 5m. Cannot be changed.
+    /// Windows are aligned to 1970-01-01T00:00:00Z. Default: 5m. Cannot be changed once the Postgres schema exists.
     #[serde(default = "default_window")]
     #[schemars(length(max = 16), regex(pattern = r"^([0-9]{1,6}[hms])+$"))]
-    #[x_kube(validation = ("duration(self) == duration(oldSelf)", "window cannot be changed: create a new pipeline"))]
     #[x_kube(validation = ("duration(self) >= duration('1s') && duration(self) <= duration('24h')", "window must be 1s to 24h"))]
     #[x_kube(validation = (
         "duration(self) < duration('1s') || 86400 % duration(self).getSeconds() == 0",
@@ -169,6 +170,9 @@ pub struct RetailPipelineSpec {
     /// Data to delete together with this resource. Default: none.
     #[serde(default)]
     pub deletion_policy: DeletionPolicies,
+    /// Takes the Postgres schema over from a deleted pipeline. Has no effect on a schema that belongs to this pipeline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopt: Option<Adopt>,
 }
 
 /// Connection to Kafka.
@@ -227,9 +231,8 @@ pub enum SaslMechanism {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("self.name != '.' && self.name != '..'", "name must not be '.' or '..'"))]
 pub struct Topic {
-    /// Name of the topic: 1 to 249 letters, digits, '.', '_' and '-'. Cannot be changed.
+    /// Name of the topic: 1 to 249 letters, digits, '.', '_' and '-'. Cannot be changed once the topic exists.
     #[schemars(length(min = 1, max = 249), regex(pattern = r"^[a-zA-Z0-9._-]+$"))]
-    #[x_kube(validation = ("self == oldSelf", "topic.name cannot be changed: create a new pipeline"))]
     pub name: String,
     /// Number of partitions, 1 to 1024, and the maximum number of active workers. It can only grow. Default: 4.
     #[serde(default = "default_partitions")]
@@ -263,10 +266,9 @@ pub struct Deduplicate {
 #[serde(rename_all = "camelCase")]
 pub struct Watermark {
     /// Maximum time between the event time and the append to the topic of an event that still counts: a duration from 0s
-    /// to 168h. Default: 1h. Cannot be changed.
+    /// to 168h. Default: 1h. Cannot be changed once the Postgres schema exists.
     #[serde(default = "one_hour")]
     #[schemars(length(max = 16), regex(pattern = r"^([0-9]{1,6}(ms|h|m|s))+$"))]
-    #[x_kube(validation = ("duration(self) == duration(oldSelf)", "watermark.delay cannot be changed: create a new pipeline"))]
     #[x_kube(validation = ("duration(self) <= duration('168h')", "delay must be at most 168h"))]
     pub delay: String,
     /// Time without a new record after which a partition is idle and no longer keeps windows open: a duration from 1s to
@@ -316,26 +318,19 @@ pub enum LateEvents {
 /// Connection to the Postgres database that receives the rows.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Debug)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = (
-    "has(self.schema) == has(oldSelf.schema) && (!has(self.schema) || self.schema == oldSelf.schema)",
-    "database.schema cannot be changed: create a new pipeline"
-))]
 pub struct Database {
-    /// Host name or IP address. Cannot be changed.
+    /// Host name or IP address. Can be changed if it leads to the same database.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[^\s/@]+$"))]
-    #[x_kube(validation = ("self == oldSelf", "database.host cannot be changed: create a new pipeline"))]
     pub host: String,
-    /// Port, 1 to 65535. Default: 5432. Cannot be changed.
+    /// Port, 1 to 65535. Default: 5432. Can be changed if it leads to the same database.
     #[serde(default = "postgres_port")]
     #[schemars(range(min = 1, max = 65535))]
-    #[x_kube(validation = ("self == oldSelf", "database.port cannot be changed: create a new pipeline"))]
     pub port: i32,
-    /// Name of an existing database with the encoding UTF8. Cannot be changed.
+    /// Name of an existing database with the encoding UTF8. Can be changed if the database was renamed.
     #[schemars(length(min = 1, max = 63))]
-    #[x_kube(validation = ("self == oldSelf", "database.name cannot be changed: create a new pipeline"))]
     pub name: String,
     /// Schema for the tables, used by no other pipeline: 1 to 63 lower-case letters, digits and '_', not beginning with
-    /// pg_. Created if it does not exist. Default: the name of the resource, with '_' for '-'. Cannot be changed.
+    /// pg_. Created if it does not exist. Default: the name of the resource, with '_' for '-'. Cannot be changed once it exists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9_]+$"))]
     #[x_kube(validation = ("!self.startsWith('pg_')", "schema must not begin with pg_, which Postgres reserves for itself"))]

@@ -23,6 +23,9 @@ pub struct RetailPipelineStatus {
     /// Name of the Postgres schema. Omitted until it exists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<String>,
+    /// Database of the schema. Omitted until the schema was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<DatabaseStatus>,
     /// Progress of the processing. Omitted until the schema exists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<ProgressStatus>,
@@ -43,6 +46,17 @@ pub struct TopicStatus {
     /// Whether the operator created the topic for this pipeline. Otherwise it never deletes it.
     #[serde(default)]
     pub created: bool,
+}
+
+/// Database of the pipeline.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Default, Debug)]
+#[serde(rename_all = "camelCase")]
+pub struct DatabaseStatus {
+    /// Host, port and name at which the operator found the schema.
+    pub address: String,
+    /// Kafka consumer group of the processors, for lag tools. It is computed from the identity of the server, the database and the
+    /// schema.
+    pub consumer_group: String,
 }
 
 /// Progress of the processing.

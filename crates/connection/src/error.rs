@@ -27,6 +27,8 @@ pub enum ErrorKind {
     Changed,
     /// The schema belongs to another pipeline, or was created with another window, delay or topic.
     Foreign,
+    /// The schema is to be taken over, and the processors of its owner still commit. A retry can succeed.
+    InUse,
     /// Another worker owns a partition of the batch, or a floor was raised: the batch must not be committed.
     Fenced,
     /// Another server answers than the one that assigned the ids of groups. A retry can succeed.
@@ -38,6 +40,9 @@ pub enum ErrorKind {
 impl ErrorKind {
     /// Whether a retry without any change can succeed.
     pub const fn may_pass(self) -> bool {
-        matches!(self, Self::Unreachable | Self::Busy | Self::Locked | Self::Stopped | Self::ServerReplaced)
+        matches!(
+            self,
+            Self::Unreachable | Self::Busy | Self::Locked | Self::Stopped | Self::ServerReplaced | Self::InUse
+        )
     }
 }

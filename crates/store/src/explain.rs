@@ -15,6 +15,7 @@ use crate::handshake;
 const FENCED: &str = "RP001";
 const FOREIGN: &str = "RP002";
 const SERVER_REPLACED: &str = "RP003";
+const IN_USE: &str = "RP004";
 
 impl DatabaseError {
     /// Explains the error of a connection or a statement.
@@ -34,6 +35,8 @@ impl DatabaseError {
             let message =
                 format!("schema \"{schema}\" in postgres at {address} was replaced: {said}; restart this program");
             (ErrorKind::Foreign, message)
+        } else if state.code() == IN_USE {
+            (ErrorKind::InUse, format!("schema \"{schema}\" in postgres at {address} is in use: {said}"))
         } else if state.code() == SERVER_REPLACED {
             (ErrorKind::ServerReplaced, format!("postgres at {address}: {said}"))
         } else if [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION].contains(state) {

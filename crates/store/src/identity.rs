@@ -161,12 +161,25 @@ fn is_of_layout(session: &Session, row: &Row, pipeline: &Pipeline) -> Result<(),
     Ok(())
 }
 
+/// The comment on the schema of a pipeline, by which its owner is recognized before it is dropped.
+pub(crate) fn comment(uid: &str) -> String {
+    format!("RetailPipeline {uid}")
+}
+
 /// Checks that the pipeline owns the schema.
 pub(crate) fn is_owned(session: &Session, identity: &Identity, pipeline: &Pipeline) -> Result<(), DatabaseError> {
     if identity.uid == pipeline.uid {
         return Ok(());
     }
-    Err(foreign(session, &format!("belongs to pipeline {}, but this is {}", identity.uid, pipeline.uid)))
+    let connection = session.connection();
+    let (schema, address, owner) = (&connection.schema, connection.address(), &identity.uid);
+    let named = pipeline.adopt.as_ref().map(|named| format!(", and spec.adopt names {named}")).unwrap_or_default();
+    let message = format!(
+        "schema \"{schema}\" in postgres at {address} belongs to pipeline {owner}, but this is {}{named}: if that pipeline and its pods \
+         are gone for good, take the schema over with spec.adopt: {{uid: \"{owner}\"}}; otherwise choose another database.schema",
+        pipeline.uid
+    );
+    Err(DatabaseError::new(ErrorKind::Foreign, message))
 }
 
 fn foreign(session: &Session, what: &str) -> DatabaseError {

@@ -2,6 +2,7 @@
 //!
 //! Long statements are files in `crates/store/sql`; short ones are in the functions that execute them.
 
+mod adopt;
 mod cancel;
 mod claimed;
 mod close;

@@ -11,6 +11,7 @@ use tokio_postgres::types::Type;
 
 use crate::close::followed;
 use crate::error::DatabaseError;
+use crate::identity::Identity;
 use crate::provision;
 use crate::schema_problems::SchemaProblems;
 use crate::session::{Parameters, Session};
@@ -19,6 +20,8 @@ use crate::time::{SqlTime, clock, micros};
 /// The progress of a pipeline.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Progress {
+    /// The Kafka consumer group of the processors, which names the database; empty if it was not read.
+    pub consumer_group: String,
     /// The watermark; `None` before the first one.
     pub watermark: Option<Timestamp>,
     /// Set if the watermark holds because two clocks disagree: by how many microseconds this process is ahead of the server.
@@ -101,8 +104,10 @@ pub async fn look(session: &Session, pipeline: &Pipeline) -> Result<Option<Progr
     let (as_made, progress) =
         tokio::join!(biased; provision::check_as_made(session, pipeline), read(session, pipeline));
     match as_made {
-        Ok(true) => progress.map(Some),
-        Ok(false) => Ok(None),
+        Ok(Some(Identity { group_id, .. })) => {
+            progress.map(|progress| Some(Progress { consumer_group: group_id, ..progress }))
+        }
+        Ok(None) => Ok(None),
         Err(error) if error.kind == ErrorKind::MissingSchema => Ok(None),
         Err(error) => Err(error),
     }
@@ -121,6 +126,7 @@ pub(crate) async fn read(session: &Session, pipeline: &Pipeline) -> Result<Progr
     let partitions: Vec<i32> = row.get("partitions");
     let next_offsets: Vec<i64> = row.get("next_offsets");
     Ok(Progress {
+        consumer_group: String::new(),
         watermark: time("watermark"),
         clock_ahead: row.get("clock_ahead"),
         complete_through: time("closed_until"),

@@ -9,6 +9,7 @@ use retail_api::Pipeline;
 use retail_connection::{ErrorKind, Removal};
 use tokio_postgres::types::Type;
 
+use crate::adopt;
 use crate::connection::DatabaseConnection;
 use crate::definitions::{self, Definition, Definitions, INSPECT, InspectParameters, Inspected, Kind, SELECT_RECORDED};
 use crate::error::DatabaseError;
@@ -81,6 +82,7 @@ async fn build(
         outdated.into_iter().partition(|definition| definition.kind == Kind::View && replaces);
     definitions::make(transaction, pipeline, &now).await?;
     let identity = identity::read(transaction, pipeline).await?;
+    let identity = adopt::adopt(transaction, pipeline, identity).await?;
     identity::is_owned(transaction, &identity, pipeline)?;
     Ok((identity, views))
 }
@@ -142,16 +144,12 @@ async fn remove(transaction: &Session, uid: &str) -> Result<Removal, DatabaseErr
     let Some(row) = transaction.query_opt(select, &[(&transaction.connection().schema, Type::TEXT)]).await? else {
         return Ok(Removal::Absent);
     };
-    if row.get::<_, Option<String>>(0) != Some(owner(uid)) {
+    if row.get::<_, Option<String>>(0) != Some(identity::comment(uid)) {
         return Ok(Removal::NotOurs);
     }
     lock::lock_all(transaction).await?;
     transaction.batch("DROP SCHEMA {schema} CASCADE").await?;
     Ok(Removal::Removed)
-}
-
-fn owner(uid: &str) -> String {
-    format!("RetailPipeline {uid}")
 }
 
 /// Whether views and functions are as [`apply`] created them, and the readers have their rights; if not, [`apply`] restores them. A
@@ -188,8 +186,9 @@ pub async fn check_rules(session: &Session, pipeline: &Pipeline) -> Result<Ident
     identity::read(session, pipeline).await
 }
 
-/// [`check`] and [`is_as_made`] in one query, and whether the schema has no view or right that the pipeline no longer has.
-pub(crate) async fn check_as_made(session: &Session, pipeline: &Pipeline) -> Result<bool, DatabaseError> {
+/// [`check`] and [`is_as_made`] in one query, and whether the schema has no view or right that the pipeline no longer has. `None` if
+/// [`apply`] has something to restore.
+pub(crate) async fn check_as_made(session: &Session, pipeline: &Pipeline) -> Result<Option<Identity>, DatabaseError> {
     static SELECT: LazyLock<String> = LazyLock::new(|| {
         format!(
             "WITH inspected AS ({INSPECT})
@@ -208,7 +207,8 @@ pub(crate) async fn check_as_made(session: &Session, pipeline: &Pipeline) -> Res
     let has_left = definitions::stale_views(&recorded, &definitions).is_empty()
         && readers::have_left(&recorded, pipeline).is_empty();
     let inspected = Inspected::new(session, &row)?;
-    Ok(inspected.outdated(&definitions, &recorded).is_empty() && !inspected.readers_lack && has_left)
+    let as_made = inspected.outdated(&definitions, &recorded).is_empty() && !inspected.readers_lack && has_left;
+    Ok(as_made.then_some(identity))
 }
 
 async fn check_encoding(session: &Session) -> Result<(), DatabaseError> {
@@ -229,7 +229,7 @@ async fn make_schema(transaction: &Session, pipeline: &Pipeline) -> Result<(), D
         return refuse_strangers(transaction).await;
     }
     transaction.batch("CREATE SCHEMA {schema}").await?;
-    transaction.batch(&format!("COMMENT ON SCHEMA {{schema}} IS {}", literal(&owner(&pipeline.uid)))).await
+    transaction.batch(&format!("COMMENT ON SCHEMA {{schema}} IS {}", literal(&identity::comment(&pipeline.uid)))).await
 }
 
 /// Refuses a schema with foreign tables: they may have the names of ours.

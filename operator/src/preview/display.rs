@@ -26,7 +26,8 @@ impl fmt::Display for Step {
                     }
                 })
             }
-            Self::Schema { name } => write!(f, "+ schema {name}: create or migrate"),
+            Self::Schema { name, adopts: None } => write!(f, "+ schema {name}: create or migrate"),
+            Self::Schema { name, adopts: Some(old) } => write!(f, "~ schema {name}: take over from pipeline {old}"),
             Self::Apply { child, object, differences: None, .. } => {
                 write!(f, "+ {child} {}", object["metadata"]["name"].as_str().unwrap_or_default())
             }

@@ -47,8 +47,16 @@ pub(crate) fn action_events(plan: &Plan, result: &ApplyResult) -> Vec<EventRecor
             }
         }
     }
-    if let Some(Ok(())) = result.schema {
-        event(false, "SchemaApplied", "created or migrated the Postgres schema".to_owned());
+    let adopts = plan.steps.iter().find_map(|step| match step {
+        Step::Schema { adopts, .. } => adopts.as_ref(),
+        _ => None,
+    });
+    match (&result.schema, adopts) {
+        (Some(Ok(())), None) => event(false, "SchemaApplied", "created or migrated the Postgres schema".to_owned()),
+        (Some(Ok(())), Some(old)) => {
+            event(false, "SchemaAdopted", truncate(format!("took the Postgres schema over from pipeline {old}")));
+        }
+        (Some(Err(_)) | None, _) => {}
     }
     for step in &plan.steps {
         if let Step::Apply { child, differences: Some(differences), .. } = step

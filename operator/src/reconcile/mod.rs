@@ -11,6 +11,7 @@ pub(crate) mod cache;
 pub(crate) mod cleanup;
 pub(crate) mod condition_draft;
 pub(crate) mod conditions;
+pub(crate) mod database_move;
 pub(crate) mod events;
 pub(crate) mod observe;
 pub(crate) mod observed_state;

@@ -175,6 +175,7 @@ fn failed_topic(error: &KafkaError, hint: Option<&str>) -> ConditionDraft {
         | ErrorKind::MissingSchema
         | ErrorKind::Changed
         | ErrorKind::Foreign
+        | ErrorKind::InUse
         | ErrorKind::Fenced
         | ErrorKind::Other => Reason::TopicRefused,
     };
@@ -183,6 +184,9 @@ fn failed_topic(error: &KafkaError, hint: Option<&str>) -> ConditionDraft {
 
 pub(crate) fn schema(pass: &Pass<'_>, valid: &Valid) -> ConditionDraft {
     let condition_type = ConditionType::SchemaReady;
+    if let Some(problem) = &pass.plan.database_problem {
+        return ConditionDraft::by_reason(condition_type, Reason::DatabaseReplaced, problem.clone());
+    }
     match (&pass.result.schema, &pass.observed.schema) {
         (Some(Ok(())), _) | (None, Observation::Observed(Some(_))) => {
             let message = format!("schema \"{}\" exists and is up to date", valid.pipeline.schema);
@@ -211,6 +215,7 @@ fn failed_schema(error: &DatabaseError, hint: Option<&str>) -> ConditionDraft {
         ErrorKind::MissingDatabase => Reason::DatabaseMissing,
         ErrorKind::Forbidden => Reason::DatabaseForbidden,
         ErrorKind::Foreign => Reason::SchemaForeign,
+        ErrorKind::InUse => Reason::SchemaInUse,
         ErrorKind::Changed => Reason::SchemaChanged,
         ErrorKind::MissingTopic | ErrorKind::MissingSchema | ErrorKind::Fenced | ErrorKind::Other => {
             Reason::SchemaFailed

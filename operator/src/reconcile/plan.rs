@@ -32,6 +32,8 @@ pub struct Plan {
     pub topic_problem: Option<String>,
     /// The number of steps that wait because spec.paused is true; `None` if it is false.
     pub paused: Option<usize>,
+    /// Why the operator does not use the declared database.
+    pub database_problem: Option<String>,
     /// Why the deletion is blocked.
     pub blocked: Option<String>,
 }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use retail_api::status::TopicStatus;
+use retail_api::status::{DatabaseStatus, TopicStatus};
 use retail_store::progress::Progress;
 
 use crate::reconcile::observed_state::{Observation, ObservedState};
@@ -19,6 +19,7 @@ pub(crate) struct PlanInputs {
     finalizers: Vec<String>,
     topic: Option<TopicStatus>,
     schema: Option<String>,
+    database: Option<DatabaseStatus>,
     observed: ObservedState,
 }
 
@@ -33,9 +34,10 @@ impl PlanInputs {
             return None;
         }
         let mut observed = observed.clone();
-        // Progress and pods do not influence the plan.
+        // The rest of the progress, and pods, do not influence the plan.
         if let Observation::Observed(Some(progress)) = &mut observed.schema {
-            *progress = Progress::default();
+            let consumer_group = std::mem::take(&mut progress.consumer_group);
+            *progress = Progress { consumer_group, ..Progress::default() };
         }
         observed.pod_problems.clear();
         if let Observation::Observed(Some(seen)) = &mut observed.topic {
@@ -48,6 +50,7 @@ impl PlanInputs {
             finalizers: meta.finalizers.clone(),
             topic: meta.recorded.topic.clone(),
             schema: meta.recorded.schema.clone(),
+            database: meta.recorded.database.clone(),
             observed,
         })
     }
@@ -56,9 +59,9 @@ impl PlanInputs {
 impl PartialEq for PlanInputs {
     /// Compares the spec by pointer: the cache returns the same value for an equal spec.
     fn eq(&self, other: &Self) -> bool {
-        let Self { valid, finalizers, topic, schema, observed } = self;
+        let Self { valid, finalizers, topic, schema, database, observed } = self;
         Arc::ptr_eq(valid, &other.valid)
-            && (finalizers, topic, schema, observed)
-                == (&other.finalizers, &other.topic, &other.schema, &other.observed)
+            && (finalizers, topic, schema, database, observed)
+                == (&other.finalizers, &other.topic, &other.schema, &other.database, &other.observed)
     }
 }

@@ -1,12 +1,14 @@
 //! The planner: from a pipeline and its observed state to the steps that are missing. Pure.
 
 use retail_api::resource::{DeletionPolicies, DeletionPolicy};
+use retail_connection::ErrorKind;
 use retail_kafka::deduplication::{self, Unsuitable};
 use retail_kafka::{record_time, topic};
 use serde_json::Value;
 
 use crate::external::credentials::Credentials;
 use crate::reconcile::cleanup;
+use crate::reconcile::database_move::{DatabaseMove, database_move};
 use crate::reconcile::observed_state::{Observation, ObservedState};
 use crate::reconcile::pipeline_meta::PipelineMeta;
 use crate::reconcile::plan::{IdMemory, Plan, ReplicaCount};
@@ -36,8 +38,11 @@ pub(crate) fn plan(meta: &PipelineMeta, valid: &Valid, observed: &ObservedState,
     plan.record_time = record_time(valid, observed);
     plan.deduplication = unsuitable(valid, observed);
     plan.id_memory = id_memory(valid);
-    if matches!(observed.schema, Observation::Observed(None)) {
-        plan.steps.push(Step::Schema { name: valid.pipeline.schema.clone() });
+    let database = database_move(meta, &valid.pipeline, observed);
+    if database == DatabaseMove::Same
+        && let Some(adopts) = schema_change(valid, observed)
+    {
+        plan.steps.push(Step::Schema { name: valid.pipeline.schema.clone(), adopts });
     }
     let blueprint = Blueprint {
         pipeline: &valid.pipeline,
@@ -46,16 +51,31 @@ pub(crate) fn plan(meta: &PipelineMeta, valid: &Valid, observed: &ObservedState,
         settings,
     };
     for child in Child::ALL {
+        if database != DatabaseMove::Same && !valid.suspend && (child.runs_pods() || child == Child::ConfigMap) {
+            continue;
+        }
         match blueprint.declare(child, &secret_hashes(child, observed)) {
-            Some(object) => apply(child, object, meta, observed, &mut plan),
+            Some(object) => apply(child, object, (meta, valid, observed), &mut plan),
             None if observed.children.contains_key(&child) => plan.steps.push(Step::Delete(child)),
             None => {}
         }
+    }
+    if let DatabaseMove::Refused(problem) = database {
+        plan.database_problem = Some(problem);
     }
     if valid.paused {
         plan.pause();
     }
     plan
+}
+
+/// Whether the schema must be created, migrated or taken over; in the last case, from which pipeline.
+fn schema_change(valid: &Valid, observed: &ObservedState) -> Option<Option<String>> {
+    match &observed.schema {
+        Observation::Observed(None) => Some(None),
+        Observation::Failed(error) if error.kind == ErrorKind::Foreign => valid.pipeline.adopt.clone().map(Some),
+        Observation::Observed(Some(_)) | Observation::NotRequested | Observation::Failed(_) => None,
+    }
 }
 
 /// The Secrets of a child's pods, by the annotation with their hash.
@@ -166,9 +186,14 @@ fn id_memory(valid: &Valid) -> Option<IdMemory> {
 }
 
 /// Plans the step for a declared child.
-fn apply(child: Child, object: Value, meta: &PipelineMeta, observed: &ObservedState, plan: &mut Plan) {
+fn apply(
+    child: Child,
+    object: Value,
+    (meta, valid, observed): (&PipelineMeta, &Valid, &ObservedState),
+    plan: &mut Plan,
+) {
     let Some(live) = observed.children.get(&child) else {
-        let needs = Needs::of(child, meta, observed);
+        let needs = Needs::of(child, meta, valid, observed);
         if let Some(missing) = needs.missing {
             plan.pending.insert(child, missing);
             return;
@@ -198,7 +223,7 @@ struct Needs {
 
 impl Needs {
     /// A recorded topic or schema counts as existing: a deleted Deployment is recreated while Kafka or Postgres is unreachable.
-    fn of(child: Child, meta: &PipelineMeta, observed: &ObservedState) -> Self {
+    fn of(child: Child, meta: &PipelineMeta, valid: &Valid, observed: &ObservedState) -> Self {
         if !child.runs_pods() {
             return Self::default();
         }
@@ -216,8 +241,8 @@ impl Needs {
             match &observed.schema {
                 _ if recorded.schema.is_some() => {}
                 Observation::Observed(Some(_)) => {}
-                Observation::Observed(None) => needs.after_schema = true,
-                Observation::NotRequested | Observation::Failed(_) => {
+                _ if schema_change(valid, observed).is_some() => needs.after_schema = true,
+                Observation::Observed(None) | Observation::NotRequested | Observation::Failed(_) => {
                     needs.missing = Some("waits for the schema, which cannot be observed yet".to_owned());
                 }
             }

@@ -116,6 +116,8 @@ reasons! {
     DatabaseBusy: Transient,
     /// Another session holds a lock that a change of the schema needs.
     SchemaLocked: Transient,
+    /// The schema is to be taken over, and the processors of its owner have committed recently.
+    SchemaInUse: Transient,
     /// The last attempt to close windows failed, or old rows could not be dropped.
     ClosingFailed: Transient,
     /// The clock of Postgres differs from another one by more than 30 seconds, and whenIdle is FollowClock: windows stay open.
@@ -158,6 +160,8 @@ reasons! {
     DatabaseTlsFailed: ActionRequired,
     /// The database does not exist.
     DatabaseMissing: ActionRequired,
+    /// The address of the database was changed, and the new one leads to another database. Running pods stay at the former one.
+    DatabaseReplaced: ActionRequired,
     /// The Postgres user lacks a permission.
     DatabaseForbidden: ActionRequired,
     /// The schema belongs to another pipeline or contains foreign tables.

@@ -8,6 +8,7 @@ use retail_store::progress::Progress;
 use crate::external::systems::ObservedTopic;
 use crate::reconcile::condition_draft::ConditionDraft;
 use crate::reconcile::conditions;
+use crate::reconcile::database_move;
 use crate::reconcile::observed_state::Observation;
 use crate::reconcile::pass::Pass;
 use crate::reconcile::pipeline_meta::PipelineMeta;
@@ -32,6 +33,12 @@ pub(crate) fn status(pass: &Pass<'_>, now: Timestamp) -> RetailPipelineStatus {
         selector: Some(selector_text(&meta.name, Child::Processor.component())),
         topic: topic(pass),
         schema,
+        database: match valid {
+            Ok(valid) => {
+                database_move::recorded(meta, &valid.pipeline, observed, matches!(result.schema, Some(Ok(()))))
+            }
+            Err(_) => recorded.database.clone(),
+        },
         progress: match &observed.schema {
             Observation::Observed(Some(progress)) => Some(self::progress(progress, &observed.topic)),
             Observation::Observed(None) | Observation::NotRequested | Observation::Failed(_) => {
@@ -70,6 +77,7 @@ fn topic(pass: &Pass<'_>) -> Option<TopicStatus> {
 
 fn progress<E>(progress: &Progress, topic: &Observation<Option<ObservedTopic>, E>) -> ProgressStatus {
     let Progress {
+        consumer_group: _,
         watermark,
         complete_through,
         next_offsets,

@@ -24,6 +24,8 @@ pub enum Step {
     Schema {
         /// Name of the schema.
         name: String,
+        /// Uid of the pipeline from which the schema is taken over.
+        adopts: Option<String>,
     },
     /// Apply an object with server-side apply.
     Apply {

@@ -28,6 +28,8 @@ pub fn processor_file(pipeline: &Pipeline) -> String {
         name: _,
         namespace: _,
         uid: _,
+        // The operator takes the schema over before the processor starts.
+        adopt: _,
         kafka,
         topic,
         events,
@@ -102,6 +104,7 @@ pub fn producer_file(pipeline: &Pipeline, producer: &Producer) -> String {
         name: _,
         namespace: _,
         uid: _,
+        adopt: _,
         kafka,
         topic: Topic { name, partitions: _, replication_factor: _, config: _ },
         events,

@@ -21,6 +21,10 @@ pub(crate) struct FakeState {
     pub(crate) topics: BTreeMap<String, ObservedTopic>,
     /// Owner and progress of each schema, by name.
     pub(crate) schemas: BTreeMap<String, (String, Progress)>,
+    /// Identity of the database at a host; of one that is not listed, it is `original`. Empty: it has no schema.
+    pub(crate) databases: BTreeMap<String, &'static str>,
+    /// Whether the owner of each schema still commits.
+    pub(crate) in_use: bool,
     /// Error of every request to Kafka.
     pub(crate) kafka: Option<KafkaError>,
     /// Error of every change of settings.
@@ -103,9 +107,14 @@ pub(crate) fn postgres_unreachable() -> DatabaseError {
     DatabaseError { kind: ErrorKind::Unreachable, message: "cannot reach postgres at postgres:5432/retail".to_owned() }
 }
 
+fn foreign(owner: &str) -> DatabaseError {
+    DatabaseError { kind: ErrorKind::Foreign, message: format!("belongs to pipeline {owner}") }
+}
+
 /// Progress as a processor writes it.
 pub(crate) fn sample_progress() -> Progress {
     Progress {
+        consumer_group: String::new(),
         watermark: Some(Timestamp::from_secs(1_800_000_000)),
         complete_through: Some(Timestamp::from_secs(1_799_999_700)),
         next_offsets: (0..4).map(|partition| (partition, 90)).collect(),
@@ -191,11 +200,10 @@ impl ExternalSystems for FakeSystems {
         if let Some(error) = &state.postgres {
             return Err(error.clone());
         }
-        match state.schemas.get(&pipeline.schema) {
-            Some((owner, _)) if *owner != pipeline.uid => {
-                Err(DatabaseError { kind: ErrorKind::Foreign, message: format!("belongs to pipeline {owner}") })
-            }
-            seen => Ok(seen.map(|(_, progress)| progress.clone())),
+        let database = state.databases.get(&pipeline.database.host).copied().unwrap_or("original");
+        match state.schemas.get(&pipeline.schema).filter(|_| !database.is_empty()) {
+            Some((owner, _)) if *owner != pipeline.uid => Err(foreign(owner)),
+            seen => Ok(seen.map(|(_, progress)| Progress { consumer_group: database.to_owned(), ..progress.clone() })),
         }
     }
 
@@ -212,7 +220,19 @@ impl ExternalSystems for FakeSystems {
         if let Some(error) = &state.postgres {
             return Err(error.clone());
         }
-        state.schemas.insert(pipeline.schema.clone(), (pipeline.uid.clone(), Progress::default()));
+        let in_use = state.in_use;
+        let (owner, _) =
+            state.schemas.entry(pipeline.schema.clone()).or_insert_with(|| (pipeline.uid.clone(), Progress::default()));
+        if *owner == pipeline.uid {
+            return Ok(());
+        }
+        if pipeline.adopt.as_ref() != Some(owner) {
+            return Err(foreign(owner));
+        }
+        if in_use {
+            return Err(DatabaseError { kind: ErrorKind::InUse, message: "is in use".to_owned() });
+        }
+        owner.clone_from(&pipeline.uid);
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! Tests of the operator with an API server in memory, and with fake or real Kafka and Postgres.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod adoption;
 mod api;
 mod client_sharing;
 mod convergence;

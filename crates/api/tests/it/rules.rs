@@ -73,6 +73,7 @@ pub(crate) fn whole() -> Value {
             "suspend": false,
             "paused": false,
             "deletionPolicy": {"topic": "Retain", "database": "Retain"},
+            "adopt": {"uid": "old"},
         },
         "status": {"schema": "shop"},
     })
@@ -390,31 +391,33 @@ fn examples() -> Vec<Example> {
 /// Examples for each rule about a change of the pipeline of [`whole`].
 fn changes() -> Vec<Example> {
     vec![
-        ("topic.name cannot be changed: create a new pipeline", "spec.topic.name", json!("events"), json!("other")),
+        (
+            "topic.name cannot be changed once the topic or the Postgres schema exists: create a new pipeline",
+            "spec.topic.name",
+            json!("events"),
+            json!("other"),
+        ),
         ("topic.partitions can only grow", "spec.topic.partitions", json!(5), json!(3)),
-        ("window cannot be changed: create a new pipeline", "spec.window", json!("300s"), json!("1h")),
-        ("watermark.delay cannot be changed: create a new pipeline", "spec.watermark.delay", json!("60m"), json!("2h")),
         (
-            "database.host cannot be changed: create a new pipeline",
-            "spec.database.host",
-            json!("postgres"),
-            json!("other"),
-        ),
-        ("database.port cannot be changed: create a new pipeline", "spec.database.port", json!(5432), json!(5433)),
-        (
-            "database.name cannot be changed: create a new pipeline",
-            "spec.database.name",
-            json!("retail"),
-            json!("other"),
+            "window cannot be changed once the Postgres schema exists: create a new pipeline",
+            "spec.window",
+            json!("300s"),
+            json!("1h"),
         ),
         (
-            "database.schema cannot be changed: create a new pipeline",
+            "watermark.delay cannot be changed once the Postgres schema exists: create a new pipeline",
+            "spec.watermark.delay",
+            json!("60m"),
+            json!("2h"),
+        ),
+        (
+            "database.schema cannot be changed once the Postgres schema exists: create a new pipeline",
             "spec.database.schema",
             json!("shop"),
             json!("other"),
         ),
         (
-            "database.schema cannot be changed: create a new pipeline",
+            "database.schema cannot be changed once the Postgres schema exists: create a new pipeline",
             "spec.database.schema",
             json!("shop"),
             Value::Null,
@@ -495,6 +498,27 @@ fn events_can_be_changed_before_the_schema_exists() {
     assert_eq!(refusals(&whole(), &with("spec.deduplicate", &Value::Null)), refused);
 }
 
+#[test]
+fn fixed_fields_can_be_changed_before_the_schema_exists() {
+    let mut old = whole();
+    old.as_object_mut().unwrap().remove("status");
+    let changes = [
+        ("spec.topic.name", json!("other")),
+        ("spec.window", json!("1h")),
+        ("spec.watermark.delay", json!("2h")),
+        ("spec.database.schema", json!("other")),
+        ("spec.database.schema", Value::Null),
+    ];
+    for (path, other) in &changes {
+        assert_eq!(refusals(&with(path, other), &old), [""; 0], "{path}");
+    }
+    // The topic is bound to its name before the schema exists.
+    old["status"] = json!({"topic": {"id": "1", "partitions": 4}});
+    let refused = ["topic.name cannot be changed once the topic or the Postgres schema exists: create a new pipeline"];
+    assert_eq!(refusals(&with("spec.topic.name", &json!("other")), &old), refused);
+    assert_eq!(refusals(&with("spec.window", &json!("1h")), &old), [""; 0]);
+}
+
 /// The rule names each field: a new one must be added to it.
 #[test]
 fn no_field_of_events_can_change_once_the_schema_exists() {
@@ -528,7 +552,10 @@ fn no_field_of_events_can_change_once_the_schema_exists() {
 #[test]
 fn omitted_schema_cannot_be_set_later() {
     let without = with("spec.database.schema", &Value::Null);
-    assert_eq!(refusals(&whole(), &without), ["database.schema cannot be changed: create a new pipeline"]);
+    assert_eq!(
+        refusals(&whole(), &without),
+        ["database.schema cannot be changed once the Postgres schema exists: create a new pipeline"]
+    );
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The schema, claims, commits and the closing of windows on a real Postgres.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod adopt;
 mod amounts;
 mod cancel;
 mod close;
