@@ -68,7 +68,7 @@ fn record(record: &tail::TailRecord) -> Record<'_> {
 
 fn of_topic(pipeline: &Pipeline, observed: &Observed) -> Vec<Check> {
     let partitions = observed.description.partitions;
-    let replicas = pipeline.processor.replicas;
+    let replicas = pipeline.processor.most_replicas();
     let workers = match replicas > partitions {
         true => Check::warn(
             "workers",

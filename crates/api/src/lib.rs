@@ -3,6 +3,7 @@
 //! This crate does not connect to Kafka, Postgres or Kubernetes.
 
 pub mod adopt;
+pub mod autoscaling;
 pub mod crd;
 pub mod duration;
 pub mod events;

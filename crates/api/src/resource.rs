@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::adopt::Adopt;
+use crate::autoscaling::Autoscaling;
 use crate::events::Events;
 use crate::logging::Logging;
 use crate::quantity;
@@ -338,6 +339,15 @@ pub struct Database {
     /// Secret with user name and password. Outside a cluster, they come from RETAIL_DATABASE_URL, or PGUSER and PGPASSWORD.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<DatabaseSecret>,
+    /// Secret of the owner of the schema, as secret. The operator creates and changes the schema with it, and reads its progress; pods
+    /// never receive it. Default: secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner_secret: Option<DatabaseSecret>,
+    /// Postgres role that may read and write the rows, and change no table: a group role, of which the user of secret is a member. It
+    /// must exist. If omitted, the user of secret needs the rights of the owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Za-z_][A-Za-z0-9_.@-]*$"))]
+    pub runtime_role: Option<String>,
     /// TLS. If omitted, the connection is not encrypted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<DatabaseTls>,
@@ -469,12 +479,21 @@ pub struct Faults {
 /// Pods that process the topic.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Debug)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("!has(self.autoscaling) || !has(self.replicas)", "set either replicas or autoscaling"))]
 pub struct Processor {
-    /// Number of pods, 0 to 1024, of which at most one per partition starts. `kubectl scale` and autoscalers set it. Default: 1.
-    #[serde(default = "one")]
+    /// Number of pods, 0 to 1024, of which at most one per partition starts. If it is set, `kubectl scale` and a
+    /// HorizontalPodAutoscaler can change it. If neither replicas nor autoscaling is set, one pod runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1024))]
-    pub replicas: i32,
-    /// CPU and memory of each pod. A pod runs one worker per core. Default: requests of 100m and 128Mi, limits of 2 and 1Gi.
+    pub replicas: Option<i32>,
+    /// Number of pods by load, instead of replicas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscaling: Option<Autoscaling>,
+    /// Number of workers of each pod, 1 to 64, of which at most one per partition starts. Default: one per core of the CPU limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 64))]
+    pub workers: Option<i32>,
+    /// CPU and memory of each pod. Default: requests of 100m and 128Mi, limits of 2 and 1Gi.
     #[serde(default, skip_serializing_if = "Resources::is_empty")]
     pub resources: Resources,
     /// Whether a PodDisruptionBudget lets a drain stop one of several pods at a time. Set false if you have your own. Default: true.
@@ -487,7 +506,26 @@ pub struct Processor {
 
 impl Default for Processor {
     fn default() -> Self {
-        Self { replicas: 1, resources: Resources::default(), disruption_budget: true, template: PodTemplate::default() }
+        Self {
+            replicas: None,
+            autoscaling: None,
+            workers: None,
+            resources: Resources::default(),
+            disruption_budget: true,
+            template: PodTemplate::default(),
+        }
+    }
+}
+
+impl Processor {
+    /// Number of pods without autoscaling.
+    pub fn fixed_replicas(&self) -> i32 {
+        self.replicas.unwrap_or(1)
+    }
+
+    /// Largest number of pods.
+    pub fn most_replicas(&self) -> i32 {
+        self.autoscaling.map_or(self.fixed_replicas(), |autoscaling| autoscaling.max_replicas)
     }
 }
 
@@ -540,7 +578,7 @@ pub struct Rollup {
     /// Name of the view in the schema of the pipeline: 1 to 40 lower-case letters, digits and '_', not beginning with a digit.
     #[schemars(length(min = 1, max = 40), regex(pattern = r"^[a-z_][a-z0-9_]*$"))]
     #[x_kube(validation = (
-        "!(self in ['closes', 'dead_letter', 'dead_letter_log', 'definitions', 'delta_log', 'fate_rules', 'group_totals', 'groups', 'late', 'ledger', 'partition_progress', 'pipeline', 'proof', 'rejected', 'schema_history', 'schema_waits', 'schemas', 'span_sums', 'totals', 'watermark_hold']) && !self.startsWith('retail') && !self.startsWith('final_rows')",
+        "!(self in ['closes', 'dead_letter', 'dead_letter_log', 'definitions', 'delta_log', 'fate_rules', 'group_totals', 'groups', 'late', 'ledger', 'partition_progress', 'pipeline', 'processor_load', 'proof', 'rejected', 'schema_history', 'schema_waits', 'schemas', 'span_sums', 'totals', 'watermark_hold']) && !self.startsWith('retail') && !self.startsWith('final_rows')",
         "the name of a rollup must not be that of another table or view of the pipeline"
     ))]
     pub name: String,

@@ -26,6 +26,9 @@ pub struct RetailPipelineStatus {
     /// Database of the schema. Omitted until the schema was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database: Option<DatabaseStatus>,
+    /// State of autoscaling. Omitted without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscaling: Option<AutoscalingStatus>,
     /// Progress of the processing. Omitted until the schema exists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<ProgressStatus>,
@@ -57,6 +60,19 @@ pub struct DatabaseStatus {
     /// Kafka consumer group of the processors, for lag tools. It is computed from the identity of the server, the database and the
     /// schema.
     pub consumer_group: String,
+}
+
+/// State of autoscaling.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Default, Debug)]
+#[serde(rename_all = "camelCase")]
+pub struct AutoscalingStatus {
+    /// Number of processors as it was decided.
+    pub replicas: i32,
+    /// Time of the last change, in RFC 3339.
+    pub changed_at: String,
+    /// Records that a processor read per second when it was last behind. Omitted until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub records_per_second: Option<i64>,
 }
 
 /// Progress of the processing.

@@ -1,6 +1,6 @@
 -- One row about a schema: the fingerprint of each of its views and functions, and the columns and keys that its tables lack.
 -- Objects that users added are ignored. Lookups are by name, because a catalog may contain the schemas of a thousand pipelines.
--- $1 schema, $2 lines of tables.txt, $3 names of functions, $4 names of views, $5 roles that may read them
+-- $1 schema, $2 lines of tables.txt, $3 names of functions, $4 names of views, $5 roles that may read them, $6 roles that may write rows
 WITH ours (oid) AS (
     SELECT to_regnamespace(quote_ident($1))
 ), tables AS (
@@ -47,5 +47,21 @@ SELECT coalesce(array_agg(f.name), '{}') AS names,
                 SELECT FROM pg_class c
                 WHERE c.relnamespace = ours.oid AND c.relkind = 'v' AND c.relname = ANY ($4::text[])
                     AND NOT has_table_privilege(r.oid, c.oid, 'SELECT')))
-        FROM ours) AS readers_lack
+        FROM ours) AS readers_lack,
+       (SELECT EXISTS (
+            SELECT FROM unnest($6::text[]) AS runtime (name) LEFT JOIN pg_roles r ON r.rolname = runtime.name
+            WHERE r.oid IS NULL OR NOT has_schema_privilege(r.oid, ours.oid, 'USAGE')
+                OR EXISTS (
+                    SELECT FROM pg_class c
+                    WHERE c.relnamespace = ours.oid AND c.relkind = 'v' AND c.relname = ANY ($4::text[])
+                        AND NOT has_table_privilege(r.oid, c.oid, 'SELECT'))
+                OR EXISTS (
+                    SELECT FROM tables t CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS needed (privilege)
+                    WHERE (needed.privilege = 'SELECT' OR t.relname <> 'definitions')
+                        AND NOT has_table_privilege(r.oid, t.oid, needed.privilege))
+                OR EXISTS (
+                    SELECT FROM pg_proc p
+                    WHERE p.pronamespace = ours.oid AND p.proname = ANY ($3::text[])
+                        AND NOT has_function_privilege(r.oid, p.oid, 'EXECUTE')))
+        FROM ours) AS runtime_lacks
 FROM fingerprints f

@@ -65,11 +65,15 @@ impl Definitions {
         self.all.iter().filter(|definition| definition.kind == kind).map(|definition| &*definition.name).collect()
     }
 
-    /// The names of all tables and views.
-    fn relations(&self) -> Vec<&str> {
+    fn table_names(&self) -> Vec<&str> {
         let mut tables: Vec<&str> = self.tables.iter().filter_map(|line| line.split(['.', ' ']).next()).collect();
         tables.dedup();
-        self.names(Kind::View).into_iter().chain(tables).collect()
+        tables
+    }
+
+    /// The names of all tables and views.
+    fn relations(&self) -> Vec<&str> {
+        self.names(Kind::View).into_iter().chain(self.table_names()).collect()
     }
 }
 
@@ -163,6 +167,8 @@ pub(crate) struct Inspected {
     existing: BTreeMap<String, String>,
     /// Whether a role of `spec.readers` cannot read a view.
     pub(crate) readers_lack: bool,
+    /// Whether the role of `database.runtimeRole` lacks a right.
+    pub(crate) runtime_lacks: bool,
 }
 
 impl Inspected {
@@ -181,8 +187,8 @@ impl Inspected {
             return Err(DatabaseError::new(ErrorKind::Changed, message));
         }
         let (names, fingerprints): (Vec<String>, Vec<String>) = (row.get("names"), row.get("fingerprints"));
-        let readers_lack = row.get("readers_lack");
-        Ok(Self { existing: names.into_iter().zip(fingerprints).collect(), readers_lack })
+        let (readers_lack, runtime_lacks) = (row.get("readers_lack"), row.get("runtime_lacks"));
+        Ok(Self { existing: names.into_iter().zip(fingerprints).collect(), readers_lack, runtime_lacks })
     }
 
     /// Whether a view or function exists, in whatever form.
@@ -212,26 +218,34 @@ pub(crate) struct InspectParameters<'d> {
     functions: Vec<&'d str>,
     views: Vec<&'d str>,
     readers: &'d [String],
+    runtime_roles: Vec<&'d str>,
 }
 
 impl<'d> InspectParameters<'d> {
     pub(crate) fn new(definitions: &'d Definitions, pipeline: &'d Pipeline) -> Self {
         let names = |kind| definitions.names(kind);
         let (functions, views) = (names(Kind::Function), names(Kind::View));
-        Self { tables: &definitions.tables, functions, views, readers: &pipeline.readers }
+        let runtime_roles = pipeline.database.runtime_role.as_deref().into_iter().collect();
+        Self { tables: &definitions.tables, functions, views, readers: &pipeline.readers, runtime_roles }
     }
 
     /// In their order, after the name of the schema.
-    pub(crate) fn after<'a>(&'a self, schema: &'a String) -> [Parameter<'a>; 5] {
+    pub(crate) fn after<'a>(&'a self, schema: &'a String) -> [Parameter<'a>; 6] {
         let texts = Type::TEXT_ARRAY;
         [
             (schema, Type::TEXT),
             (&self.tables, texts.clone()),
             (&self.functions, texts.clone()),
             (&self.views, texts.clone()),
-            (&self.readers, texts),
+            (&self.readers, texts.clone()),
+            (&self.runtime_roles, texts),
         ]
     }
+}
+
+/// The names of all tables, which are the same in every layout.
+pub(crate) fn tables() -> Vec<&'static str> {
+    OF_DEFAULT_LAYOUT.table_names()
 }
 
 /// The names of all tables and views, which are the same in every layout.

@@ -12,6 +12,7 @@ use tokio_postgres::types::Type;
 use crate::close::followed;
 use crate::error::DatabaseError;
 use crate::identity::Identity;
+use crate::load::{LOAD_AGE, Load};
 use crate::provision;
 use crate::schema_problems::SchemaProblems;
 use crate::session::{Parameters, Session};
@@ -44,6 +45,8 @@ pub struct Progress {
     pub rejection: Option<Rejection>,
     /// Problems of records with their schemas.
     pub schemas: SchemaProblems,
+    /// The load of all processors; `None` if none has noted it lately.
+    pub load: Option<Load>,
 }
 
 /// More than half of the records are invalid, as the processors recorded it.
@@ -89,12 +92,17 @@ const SELECT: &str = "
            coalesce(sum(s.gaps), 0)::bigint AS gaps, max(s.committed_at) AS committed_at,
            array_remove(array_agg(s.partition ORDER BY s.partition), NULL) AS partitions,
            array_remove(array_agg(s.next_offset ORDER BY s.partition), NULL) AS next_offsets,
+           o.partitions AS load_partitions, o.unread, o.appended, o.read, o.share,
            coalesce(array_agg(s.partition ORDER BY s.partition) FILTER (WHERE s.dedup_from > s.dedup_offsets[1]), ARRAY[]::integer[]) AS incomplete
     FROM {schema}.pipeline p
     CROSS JOIN {schema}.watermark($1::bigint * interval '1 microsecond', $2) w
     CROSS JOIN (SELECT statement_timestamp() - $3::bigint * interval '1 microsecond') l (latest)
+    CROSS JOIN (
+        SELECT sum(n.partitions)::bigint, sum(n.unread)::bigint, sum(n.appended_per_second), sum(n.read_per_second), max(n.database_share)
+        FROM {schema}.processor_load n WHERE n.noted_at > statement_timestamp() - $4::bigint * interval '1 microsecond'
+    ) o (partitions, unread, appended, read, share)
     LEFT JOIN {schema}.partition_progress s ON true
-    GROUP BY p.closed_until, p.close_failure, p.close_failed_at, p.rejection, p.rejected_since, w.watermark, w.clock_ahead, l.latest";
+    GROUP BY o.partitions, o.unread, o.appended, o.read, o.share, p.closed_until, p.close_failure, p.close_failed_at, p.rejection, p.rejected_since, w.watermark, w.clock_ahead, l.latest";
 
 /// Checks the schema and reads its progress. Returns `None` if the schema is missing, has an older version, or needs its
 /// views and functions recreated.
@@ -119,6 +127,7 @@ pub(crate) async fn read(session: &Session, pipeline: &Pipeline) -> Result<Progr
         (&micros(pipeline.idle_timeout), Type::INT8),
         (&caller_clock, Type::TIMESTAMPTZ),
         (&micros(TOO_LONG + 2 * pipeline.trigger), Type::INT8),
+        (&micros(LOAD_AGE), Type::INT8),
     ];
     let (row, schemas) =
         tokio::try_join!(biased; session.query_one(SELECT, parameters), SchemaProblems::read(session, pipeline))?;
@@ -145,6 +154,17 @@ pub(crate) async fn read(session: &Session, pipeline: &Pipeline) -> Result<Progr
             .zip(row.get::<_, Option<String>>("rejection"))
             .map(|(since, sentence)| Rejection { since, sentence }),
         schemas,
+        load: load(&row),
+    })
+}
+
+fn load(row: &Row) -> Option<Load> {
+    Some(Load {
+        partitions: row.get::<_, Option<i64>>("load_partitions")?,
+        unread: row.get::<_, Option<i64>>("unread")?,
+        appended_per_second: row.get::<_, Option<f64>>("appended")?,
+        read_per_second: row.get::<_, Option<f64>>("read")?,
+        database_share: row.get::<_, Option<f64>>("share")?,
     })
 }
 

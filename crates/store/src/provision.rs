@@ -19,6 +19,7 @@ use crate::lock::{self, LockWait};
 use crate::migrate::{self, HISTORY, MIGRATIONS, Migration, SELECT_VERSION};
 use crate::readers;
 use crate::rollup;
+use crate::runtime_role;
 use crate::session::Session;
 use crate::template::{literal, quoted};
 
@@ -54,6 +55,7 @@ async fn apply_migrations(
         drop_view(&mut session, &view).await?;
     }
     readers::apply(&mut session, pipeline).await?;
+    runtime_role::apply(&mut session, pipeline).await?;
     Ok(identity)
 }
 
@@ -156,7 +158,7 @@ async fn remove(transaction: &Session, uid: &str) -> Result<Removal, DatabaseErr
 /// missing part of a table cannot be restored without losing data, and is an error.
 pub async fn is_as_made(session: &Session, pipeline: &Pipeline) -> Result<bool, DatabaseError> {
     let (inspected, outdated) = definitions::outdated(session, pipeline).await?;
-    Ok(outdated.is_empty() && !inspected.readers_lack)
+    Ok(outdated.is_empty() && !inspected.readers_lack && !inspected.runtime_lacks)
 }
 
 /// Like [`is_as_made`], with an error that names the remedy.
@@ -205,9 +207,11 @@ pub(crate) async fn check_as_made(session: &Session, pipeline: &Pipeline) -> Res
     identity::is_owned(session, &identity, pipeline)?;
     let recorded: Vec<String> = row.get("recorded");
     let has_left = definitions::stale_views(&recorded, &definitions).is_empty()
-        && readers::have_left(&recorded, pipeline).is_empty();
+        && readers::have_left(&recorded, pipeline).is_empty()
+        && runtime_role::have_left(&recorded, pipeline).is_empty();
     let inspected = Inspected::new(session, &row)?;
-    let as_made = inspected.outdated(&definitions, &recorded).is_empty() && !inspected.readers_lack && has_left;
+    let has_rights = !inspected.readers_lack && !inspected.runtime_lacks;
+    let as_made = inspected.outdated(&definitions, &recorded).is_empty() && has_rights && has_left;
     Ok(as_made.then_some(identity))
 }
 

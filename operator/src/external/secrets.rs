@@ -10,7 +10,7 @@ use kube::{Api, Client};
 use retail_api::Pipeline;
 use retail_api::events::{Registry, RegistryTls};
 use retail_api::resource::{
-    Credentials as SaslSecret, Database, DatabaseTls, Kafka, KafkaTls, Sasl, SecretKey, SecretName,
+    Credentials as SaslSecret, Database, DatabaseSecret, DatabaseTls, Kafka, KafkaTls, Sasl, SecretKey, SecretName,
 };
 use retail_connection::Pem;
 use retail_kafka::KafkaConnection;
@@ -31,7 +31,7 @@ use crate::resources::hash;
 pub(crate) struct Connections {
     /// To Kafka.
     pub(crate) kafka: Option<KafkaConnection>,
-    /// To Postgres.
+    /// To Postgres, as the owner of the schema.
     pub(crate) database: Option<DatabaseConnection>,
 }
 
@@ -116,8 +116,9 @@ fn names(pipeline: &Pipeline) -> BTreeSet<&str> {
     let Kafka { bootstrap_servers: _, tls, sasl } = &pipeline.kafka;
     let sasl = sasl.iter().map(|sasl| &sasl.secret.name);
     let kafka_tls = tls.iter().flat_map(|tls| in_tls(tls.ca_secret.as_ref(), tls.client_secret.as_ref()));
-    let Database { host: _, port: _, name: _, schema: _, secret, tls } = &pipeline.database;
-    let login = secret.iter().map(|secret| &secret.name);
+    let Database { host: _, port: _, name: _, schema: _, secret, owner_secret, runtime_role: _, tls } =
+        &pipeline.database;
+    let login = secret.iter().chain(owner_secret).map(|secret| &secret.name);
     let database_tls = tls.iter().flat_map(|tls| in_tls(tls.ca_secret.as_ref(), tls.client_secret.as_ref()));
     let registry = pipeline.registry().into_iter().flat_map(|Registry { url: _, secret, tls }| {
         let ca = tls.as_ref().and_then(|RegistryTls { ca_secret }| ca_secret.as_ref());
@@ -146,10 +147,24 @@ impl FetchedSecrets {
         })
     }
 
-    /// State of the Secrets for Postgres, and the connection if they are usable.
+    /// State of the Secrets for Postgres that the pods receive, and the connection if they are usable.
     pub(crate) fn database(&self, pipeline: &Pipeline) -> (Credentials, Option<DatabaseConnection>) {
+        self.database_as(pipeline, pipeline.database.secret.as_ref())
+    }
+
+    /// As [`database`](Self::database), of the owner of the schema. Without `ownerSecret`, both are the same.
+    pub(crate) fn owner(&self, pipeline: &Pipeline) -> (Credentials, Option<DatabaseConnection>) {
+        let Database { secret, owner_secret, .. } = &pipeline.database;
+        self.database_as(pipeline, owner_secret.as_ref().or(secret.as_ref()))
+    }
+
+    fn database_as(
+        &self,
+        pipeline: &Pipeline,
+        secret: Option<&DatabaseSecret>,
+    ) -> (Credentials, Option<DatabaseConnection>) {
         self.connection(pipeline, |reader| {
-            let login = reader.database(&pipeline.database)?;
+            let login = reader.database(&pipeline.database, secret)?;
             // A short host name in a URI is a Service in the namespace of the pipeline, too.
             let connection = login.connection_to(pipeline, |host| qualify(host, &pipeline.namespace));
             let connection = connection.map_err(|error| SecretProblem::Invalid(error.to_string()))?;
@@ -218,9 +233,13 @@ impl KeyReader<'_> {
         Ok(login)
     }
 
-    fn database(&mut self, database: &Database) -> Result<DatabaseLogin, SecretProblem> {
+    fn database(
+        &mut self,
+        database: &Database,
+        secret: Option<&DatabaseSecret>,
+    ) -> Result<DatabaseLogin, SecretProblem> {
         let mut login = DatabaseLogin::default();
-        let Database { host: _, port: _, name: _, schema: _, secret, tls } = database;
+        let tls = &database.tls;
         if let Some(secret) = secret {
             if let Some(key) = &secret.uri_key {
                 login.url = Some(self.required(&secret.name, key)?);

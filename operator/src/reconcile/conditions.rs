@@ -30,7 +30,7 @@ pub(crate) fn conditions(pass: &Pass<'_>) -> Vec<ConditionDraft> {
     let refused =
         refused.map(|refusal| ConditionDraft::by_reason(ConditionType::Ready, refusal.reason, refusal.message.clone()));
     let mut all = with_summary(ready(valid, refused.as_ref(), &parts), parts);
-    all.push(part_conditions::scaling(pass.plan.processors));
+    all.push(part_conditions::scaling(pass.plan));
     all.extend(part_conditions::deduplication(pass, valid));
     all.push(part_conditions::rejections(pass));
     all.extend(registry_conditions::registry(pass, valid));

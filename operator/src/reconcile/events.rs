@@ -5,9 +5,11 @@ use retail_connection::Removal;
 use retail_kafka::topic::Action;
 
 use crate::reconcile::apply_result::ApplyResult;
+use crate::reconcile::autoscaling::Decision;
 use crate::reconcile::plan::Plan;
 use crate::reconcile::reason::{ConditionType, Reason, ReasonKind};
 use crate::reconcile::step::Step;
+use crate::resources::names::Child;
 
 /// The content of an event.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -71,6 +73,9 @@ pub(crate) fn action_events(plan: &Plan, result: &ApplyResult) -> Vec<EventRecor
             );
         }
     }
+    if let Some(scaled) = scaled(plan, result) {
+        event(false, "Scaled", truncate(scaled));
+    }
     for (what, removal) in &result.removed {
         match removal {
             Removal::Removed => {
@@ -87,6 +92,18 @@ pub(crate) fn action_events(plan: &Plan, result: &ApplyResult) -> Vec<EventRecor
         event(true, "DataKept", truncate(format!("kept the topic: other pipelines use it ({users})")));
     }
     events
+}
+
+/// The change of the number of processors that autoscaling has decided, with the reason.
+fn scaled(plan: &Plan, result: &ApplyResult) -> Option<String> {
+    let Decision { replicas, why, .. } = plan.autoscaling?;
+    let differences = plan.steps.iter().find_map(|step| match step {
+        Step::Apply { child: Child::Processor, differences: Some(differences), .. } => Some(differences),
+        _ => None,
+    })?;
+    let changed = differences.iter().any(|difference| difference.path == "spec.replicas");
+    let applied = matches!(result.children.get(&Child::Processor), Some(Ok(_)));
+    (changed && applied).then(|| format!("autoscaling runs {replicas} processors: {why}"))
 }
 
 /// One event for each new reason of a condition, except for conditions derived from Ready.

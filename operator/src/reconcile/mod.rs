@@ -7,6 +7,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod apply_result;
+pub(crate) mod autoscaling;
 pub(crate) mod cache;
 pub(crate) mod cleanup;
 pub(crate) mod condition_draft;

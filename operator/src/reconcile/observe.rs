@@ -8,6 +8,7 @@ use kube::{Api, Client};
 use retail_api::Pipeline;
 
 use crate::external::address::with_qualified_hosts;
+use crate::external::credentials::Credentials;
 use crate::external::secrets::{self, Connections, SecretCache};
 use crate::external::systems::ExternalSystems;
 use crate::reconcile::cache::ReconcileCache;
@@ -51,11 +52,14 @@ pub(crate) async fn observe<O: ExternalSystems>(
     let seen = with_qualified_hosts(pipeline);
     let secrets = secrets::read(client, recent, &meta.namespace, pipeline).await?;
     let (kafka_login, kafka) = secrets.kafka(&seen);
-    let (database_login, database) = secrets.database(&seen);
+    let (database_login, _) = secrets.database(&seen);
+    let (owner_login, database) = secrets.owner(&seen);
+    let owner_login = if seen.database.owner_secret.is_some() { owner_login } else { Credentials::NotNamed };
     let (registry_login, registry) = secrets.registry(&seen);
     let mut observed = ObservedState {
         kafka_login,
         database_login,
+        owner_login,
         registry_login,
         pod_problems: pod_problems(client, meta, &children).await,
         children,

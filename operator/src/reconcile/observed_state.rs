@@ -30,6 +30,8 @@ pub(crate) struct ObservedState {
     pub(crate) kafka_login: Credentials,
     /// State of the Secrets for Postgres.
     pub(crate) database_login: Credentials,
+    /// State of the Secrets of the owner of the schema; `NotNamed` if it is the user of the pods.
+    pub(crate) owner_login: Credentials,
     /// State of the Secrets for the schema registry.
     pub(crate) registry_login: Credentials,
     /// The topic; `Observed(None)` if it does not exist.
@@ -52,6 +54,7 @@ impl ObservedState {
         Self {
             kafka_login: Credentials::NotNamed,
             database_login: Credentials::NotNamed,
+            owner_login: Credentials::NotNamed,
             registry_login: Credentials::NotNamed,
             topic: Observation::Observed(None),
             schema: Observation::Observed(None),

@@ -13,10 +13,11 @@ use retail_store::progress::{CloseFailure, LongHold, Rejection};
 use serde_json::Value;
 
 use crate::external::credentials::{Credentials, SecretProblem};
+use crate::reconcile::autoscaling::{Decision, Why};
 use crate::reconcile::condition_draft::{ConditionDraft, ConditionStatus};
 use crate::reconcile::observed_state::Observation;
 use crate::reconcile::pass::Pass;
-use crate::reconcile::plan::ReplicaCount;
+use crate::reconcile::plan::{Plan, ReplicaCount};
 use crate::reconcile::reason::{ConditionType, Reason};
 use crate::reconcile::rollout::Rollout;
 use crate::reconcile::validate::Valid;
@@ -32,7 +33,7 @@ pub(crate) fn credentials(pass: &Pass<'_>) -> ConditionDraft {
     let pipeline = pass.valid.ok().map(|valid| &valid.pipeline);
     let kafka = pipeline.map(|pipeline| &pipeline.kafka);
     let observed = pass.observed;
-    let logins = [&observed.kafka_login, &observed.database_login, &observed.registry_login];
+    let logins = [&observed.kafka_login, &observed.database_login, &observed.owner_login, &observed.registry_login];
     let unusable: Vec<(Reason, String)> = logins
         .into_iter()
         .filter_map(|login| match login {
@@ -387,9 +388,14 @@ fn rejected(rejection: Option<&Rejection>) -> ConditionDraft {
     ConditionDraft::new(condition_type, ConditionStatus::True, Reason::MostlyInvalid, message)
 }
 
-pub(crate) fn scaling(processors: ReplicaCount) -> ConditionDraft {
-    let ReplicaCount { requested, running, usable } = processors;
+pub(crate) fn scaling(plan: &Plan) -> ConditionDraft {
+    let ReplicaCount { requested, running, usable } = plan.processors;
     let condition_type = ConditionType::ScalingLimited;
+    if let Some(Decision { why: why @ (Why::AtMaximum | Why::DatabaseLimits | Why::NothingRead), .. }) =
+        plan.autoscaling
+    {
+        return ConditionDraft::new(condition_type, ConditionStatus::True, Reason::AutoscalingLimited, why.to_string());
+    }
     if running < requested && running == usable {
         let message =
             format!("{requested} processors are requested and {running} run: the topic has {usable} partitions");

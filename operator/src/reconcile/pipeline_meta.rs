@@ -45,6 +45,8 @@ pub(crate) struct PipelineMeta {
     pub(crate) deleting_for: Option<Duration>,
     /// Whether the release annotation is set: remove the finalizer without deleting data.
     pub(crate) released: bool,
+    /// Time of the pass.
+    pub(crate) now: Timestamp,
     /// The last reported status.
     pub(crate) recorded: RetailPipelineStatus,
 }
@@ -67,6 +69,7 @@ impl PipelineMeta {
             finalizers: metadata.finalizers.unwrap_or_default(),
             deleting_for,
             released: annotations.get(RELEASE).is_some_and(|value| value == "true"),
+            now,
             // An unreadable status was not written by this operator.
             recorded: raw.status.read().unwrap_or_default(),
         }

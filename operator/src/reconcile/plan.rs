@@ -6,6 +6,7 @@ use std::time::Duration;
 use retail_kafka::deduplication::Unsuitable;
 use retail_kafka::topic;
 
+use crate::reconcile::autoscaling::Decision;
 use crate::reconcile::step::Step;
 use crate::resources::names::Child;
 
@@ -18,6 +19,8 @@ pub struct Plan {
     pub pending: BTreeMap<Child, String>,
     /// Processor replicas.
     pub processors: ReplicaCount,
+    /// The decision of autoscaling; `None` without it, and while the pipeline is suspended.
+    pub(crate) autoscaling: Option<Decision>,
     /// Producer replicas.
     pub producers: i32,
     /// Differences of the topic from its declaration that no action removes.

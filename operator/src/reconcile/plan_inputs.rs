@@ -8,8 +8,10 @@ use std::sync::Arc;
 use retail_api::status::{DatabaseStatus, TopicStatus};
 use retail_store::progress::Progress;
 
+use crate::reconcile::autoscaling::Decision;
 use crate::reconcile::observed_state::{Observation, ObservedState};
 use crate::reconcile::pipeline_meta::PipelineMeta;
+use crate::reconcile::planner;
 use crate::reconcile::validate::{Invalid, Valid};
 
 /// The inputs of [`plan`](crate::reconcile::planner::plan). An empty plan of a pipeline that is not being deleted depends on nothing else.
@@ -20,6 +22,7 @@ pub(crate) struct PlanInputs {
     topic: Option<TopicStatus>,
     schema: Option<String>,
     database: Option<DatabaseStatus>,
+    autoscaling: Option<Decision>,
     observed: ObservedState,
 }
 
@@ -33,6 +36,7 @@ impl PlanInputs {
         if meta.deleting_for.is_some() {
             return None;
         }
+        let autoscaling = Result::as_ref(&**valid).ok().and_then(|valid| planner::autoscaling(meta, valid, observed));
         let mut observed = observed.clone();
         // The rest of the progress, and pods, do not influence the plan.
         if let Observation::Observed(Some(progress)) = &mut observed.schema {
@@ -51,6 +55,7 @@ impl PlanInputs {
             topic: meta.recorded.topic.clone(),
             schema: meta.recorded.schema.clone(),
             database: meta.recorded.database.clone(),
+            autoscaling,
             observed,
         })
     }
@@ -59,9 +64,9 @@ impl PlanInputs {
 impl PartialEq for PlanInputs {
     /// Compares the spec by pointer: the cache returns the same value for an equal spec.
     fn eq(&self, other: &Self) -> bool {
-        let Self { valid, finalizers, topic, schema, database, observed } = self;
+        let Self { valid, finalizers, topic, schema, database, autoscaling, observed } = self;
         Arc::ptr_eq(valid, &other.valid)
-            && (finalizers, topic, schema, database, observed)
-                == (&other.finalizers, &other.topic, &other.schema, &other.database, &other.observed)
+            && (finalizers, topic, schema) == (&other.finalizers, &other.topic, &other.schema)
+            && (database, autoscaling, observed) == (&other.database, &other.autoscaling, &other.observed)
     }
 }

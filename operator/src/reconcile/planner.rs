@@ -1,5 +1,8 @@
 //! The planner: from a pipeline and its observed state to the steps that are missing. Pure.
 
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
 use retail_api::resource::{DeletionPolicies, DeletionPolicy};
 use retail_connection::ErrorKind;
 use retail_kafka::deduplication::{self, Unsuitable};
@@ -7,6 +10,7 @@ use retail_kafka::{record_time, topic};
 use serde_json::Value;
 
 use crate::external::credentials::Credentials;
+use crate::reconcile::autoscaling::{self, Decision, Scale};
 use crate::reconcile::cleanup;
 use crate::reconcile::database_move::{DatabaseMove, database_move};
 use crate::reconcile::observed_state::{Observation, ObservedState};
@@ -23,7 +27,9 @@ pub(crate) fn plan(meta: &PipelineMeta, valid: &Valid, observed: &ObservedState,
     if meta.deleting_for.is_some() {
         return cleanup::plan(meta, Some(valid), observed);
     }
-    let mut plan = Plan { processors: processors(meta, valid, observed), ..Plan::default() };
+    let autoscaling = autoscaling(meta, valid, observed);
+    let processors = processors(meta, valid, observed, autoscaling.as_ref());
+    let mut plan = Plan { processors, autoscaling, ..Plan::default() };
     plan.producers =
         valid.pipeline.producer.as_ref().filter(|_| !valid.suspend).map_or(0, |producer| producer.replicas);
     plan.steps.extend(finalizer(meta, valid));
@@ -113,8 +119,44 @@ fn finalizer(meta: &PipelineMeta, valid: &Valid) -> Option<Step> {
     }
 }
 
+/// The decision of autoscaling.
+pub(crate) fn autoscaling(meta: &PipelineMeta, valid: &Valid, observed: &ObservedState) -> Option<Decision> {
+    let bounds = valid.pipeline.processor.autoscaling.filter(|_| !valid.suspend)?;
+    let recorded = meta.recorded.autoscaling.as_ref();
+    let live = || observed.children.get(&Child::Processor)?.object()["spec"]["replicas"].as_i64();
+    let changed_at = recorded.and_then(|recorded| recorded.changed_at.parse::<Timestamp>().ok());
+    let scale = Scale {
+        running: recorded
+            .map(|recorded| recorded.replicas)
+            .or_else(|| i32::try_from(live()?).ok().filter(|live| *live > 0))
+            .unwrap_or(bounds.min_replicas),
+        unchanged_for: changed_at.map_or(Duration::ZERO, |at| {
+            Duration::from_secs(u64::try_from(meta.now.duration_since(at).as_secs()).unwrap_or(0))
+        }),
+        capacity: recorded.and_then(|recorded| recorded.records_per_second),
+        partitions: usable(meta, valid, observed),
+    };
+    let load = match &observed.schema {
+        Observation::Observed(Some(progress)) => progress.load.as_ref(),
+        Observation::Observed(None) | Observation::NotRequested | Observation::Failed(_) => None,
+    };
+    Some(autoscaling::decide(bounds, scale, load))
+}
+
 /// Replicas of the processor: a processor beyond the number of partitions would receive none.
-fn processors(meta: &PipelineMeta, valid: &Valid, observed: &ObservedState) -> ReplicaCount {
+fn processors(
+    meta: &PipelineMeta,
+    valid: &Valid,
+    observed: &ObservedState,
+    autoscaling: Option<&Decision>,
+) -> ReplicaCount {
+    let usable = usable(meta, valid, observed);
+    let requested = autoscaling.map_or(valid.pipeline.processor.fixed_replicas(), |decision| decision.replicas);
+    ReplicaCount { requested, running: if valid.suspend { 0 } else { requested.min(usable) }, usable }
+}
+
+/// Number of partitions, of which each can be read by another processor.
+fn usable(meta: &PipelineMeta, valid: &Valid, observed: &ObservedState) -> i32 {
     let declared = valid.pipeline.topic.partitions;
     let there = match &observed.topic {
         Observation::Observed(Some(seen)) => seen.topic.description.partitions,
@@ -123,9 +165,7 @@ fn processors(meta: &PipelineMeta, valid: &Valid, observed: &ObservedState) -> R
             meta.recorded.topic.as_ref().map_or(0, |topic| topic.partitions)
         }
     };
-    let usable = declared.max(there);
-    let requested = valid.pipeline.processor.replicas;
-    ReplicaCount { requested, running: if valid.suspend { 0 } else { requested.min(usable) }, usable }
+    declared.max(there)
 }
 
 /// Actions on the topic and the differences that they leave, or the problem that an action would make worse.

@@ -130,6 +130,8 @@ reasons! {
     InternalError: Transient,
     /// The spec requests more processors than the topic has partitions.
     FewerPartitions: Normal,
+    /// Reading is behind, and autoscaling starts no more processors.
+    AutoscalingLimited: Normal,
     /// More than half of the records of a minute were invalid: no part of the pipeline fails, but their purchases are missing.
     MostlyInvalid: Normal,
     /// The spec violates a validation rule.

@@ -2,10 +2,11 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
-use retail_api::status::{ProgressStatus, RetailPipelineStatus, TopicStatus};
+use retail_api::status::{AutoscalingStatus, ProgressStatus, RetailPipelineStatus, TopicStatus};
 use retail_store::progress::Progress;
 
 use crate::external::systems::ObservedTopic;
+use crate::reconcile::autoscaling::Decision;
 use crate::reconcile::condition_draft::ConditionDraft;
 use crate::reconcile::conditions;
 use crate::reconcile::database_move;
@@ -39,6 +40,7 @@ pub(crate) fn status(pass: &Pass<'_>, now: Timestamp) -> RetailPipelineStatus {
             }
             Err(_) => recorded.database.clone(),
         },
+        autoscaling: autoscaling(pass, now),
         progress: match &observed.schema {
             Observation::Observed(Some(progress)) => Some(self::progress(progress, &observed.topic)),
             Observation::Observed(None) | Observation::NotRequested | Observation::Failed(_) => {
@@ -75,6 +77,24 @@ fn topic(pass: &Pass<'_>) -> Option<TopicStatus> {
     }
 }
 
+/// The number of processors that was decided. It counts as changed when the Deployment has it.
+fn autoscaling(pass: &Pass<'_>, now: Timestamp) -> Option<AutoscalingStatus> {
+    let recorded = pass.meta.recorded.autoscaling.as_ref();
+    let Some(Decision { replicas, capacity, why: _ }) = pass.plan.autoscaling else {
+        // The number stays while the pipeline is suspended.
+        let declared = pass.valid.ok().and_then(|valid| valid.pipeline.processor.autoscaling);
+        return recorded.filter(|_| declared.is_some()).cloned();
+    };
+    let live = pass.child(Child::Processor).and_then(|object| object["spec"]["replicas"].as_i64());
+    if live != Some(i64::from(replicas)) {
+        return recorded.cloned();
+    }
+    let changed_at = recorded
+        .filter(|recorded| recorded.replicas == replicas)
+        .map_or_else(|| whole_seconds(now).to_string(), |recorded| recorded.changed_at.clone());
+    Some(AutoscalingStatus { replicas, changed_at, records_per_second: capacity })
+}
+
 fn progress<E>(progress: &Progress, topic: &Observation<Option<ObservedTopic>, E>) -> ProgressStatus {
     let Progress {
         consumer_group: _,
@@ -89,6 +109,7 @@ fn progress<E>(progress: &Progress, topic: &Observation<Option<ObservedTopic>, E
         deduplication_incomplete: _,
         rejection: _,
         schemas: _,
+        load: _,
     } = progress;
     let lag = match topic {
         Observation::Observed(Some(seen)) if !next_offsets.is_empty() => {
@@ -112,14 +133,18 @@ fn progress<E>(progress: &Progress, topic: &Observation<Option<ObservedTopic>, E
     }
 }
 
+/// The API server stores whole seconds.
+fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).expect("rounding keeps a timestamp in range")
+}
+
 /// A condition keeps its transition time while its status does not change.
 fn with_times(drafts: Vec<ConditionDraft>, meta: &PipelineMeta, now: Timestamp) -> Vec<Condition> {
     let time_of = |draft: &ConditionDraft| {
         let before = meta.recorded.conditions.iter().find(|before| before.type_ == draft.condition_type.to_string());
         before.filter(|before| before.status == draft.status.as_str()).map(|before| before.last_transition_time.clone())
     };
-    // The API server stores whole seconds.
-    let now = Timestamp::from_second(now.as_second()).expect("rounding keeps a timestamp in range");
+    let now = whole_seconds(now);
     let finish = |draft: ConditionDraft| {
         let condition = Condition {
             last_transition_time: time_of(&draft).unwrap_or(Time(now)),

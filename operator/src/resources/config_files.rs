@@ -46,7 +46,7 @@ pub fn processor_file(pipeline: &Pipeline) -> String {
         database,
         schema: _,
         producer: _,
-        processor: Processor { replicas: _, resources: _, disruption_budget: _, template: _ },
+        processor: Processor { replicas: _, autoscaling: _, workers, resources: _, disruption_budget: _, template: _ },
         final_rows_retention,
         // Views and their rights are made when the schema is applied.
         rollups: _,
@@ -70,6 +70,9 @@ pub fn processor_file(pipeline: &Pipeline) -> String {
         "database": database_fields(pipeline),
         "printRows": print_rows,
     });
+    if let Some(workers) = workers {
+        spec["processor"] = json!({"workers": workers});
+    }
     if let Some(events) = events {
         spec["events"] = json!(events.events);
     }
@@ -146,7 +149,8 @@ pub fn producer_file(pipeline: &Pipeline, producer: &Producer) -> String {
 /// Without the Secret: pods receive it as environment variables and files.
 fn database_fields(pipeline: &Pipeline) -> Value {
     // TLS is added for the processor only; the schema's name may come from the pipeline's.
-    let Database { host, port, name, schema: _, secret: _, tls: _ } = &pipeline.database;
+    let Database { host, port, name, schema: _, secret: _, owner_secret: _, runtime_role: _, tls: _ } =
+        &pipeline.database;
     json!({"host": host, "port": port, "name": name, "schema": pipeline.schema})
 }
 

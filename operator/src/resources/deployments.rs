@@ -15,8 +15,11 @@ use crate::resources::names::{CONFIG_HASH, Child, selector};
 pub(super) fn processor(blueprint: &Blueprint<'_>, secret_hashes: &[(&'static str, &str)]) -> Value {
     let pipeline = blueprint.pipeline;
     let file = processor_file(pipeline);
-    let secrets =
+    let mut secrets =
         PodSecrets::default().kafka(&pipeline.kafka).database(&pipeline.database).registry(pipeline.registry());
+    // The name in the consumer group: a container that is restarted in its pod takes up its partitions at once.
+    let uid = json!({"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.uid"}});
+    secrets.env.insert(0, json!({"name": "RETAIL_INSTANCE", "valueFrom": uid}));
     let mut container =
         container(blueprint, "processor", PROCESSOR_FILE, pod_resources::processor(&pipeline.processor.resources));
     // With IPv4, too, where the node has it.

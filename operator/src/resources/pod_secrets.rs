@@ -44,7 +44,7 @@ impl PodSecrets {
 
     /// Credentials for Postgres.
     pub(super) fn database(mut self, database: &Database) -> Self {
-        let Database { host: _, port: _, name: _, schema: _, secret, tls } = database;
+        let Database { host: _, port: _, name: _, schema: _, secret, owner_secret: _, runtime_role: _, tls } = database;
         let client = tls.as_ref().and_then(|tls| tls.client_secret.as_ref());
         if let Some(secret) = secret {
             match &secret.uri_key {

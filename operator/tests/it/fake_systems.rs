@@ -1,6 +1,6 @@
 //! A fake Kafka, a fake Postgres and a fake schema registry that count requests and fail on request.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use retail_api::Pipeline;
@@ -23,6 +23,8 @@ pub(crate) struct FakeState {
     pub(crate) schemas: BTreeMap<String, (String, Progress)>,
     /// Identity of the database at a host; of one that is not listed, it is `original`. Empty: it has no schema.
     pub(crate) databases: BTreeMap<String, &'static str>,
+    /// Users of all requests to Postgres.
+    pub(crate) users: BTreeSet<String>,
     /// Whether the owner of each schema still commits.
     pub(crate) in_use: bool,
     /// Error of every request to Kafka.
@@ -134,6 +136,7 @@ pub(crate) fn sample_progress() -> Progress {
         deduplication_incomplete: Vec::new(),
         rejection: None,
         schemas: SchemaProblems::default(),
+        load: None,
     }
 }
 
@@ -192,10 +195,11 @@ impl ExternalSystems for FakeSystems {
 
     async fn observe_schema(
         &self,
-        _: &DatabaseConnection,
+        connection: &DatabaseConnection,
         pipeline: &Pipeline,
     ) -> Result<Option<Progress>, DatabaseError> {
         let mut state = self.state();
+        state.users.insert(connection.user().to_owned());
         state.reads += 1;
         if let Some(error) = &state.postgres {
             return Err(error.clone());
@@ -214,8 +218,9 @@ impl ExternalSystems for FakeSystems {
         state.registry.clone().map_or(Ok(()), Err)
     }
 
-    async fn apply_schema(&self, _: &DatabaseConnection, pipeline: &Pipeline) -> Result<(), DatabaseError> {
+    async fn apply_schema(&self, connection: &DatabaseConnection, pipeline: &Pipeline) -> Result<(), DatabaseError> {
         let mut state = self.state();
+        state.users.insert(connection.user().to_owned());
         state.changes += 1;
         if let Some(error) = &state.postgres {
             return Err(error.clone());

@@ -3,6 +3,7 @@
 
 mod adoption;
 mod api;
+mod autoscaling;
 mod client_sharing;
 mod convergence;
 mod deletion;
@@ -11,6 +12,7 @@ mod fake_systems;
 mod faults;
 mod harness;
 mod namespaces;
+mod owner;
 mod plans;
 mod pods;
 mod program;

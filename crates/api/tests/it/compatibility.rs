@@ -144,8 +144,17 @@ fn is_wider(old: &Value, new: &Value) -> bool {
 
 #[test]
 fn crd_is_compatible_with_the_last_release() {
+    let accepted = [
+        // Without a number, one processor runs, as before.
+        "v1alpha1.spec.processor.replicas: default is another: 1 -> null",
+        "v1alpha1.spec.processor: default is another: {\"replicas\":1} -> {}",
+        // The rules of fixed fields, which hold only once the schema exists.
+        "v1alpha1: rule \"!has(oldSelf.status) || ",
+    ];
     let released: Value = serde_saphyr::from_str(include_str!("released-crd.yaml")).unwrap();
-    assert_eq!(breaks(&released, &serde_json::to_value(RetailPipeline::crd()).unwrap()), Vec::<String>::new());
+    let mut found = breaks(&released, &serde_json::to_value(RetailPipeline::crd()).unwrap());
+    found.retain(|found| !accepted.iter().any(|accepted| found.starts_with(accepted)));
+    assert_eq!(found, Vec::<String>::new());
 }
 
 /// A CRD with this schema for `spec`.

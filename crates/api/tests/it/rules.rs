@@ -55,6 +55,7 @@ pub(crate) fn whole() -> Value {
             "database": {
                 "host": "postgres", "port": 5432, "name": "retail", "schema": "shop",
                 "secret": {"name": "login", "usernameKey": "user", "passwordKey": "pass"},
+                "ownerSecret": login, "runtimeRole": "retail_runtime",
                 "tls": {"mode": "require", "caSecret": tls["caSecret"], "clientSecret": tls["clientSecret"]},
             },
             "producer": {
@@ -62,7 +63,7 @@ pub(crate) fn whole() -> Value {
                 "faults": {"tooLate": 0, "malformed": 0, "future": 0, "duplicated": 0}, "resources": resources,
                 "template": template,
             },
-            "processor": {"replicas": 1, "resources": resources, "disruptionBudget": false, "template": template},
+            "processor": {"replicas": 1, "workers": 4, "resources": resources, "disruptionBudget": false, "template": template},
             "deadLetters": {"retain": "30d", "maxBytes": "1Gi"},
             "rollups": [{"name": "jakarta", "over": "1d", "timeZone": "Asia/Jakarta"}],
             "readers": ["metabase"],
@@ -92,6 +93,14 @@ fn whole_with(path: &str) -> Value {
     if path.starts_with("spec.processor.template.volumes") {
         // A mount names a volume.
         pipeline["spec"]["processor"]["template"].as_object_mut().unwrap().remove("volumeMounts");
+    }
+    if path.starts_with("spec.processor.autoscaling") {
+        let processor = pipeline["spec"]["processor"].as_object_mut().unwrap();
+        processor.remove("replicas");
+        processor.insert("autoscaling".to_owned(), json!({"minReplicas": 1, "maxReplicas": 1024, "secondsBehind": 60}));
+    }
+    if path == "spec.database.ownerSecret.uriKey" {
+        pipeline["spec"]["database"]["ownerSecret"] = json!({"name": "login", "uriKey": "uri"});
     }
     if path == "spec.database.secret.uriKey" {
         pipeline["spec"]["database"]["secret"] = json!({"name": "login", "uriKey": "uri"});
@@ -263,6 +272,18 @@ fn examples() -> Vec<Example> {
             "spec.database.secret",
             json!({"name": "login"}),
             json!({"name": "login", "uriKey": "uri", "passwordKey": "pass"}),
+        ),
+        (
+            "set either replicas or autoscaling",
+            "spec.processor",
+            json!({"autoscaling": {"maxReplicas": 4}}),
+            json!({"replicas": 1, "autoscaling": {"maxReplicas": 4}}),
+        ),
+        (
+            "minReplicas must not be greater than maxReplicas",
+            "spec.processor.autoscaling",
+            json!({"minReplicas": 4, "maxReplicas": 4}),
+            json!({"minReplicas": 5, "maxReplicas": 4}),
         ),
         (
             "set either price or amount",
@@ -454,6 +475,10 @@ fn every_rule_accepts_and_rejects_by_example() {
     // The path of each rule, by its message.
     let (mut of_values, mut of_changes) = (BTreeMap::new(), BTreeMap::new());
     visit("", &schema(), &mut |path, schema| {
+        // Of the same type as spec.database.secret.
+        if path == "spec.database.ownerSecret" {
+            return;
+        }
         for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
             let message = rule["message"].as_str().unwrap_or_else(|| panic!("a rule of {path} has no message"));
             let is_of_change = rule["rule"].as_str().unwrap().contains("oldSelf");

@@ -23,6 +23,7 @@ mod pooler;
 mod progress;
 mod rejection;
 mod rollups;
+mod runtime_role;
 mod schema;
 mod schemas;
 mod session;

@@ -9,7 +9,7 @@ use serde_json::json;
 #[tokio::test]
 async fn scaling_to_three_and_back_under_load_rows_are_exact() {
     let cluster = Cluster::connect().await;
-    let case = Case::ready(&cluster, "scale", json!({})).await;
+    let case = Case::ready(&cluster, "scale", json!({"processor": {"replicas": 1}})).await;
     for replicas in [3, 1] {
         // The scale subresource, like `kubectl scale` and autoscalers.
         let scale = Patch::Merge(json!({"spec": {"replicas": replicas}}));
