@@ -18,7 +18,7 @@ const UNKNOWN_SCHEMA_AFTER: &str = "60s";
 /// The flags as given on the command line.
 #[derive(Args, Clone, Debug)]
 pub struct ProcessorArgs {
-    /// Number of worker threads, each with its own consumer and Postgres connection [default: one per core]
+    /// Number of worker threads, each with its own consumer and Postgres connection, and at most one per partition [default: spec.processor.workers, or one per core]
     #[arg(long, value_name = "N", env = "RETAIL_WORKERS")]
     workers: Option<NonZeroUsize>,
 
@@ -34,6 +34,10 @@ pub struct ProcessorArgs {
     #[arg(long, value_name = "DURATION", default_value = SESSION_TIMEOUT, env = "RETAIL_SESSION_TIMEOUT", value_parser = read_session_timeout)]
     session_timeout: Duration,
 
+    /// Name of this process in the consumer group, which no other process has: after a restart, the process takes up its partitions at once [default: none]
+    #[arg(long, value_name = "NAME", env = "RETAIL_INSTANCE", value_parser = read_instance)]
+    instance: Option<String>,
+
     /// Memory for the transaction ids of spec.deduplicate, such as 500Mi or 2Gi, in all workers together; more of them are an error [default: half of the memory limit of the container, or of the memory of the machine]
     #[arg(long, value_name = "SIZE", env = "RETAIL_ID_MEMORY", value_parser = read_size)]
     id_memory: Option<usize>,
@@ -44,9 +48,9 @@ pub struct ProcessorArgs {
 }
 
 /// The flags with their defaults filled in.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Options {
-    /// Number of workers.
+    /// Limit for the number of workers: one that has no partition does nothing.
     pub(crate) workers: usize,
     /// Whether each worker is bound to a core.
     pub(crate) pin: bool,
@@ -54,6 +58,8 @@ pub(crate) struct Options {
     pub(crate) http: Option<SocketAddr>,
     /// The consumers' session timeout.
     pub(crate) session_timeout: Duration,
+    /// Name of this process in the consumer group.
+    pub(crate) instance: Option<String>,
     /// Limit for the memory of transaction ids, in bytes.
     pub(crate) id_memory: usize,
     /// Time for which the schema registry must not know an id before it counts as unknown.
@@ -77,19 +83,30 @@ fn read_session_timeout(text: &str) -> Result<Duration, String> {
     if allowed.contains(&timeout) { Ok(timeout) } else { Err("the session timeout must be 1s to 1h".to_owned()) }
 }
 
+/// Kafka accepts at most 249 of these characters in the name of a member, which ends with the number of its worker.
+fn read_instance(text: &str) -> Result<String, String> {
+    let is_valid = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if (1..=200).contains(&text.len()) && text.bytes().all(is_valid) {
+        Ok(text.to_owned())
+    } else {
+        Err("the name must be 1 to 200 letters, digits, '.', '_' and '-'".to_owned())
+    }
+}
+
 fn read_unknown_after(text: &str) -> Result<Duration, String> {
     let after = duration::read(text)?;
     if after <= Duration::from_hours(24) { Ok(after) } else { Err("the time must be at most 24h".to_owned()) }
 }
 
 impl ProcessorArgs {
-    /// Fills in the defaults.
-    pub(crate) fn options(&self) -> Options {
-        let Self { workers, pin, http, session_timeout, id_memory, unknown_schema_after } = *self;
+    /// Fills in the defaults. `declared` is `spec.processor.workers`.
+    pub(crate) fn options(&self, declared: Option<i32>) -> Options {
+        let Self { workers, pin, http, session_timeout, ref instance, id_memory, unknown_schema_after } = *self;
+        let declared = declared.and_then(|workers| NonZeroUsize::new(usize::try_from(workers).ok()?));
         // Takes cgroup limits into account: a pod limited to one core on a machine of 64 starts one worker.
         let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let workers = workers.map_or_else(cores, NonZeroUsize::get);
+        let workers = workers.or(declared).map_or_else(cores, NonZeroUsize::get);
         let id_memory = id_memory.unwrap_or_else(id_memory::default_limit);
-        Options { workers, pin, http, session_timeout, id_memory, unknown_schema_after }
+        Options { workers, pin, http, session_timeout, instance: instance.clone(), id_memory, unknown_schema_after }
     }
 }

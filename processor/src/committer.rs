@@ -50,6 +50,8 @@ pub(crate) enum Request {
     Commit(Box<Commit>),
     /// Read the position of every partition.
     Progress,
+    /// The worker has no partition: the connection is not needed until the next claim. Without a reply.
+    Rest,
 }
 
 /// The reply to a request.
@@ -93,6 +95,7 @@ pub(crate) struct Committer {
     pub(crate) state: Arc<State>,
     /// Prints the rows of each trigger; `None` without `printRows`.
     pub(crate) print: Option<Print>,
+    /// `None` before the first claim, after an error, and while the worker has no partition.
     pub(crate) store: Option<Store>,
     pub(crate) closing: Closing,
     pub(crate) dropping: Dropping,
@@ -106,7 +109,12 @@ impl Committer {
         replies: Sender<Reply>,
         worker: Thread,
     ) {
+        let mut rests = true;
         loop {
+            // A close that another worker interrupted is finished before.
+            if rests && !self.closing.due {
+                self.store = None;
+            }
             let request = tokio::select! {
                 request = requests.recv() => request,
                 () = tokio::time::sleep(self.closing.pause), if self.closing.due => {
@@ -117,7 +125,12 @@ impl Committer {
             let Some(request) = request else { break };
             let mut changed = None;
             let reply = match request {
+                Request::Rest => {
+                    rests = true;
+                    continue;
+                }
                 Request::Claim(partitions) => {
+                    rests = false;
                     // The previous owner may have ended between its last commit and the close after it.
                     self.closing.due = true;
                     self.claim(&partitions).await.map(Reply::Claimed)

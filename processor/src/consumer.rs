@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -13,6 +13,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
+use retail_kafka::native::is_member;
 use retail_kafka::{ClientEvents, KafkaConnection};
 
 use crate::assignment::Rebalance;
@@ -39,6 +40,9 @@ const POLL_LIMIT: Duration = Duration::from_mins(5);
 /// Longest interval between two heartbeats. A member learns of a rebalance from the reply to a heartbeat, so a new member
 /// waits this long for its partitions.
 const HEARTBEAT: Duration = Duration::from_millis(500);
+
+/// Limit for leaving the group. A connected member needs some milliseconds.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Bytes that a broker collects before it answers a fetch, within the limit of [`fetch_wait`].
 const FETCH_MIN_BYTES: usize = 64 << 10;
@@ -75,13 +79,7 @@ impl ConsumerContext for ConsumerEvents {
         let assigns = code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         let rebalance = if assigns { Rebalance::Assign(numbers) } else { Rebalance::Revoke(numbers) };
         if self.closing.load(Ordering::Relaxed) {
-            let answered = match rebalance {
-                Rebalance::Assign(_) => consumer.incremental_assign(partitions),
-                Rebalance::Revoke(_) => consumer.incremental_unassign(partitions),
-            };
-            if let Err(error) = answered {
-                tracing::debug!(%error, "answering a rebalance while the consumer closes failed");
-            }
+            answer(consumer, &rebalance);
         } else {
             self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).push_back(rebalance);
         }
@@ -108,6 +106,8 @@ impl ConsumerEvents {
 /// A consumer's membership in its group.
 pub(crate) struct Membership<'a> {
     pub(crate) group_id: &'a str,
+    /// The name of a static member, whose partitions wait for it until its session ends.
+    pub(crate) instance: Option<&'a str>,
     pub(crate) client_id: &'a str,
     pub(crate) session_timeout: Duration,
 }
@@ -119,7 +119,7 @@ pub(crate) fn config(
     trigger: Duration,
     partitions: usize,
 ) -> ClientConfig {
-    let Membership { group_id, client_id, session_timeout } = *membership;
+    let Membership { group_id, instance, client_id, session_timeout } = *membership;
     // The limit applies to each partition once its queue is read separately.
     let partition_kib = (FETCHED_KIB / partitions.max(1)).max(MIN_PARTITION_KIB);
     let mut config = connection.client_config();
@@ -150,6 +150,9 @@ pub(crate) fn config(
         .set("queued.max.messages.kbytes", partition_kib.to_string())
         // The time until added partitions are found.
         .set("topic.metadata.refresh.interval.ms", "10000");
+    if let Some(instance) = instance {
+        config.set("group.instance.id", instance);
+    }
     config
 }
 
@@ -160,21 +163,51 @@ fn fetch_wait(trigger: Duration) -> Duration {
 }
 
 /// Leaves the group and closes the consumer. `unanswered` are the rebalances that the worker has taken and not answered.
-pub(crate) fn close(consumer: Arc<BaseConsumer<ConsumerEvents>>, unanswered: impl IntoIterator<Item = Rebalance>) {
+pub(crate) fn close(
+    consumer: Arc<BaseConsumer<ConsumerEvents>>,
+    is_static: bool,
+    unanswered: impl IntoIterator<Item = Rebalance>,
+) {
     let events = consumer.context();
     events.closing.store(true, Ordering::Relaxed);
     // librdkafka does not close before each rebalance has an answer.
     for rebalance in unanswered.into_iter().chain(std::iter::from_fn(|| events.next_rebalance())) {
-        let nothing = TopicPartitionList::new();
-        let answered = match rebalance {
-            Rebalance::Assign(_) => consumer.incremental_assign(&nothing),
-            Rebalance::Revoke(_) => consumer.incremental_unassign(&nothing),
-        };
-        if let Err(error) = answered {
-            tracing::debug!(%error, "answering a rebalance before the consumer closes failed");
-        }
+        answer(&consumer, &rebalance);
+    }
+    if is_static {
+        leave(&consumer);
     }
     drop(consumer);
+}
+
+/// Takes no new partition, and releases those of the revoked ones that the consumer has.
+fn answer(consumer: &BaseConsumer<ConsumerEvents>, rebalance: &Rebalance) {
+    let answered = match rebalance {
+        Rebalance::Assign(_) => consumer.incremental_assign(&TopicPartitionList::new()),
+        Rebalance::Revoke(revoked) => consumer.assignment().and_then(|assigned| {
+            let elements = assigned.elements();
+            let released = elements.iter().filter(|element| revoked.contains(&element.partition()));
+            let mut list = TopicPartitionList::new();
+            for element in released {
+                list.add_partition(element.topic(), element.partition());
+            }
+            consumer.incremental_unassign(&list)
+        }),
+    };
+    if let Err(error) = answered {
+        tracing::debug!(%error, "answering a rebalance while the consumer closes failed");
+    }
+}
+
+/// Leaves the group. A static member that is closed sends no request to leave, and its partitions wait until its session ends; one
+/// without a subscription sends it, once it has released its partitions.
+fn leave(consumer: &BaseConsumer<ConsumerEvents>) {
+    consumer.unsubscribe();
+    let began = Instant::now();
+    while is_member(consumer.client()) && began.elapsed() < LEAVE_TIMEOUT {
+        // The callbacks are executed here.
+        let _rebalanced = consumer.poll(Duration::from_millis(10));
+    }
 }
 
 /// Partitions of a topic with the offsets to read first.
@@ -221,8 +254,14 @@ pub(crate) const fn is_permanent(code: RDKafkaErrorCode) -> bool {
             | Code::SaslAuthenticationFailed
             | Code::Authentication
             | Code::InvalidSessionTimeout
+            | Code::FencedInstanceId
             | Code::Fatal
     )
+}
+
+/// Whether the consumer has failed because another process has joined the group with its name.
+pub(crate) fn is_name_taken(consumer: &BaseConsumer<ConsumerEvents>) -> bool {
+    consumer.client().fatal_error().is_some_and(|(code, _)| code == RDKafkaErrorCode::FencedInstanceId)
 }
 
 /// Whether an error of a partition means that the offset to read is not in its log.
@@ -253,7 +292,8 @@ mod tests {
     /// librdkafka reads nothing from a broker until its pending requests end, and its default is a minute.
     #[test]
     fn silent_connection_ends_long_before_a_minute() {
-        let membership = Membership { group_id: "g", client_id: "c", session_timeout: Duration::from_secs(10) };
+        let membership =
+            Membership { group_id: "g", instance: None, client_id: "c", session_timeout: Duration::from_secs(10) };
         let config = config(&KafkaConnection::plain("a:1"), &membership, Duration::from_hours(1), 4);
         let timeout: u64 = config.get("socket.timeout.ms").unwrap().parse().unwrap();
         let wait: u64 = config.get("fetch.wait.max.ms").unwrap().parse().unwrap();

@@ -74,6 +74,11 @@ pub enum ProcessorError {
     /// The transaction ids need too much memory.
     #[error(transparent)]
     Ids(#[from] TooManyIds),
+    /// Another process has joined the consumer group with the name of this one.
+    #[error(
+        "another process has joined the consumer group as \"{0}\", the name of this one: it joins again without a name"
+    )]
+    InstanceTaken(String),
     /// A worker has ended.
     #[error("{0}")]
     Worker(String),
@@ -91,6 +96,7 @@ impl From<WorkerError> for ProcessorError {
             WorkerError::Kafka(error) => Self::Kafka(error),
             WorkerError::Ids(error) => Self::Ids(error),
             WorkerError::Database(error) => Self::Database(error),
+            WorkerError::InstanceTaken(instance) => Self::InstanceTaken(instance),
             // The checks before the next start find the cause.
             WorkerError::Read(_)
             | WorkerError::NotDrained

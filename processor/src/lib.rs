@@ -31,6 +31,7 @@ mod hold;
 mod id_memory;
 mod idle;
 mod last_records;
+mod load;
 mod log_end_poller;
 mod metrics;
 mod observer;

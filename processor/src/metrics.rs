@@ -11,7 +11,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use retail_engine::{BOUNDS_SECONDS, Counts, Lateness};
 use retail_runtime::output::Stream;
-use retail_store::Hold;
+use retail_store::{Hold, Load};
 
 use crate::state::{Ids, PartitionView, State, View};
 
@@ -44,6 +44,7 @@ impl Collector for Metrics {
             open_windows,
             letters,
             last_commit,
+            load,
             hold,
             ids,
             schema_lookups,
@@ -78,6 +79,9 @@ impl Collector for Metrics {
         counters(checks, "result", record_checks)?;
 
         lag(encoder, &partitions, lags)?;
+        if let Some(load) = load {
+            self::load(encoder, &load)?;
+        }
         if let Some(watermark) = watermark {
             let seconds = watermark.as_micros() as f64 / 1e6;
             metric(
@@ -143,6 +147,15 @@ fn lag(
     let unread = owned.iter().filter_map(|(partition, view)| Some((*partition, view.unread()?)));
     let help = "Records in the log that this process, which owns the partition, has not read";
     by_partition(metric(encoder, "retail_unread_records", help, MetricType::Gauge)?, unread)
+}
+
+/// How far this process is behind, and whether Postgres limits it.
+fn load(encoder: &mut DescriptorEncoder<'_>, load: &Load) -> std::fmt::Result {
+    let help = "Records that this process has not read, in seconds of the records appended or read per second";
+    metric(encoder, "retail_seconds_behind", help, MetricType::Gauge)?.encode_gauge(&load.seconds_behind())?;
+    let help = "Share of the time in which reading waited, by cause";
+    let mut limited = metric(encoder, "retail_limited_by", help, MetricType::Gauge)?;
+    limited.encode_family(&[("cause", "database")])?.encode_gauge(&load.database_share)
 }
 
 fn by_partition(mut family: MetricEncoder<'_>, values: impl IntoIterator<Item = (i32, i64)>) -> std::fmt::Result {
@@ -248,6 +261,13 @@ mod tests {
             failing: false,
         });
         state.close_failed();
+        state.load(Some(Load {
+            partitions: 1,
+            unread: 30,
+            read_per_second: 20.0,
+            database_share: 0.25,
+            ..Load::default()
+        }));
         state.record_checked("compacted", 1);
         let text = render(&state);
         for line in [
@@ -261,6 +281,8 @@ mod tests {
             "retail_consumer_lag_records{partition=\"3\"} 5",
             "retail_consumer_lag_records{partition=\"4\"} 6",
             "retail_unread_records{partition=\"3\"} 2",
+            "retail_seconds_behind 1.5",
+            "retail_limited_by{cause=\"database\"} 0.25",
             "retail_deduplication_ids{partition=\"3\"} 8",
             "retail_deduplication_bytes{partition=\"4\"} 60",
             "retail_watermark_timestamp_seconds 1000.0",

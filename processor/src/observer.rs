@@ -13,16 +13,21 @@ use retail_store::{Claimed, DatabaseError, FateTotals, SchemaWait, Store};
 use crate::error::ProcessorError;
 use crate::expiry::Expiry;
 use crate::hold::{Found, HoldTracker, Offsets};
+use crate::load::{LoadTracker, Positions};
 use crate::log_end_poller::{LogEndPoller, LogEnds};
 use crate::rejections::{ShareTracker, Shares};
 use crate::standstill::{self, Sample, Standstill};
-use crate::state::State;
+use crate::state::{PartitionView, State};
+use crate::worker_pool;
 
 /// Interval of the check with `--until-caught-up`.
 const CAUGHT_UP_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Interval of the observations.
 const INTERVAL: Duration = Duration::from_secs(5);
+
+/// Interval at which the load is noted. The operator looks every 30 seconds, and ignores notes older than 45.
+const LOAD_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Pause before a new session.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -51,6 +56,10 @@ pub(crate) struct Observer<'a> {
     standstill: Standstill,
     holds: HoldTracker,
     expiry: Expiry,
+    load: LoadTracker,
+    /// The name of this process in the notes of its load, and when the next note is due.
+    processor: String,
+    load_due: Instant,
     shares: ShareTracker,
     /// Whether the store has partitions of this process that wait for schemas, as this process has noted.
     noted_waits: bool,
@@ -80,6 +89,9 @@ impl<'a> Observer<'a> {
             standstill: Standstill::new(pipeline.trigger, session_timeout, pipeline.deduplicate_within.is_some()),
             holds: HoldTracker::new(pipeline.trigger, pipeline.idle_timeout),
             expiry: Expiry::default(),
+            load: LoadTracker::default(),
+            processor: worker_pool::process_name(),
+            load_due: Instant::now(),
             shares: ShareTracker::default(),
             noted_waits: false,
             mostly_filtered: false,
@@ -126,6 +138,7 @@ impl<'a> Observer<'a> {
             if let Some(log_ends) = self.log_ends.latest().filter(|log_ends| log_ends.is_fresh()) {
                 self.find_standstill(&progress, &log_ends, &waits);
                 if !until_caught_up {
+                    self.find_load(&log_ends).await;
                     self.find_hold(&progress, &log_ends, &waits).await;
                 }
             }
@@ -180,6 +193,26 @@ impl<'a> Observer<'a> {
         if let Err(error) = found {
             tracing::debug!(%error, "the share of invalid records was not observed");
             self.store = None;
+        }
+    }
+
+    /// Takes the load of this process, and notes it for the operator.
+    async fn find_load(&mut self, log_ends: &LogEnds) {
+        let owned = self.state.view().partitions;
+        let position = |(partition, view): (&i32, &PartitionView)| {
+            Some((*partition, (view.read, log_ends.stable_end(*partition)?)))
+        };
+        let positions = Positions { partitions: owned.iter().filter_map(position).collect(), full: self.state.full() };
+        let now = Instant::now();
+        let load = self.load.observe(now, positions);
+        self.state.load(load);
+        let (Some(store), Some(load)) = (&self.store, load.filter(|_| now >= self.load_due)) else { return };
+        match store.note_load(&self.processor, &load).await {
+            Ok(()) => self.load_due = now + LOAD_INTERVAL,
+            Err(error) => {
+                tracing::debug!(%error, "the load was not noted");
+                self.store = None;
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use retail_engine::{Counts, DeadLetter, Lateness, SchemaId, Timestamp};
 use retail_registry::RegistryError;
-use retail_store::{Closed, Commit, Expired, Hold};
+use retail_store::{Closed, Commit, Expired, Hold, Load};
 
 use crate::commit_seconds::CommitSeconds;
 use crate::rejections;
@@ -20,6 +20,8 @@ const SCHEMAS: &str = "schemas";
 pub struct State {
     view: Mutex<View>,
     read: AtomicU64,
+    /// Time in which workers have read nothing because their batch was full, in microseconds.
+    full: AtomicU64,
     /// The reasons of invalid records that were warned about.
     warned: Mutex<BTreeSet<&'static str>>,
     pub(crate) commit_seconds: CommitSeconds,
@@ -56,6 +58,8 @@ pub struct View {
     pub letters: Option<(i64, i64)>,
     /// Time of the last commit.
     pub last_commit: Option<SystemTime>,
+    /// The load of this process; `None` until it is known.
+    pub load: Option<Load>,
     /// The hold of the watermark, and the moment at which it had its age.
     pub hold: Option<(Hold, Instant)>,
     /// With deduplication, the transaction ids that each worker keeps, by partition.
@@ -117,6 +121,21 @@ impl State {
 
     pub(crate) fn count_read(&self, records: u64) {
         self.read.fetch_add(records, Ordering::Relaxed);
+    }
+
+    /// A worker has read nothing for this time, because its batch was full.
+    pub(crate) fn batch_was_full(&self, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.full.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    /// The time in which workers have read nothing because their batch was full, in all workers together.
+    pub(crate) fn full(&self) -> Duration {
+        Duration::from_micros(self.full.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn load(&self, load: Option<Load>) {
+        self.lock().load = load;
     }
 
     /// Reports the problem of a component, and logs a new one.

@@ -15,9 +15,10 @@ use retail_store::provision::{self, Identity};
 use retail_store::{Claimed, DatabaseError, Store};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::args::ProcessorArgs;
+use crate::args::{Options, ProcessorArgs};
 use crate::committer::Print;
 use crate::error::ProcessorError;
+use crate::log_end_poller::LogEndPoller;
 use crate::observer::{self, Observer};
 use crate::state::State;
 use crate::worker_pool::{PoolConfig, WorkerPool};
@@ -26,6 +27,9 @@ use crate::{cores, log_end_poller, metrics, record_checks, schema_service};
 /// Pauses before the next start after a failure; they double.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Interval at which added partitions are looked for.
+const TOPIC_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The component in reported problems.
 const COMPONENT: &str = "processor";
@@ -70,6 +74,13 @@ impl Definitions {
     }
 }
 
+/// The parts of a start that depend on the failure before it.
+struct NextStart {
+    definitions: Definitions,
+    /// Name of this process in the consumer group, unless another process has it.
+    instance: Option<String>,
+}
+
 /// What the HTTP server reads.
 struct Probes(Arc<State>);
 
@@ -97,7 +108,7 @@ impl Processor {
     /// Processes until `stop` is set, or until everything is caught up if that was asked for. Waits for a missing topic,
     /// schema or server, unless it runs until caught up: then a missing one is an error.
     pub async fn run(&self, stop: watch::Receiver<bool>) -> Result<(), ProcessorError> {
-        let Some(address) = self.args.options().http else { return self.work(stop).await };
+        let Some(address) = self.options().http else { return self.work(stop).await };
         let server = http::serve(address, Arc::new(Probes(Arc::clone(&self.state)))).await;
         let server = server.map_err(ProcessorError::Http)?;
         tokio::select! {
@@ -106,12 +117,16 @@ impl Processor {
         }
     }
 
+    fn options(&self) -> Options {
+        self.args.options(self.settings.pipeline.processor.workers)
+    }
+
     async fn work(&self, mut stop: watch::Receiver<bool>) -> Result<(), ProcessorError> {
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         self.state.report_pending(COMPONENT, "starts");
-        let mut definitions = Definitions::Trusted;
+        let mut next = NextStart { definitions: Definitions::Trusted, instance: self.options().instance };
         while !*stop.borrow() {
-            let error = match self.attempt(definitions, &mut stop, &mut backoff).await {
+            let error = match self.attempt(&next, &mut stop, &mut backoff).await {
                 Ok(()) => return Ok(()),
                 Err(error) if self.until_caught_up && !matches!(error, ProcessorError::Worker(_)) => {
                     return Err(error);
@@ -121,7 +136,11 @@ impl Processor {
                 Err(error) => error,
             };
             self.state.report_problem(COMPONENT, &error.to_string());
-            definitions = Definitions::after(&error);
+            next.definitions = Definitions::after(&error);
+            if matches!(error, ProcessorError::InstanceTaken(_)) {
+                // With the name, this process would take it back, and both would take it from each other for ever.
+                next.instance = None;
+            }
             tokio::select! {
                 () = tokio::time::sleep(backoff.failed()) => {}
                 _ = stop.wait_for(|stop| *stop) => {}
@@ -133,16 +152,16 @@ impl Processor {
     /// One start: checks, runs the workers, and shuts them down.
     async fn attempt(
         &self,
-        definitions: Definitions,
+        next: &NextStart,
         stop: &mut watch::Receiver<bool>,
         backoff: &mut Backoff,
     ) -> Result<(), ProcessorError> {
         let prepared = tokio::select! {
-            prepared = self.prepare(definitions) => prepared?,
+            prepared = self.prepare(next.definitions) => prepared?,
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
         };
         let Prepared { identity, admin, checker, topic, store, targets } = prepared;
-        let options = self.args.options();
+        let options = self.options();
         let (topic_gone, topic_is_gone) = oneshot::channel();
         let pipeline = &self.settings.pipeline;
         let partitions = topic.partitions.unsigned_abs() as usize;
@@ -160,6 +179,7 @@ impl Processor {
         let mut pool = WorkerPool::new(PoolConfig {
             settings: self.settings.clone(),
             session_timeout: options.session_timeout,
+            instance: next.instance.clone(),
             id_memory: options.id_memory,
             state: Arc::clone(&self.state),
             print: pipeline.print_rows.then(|| Print::clone(&self.print)),
@@ -172,18 +192,13 @@ impl Processor {
             schemas,
             failed,
         });
-        for _ in 0..options.workers {
-            if let Err(error) = pool.spawn().await {
-                pool.shutdown().await;
-                return Err(error.into());
-            }
-        }
+        let workers = options.workers.min(partitions);
+        pool.grow(workers);
         self.state.resolve_problem(COMPONENT);
         tracing::info!(
-            "processing topic \"{}\" into schema \"{}\" with {} workers",
+            "processing topic \"{}\" into schema \"{}\" with {workers} workers",
             pipeline.topic.name,
             pipeline.schema,
-            options.workers
         );
         let observer =
             Observer::new(&self.settings, options.session_timeout, &self.state, &log_ends, &identity, store, targets);
@@ -192,6 +207,7 @@ impl Processor {
             Some(error) = failures.recv() => Err(error.into()),
             Ok(()) = topic_is_gone => Err(ProcessorError::Worker("the topic was deleted".to_owned())),
             result = observer.run() => result,
+            () = grow_with_topic(&mut pool, &log_ends, options.workers) => unreachable!("it does not return"),
             () = reset_later(backoff) => unreachable!("it does not return"),
         };
         self.state.clear_problem(observer::COMPONENT);
@@ -320,6 +336,15 @@ fn unsuitable(admin: &KafkaAdmin, topic: &str, within: Duration) -> Result<Optio
             Ok(None)
         }
         answer => answer,
+    }
+}
+
+/// Starts further workers, up to `most`, when partitions are added to the topic. Does not return.
+async fn grow_with_topic(pool: &mut WorkerPool, log_ends: &LogEndPoller, most: usize) {
+    loop {
+        tokio::time::sleep(TOPIC_INTERVAL).await;
+        let partitions = log_ends.latest().map_or(0, |log_ends| log_ends.partitions().count());
+        pool.grow(most.min(partitions));
     }
 }
 

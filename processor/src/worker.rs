@@ -52,6 +52,8 @@ pub(crate) enum WorkerError {
     Kafka(#[from] KafkaError),
     #[error(transparent)]
     Ids(#[from] TooManyIds),
+    #[error("another process has joined the consumer group as \"{0}\"")]
+    InstanceTaken(String),
     #[error("the Kafka consumer failed: {0}")]
     Consumer(#[from] RdKafkaError),
     #[error("cannot bind a worker to a core, as --pin asks: {0}")]
@@ -76,6 +78,8 @@ pub(crate) struct WorkerConfig {
     pub(crate) salt: Salt,
     /// Limit for the memory of the ids of all workers, in bytes.
     pub(crate) id_memory: usize,
+    /// Name of the worker as a static member of its group.
+    pub(crate) instance: Option<String>,
     /// Settings of the consumer.
     pub(crate) consumer: ClientConfig,
     /// The core to which the worker is bound.
@@ -92,6 +96,7 @@ pub(crate) struct Worker {
     requests: UnboundedSender<Request>,
     replies: Receiver<Reply>,
 
+    instance: Option<String>,
     consumer: Arc<BaseConsumer<ConsumerEvents>>,
     log_queue: LogQueue<ConsumerEvents>,
     /// The number of lost connections when the partitions were last assigned.
@@ -105,6 +110,8 @@ pub(crate) struct Worker {
     /// The positions that a dropped batch had reached. Its records have waited already: a commit is due once they have been read
     /// again.
     dropped: BTreeMap<i32, i64>,
+    /// Since when no record is read because the batch is full and the one before it is being committed.
+    full_since: Option<Instant>,
     positions_due: Instant,
     /// Limit for the memory of the ids of all workers, in bytes.
     id_memory: usize,
@@ -143,6 +150,7 @@ impl Worker {
             schemas,
             salt,
             id_memory,
+            instance,
             consumer,
             core,
         } = config;
@@ -172,10 +180,12 @@ impl Worker {
             log_ends,
             requests,
             replies,
+            instance,
             consumer,
             assignment: Assignment::default(),
             committing: Vec::new(),
             dropped: BTreeMap::new(),
+            full_since: None,
             positions_due: Instant::now(),
         })
     }
@@ -192,7 +202,7 @@ impl Worker {
         self.state.schema_waits(&self.name, BTreeMap::new());
         self.reader.close();
         drop(self.log_queue);
-        consumer::close(self.consumer, self.assignment.into_unanswered());
+        consumer::close(self.consumer, self.instance.is_some(), self.assignment.into_unanswered());
         result
     }
 
@@ -226,6 +236,9 @@ impl Worker {
                 unreachable!("partition {} was assigned before its queue was separated", message.partition())
             }
             Some(Err(error)) if error.rdkafka_error_code().is_some_and(consumer::is_permanent) => {
+                if let (Some(instance), true) = (&self.instance, consumer::is_name_taken(&self.consumer)) {
+                    return Err(WorkerError::InstanceTaken(instance.clone()));
+                }
                 let last_error = self.consumer.context().last_error();
                 let topic = Some(&*self.settings.pipeline.topic.name);
                 let servers = &self.settings.kafka.bootstrap_servers;
@@ -256,7 +269,8 @@ impl Worker {
             Reply::Committed(floors) => {
                 floors.into_iter().for_each(|(partition, floor)| self.reader.raise_floor(partition, floor));
                 self.reader.committed();
-                self.report_offsets();
+                let committed = std::mem::take(&mut self.committing);
+                self.report_offsets(&committed);
                 self.assignment.committed();
                 return Ok(());
             }
@@ -351,6 +365,8 @@ impl Worker {
 
     fn assign(&mut self, offsets: &[(i32, i64)], now: Instant) -> Result<(), WorkerError> {
         self.consumer.incremental_assign(&self.to_read(offsets))?;
+        // Also of partitions without new records: lag tools show nothing for a partition without an offset.
+        self.report_offsets(offsets);
         let partitions: Vec<i32> = self.assignment.owned().keys().copied().collect();
         tracing::info!("{}: partitions {partitions:?} are assigned", self.name);
         self.state.clear_problem(&self.name);
@@ -362,6 +378,9 @@ impl Worker {
         tracing::info!("{}: released partitions {partitions:?}", self.name);
         let topic = &self.settings.pipeline.topic.name;
         self.consumer.incremental_unassign(&consumer::partitions(topic, partitions.iter().copied()))?;
+        if self.assignment.assigned().next().is_none() {
+            self.request(Request::Rest);
+        }
         Ok(())
     }
 
@@ -446,14 +465,23 @@ impl Worker {
     }
 
     /// Commits the offsets to Kafka too, for lag tools only: they are never read.
-    fn report_offsets(&mut self) {
-        let committed = std::mem::take(&mut self.committing);
-        let list = self.at_offsets(&committed);
+    fn report_offsets(&self, committed: &[(i32, i64)]) {
+        let list = self.at_offsets(committed);
         if list.count() > 0
             && let Err(error) = self.consumer.commit(&list, CommitMode::Async)
         {
             tracing::debug!(%error, "{}: committing offsets to Kafka failed", self.name);
         }
+    }
+
+    /// Counts the time in which the worker reads nothing because Postgres has not committed the batch before the full one.
+    fn measure_full_batches(&mut self) {
+        let is_full = self.assignment.may_read() && self.reader.is_full();
+        let now = is_full.then(Instant::now);
+        if let (Some(since), Some(now)) = (self.full_since, now) {
+            self.state.batch_was_full(now - since);
+        }
+        self.full_since = now;
     }
 
     fn wants_records(&self) -> bool {
@@ -462,6 +490,7 @@ impl Worker {
 
     /// Reads the records that have arrived. Returns their number.
     fn read(&mut self) -> Result<usize, WorkerError> {
+        self.measure_full_batches();
         if !self.wants_records() {
             return Ok(0);
         }

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use retail_runtime::args::Settings;
-use retail_store::DatabaseError;
 use retail_store::provision::Identity;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -29,6 +28,8 @@ const COMMITTER_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct PoolConfig {
     pub(crate) settings: Settings,
     pub(crate) session_timeout: Duration,
+    /// Name of this process in the consumer group.
+    pub(crate) instance: Option<String>,
     /// Limit for the memory of the transaction ids of all workers, in bytes.
     pub(crate) id_memory: usize,
     pub(crate) state: Arc<State>,
@@ -64,15 +65,22 @@ impl WorkerPool {
         Self { config, stop: Arc::default(), threads: Vec::new(), committers: Vec::new() }
     }
 
-    /// Starts the next worker, once its committer has a session.
-    pub(crate) async fn spawn(&mut self) -> Result<(), DatabaseError> {
+    /// Starts workers until there are so many.
+    pub(crate) fn grow(&mut self, workers: usize) {
+        while self.threads.len() < workers {
+            self.spawn();
+        }
+    }
+
+    /// Starts the next worker. Its committer connects to Postgres when the group gives it a partition.
+    fn spawn(&mut self) {
         let config = &self.config;
         let number = self.threads.len();
         let name = format!("worker-{number}");
-        let owner = format!("{}/{}/{number}", hostname(), std::process::id());
+        let owner = format!("{}/{number}", process_name());
         let (requests, received_requests) = mpsc::unbounded_channel();
         let (replies, received_replies) = std::sync::mpsc::channel();
-        let mut committer = Committer {
+        let committer = Committer {
             settings: config.settings.clone(),
             identity: config.identity.clone(),
             owner: owner.clone(),
@@ -86,9 +94,10 @@ impl WorkerPool {
             closing: Closing::default(),
             dropping: Dropping::default(),
         };
-        committer.store = Some(committer.open().await?);
+        let instance = config.instance.as_ref().map(|instance| format!("{instance}.{number}"));
         let membership = consumer::Membership {
             group_id: &config.identity.group_id,
+            instance: instance.as_deref(),
             client_id: &format!("retail-processor/{owner}"),
             session_timeout: config.session_timeout,
         };
@@ -105,6 +114,7 @@ impl WorkerPool {
             schemas: config.schemas.clone(),
             salt: config.identity.salt(),
             id_memory: config.id_memory,
+            instance: instance.clone(),
             consumer: consumer::config(&config.settings.kafka, &membership, trigger, config.partitions),
             core: config.cores.get(number).copied(),
         };
@@ -118,7 +128,6 @@ impl WorkerPool {
         let serve = committer.serve(received_requests, replies, thread.thread().clone());
         self.committers.push(tokio::spawn(serve));
         self.threads.push(thread);
-        Ok(())
     }
 
     /// Tells all workers to commit and to leave the group, and waits for them.
@@ -141,6 +150,11 @@ impl WorkerPool {
             }
         }
     }
+}
+
+/// The name of this process: its machine or pod, and its number there.
+pub(crate) fn process_name() -> String {
+    format!("{}/{}", hostname(), std::process::id())
 }
 
 /// The name of the machine, or of the pod.

@@ -10,6 +10,7 @@
 
 mod last_record;
 mod log_queue;
+mod member;
 mod partition_queue;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use std::ffi::{CStr, CString, c_char};
 use std::time::{Duration, Instant};
 
 pub use log_queue::LogQueue;
+pub use member::is_member;
 pub use partition_queue::{Fetched, Flow, PartitionQueue};
 use rdkafka::ClientContext;
 use rdkafka::client::Client;

@@ -18,7 +18,9 @@ mod programs;
 mod rebalance;
 mod retention;
 mod serializers;
+mod static_members;
 mod topics;
+mod workers;
 
 /// With MIMALLOC_SHOW_STATS, mimalloc prints statistics when the program ends. Without mimalloc, a processor needs a third more
 /// CPU time, and no other test would fail.
