@@ -12,7 +12,9 @@
 //!     report      writes a changed status, an event per change         (API server)
 //!
 //!   resources     the objects of a pipeline: declarations, names, differences, permissions         pure
-//!   external      Kafka, Postgres and Secrets: the ExternalSystems trait, its clients, addresses
+//!   external      Kafka, Postgres and Secrets: the ExternalSystems trait, its clients, addresses; limits for servers without an
+//!                 answer
+//!   fair_permits  limits that are fair between namespaces            pure
 //!   preview       a plan in words without a cluster, for `retail plan`                             pure
 //! ```
 //!
@@ -22,6 +24,7 @@
 pub mod api_client;
 pub mod election;
 pub mod external;
+mod fair_permits;
 pub mod metrics;
 pub mod preview;
 pub mod program;

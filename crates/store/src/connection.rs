@@ -115,6 +115,12 @@ impl DatabaseConnection {
         format!("{}/{}", addresses.join(","), self.database())
     }
 
+    /// The servers to connect to, `host:port`, separated by commas.
+    pub fn server_addresses(&self) -> String {
+        let servers: Vec<String> = self.servers().map(|server| format!("{}:{}", server.address, server.port)).collect();
+        servers.join(",")
+    }
+
     /// Name of the database.
     pub fn database(&self) -> &str {
         self.url.database.as_deref().unwrap_or(self.user())

@@ -13,6 +13,7 @@ use retail_store::progress::{self, Progress};
 use retail_store::{DatabaseConnection, DatabaseError, Session, provision};
 
 use crate::external::client_pool::{self, ClientPool};
+use crate::external::network;
 use crate::external::registry_checks::RegistryChecks;
 use crate::external::systems::{ExternalSystems, ObservedTopic};
 
@@ -38,6 +39,10 @@ impl LiveSystems {
 }
 
 impl ExternalSystems for LiveSystems {
+    async fn reach(&self, servers: &str) -> Result<(), String> {
+        network::reach(servers).await
+    }
+
     async fn observe_topic(&self, kafka: &KafkaConnection, topic: &Topic) -> Result<Option<ObservedTopic>, KafkaError> {
         let connect = || async { KafkaAdmin::new(kafka) };
         let observe = |admin: KafkaAdmin| {

@@ -3,7 +3,11 @@
 pub(crate) mod address;
 pub mod client_pool;
 pub(crate) mod credentials;
+pub(crate) mod guarded;
+pub(crate) mod inquiry;
 pub mod live;
+mod network;
 pub mod registry_checks;
 pub(crate) mod secrets;
+pub(crate) mod server_health;
 pub mod systems;

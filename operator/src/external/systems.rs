@@ -22,6 +22,9 @@ pub struct ObservedTopic {
 
 /// Requests to Kafka, Postgres and the schema registry. Tests use an implementation that counts requests and fails on request.
 pub trait ExternalSystems: Clone + Send + Sync + 'static {
+    /// Connects to one of the servers, `HOST:PORT` separated by commas, without TLS and log-in. The error is the reason.
+    fn reach(&self, servers: &str) -> impl Future<Output = Result<(), String>> + Send;
+
     /// The topic with its declared settings; `None` if it does not exist.
     fn observe_topic(
         &self,

@@ -13,6 +13,7 @@ use retail_kafka::KafkaConnection;
 use retail_kafka::topic::{Action, Executed};
 use serde_json::{Value, json};
 
+use crate::external::guarded::{Asker, GuardedSystems};
 use crate::external::secrets::Connections;
 use crate::external::systems::ExternalSystems;
 use crate::reconcile::apply_result::{ApplyResult, Refusal};
@@ -22,6 +23,7 @@ use crate::reconcile::plan::Plan;
 use crate::reconcile::reason::Reason;
 use crate::reconcile::step::Step;
 use crate::reconcile::topic_users::{NamedTopic, topic_users};
+use crate::reconcile::turn::Turn;
 use crate::resources::difference::{LiveObject, differences};
 use crate::resources::json_text::JsonText;
 use crate::resources::names::{Child, FIELD_MANAGER, FINALIZER, MANAGED_BY, PIPELINE};
@@ -32,7 +34,11 @@ pub(crate) struct Applier<'a, O> {
     /// Client of the API server.
     pub(crate) client: &'a Client,
     /// Kafka and Postgres.
-    pub(crate) external: &'a O,
+    pub(crate) external: &'a GuardedSystems<O>,
+    /// The pipeline as the sender of requests.
+    pub(crate) asker: &'a Asker,
+    /// The turn of the pass.
+    pub(crate) turn: &'a Turn<'a>,
     /// State kept between passes.
     pub(crate) cache: &'a ReconcileCache,
     /// The resource.
@@ -88,7 +94,7 @@ impl<O: ExternalSystems> Applier<'_, O> {
                     }
                 }
                 Step::Topic { .. } | Step::Schema { .. } | Step::DropSchema | Step::DeleteTopic { .. } => {
-                    self.execute_external(step, &mut result).await;
+                    self.turn.wait_for(self.execute_external(step, &mut result)).await;
                 }
             }
         }
@@ -101,7 +107,7 @@ impl<O: ExternalSystems> Applier<'_, O> {
         match step {
             Step::Topic { name: _, actions } => {
                 let Some(kafka) = kafka else { return };
-                let executed = self.external.execute_topic_actions(kafka, &pipeline.topic, actions).await;
+                let executed = self.external.execute_topic_actions(self.asker, kafka, &pipeline.topic, actions).await;
                 if let Ok(Executed { description, actions }) = &executed
                     && actions.contains(&Action::Create)
                 {
@@ -111,12 +117,12 @@ impl<O: ExternalSystems> Applier<'_, O> {
             }
             Step::Schema { .. } => {
                 if let Some(database) = database {
-                    result.schema = Some(self.external.apply_schema(database, pipeline).await);
+                    result.schema = Some(self.external.apply_schema(self.asker, database, pipeline).await);
                 }
             }
             Step::DropSchema => match database {
                 None => result.cleanup_error = Some(missing("Postgres")),
-                Some(database) => match self.external.drop_schema(database, &self.meta.uid).await {
+                Some(database) => match self.external.drop_schema(self.asker, database).await {
                     Ok(removal) => result.removed.push(("schema", removal)),
                     Err(error) => result.cleanup_error = Some(error.message),
                 },
@@ -133,7 +139,7 @@ impl<O: ExternalSystems> Applier<'_, O> {
     async fn delete_topic(&self, kafka: &KafkaConnection, name: &str, id: &str, result: &mut ApplyResult) {
         let topic = NamedTopic { owner: &self.meta.uid, name, id };
         match topic_users(self.client, self.namespaces, self.cache, &topic).await {
-            Ok(users) if users.is_empty() => match self.external.delete_topic(kafka, name, id).await {
+            Ok(users) if users.is_empty() => match self.external.delete_topic(self.asker, kafka, name, id).await {
                 Ok(removal) => result.removed.push(("topic", removal)),
                 Err(error) => result.cleanup_error = Some(error.message),
             },

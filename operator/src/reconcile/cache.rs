@@ -12,6 +12,7 @@ use crate::external::secrets::SecretCache;
 use crate::reconcile::pipeline_meta::RawPipeline;
 use crate::reconcile::plan::Plan;
 use crate::reconcile::plan_inputs::PlanInputs;
+use crate::reconcile::question::{RegistryInquiries, SchemaInquiries, TopicInquiries};
 use crate::reconcile::validate::{Invalid, Valid, validate};
 use crate::resources::json_text::JsonText;
 use crate::resources::names::Child;
@@ -36,6 +37,12 @@ pub(crate) struct ReconcileCache {
     pipelines: Mutex<HashMap<String, PipelineCache>>,
     /// Recently read Secrets, which pipelines share.
     pub(crate) secrets: SecretCache,
+    /// Observations of topics.
+    pub(crate) topics: Arc<TopicInquiries>,
+    /// Observations of schemas.
+    pub(crate) schemas: Arc<SchemaInquiries>,
+    /// Observations of schema registries.
+    pub(crate) registries: Arc<RegistryInquiries>,
 }
 
 #[derive(Default, Debug)]
@@ -138,6 +145,9 @@ impl ReconcileCache {
 
     /// Removes a deleted pipeline.
     pub(crate) fn forget(&self, uid: &str) {
+        self.topics.forget(uid);
+        self.schemas.forget(uid);
+        self.registries.forget(uid);
         self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 }

@@ -54,7 +54,7 @@ pub(crate) fn database_move(meta: &PipelineMeta, pipeline: &Pipeline, observed: 
         Observation::Failed(error) if error.kind == ErrorKind::Foreign && pipeline.adopt.is_some() => {
             DatabaseMove::Same
         }
-        Observation::Failed(_) | Observation::NotRequested => DatabaseMove::Unproven,
+        Observation::Failed(_) | Observation::NotRequested | Observation::Waiting => DatabaseMove::Unproven,
     }
 }
 

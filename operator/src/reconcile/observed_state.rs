@@ -17,10 +17,21 @@ use crate::resources::names::Child;
 pub(crate) enum Observation<T, E> {
     /// The operator sent no request.
     NotRequested,
+    /// The first request was sent, and its answer is late.
+    Waiting,
     /// The state, as the system returned it.
     Observed(T),
     /// The request failed.
     Failed(E),
+}
+
+/// Whether the answers of the servers are current.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct IsCurrent {
+    /// The answer of Kafka.
+    pub(crate) topic: bool,
+    /// The answer of Postgres.
+    pub(crate) schema: bool,
 }
 
 /// The observed state of a pipeline and its dependencies.
@@ -40,6 +51,9 @@ pub(crate) struct ObservedState {
     pub(crate) schema: Observation<Option<Progress>, DatabaseError>,
     /// Whether the schema registry answers; `NotRequested` without one.
     pub(crate) registry: Observation<(), RegistryError>,
+    /// Whether topic and schema are the answers to requests of this pass. Otherwise their servers are late, and the last answers
+    /// are reported, but nothing is changed because of them.
+    pub(crate) is_current: IsCurrent,
     /// The existing child objects.
     pub(crate) children: BTreeMap<Child, LiveObject>,
     /// Why pods do not start, by Deployment.
@@ -59,6 +73,7 @@ impl ObservedState {
             topic: Observation::Observed(None),
             schema: Observation::Observed(None),
             registry: Observation::NotRequested,
+            is_current: IsCurrent { topic: true, schema: true },
             children: BTreeMap::new(),
             pod_problems: BTreeMap::new(),
             namespace_terminating: false,

@@ -28,6 +28,8 @@ const NO_CREDENTIALS: &str = "not checked, because its credentials are missing o
 
 /// Message for a topic or schema that the operator would create.
 const ABSENT_WHILE_PAUSED: &str = "not created or changed, because spec.paused is true";
+/// Message for a server whose first answer is late.
+const LATE: &str = "not known yet: the operator waits for the answer of the server";
 
 pub(crate) fn credentials(pass: &Pass<'_>) -> ConditionDraft {
     let pipeline = pass.valid.ok().map(|valid| &valid.pipeline);
@@ -144,6 +146,9 @@ pub(crate) fn topic(pass: &Pass<'_>, valid: &Valid) -> ConditionDraft {
         (None, Observation::NotRequested) => {
             ConditionDraft::new(condition_type, ConditionStatus::Unknown, Reason::DependencyNotReady, NO_CREDENTIALS)
         }
+        (None, Observation::Waiting) => {
+            ConditionDraft::new(condition_type, ConditionStatus::Unknown, Reason::DependencyNotReady, LATE)
+        }
         (None, Observation::Observed(None)) => {
             let message = if valid.paused { ABSENT_WHILE_PAUSED } else { "not checked yet" };
             ConditionDraft::new(condition_type, ConditionStatus::Unknown, Reason::DependencyNotReady, message)
@@ -195,6 +200,9 @@ pub(crate) fn schema(pass: &Pass<'_>, valid: &Valid) -> ConditionDraft {
         }
         (Some(Err(error)), _) | (None, Observation::Failed(error)) => {
             failed_schema(error, pass.observed.database_login.hint())
+        }
+        (None, Observation::Waiting) => {
+            ConditionDraft::new(condition_type, ConditionStatus::Unknown, Reason::DependencyNotReady, LATE)
         }
         (None, Observation::Observed(None)) if valid.paused => {
             let reason = Reason::DependencyNotReady;

@@ -36,7 +36,8 @@ pub(crate) fn plan(meta: &PipelineMeta, valid: &Valid, observed: &ObservedState,
     match topic(meta, valid, observed) {
         Ok((actions, differences)) => {
             let name = valid.pipeline.topic.name.clone();
-            plan.steps.extend((!actions.is_empty()).then_some(Step::Topic { name, actions }));
+            let is_due = observed.is_current.topic && !actions.is_empty();
+            plan.steps.extend(is_due.then_some(Step::Topic { name, actions }));
             plan.topic_differences = differences;
         }
         Err(problem) => plan.topic_problem = Some(problem),
@@ -77,10 +78,13 @@ pub(crate) fn plan(meta: &PipelineMeta, valid: &Valid, observed: &ObservedState,
 
 /// Whether the schema must be created, migrated or taken over; in the last case, from which pipeline.
 fn schema_change(valid: &Valid, observed: &ObservedState) -> Option<Option<String>> {
+    if !observed.is_current.schema {
+        return None;
+    }
     match &observed.schema {
         Observation::Observed(None) => Some(None),
         Observation::Failed(error) if error.kind == ErrorKind::Foreign => valid.pipeline.adopt.clone().map(Some),
-        Observation::Observed(Some(_)) | Observation::NotRequested | Observation::Failed(_) => None,
+        Observation::Observed(Some(_)) | Observation::NotRequested | Observation::Waiting | Observation::Failed(_) => None,
     }
 }
 
@@ -138,7 +142,7 @@ pub(crate) fn autoscaling(meta: &PipelineMeta, valid: &Valid, observed: &Observe
     };
     let load = match &observed.schema {
         Observation::Observed(Some(progress)) => progress.load.as_ref(),
-        Observation::Observed(None) | Observation::NotRequested | Observation::Failed(_) => None,
+        Observation::Observed(None) | Observation::NotRequested | Observation::Waiting | Observation::Failed(_) => None,
     };
     Some(autoscaling::decide(bounds, scale, load))
 }
@@ -161,7 +165,7 @@ fn usable(meta: &PipelineMeta, valid: &Valid, observed: &ObservedState) -> i32 {
     let there = match &observed.topic {
         Observation::Observed(Some(seen)) => seen.topic.description.partitions,
         Observation::Observed(None) => 0,
-        Observation::NotRequested | Observation::Failed(_) => {
+        Observation::NotRequested | Observation::Waiting | Observation::Failed(_) => {
             meta.recorded.topic.as_ref().map_or(0, |topic| topic.partitions)
         }
     };
@@ -198,7 +202,7 @@ fn record_time(valid: &Valid, observed: &ObservedState) -> Option<String> {
     match &observed.topic {
         Observation::Observed(Some(seen)) => record_time::warning(&seen.topic.config),
         Observation::Observed(None) => record_time::warning(&valid.pipeline.topic.config),
-        Observation::NotRequested | Observation::Failed(_) => None,
+        Observation::NotRequested | Observation::Waiting | Observation::Failed(_) => None,
     }
 }
 
@@ -208,7 +212,7 @@ fn unsuitable(valid: &Valid, observed: &ObservedState) -> Option<Unsuitable> {
     match &observed.topic {
         Observation::Observed(Some(seen)) => deduplication::unsuitable(&seen.topic.config, within),
         Observation::Observed(None) => deduplication::unsuitable(&valid.pipeline.topic.config, within),
-        Observation::NotRequested | Observation::Failed(_) => None,
+        Observation::NotRequested | Observation::Waiting | Observation::Failed(_) => None,
     }
 }
 
@@ -273,7 +277,7 @@ impl Needs {
             _ if recorded.topic.is_some() => {}
             Observation::Observed(Some(_)) => {}
             Observation::Observed(None) => needs.after_topic = true,
-            Observation::NotRequested | Observation::Failed(_) => {
+            Observation::NotRequested | Observation::Waiting | Observation::Failed(_) => {
                 needs.missing = Some("waits for the topic, which cannot be observed yet".to_owned());
             }
         }
@@ -282,7 +286,7 @@ impl Needs {
                 _ if recorded.schema.is_some() => {}
                 Observation::Observed(Some(_)) => {}
                 _ if schema_change(valid, observed).is_some() => needs.after_schema = true,
-                Observation::Observed(None) | Observation::NotRequested | Observation::Failed(_) => {
+                Observation::Observed(None) | Observation::NotRequested | Observation::Waiting | Observation::Failed(_) => {
                     needs.missing = Some("waits for the schema, which cannot be observed yet".to_owned());
                 }
             }

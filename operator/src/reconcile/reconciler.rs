@@ -13,19 +13,21 @@ use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::runtime::controller::Action;
 use kube::runtime::events::Recorder;
+use kube::runtime::reflector::ObjectRef;
 use retail_api::status::RetailPipelineStatus;
-use tokio::sync::Semaphore;
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, timeout};
 
-use crate::external::secrets::Connections;
+use crate::external::guarded::{Asker, GuardedSystems};
+use crate::external::inquiry::panic_message;
 use crate::external::systems::ExternalSystems;
+use crate::fair_permits::FairPermits;
 use crate::metrics::Metrics;
 use crate::reconcile::apply::Applier;
-use crate::reconcile::apply_result::ApplyResult;
 use crate::reconcile::cache::ReconcileCache;
 use crate::reconcile::condition_draft::ConditionStatus;
 use crate::reconcile::events::action_events;
-use crate::reconcile::observe::{Children, children, observe};
+use crate::reconcile::observe::{Children, ObserveError, Observer, children};
 use crate::reconcile::observed_state::ObservedState;
 use crate::reconcile::pass::Pass;
 use crate::reconcile::pipeline_meta::{PipelineMeta, RawPipeline};
@@ -34,6 +36,7 @@ use crate::reconcile::plan_inputs::PlanInputs;
 use crate::reconcile::planner::plan;
 use crate::reconcile::reason::{ConditionType, Reason};
 use crate::reconcile::status::{failed_pass, status};
+use crate::reconcile::turn::Turn;
 use crate::reconcile::validate::Valid;
 use crate::reconcile::{cleanup, report};
 use crate::settings::Settings;
@@ -48,12 +51,11 @@ const DELETION_CHECK: Duration = Duration::from_secs(10);
 const REPORT_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Shared by all passes of a namespace.
-#[derive(Clone)]
 pub(crate) struct ReconcileContext<O> {
     /// Client of the API server.
     pub(crate) client: Client,
     /// Kafka and Postgres.
-    pub(crate) external: O,
+    pub(crate) external: Arc<GuardedSystems<O>>,
     /// Settings of the operator.
     pub(crate) settings: Settings,
     /// Watched namespaces; empty for all.
@@ -63,7 +65,9 @@ pub(crate) struct ReconcileContext<O> {
     /// State kept between passes.
     pub(crate) cache: Arc<ReconcileCache>,
     /// Limits concurrent passes, in all namespaces together.
-    pub(crate) permits: Arc<Semaphore>,
+    pub(crate) permits: Arc<FairPermits>,
+    /// Starts a pass of a pipeline of this namespace.
+    pub(crate) wakes: UnboundedSender<ObjectRef<RawPipeline>>,
     /// Metrics.
     pub(crate) metrics: Arc<Metrics>,
     /// Publisher of events.
@@ -97,6 +101,15 @@ pub(crate) enum Failure {
     Panicked(String),
 }
 
+impl From<ObserveError> for Failure {
+    fn from(error: ObserveError) -> Self {
+        match error {
+            ObserveError::Api(error) => Self::Observe(error),
+            ObserveError::Panicked(panic) => Self::Panicked(panic),
+        }
+    }
+}
+
 impl Failure {
     /// Value of the metric's label.
     pub(crate) const fn stage(&self) -> &'static str {
@@ -117,11 +130,14 @@ pub(crate) async fn reconcile<O: ExternalSystems>(
 ) -> Result<Action, Failure> {
     // Before the permit is acquired: a namespace with unanswered watches must not take permits from others.
     let listed = timeout(DEADLINE, first_lists(&context.children)).await;
-    let _permit = context.permits.acquire().await.expect("the semaphore is never closed");
+    let namespace = raw.metadata.namespace.as_deref().unwrap_or_default();
+    let turn = Turn::begin(&context.permits, namespace).await;
     let began = Instant::now();
     let result = match listed {
         Err(_) => Err(Failure::NotListed),
-        Ok(()) => match timeout(DEADLINE, AssertUnwindSafe(pass(&raw, &context)).catch_unwind()).await {
+        // On the heap: a thousand pipelines may wait for their turns.
+        Ok(()) => match timeout(DEADLINE, Box::pin(AssertUnwindSafe(pass(&raw, &context, &turn)).catch_unwind())).await
+        {
             Ok(Ok(result)) => result,
             Ok(Err(panic)) => Err(Failure::Panicked(panic_message(&*panic))),
             Err(_) => Err(Failure::TimedOut),
@@ -171,7 +187,11 @@ pub(crate) fn retry<O: ExternalSystems>(
     Action::requeue(wait)
 }
 
-async fn pass<O: ExternalSystems>(raw: &RawPipeline, context: &ReconcileContext<O>) -> Result<Action, Failure> {
+async fn pass<O: ExternalSystems>(
+    raw: &RawPipeline,
+    context: &ReconcileContext<O>,
+    turn: &Turn<'_>,
+) -> Result<Action, Failure> {
     let now = (context.now)();
     let meta = PipelineMeta::of(raw, now);
     if meta.deleting_for.is_some() && !meta.has_finalizer() {
@@ -180,11 +200,13 @@ async fn pass<O: ExternalSystems>(raw: &RawPipeline, context: &ReconcileContext<
     let children = children(&context.children, &meta, &context.cache);
     let validated = context.cache.validated(raw);
     let valid = Result::as_ref(&validated);
+    let asker = asker(raw, context, &meta);
     let (observed, connections) = match valid {
         Ok(valid) => {
             let ReconcileContext { client, external, cache, .. } = context;
-            let seen = observe(client, external, &cache.secrets, &meta, &valid.pipeline, children).await;
-            let (observed, connections) = seen.map_err(Failure::Observe)?;
+            let (meta, validated, asker) = (&meta, &validated, &asker);
+            let observer = Observer { client, external, cache, meta, validated, asker, turn };
+            let (observed, connections) = observer.observe(&valid.pipeline, children).await?;
             (observed, Some(connections))
         }
         Err(_) => (ObservedState { children, ..ObservedState::empty() }, None),
@@ -193,7 +215,11 @@ async fn pass<O: ExternalSystems>(raw: &RawPipeline, context: &ReconcileContext<
         Ok(valid) => decide(context, &meta, valid, PlanInputs::of(&meta, &validated, &observed), &observed),
         Err(_) => cleanup::plan(&meta, None, &observed),
     };
-    let result = apply(context, &meta, valid.ok(), connections.as_ref(), &plan).await?;
+    let pipeline = valid.ok().map(|valid| &valid.pipeline).zip(connections.as_ref());
+    let ReconcileContext { client, external, namespaces, cache, .. } = context;
+    let (meta, asker) = (&meta, &asker);
+    let applier = Applier { client, external, asker, turn, cache, meta, namespaces, pipeline };
+    let result = applier.apply(&plan).await.map_err(Failure::Apply)?;
     if result.outdated {
         return Ok(Action::requeue(DELETION_CHECK));
     }
@@ -205,7 +231,7 @@ async fn pass<O: ExternalSystems>(raw: &RawPipeline, context: &ReconcileContext<
     }
     let created_topic = context.cache.created_topic(&meta.uid);
     let created_topic = created_topic.as_deref();
-    let pass = Pass { meta: &meta, valid, observed: &observed, plan: &plan, result: &result, created_topic };
+    let pass = Pass { meta, valid, observed: &observed, plan: &plan, result: &result, created_topic };
     report(raw, context, &pass, now).await
 }
 
@@ -223,19 +249,6 @@ fn decide<O>(
         context.cache.record_plan(&meta.uid, inputs, &plan);
         plan
     })
-}
-
-async fn apply<O: ExternalSystems>(
-    context: &ReconcileContext<O>,
-    meta: &PipelineMeta,
-    valid: Option<&Valid>,
-    connections: Option<&Connections>,
-    plan: &Plan,
-) -> Result<ApplyResult, Failure> {
-    let pipeline = valid.map(|valid| &valid.pipeline).zip(connections);
-    let ReconcileContext { client, external, namespaces, cache, .. } = context;
-    let applier = Applier { client, external, cache, meta, namespaces, pipeline };
-    applier.apply(plan).await.map_err(Failure::Apply)
 }
 
 /// Reports the pass and returns the delay until the next one.
@@ -271,7 +284,12 @@ fn needs_retry(status: &RetailPipelineStatus) -> bool {
     })
 }
 
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".to_owned())
+/// The pipeline as the sender of requests to Kafka and Postgres.
+fn asker<O>(raw: &RawPipeline, context: &ReconcileContext<O>, meta: &PipelineMeta) -> Asker {
+    let (wakes, pipeline) = (context.wakes.clone(), ObjectRef::from_obj(raw));
+    let wake = Arc::new(move || {
+        // Without a receiver, the operator stops.
+        let _stopped = wakes.send(pipeline.clone());
+    });
+    Asker { namespace: meta.namespace.clone(), uid: meta.uid.clone(), wake }
 }

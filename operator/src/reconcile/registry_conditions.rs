@@ -21,6 +21,10 @@ pub(crate) fn registry(pass: &Pass<'_>, valid: &Valid) -> Option<ConditionDraft>
             let message = "not checked, because its credentials are missing or unusable";
             ConditionDraft::new(condition_type, ConditionStatus::Unknown, Reason::DependencyNotReady, message)
         }
+        Observation::Waiting => {
+            let message = "not known yet: the operator waits for the answer of the registry";
+            ConditionDraft::new(condition_type, ConditionStatus::Unknown, Reason::DependencyNotReady, message)
+        }
         Observation::Failed(error) => {
             ConditionDraft::new(condition_type, ConditionStatus::True, reason(error), error.message.clone())
         }
@@ -43,6 +47,7 @@ fn reason(error: &RegistryError) -> Reason {
         | ErrorKind::Changed
         | ErrorKind::Foreign
         | ErrorKind::Fenced
+        | ErrorKind::InUse
         | ErrorKind::Other => Reason::RegistryRefused,
     }
 }

@@ -43,7 +43,7 @@ pub(crate) fn status(pass: &Pass<'_>, now: Timestamp) -> RetailPipelineStatus {
         autoscaling: autoscaling(pass, now),
         progress: match &observed.schema {
             Observation::Observed(Some(progress)) => Some(self::progress(progress, &observed.topic)),
-            Observation::Observed(None) | Observation::NotRequested | Observation::Failed(_) => {
+            Observation::Observed(None) | Observation::NotRequested | Observation::Waiting | Observation::Failed(_) => {
                 recorded.progress.clone()
             }
         },
@@ -116,7 +116,7 @@ fn progress<E>(progress: &Progress, topic: &Observation<Option<ObservedTopic>, E
             let behind = |(partition, end): (i32, &i64)| (end - next_offsets.get(&partition).unwrap_or(&0)).max(0);
             Some((0..).zip(&seen.log_ends).map(behind).sum())
         }
-        Observation::Observed(_) | Observation::NotRequested | Observation::Failed(_) => None,
+        Observation::Observed(_) | Observation::NotRequested | Observation::Waiting | Observation::Failed(_) => None,
     };
     let text = |time: &Option<retail_engine::Timestamp>| time.as_ref().map(ToString::to_string);
     ProgressStatus {

@@ -4,26 +4,30 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt, future};
+use futures_util::{FutureExt, StreamExt, future, stream};
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::runtime::controller::{self, Config, Controller};
 use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
-use tokio::sync::Semaphore;
+use tokio::sync::mpsc;
 
+use crate::external::guarded::GuardedSystems;
 use crate::external::systems::ExternalSystems;
+use crate::fair_permits::FairPermits;
 use crate::metrics::Metrics;
 use crate::reconcile::cache::ReconcileCache;
 use crate::reconcile::observe::Children;
+use crate::reconcile::pipeline_meta::RawPipeline;
 use crate::reconcile::reconciler::{Failure, ReconcileContext, reconcile, retry};
 use crate::resources::names::{Child, FIELD_MANAGER};
 use crate::settings::Settings;
 use crate::watch::readiness::Readiness;
 use crate::watch::streams::{Scope, watch_children, watch_pipelines};
 
-/// Maximum number of concurrent passes in all namespaces together. A pass mostly waits for Kafka and Postgres.
-const CONCURRENCY: u16 = 16;
+/// Maximum number of concurrent passes in all namespaces together, without those that wait for Kafka or Postgres.
+const CONCURRENCY: usize = 16;
 
 /// Changes within this time start one pass: a Deployment changes several times while its pods start.
 const DEBOUNCE: Duration = Duration::from_millis(200);
@@ -60,15 +64,27 @@ pub async fn run<O: ExternalSystems>(context: Context<O>, stop: impl Future<Outp
     let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: Some(identity) };
     let recorder = Recorder::new(client.clone(), reporter);
     let cache = Arc::new(ReconcileCache::default());
-    let permits = Arc::new(Semaphore::new(CONCURRENCY.into()));
-    let children = Children::new();
+    let permits = FairPermits::new(CONCURRENCY);
+    let external = Arc::new(GuardedSystems::new(external));
     let scopes = if namespaces.is_empty() { vec![None] } else { namespaces.iter().cloned().map(Some).collect() };
     let namespaces = Arc::new(namespaces);
-    let context =
-        ReconcileContext { client, external, settings, namespaces, children, cache, permits, metrics, recorder, now };
     let work = scopes.into_iter().map(|namespace| {
         let scope = Scope { namespace, client: watch_client.clone(), readiness: Arc::clone(&readiness) };
-        let work = work_in(scope, context.clone(), stop.clone());
+        let (wakes, woken) = mpsc::unbounded_channel();
+        let context = ReconcileContext {
+            client: client.clone(),
+            external: Arc::clone(&external),
+            settings: settings.clone(),
+            namespaces: Arc::clone(&namespaces),
+            children: Children::new(),
+            cache: Arc::clone(&cache),
+            permits: Arc::clone(&permits),
+            wakes,
+            metrics: Arc::clone(&metrics),
+            recorder: recorder.clone(),
+            now,
+        };
+        let work = work_in(scope, context, woken, stop.clone());
         let stop = stop.clone();
         async move {
             work.await;
@@ -83,11 +99,14 @@ pub async fn run<O: ExternalSystems>(context: Context<O>, stop: impl Future<Outp
 async fn work_in<O: ExternalSystems>(
     scope: Scope,
     mut context: ReconcileContext<O>,
+    woken: mpsc::UnboundedReceiver<ObjectRef<RawPipeline>>,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
     let (pipelines, changes) = watch_pipelines(&scope, Arc::clone(&context.cache), Arc::clone(&context.metrics));
     let mut controller = Controller::for_stream(changes, pipelines)
-        .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
+        // Without a limit here: passes wait for their turns, which namespaces share fairly.
+        .with_config(Config::default().concurrency(0).debounce(DEBOUNCE))
+        .reconcile_on(stream::unfold(woken, async |mut woken| Some((woken.recv().await?, woken))))
         .graceful_shutdown_on(stop);
     for child in Child::ALL {
         if !context.children.contains_key(child.plural()) {

@@ -39,10 +39,20 @@ pub(crate) struct FakeState {
     pub(crate) asked_registries: Vec<RegistryConnection>,
     /// Observing this topic panics.
     pub(crate) panic_topic: Option<String>,
+    /// Servers whose address contains this text accept connections and never answer.
+    pub(crate) silent: Option<&'static str>,
+    /// Servers whose address contains this text accept no connection.
+    pub(crate) unreachable: Option<&'static str>,
+    /// Kafka refuses this user.
+    pub(crate) refused_user: Option<&'static str>,
+    /// Number of attempts to reach a server without a log-in.
+    pub(crate) connects: usize,
     /// Observing this topic never ends.
     pub(crate) hang_topic: Option<String>,
     /// Number of observations.
     pub(crate) reads: usize,
+    /// Number of observations of topics.
+    pub(crate) topic_reads: usize,
     /// Number of changes.
     pub(crate) changes: usize,
     /// Executed topic actions, by plan.
@@ -140,19 +150,44 @@ pub(crate) fn sample_progress() -> Progress {
     }
 }
 
+impl FakeSystems {
+    /// Never returns for a silent server.
+    async fn answers(&self, address: &str) {
+        let is_silent = self.state().silent.is_some_and(|silent| address.contains(silent));
+        if is_silent {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 impl ExternalSystems for FakeSystems {
-    async fn observe_topic(&self, _: &KafkaConnection, topic: &Topic) -> Result<Option<ObservedTopic>, KafkaError> {
+    async fn reach(&self, servers: &str) -> Result<(), String> {
+        let mut state = self.state();
+        state.connects += 1;
+        let is_closed = state.unreachable.is_some_and(|closed| servers.contains(closed));
+        if is_closed { Err("Connection refused".to_owned()) } else { Ok(()) }
+    }
+
+    async fn observe_topic(&self, kafka: &KafkaConnection, topic: &Topic) -> Result<Option<ObservedTopic>, KafkaError> {
         let name = topic.name.as_str();
         let hangs = {
             let mut state = self.state();
             state.reads += 1;
+            state.topic_reads += 1;
             assert_ne!(state.panic_topic.as_deref(), Some(name), "told to panic");
             state.hang_topic.as_deref() == Some(name)
         };
         if hangs {
             std::future::pending::<()>().await;
         }
+        self.answers(&kafka.bootstrap_servers).await;
         let state = self.state();
+        if let Some(sasl) = &kafka.security.sasl
+            && state.refused_user == Some(&*sasl.username)
+        {
+            let message = format!("Kafka refused user {}", sasl.username);
+            return Err(KafkaError { kind: ErrorKind::WrongCredentials, message });
+        }
         state.kafka.clone().map_or_else(|| Ok(state.topics.get(name).cloned()), Err)
     }
 
@@ -198,9 +233,13 @@ impl ExternalSystems for FakeSystems {
         connection: &DatabaseConnection,
         pipeline: &Pipeline,
     ) -> Result<Option<Progress>, DatabaseError> {
-        let mut state = self.state();
-        state.users.insert(connection.user().to_owned());
-        state.reads += 1;
+        {
+            let mut state = self.state();
+            state.users.insert(connection.user().to_owned());
+            state.reads += 1;
+        }
+        self.answers(&connection.address()).await;
+        let state = self.state();
         if let Some(error) = &state.postgres {
             return Err(error.clone());
         }
@@ -242,8 +281,9 @@ impl ExternalSystems for FakeSystems {
     }
 
     async fn drop_schema(&self, database: &DatabaseConnection, uid: &str) -> Result<Removal, DatabaseError> {
+        self.state().changes += 1;
+        self.answers(&database.address()).await;
         let mut state = self.state();
-        state.changes += 1;
         match (&state.postgres, state.schemas.get(&database.schema)) {
             (Some(error), _) => Err(error.clone()),
             (None, None) => Ok(Removal::Absent),

@@ -6,6 +6,7 @@ mod api;
 mod autoscaling;
 mod client_sharing;
 mod convergence;
+mod dead_servers;
 mod deletion;
 mod election;
 mod fake_systems;
