@@ -98,7 +98,7 @@ fuzz: ## Fuzz the decoders for FUZZ_SECONDS (nightly compiler)
 	@dev/fuzz
 
 .PHONY: trial
-trial: ## Play faults on real servers and compare every row (SEED, ROUNDS, MINUTES, KINDS)
+trial: ## Play faults on real servers and compare every row (SEED, ROUNDS, MINUTES, KINDS, NEEDED, OUTAGE, TALLY)
 	@dev/trial
 
 .PHONY: sbom

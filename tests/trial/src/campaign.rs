@@ -47,6 +47,11 @@ impl Campaign {
         self.draws.next_round()
     }
 
+    /// The schedule of a round in which the registry is away for minutes.
+    pub fn draw_outage(&mut self, seconds: u64) -> Schedule {
+        self.draws.outage(seconds)
+    }
+
     /// The schedule of a round with these kinds and records.
     pub fn draw_of(&mut self, kinds: &[Kind], layout: Layout) -> Schedule {
         self.draws.round_of(kinds, layout)

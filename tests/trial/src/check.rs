@@ -65,6 +65,20 @@ pub struct Compared {
     pub caught_up_ms: u64,
 }
 
+impl Compared {
+    /// Adds the sizes of another comparison.
+    pub(crate) fn add(&mut self, other: &Self) {
+        let Self { records, rows, letters, filtered, duplicates, closes, caught_up_ms } = other;
+        self.records += records;
+        self.rows += rows;
+        self.letters += letters;
+        self.filtered += filtered;
+        self.duplicates += duplicates;
+        self.closes += closes;
+        self.caught_up_ms = self.caught_up_ms.max(*caught_up_ms);
+    }
+}
+
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         match error.downcast::<Differs>() {

@@ -11,6 +11,7 @@ use tokio_postgres::Client;
 use crate::layout::Layout;
 use crate::schedule::Schedule;
 use crate::tap::Records;
+use crate::writers::Schemas;
 
 /// The position of `fate_rules` in [`TABLES`].
 const RULES: usize = 2;
@@ -98,9 +99,6 @@ fn spec(schedule: &Schedule) -> String {
     let within = json!(schedule.within_min.map(|minutes| minutes * 60_000_000));
     format!(r#"{{"table":"spec","row":{{"events":{events},"within":{within}}}}}"#)
 }
-
-/// Schemas by id, as the trial has registered them.
-pub(crate) type Schemas = BTreeMap<u32, String>;
 
 /// Reads all tables in one snapshot, and adds the records, the schemas, and the rules that were deleted with records.
 pub(crate) async fn dump(

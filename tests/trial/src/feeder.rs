@@ -20,8 +20,9 @@ use crate::writers::Writers;
 /// Longest time for the acknowledgement of the last records: brokers may be starting.
 const FLUSH: Duration = Duration::from_secs(90);
 
-/// Time between two groups of records. A poll with a timeout would spin for the last millisecond of it.
-const PAUSE: Duration = Duration::from_millis(10);
+/// Time between two groups of records. A group is one request for each broker, and each request costs the brokers, the replicas and
+/// all consumers about the same, however many records it has. A poll with a timeout would spin for the last millisecond of it.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// A record that Kafka has acknowledged.
 #[derive(Clone, Debug)]
@@ -154,8 +155,7 @@ fn send(feed: &Feed, shared: &Arc<Shared>) -> Result<()> {
     config
         .set("bootstrap.servers", &feed.bootstrap)
         .set("enable.idempotence", "true")
-        // Each request costs the brokers, the replicas and all consumers about the same, however many records it has.
-        .set("linger.ms", "100")
+        .set("linger.ms", "5")
         .set("message.timeout.ms", "120000")
         .set("reconnect.backoff.max.ms", "500")
         .set("socket.timeout.ms", "10000");

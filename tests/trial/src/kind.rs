@@ -11,7 +11,7 @@ macro_rules! kinds {
             $(#[doc = $observed] $kind,)*
         }
 
-        /// All kinds, with the number of times that each is drawn in a hundred faults, and the observation that counts.
+        /// All kinds, how often each is drawn, relative to the others, and the observation that counts.
         pub const KINDS: &[(Kind, u32, &str)] = &[$((Kind::$kind, $weight, $observed)),*];
     };
 }
@@ -26,24 +26,24 @@ kinds! {
     KafkaDelayed, 5, "a proxy delayed bytes of live connections to a broker";
     PostgresDelayed, 5, "a proxy delayed bytes of live connections to Postgres";
     HalfOpen, 5, "a live connection was closed on one side, and the other side was still open and used";
-    Trickled, 4, "a proxy passed bytes of live connections one by one";
-    BrokerKilled, 4, "a broker ended by SIGKILL, and led no partition of the topic meanwhile";
-    BrokerRestarted, 4, "a broker ended after SIGTERM, and led no partition of the topic meanwhile";
+    Trickled, 5, "a proxy passed bytes of live connections one by one";
+    BrokerKilled, 5, "a broker ended by SIGKILL, and led no partition of the topic meanwhile";
+    BrokerRestarted, 5, "a broker ended after SIGTERM, and led no partition of the topic meanwhile";
     LeaderMoved, 5, "the metadata named another leader of the partition";
-    FailedOver, 4, "the standby accepted writes after a shutdown of the primary, with all of its commits";
+    FailedOver, 5, "the standby accepted writes after a shutdown of the primary, with all of its commits";
     CommitsLost, 6, "the promoted standby had lower offsets than the killed primary";
-    BrokerDiskRestored, 4, "a killed broker came back with a copy of its disk that lacked records of the topic";
-    ClusterDiskRestored, 4, "all brokers came back without processed records, and the processors reported the loss and changed nothing";
-    DiskFull, 4, "Postgres logged that no space was left on its disk";
-    ClockJumped, 4, "a processor logged times that were years off";
+    BrokerDiskRestored, 5, "a killed broker came back with a copy of its disk that lacked records of the topic";
+    ClusterDiskRestored, 5, "all brokers came back without processed records, and the processors reported the loss and changed nothing";
+    DiskFull, 5, "Postgres logged that no space was left on its disk";
+    ClockJumped, 5, "a processor logged times that were years off";
     BadRecords, 6, "the dead letters contained each record of a burst of one kind, with its reason";
-    TableLocked, 4, "a commit waited for a lock of a reader's table";
-    PoolerRestarted, 4, "the pooler had another process id";
-    LogStartMoved, 4, "the log of a partition began at a later offset";
-    SessionTerminated, 4, "a session of a processor vanished from pg_stat_activity";
-    RegistryAway, 4, "a worker waited for a schema while the registry refused connections";
-    RegistrySilent, 4, "a worker waited for a schema while a proxy kept the bytes of the registry";
-    RegistryKilled, 4, "a worker waited for a schema after the registry had ended by SIGKILL";
+    TableLocked, 5, "a commit waited for a lock of a reader's table";
+    PoolerRestarted, 5, "the pooler had another process id";
+    LogStartMoved, 5, "the log of a partition began at a later offset";
+    SessionTerminated, 5, "a session of a processor vanished from pg_stat_activity";
+    RegistryAway, 5, "a worker waited for a schema while the registry refused connections";
+    RegistrySilent, 5, "a worker waited for a schema while a proxy kept the bytes of the registry";
+    RegistryKilled, 5, "a worker waited for a schema after the registry had ended by SIGKILL";
 }
 
 impl Kind {

@@ -63,7 +63,7 @@ const AVRO: &str = r#"{
 }"#;
 
 /// The fields of records.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Layout {
     /// Flat purchases of the tutorial.
@@ -87,6 +87,16 @@ impl Layout {
             Self::Avro => AVRO,
         };
         Some(events.replace('\n', " ").replace("REGISTRY", registry))
+    }
+
+    /// The name in tables.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Tutorial => "tutorial",
+            Self::Orders => "orders",
+            Self::Items => "items",
+            Self::Avro => "Avro",
+        }
     }
 
     /// Whether the records name schemas of a registry.

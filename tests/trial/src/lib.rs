@@ -32,7 +32,9 @@ pub mod schedule;
 mod servers;
 mod stage;
 pub mod summary;
+pub mod tally;
 mod tap;
+pub mod weights;
 mod wire;
 mod writers;
 

@@ -2,9 +2,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::dump::Schemas;
 use crate::lane::Lane;
-use crate::writers::{Version, Writer};
+use crate::writers::{Schemas, Version, Writer};
 
 /// The subject of all schemas.
 const SUBJECT: &str = "trial-value";

@@ -217,7 +217,8 @@ async fn play_faults(stage: &Arc<Stage>, faults: &[Fault], played: &mut Played) 
         running.spawn_blocking(move || {
             let play = async {
                 tokio::time::sleep(Duration::from_millis(fault.at_ms)).await;
-                tokio::time::timeout(LONGEST, faults::play(&stage, fault)).await.context("it has not ended")?
+                let longest = LONGEST + Duration::from_millis(fault.lasts_ms);
+                tokio::time::timeout(longest, faults::play(&stage, fault)).await.context("it has not ended")?
             };
             // Servers of the testbed panic if they do not start.
             let result = std::panic::catch_unwind(AssertUnwindSafe(|| {
@@ -280,14 +281,7 @@ async fn conclude(stage: &mut Stage, played: &mut Played) -> Result<Vec<Acknowle
     let faults_ended = Instant::now();
     let acknowledged = stage.feeder.finish()?;
     let compared = check::check(stage, &acknowledged, faults_ended).await?;
-    let total = &mut played.compared;
-    total.records += compared.records;
-    total.rows += compared.rows;
-    total.letters += compared.letters;
-    total.filtered += compared.filtered;
-    total.duplicates += compared.duplicates;
-    total.closes += compared.closes;
-    total.caught_up_ms = total.caught_up_ms.max(compared.caught_up_ms);
+    played.compared.add(&compared);
     Ok(acknowledged)
 }
 

@@ -6,8 +6,9 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use serde::Serialize;
 
-use crate::kind::{KINDS, Kind};
+use crate::kind::Kind;
 use crate::layout::Layout;
+use crate::weights::Weights;
 
 /// Spans of deduplication in minutes. Event time passes them in one to five seconds, so that ids also stop to count.
 const SPANS: [u64; 4] = [5, 10, 20, 20];
@@ -26,6 +27,30 @@ const LAYOUTS: [Layout; 8] = [
 
 /// The least and the largest number of faults of a round. A round with more faults costs less for each.
 const FAULTS: (usize, usize) = (14, 20);
+
+/// The largest number of faults of the registry in a round, because they wait for each other.
+const OF_REGISTRY: usize = 5;
+
+/// The faults of a round in which the registry is away for minutes, next to its restart and its absence.
+const OF_OUTAGE: [Kind; 14] = [
+    Kind::Killed,
+    Kind::Killed,
+    Kind::Killed,
+    Kind::Killed,
+    Kind::Killed,
+    Kind::Suspended,
+    Kind::Suspended,
+    Kind::SessionTerminated,
+    Kind::PostgresCut,
+    Kind::KafkaCut,
+    Kind::BrokerKilled,
+    Kind::LeaderMoved,
+    Kind::BadRecords,
+    Kind::BadRecords,
+];
+
+/// The longest absence. Event time passes 24 hours in six minutes, and must not reach the clock.
+pub const LONGEST_OUTAGE_S: u64 = 240;
 
 /// The time in which the faults of a round begin.
 const DRAWN_MS: u64 = 8000;
@@ -93,18 +118,16 @@ impl Schedule {
 #[derive(Debug)]
 pub struct Draws {
     seed: u64,
+    /// The kinds of a full bag.
     kinds: Vec<Kind>,
     bag: Vec<Kind>,
     random: Xoshiro256PlusPlus,
 }
 
 impl Draws {
-    /// The draws of a seed, of these kinds only, or of all if none is named.
-    pub fn of(seed: u64, kinds: &[Kind]) -> Self {
-        let named = |kind: &Kind| kinds.is_empty() || kinds.contains(kind);
-        let weighted = KINDS.iter().filter(|(kind, _, _)| named(kind));
-        let kinds = weighted.flat_map(|(kind, weight, _)| std::iter::repeat_n(*kind, *weight as usize)).collect();
-        Self { seed, kinds, bag: Vec::new(), random: Xoshiro256PlusPlus::seed_from_u64(seed) }
+    /// The draws of a seed.
+    pub fn of(seed: u64, weights: &Weights) -> Self {
+        Self { seed, kinds: weights.bag(), bag: Vec::new(), random: Xoshiro256PlusPlus::seed_from_u64(seed) }
     }
 
     fn kind(&mut self) -> Kind {
@@ -129,8 +152,9 @@ impl Draws {
             let kind = self.kind();
             // All brokers lose records once in a round at most, because this begins a new schema.
             let again = kind == Kind::ClusterDiskRestored && kinds.contains(&kind);
-            let alone = kind.needs_registry() && !layout.has_registry();
-            if again || alone { later.push(kind) } else { kinds.push(kind) }
+            let of_registry = kinds.iter().filter(|kind| kind.needs_registry()).count();
+            let waits = kind.needs_registry() && (!layout.has_registry() || of_registry >= OF_REGISTRY);
+            if again || waits { later.push(kind) } else { kinds.push(kind) }
         }
         self.bag.extend(later);
         self.round_of(&kinds, layout)
@@ -157,13 +181,31 @@ impl Draws {
             create_time: number(4) == 0,
             drops_late: number(5) == 0,
             trigger_ms: [100, 300, 300, 1000][number(4) as usize],
-            rate: 200 + number(600) as u32,
+            rate: 100 + number(300) as u32,
             purchases: number(u64::MAX),
             layout,
             within_min: None,
             faults,
         }
         .with_deduplication()
+    }
+
+    /// A round in Avro in which the registry restarts and then is away for this time, while processors end and partitions move.
+    pub fn outage(&mut self, seconds: u64) -> Schedule {
+        let lasts_ms = seconds.min(LONGEST_OUTAGE_S) * 1000;
+        let mut schedule = self.round_of(&OF_OUTAGE, Layout::Avro);
+        let fault = |kind, at_ms, lasts_ms, choice| Fault { at_ms, kind, choice, lasts_ms };
+        for fault in &mut schedule.faults {
+            fault.at_ms = fault.at_ms * lasts_ms / DRAWN_MS;
+        }
+        let mut choice = || self.random.next_u64();
+        schedule.faults.push(fault(Kind::RegistryKilled, 0, 1000, choice()));
+        // It waits for the end of the restart.
+        schedule.faults.push(fault(Kind::RegistryAway, 1000, lasts_ms, choice()));
+        schedule.faults.sort_by_key(|fault| fault.at_ms);
+        // Minutes have as many records as other rounds.
+        schedule.rate /= 4;
+        schedule
     }
 
     /// The seed.
@@ -183,9 +225,10 @@ pub fn count(faults: &[Fault]) -> BTreeMap<Kind, u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kind::KINDS;
 
     fn rounds(seed: u64, rounds: usize) -> Vec<Schedule> {
-        let mut draws = Draws::of(seed, &[]);
+        let mut draws = Draws::of(seed, &Weights::default());
         (0..rounds).map(|_| draws.next_round()).collect()
     }
 
@@ -198,7 +241,7 @@ mod tests {
     #[test]
     fn ten_thousand_faults_have_three_hundred_of_each_kind() {
         let mut faults = Vec::new();
-        let mut draws = Draws::of(1, &[]);
+        let mut draws = Draws::of(1, &Weights::default());
         while faults.len() < 10_000 {
             let round = draws.next_round();
             assert!((FAULTS.0..=FAULTS.1).contains(&round.faults.len()), "{}", round.faults.len());
@@ -208,6 +251,27 @@ mod tests {
         let counts = count(&faults);
         assert_eq!(counts.len(), KINDS.len());
         assert!(counts.values().all(|count| *count >= 300), "{counts:?}");
+    }
+
+    #[test]
+    fn faults_of_the_registry_come_in_rounds_with_a_registry_only() {
+        for round in rounds(5, 200) {
+            let of_registry = round.faults.iter().filter(|fault| fault.kind.needs_registry()).count();
+            assert!(of_registry <= if round.layout.has_registry() { OF_REGISTRY } else { 0 }, "{round:?}");
+        }
+        let weights = Weights::parse(&["registry_killed".to_owned()]).unwrap();
+        let round = Draws::of(1, &weights).next_round();
+        assert_eq!((round.layout, round.faults.len()), (Layout::Avro, OF_REGISTRY));
+    }
+
+    #[test]
+    fn outage_has_all_of_its_faults_within() {
+        let round = Draws::of(1, &Weights::default()).outage(150);
+        let away = round.faults.iter().find(|fault| fault.kind == Kind::RegistryAway).unwrap();
+        assert_eq!((round.layout, away.lasts_ms, round.faults.len()), (Layout::Avro, 150_000, OF_OUTAGE.len() + 2));
+        assert!(round.faults.iter().all(|fault| fault.at_ms < 150_000));
+        let late = round.faults.iter().filter(|fault| fault.kind == Kind::Killed && fault.at_ms > 20_000).count();
+        assert!(late >= 2, "{round:?}");
     }
 
     #[test]

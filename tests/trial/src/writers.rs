@@ -1,5 +1,6 @@
 //! The writers of a topic in Avro: their schemas, and the ids of these at the registry.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::purchases::Draws;
@@ -74,6 +75,9 @@ impl Version {
         text.lines().map(str::trim).collect::<String>().replace("EXTRA", &extra)
     }
 }
+
+/// Schemas by id, as the trial has registered them.
+pub(crate) type Schemas = BTreeMap<u32, String>;
 
 /// A writer of records.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

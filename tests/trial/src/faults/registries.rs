@@ -19,20 +19,16 @@ pub(super) async fn disturb(stage: &Stage, fault: Fault) -> Result<String> {
     let partition = fault.choose(1, stage.schedule.partitions as usize) as i32;
     // A writer of half of the faults sends to all partitions.
     let writer = registry.new_writer(version, (fault.choose(2, 2) == 0).then_some(partition));
-    let how = match fault.kind {
-        Kind::RegistrySilent => {
-            registry.lane.set_all(Mode::Hold);
-            "silent"
-        }
-        Kind::RegistryKilled => {
-            registry.kill();
-            registry.lane.cut();
-            "killed"
-        }
-        _ => {
-            registry.lane.set_all(Mode::Cut);
-            "away"
-        }
+    let how = if fault.kind == Kind::RegistrySilent {
+        registry.lane.set_all(Mode::Hold);
+        "silent"
+    } else if fault.kind == Kind::RegistryKilled {
+        registry.kill();
+        registry.lane.cut();
+        "killed"
+    } else {
+        registry.lane.set_all(Mode::Cut);
+        "away"
     };
     stage.writers.add(writer);
     // The last schema before this one may be missing still.

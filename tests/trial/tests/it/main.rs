@@ -2,4 +2,5 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "this is test code")]
 
 mod oracle;
+mod results;
 mod slice;
