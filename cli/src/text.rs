@@ -12,6 +12,16 @@ pub(crate) fn number_of(number: i64, thing: &str) -> String {
     format!("{} {thing}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
+/// A number per second; per minute if it is below one.
+pub(crate) fn rate(per_second: f64) -> String {
+    match per_second {
+        rate if rate >= 9.95 => format!("{}/s", HumanCount(rate.round() as u64)),
+        rate if rate >= 0.95 => format!("{rate:.1}/s"),
+        rate if rate > 0.0 => format!("{:.1}/min", rate * 60.0),
+        _ => "0/s".to_owned(),
+    }
+}
+
 /// A share in percent with two significant digits.
 pub(crate) fn share(part: i64, all: i64) -> String {
     percent(part as f64 / all.max(1) as f64)
@@ -38,6 +48,12 @@ pub(crate) fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn small_rates_are_per_minute() {
+        let rates = [0.0, 0.01, 0.9, 1.0, 9.94, 10.4, 123_456.7];
+        assert_eq!(rates.map(rate), ["0/s", "0.6/min", "54.0/min", "1.0/s", "9.9/s", "10/s", "123,457/s"]);
+    }
 
     #[test]
     fn share_has_two_significant_digits() {

@@ -64,11 +64,20 @@ async fn status_reports_watermark_lag_fates_and_partitions() {
     assert_eq!((&second["lag"], &second["holdsWatermark"]), (&json!(2), &json!(false)));
     assert_eq!(second["newestEvent"], "2025-01-01T01:11:40Z");
     assert_eq!(seen["proof"], Value::Null);
+    assert_eq!(
+        seen["hold"],
+        json!({
+            "partition": 0, "since": null, "why": "its newest event is 5m before those of the other partitions",
+            "until": "it shows a newer event, or is idle after 1m without one"
+        })
+    );
 
     let (code, text, _) = status(&case, &[]);
     assert_eq!(code, 0);
     let facts = [
-        "watermark     2025-01-01T00:06:40Z, 1h behind the newest event of partition 0\n",
+        "watermark     2025-01-01T00:06:40Z, 1h behind the newest event of partition 0, which is ",
+        "held by       partition 0: its newest event is 5m before those of the other partitions; until it shows a newer event, or",
+        "the next one closes when the watermark reaches 2025-01-01T01:10:00Z, by an event of 2025-01-01T02:10:00Z in partition 0\n",
         "final up to   2025-01-01T00:05:00Z\n",
         "not processed 2 records\n",
         "records       4 applied, 1 late (20 %), 0 invalid, 0 future\n",
@@ -77,6 +86,25 @@ async fn status_reports_watermark_lag_fates_and_partitions() {
     facts.iter().for_each(|fact| assert!(text.contains(fact), "{fact} is not in\n{text}"));
 
     let client = case.client().await;
+    // A minute of processing, a hold that a processor has recorded, and records that are not purchases.
+    let later = "
+        UPDATE closes SET closed_at = (SELECT max(committed_at) FROM partition_progress) - interval '2 minutes', next_offsets = ARRAY[0, 1];
+        INSERT INTO watermark_hold (since, mark, reason, partition, detail)
+        VALUES ('2025-01-01T02:00:00Z', 'm', 'silence', 0, 'partition 0 is silent');
+        INSERT INTO dead_letter (partition, \"offset\", reason)
+        SELECT 0, n, CASE n % 3 WHEN 0 THEN 'late' WHEN 1 THEN 'empty' ELSE 'bad_price' END FROM generate_series(100, 106) n";
+    client.batch_execute(later).await.unwrap();
+    let (_, seen) = in_json(&case);
+    assert_eq!(
+        seen["rate"],
+        json!({"processed": 4.0 / 120.0, "seconds": 120.0}),
+        "4 of the 5 offsets came after the close"
+    );
+    assert_eq!(seen["rejected"], json!({"empty": 3, "bad_price": 2}));
+    let hold = &seen["hold"];
+    assert_eq!((&hold["since"], &hold["why"]), (&json!("2025-01-01T02:00:00Z"), &json!("partition 0 is silent")));
+
+    client.batch_execute("DELETE FROM watermark_hold").await.unwrap();
     client.batch_execute("UPDATE partition_progress SET committed_at = now() - interval '10 minutes'").await.unwrap();
     let (code, stopped) = in_json(&case);
     let problem = stopped["problems"][0].as_str().unwrap();

@@ -30,6 +30,46 @@ pub struct Snapshot {
     pub partitions: Vec<PartitionSnapshot>,
     /// The last recorded proof.
     pub proof: Option<RecordedProof>,
+    /// Why windows stay open that should be closed, of any age, as the processors recorded it.
+    pub hold: Option<RecordedHold>,
+    /// The reasons of the newest dead letters, except late events: at most [`NEWEST_LETTERS`] of them are counted.
+    pub rejected: Vec<Rejected>,
+    /// The speed of processing since the last decision to close windows that is at least a minute old.
+    pub speed: Option<StoredSpeed>,
+}
+
+/// Limit for the dead letters whose reasons are counted: counting them takes about two milliseconds.
+pub const NEWEST_LETTERS: i64 = 20_000;
+
+/// Why windows stay open that should be closed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RecordedHold {
+    /// Time since which nothing has moved.
+    pub since: Timestamp,
+    /// The partition that holds the watermark; `None` if the reason concerns no single partition.
+    pub partition: Option<i32>,
+    /// The name of the reason: open_transaction, backlog, silence, clock or closing.
+    pub reason: String,
+    /// The reason as a sentence.
+    pub detail: String,
+}
+
+/// The number of dead letters of one reason.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rejected {
+    /// future, or why the records are invalid.
+    pub reason: String,
+    /// Their number among the newest dead letters.
+    pub records: i64,
+}
+
+/// The offsets that were processed in a span of time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StoredSpeed {
+    /// Number of offsets.
+    pub offsets: i64,
+    /// The length of the span in microseconds, more than 0.
+    pub micros: i64,
 }
 
 /// A partition at one moment.
@@ -37,6 +77,8 @@ pub struct Snapshot {
 pub struct PartitionSnapshot {
     /// Its number.
     pub partition: i32,
+    /// The first offset that this pipeline reads.
+    pub start_offset: i64,
     /// The offset after the last committed one.
     pub next_offset: i64,
     /// The latest observed time of its events; `None` before the first event.
@@ -79,18 +121,40 @@ const SELECT_PIPELINE: &str = "
     LEFT JOIN (SELECT number, recorded_at FROM {schema}.proof ORDER BY number DESC LIMIT 1) r ON true";
 
 const SELECT_PARTITIONS: &str = "
-    SELECT s.partition, s.next_offset, s.max_observed_time, s.idle_since, s.owner, s.committed_at, s.applied, s.late,
+    SELECT s.partition, s.start_offset, s.next_offset, s.max_observed_time, s.idle_since, s.owner, s.committed_at, s.applied, s.late,
            s.invalid, s.future, s.filtered, s.duplicate, s.gaps,
            {schema}.is_idle(s.idle_until, $1::bigint * interval '1 microsecond') AS is_idle
     FROM {schema}.partition_progress s ORDER BY s.partition";
+
+const SELECT_HOLD: &str = "SELECT since, partition, reason, detail FROM {schema}.watermark_hold";
+
+/// The index by time contains the reasons: the table itself is not read.
+const SELECT_REJECTED: &str = "
+    SELECT l.reason, count(*) AS records
+    FROM (SELECT reason FROM {schema}.dead_letter ORDER BY stored_at DESC LIMIT $1) l
+    WHERE l.reason <> 'late' GROUP BY l.reason ORDER BY records DESC, l.reason";
+
+/// A partition that is newer than the decision counts from its first offset. The span ends with the last commit.
+const SELECT_SPEED: &str = "
+    SELECT sum(s.next_offset - coalesce(c.next_offsets[array_position(c.partitions, s.partition)], s.start_offset))::bigint AS offsets,
+           (extract(epoch FROM max(s.committed_at) - c.closed_at) * 1000000)::bigint AS micros
+    FROM (SELECT * FROM {schema}.closes WHERE closed_at <= statement_timestamp() - interval '1 minute'
+          ORDER BY closed_until DESC LIMIT 1) c
+    CROSS JOIN {schema}.partition_progress s
+    GROUP BY c.closed_at HAVING max(s.committed_at) > c.closed_at";
 
 impl Snapshot {
     /// Reads the state of a pipeline. The schema must exist and have the rules of this pipeline; its owner is not checked.
     pub async fn read(connection: &DatabaseConnection, pipeline: &Pipeline) -> Result<Self, DatabaseError> {
         let mut session = connection.connect("retail status").await?;
         let transaction = session.transaction(TransactionMode::Snapshot).await?;
-        provision::check_rules(&transaction, pipeline).await?;
-        read(&transaction, pipeline).await
+        Self::read_in(&transaction, pipeline).await
+    }
+
+    /// As [`read`](Self::read), in a transaction of the caller, whose mode should be [`TransactionMode::Snapshot`].
+    pub async fn read_in(session: &Session, pipeline: &Pipeline) -> Result<Self, DatabaseError> {
+        provision::check_rules(session, pipeline).await?;
+        read(session, pipeline).await
     }
 }
 
@@ -100,6 +164,9 @@ async fn read(session: &Session, pipeline: &Pipeline) -> Result<Snapshot, Databa
     let parameters: &Parameters<'_> = &[(&idle_timeout, Type::INT8), (&caller_clock, Type::TIMESTAMPTZ)];
     let row = session.query_one(SELECT_PIPELINE, parameters).await?;
     let partitions = session.query(SELECT_PARTITIONS, &[(&idle_timeout, Type::INT8)]).await?;
+    let hold = session.query_opt(SELECT_HOLD, &[]).await?;
+    let rejected = session.query(SELECT_REJECTED, &[(&NEWEST_LETTERS, Type::INT8)]).await?;
+    let speed = session.query_opt(SELECT_SPEED, &[]).await?;
     Ok(Snapshot {
         taken_at: row.get::<_, SqlTime>("taken_at").0,
         progress: progress::read(session, pipeline).await?,
@@ -108,12 +175,24 @@ async fn read(session: &Session, pipeline: &Pipeline) -> Result<Snapshot, Databa
         next_close: time(&row, "next_close"),
         partitions: partitions.iter().map(partition).collect(),
         proof: time(&row, "recorded_at").map(|recorded_at| RecordedProof { number: row.get("number"), recorded_at }),
+        hold: hold.map(|row| RecordedHold {
+            since: row.get::<_, SqlTime>("since").0,
+            partition: row.get("partition"),
+            reason: row.get("reason"),
+            detail: row.get("detail"),
+        }),
+        rejected: rejected
+            .iter()
+            .map(|row| Rejected { reason: row.get("reason"), records: row.get("records") })
+            .collect(),
+        speed: speed.map(|row| StoredSpeed { offsets: row.get("offsets"), micros: row.get("micros") }),
     })
 }
 
 fn partition(row: &Row) -> PartitionSnapshot {
     PartitionSnapshot {
         partition: row.get("partition"),
+        start_offset: row.get("start_offset"),
         next_offset: row.get("next_offset"),
         newest_event: time(row, "max_observed_time"),
         is_idle: row.get("is_idle"),
