@@ -87,13 +87,16 @@ pub enum ReadError {
         /// Error of the operating system.
         source: std::io::Error,
     },
-    /// The file is not a valid pipeline. One line for each problem, `path:line:column: field: message`.
-    #[error("{}", .problems.0.iter().map(|problem| format!("{path}:{problem}")).collect::<Vec<_>>().join("\n"))]
+    /// The file is not a valid pipeline. For each problem, `path:line:column: field: message`, and the line of the file.
+    #[error("{}", .problems.0.iter().zip(.snippets).map(|(problem, snippet)| format!("{path}:{problem}{snippet}"))
+        .collect::<Vec<_>>().join("\n"))]
     Invalid {
         /// Path of the file.
         path: String,
         /// All problems of the file.
         problems: Problems,
+        /// For each problem, its line with a mark below it, each after a line break; empty if the file has no such line.
+        snippets: Vec<String>,
     },
 }
 
@@ -112,7 +115,11 @@ impl Pipeline {
 
     /// The pipeline in a text that came from `path`.
     pub fn parse_named(text: &str, path: &Path) -> Result<Self, ReadError> {
-        Self::parse(text).map_err(|problems| ReadError::Invalid { path: path.display().to_string(), problems })
+        Self::parse(text).map_err(|problems| ReadError::Invalid {
+            path: path.display().to_string(),
+            snippets: problems.0.iter().map(|problem| problem.snippet(text)).collect(),
+            problems,
+        })
     }
 
     /// The pipeline in the text of a pipeline.yaml.
