@@ -77,14 +77,35 @@ pub enum Rate {
     Max,
 }
 
+/// Reads `max` or a number, as people write it: `2000`, `2,000`, `2000/s`, `2k` or `1.5k`.
 fn rate(text: &str) -> Result<Rate, String> {
-    match text {
-        "max" => Ok(Rate::Max),
-        number => match number.parse() {
-            Ok(number) if number > 0 => Ok(Rate::PerSecond(number)),
-            _ => Err("not a number of purchases per second (1 or more), nor max".to_owned()),
-        },
+    let wrong = || "not a number of purchases per second (1 or more), such as 2000, 2k or 2000/s, nor max".to_owned();
+    if text == "max" {
+        return Ok(Rate::Max);
     }
+    let number = text.strip_suffix("/s").unwrap_or(text);
+    let (number, unit) = match number.strip_suffix(['k', 'K']) {
+        Some(number) => (number, 1000),
+        None => (number, 1),
+    };
+    let number = thousands(number).ok_or_else(wrong)?;
+    let (whole, fraction) = number.split_once('.').unwrap_or((&number, ""));
+    let digits = |text: &str| text.chars().all(|c| c.is_ascii_digit());
+    // A fraction must leave a whole number.
+    if !digits(whole) || !digits(fraction) || fraction.len() > 3 || (unit == 1 && !fraction.is_empty()) {
+        return Err(wrong());
+    }
+    let thousandths: u32 = format!("{fraction:0<3}").parse().map_err(|_| wrong())?;
+    let whole = whole.parse::<u32>().ok().and_then(|whole| whole.checked_mul(unit));
+    let number = whole.and_then(|whole| whole.checked_add(thousandths));
+    number.filter(|number| *number > 0).map(Rate::PerSecond).ok_or_else(wrong)
+}
+
+/// A number without the separators between its thousands; `None` if one is elsewhere.
+fn thousands(number: &str) -> Option<String> {
+    let (whole, _) = number.split_once('.').unwrap_or((number, ""));
+    let mut groups = whole.split(',').skip(1);
+    groups.all(|group| group.len() == 3).then(|| number.replace(',', ""))
 }
 
 /// What the producer sends.
@@ -218,6 +239,19 @@ mod tests {
              kafka: {{bootstrapServers: \"kafka:9092\"}}\n  topic: {{name: retail}}\n  database: {{host: db, name: db}}\n  {producer}\n"
         ))
         .unwrap_or_else(|problems| panic!("{problems}"))
+    }
+
+    #[test]
+    fn rate_is_read_as_people_write_it() {
+        for (text, number) in
+            [("2000", 2000), ("2,000", 2000), ("2000/s", 2000), ("2k", 2000), ("1.5k/s", 1500), ("0.25k", 250)]
+        {
+            assert_eq!(rate(text), Ok(Rate::PerSecond(number)), "{text}");
+        }
+        assert_eq!(rate("max"), Ok(Rate::Max));
+        for wrong in ["", "0", "-1", "1.5", "20,00", "k", "2 k", "9999999k", "0.0001k", "1e3", "2000/min"] {
+            assert!(rate(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]
