@@ -4,6 +4,7 @@
 //! declared fields are compared. If the API server's answer to the declaration had the same differences, applying the declaration
 //! again would change nothing, and they are ignored.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -26,6 +27,12 @@ pub struct Difference {
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { path, is, declared } = self;
+        if let (Some(Value::String(is)), Value::String(declared)) = (is, declared)
+            && is.contains('\n')
+            && declared.contains('\n')
+        {
+            return write!(f, "{path}: {}", changed_lines(is, declared));
+        }
         match is {
             Some(is) => write!(f, "{path}: {} -> {}", short(is), short(declared)),
             None => write!(f, "{path}: {}", short(declared)),
@@ -33,9 +40,36 @@ impl fmt::Display for Difference {
     }
 }
 
+/// The lines of a text that only one side has. Lines with the same name, as in YAML, are a change of it.
+fn changed_lines(is: &str, declared: &str) -> String {
+    let only = |text: &str, other: &str| -> Vec<String> {
+        let others: BTreeSet<&str> = other.lines().collect();
+        text.lines().filter(|line| !others.contains(line)).map(|line| shortened(line.trim())).collect()
+    };
+    let name = |line: &str| line.split_once(": ").map(|(name, _)| name.to_owned());
+    let (mut removed, added) = (only(is, declared), only(declared, is));
+    let mut changes: Vec<String> = Vec::new();
+    for line in added {
+        let before = removed.iter().position(|before| name(before).is_some() && name(before) == name(&line));
+        changes.push(match before.map(|at| removed.remove(at)) {
+            Some(before) => format!("{before} -> {}", line.split_once(": ").map_or(&*line, |(_, value)| value)),
+            None => format!("+ {line}"),
+        });
+    }
+    changes.extend(removed.iter().map(|line| format!("- {line}")));
+    if changes.is_empty() { "the order of its lines".to_owned() } else { changes.join(", ") }
+}
+
 fn short(value: &Value) -> String {
-    let text = value.to_string();
-    if text.chars().count() > 60 { format!("{}…", text.chars().take(59).collect::<String>()) } else { text }
+    shortened(&value.to_string())
+}
+
+fn shortened(text: &str) -> String {
+    if text.chars().count() > 60 {
+        format!("{}…", text.chars().take(59).collect::<String>())
+    } else {
+        text.to_owned()
+    }
 }
 
 /// A live object, and the API server's answer to its last declaration.
@@ -165,6 +199,19 @@ mod tests {
 
     fn text(live: &LiveObject) -> Vec<String> {
         live.differences(&declared()).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn changed_text_shows_its_changed_lines() {
+        let text = |trigger: &str, more: &str| format!("spec:\n  trigger: {trigger}\n  window: 5m\n{more}");
+        let change = |is: String, declared: String| {
+            Difference { path: "data.f".to_owned(), is: Some(is.into()), declared: declared.into() }.to_string()
+        };
+        assert_eq!(
+            change(text("5m", ""), text("1m", "  printRows: true\n")),
+            "data.f: trigger: 5m -> 1m, + printRows: true"
+        );
+        assert_eq!(change(text("5m", "  a: 1\n"), text("5m", "")), "data.f: - a: 1");
     }
 
     #[test]
