@@ -10,6 +10,7 @@ use retail_runtime::args::Settings;
 use retail_store::provision::Identity;
 use retail_store::{Claimed, DatabaseError, FateTotals, SchemaWait, Store};
 
+use crate::catch_up::CatchUp;
 use crate::error::ProcessorError;
 use crate::expiry::Expiry;
 use crate::hold::{Found, HoldTracker, Offsets};
@@ -66,6 +67,7 @@ pub(crate) struct Observer<'a> {
     /// Whether nearly all records were filtered when it was last known.
     mostly_filtered: bool,
     last_answer: Instant,
+    catch_up: CatchUp,
 }
 
 impl<'a> Observer<'a> {
@@ -96,6 +98,7 @@ impl<'a> Observer<'a> {
             noted_waits: false,
             mostly_filtered: false,
             last_answer: Instant::now(),
+            catch_up: CatchUp::new(Instant::now()),
         }
     }
 
@@ -121,6 +124,12 @@ impl<'a> Observer<'a> {
             }
             if self.targets.as_ref().is_some_and(|targets| has_reached(&progress, targets)) {
                 return Ok(());
+            }
+            if let Some(targets) = &self.targets {
+                let next_offsets = progress.iter().map(|row| (row.partition, row.start.next_offset)).collect();
+                if let Some(line) = self.catch_up.line(Instant::now(), &next_offsets, targets) {
+                    tracing::info!("{line}");
+                }
             }
             if until_caught_up
                 && let Some(failing) = self.log_ends.failing()

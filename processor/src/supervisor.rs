@@ -22,7 +22,7 @@ use crate::log_end_poller::LogEndPoller;
 use crate::observer::{self, Observer};
 use crate::state::State;
 use crate::worker_pool::{PoolConfig, WorkerPool};
-use crate::{cores, log_end_poller, metrics, record_checks, schema_service};
+use crate::{cores, due, log_end_poller, metrics, record_checks, schema_service};
 
 /// Pauses before the next start after a failure; they double.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -200,6 +200,9 @@ impl Processor {
             pipeline.topic.name,
             pipeline.schema,
         );
+        if pipeline.print_rows && !self.until_caught_up {
+            tracing::info!("{}", due::announcement(pipeline, retail_store::clock()));
+        }
         let observer =
             Observer::new(&self.settings, options.session_timeout, &self.state, &log_ends, &identity, store, targets);
         let result = tokio::select! {

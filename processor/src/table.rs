@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use retail_connection::text::visible;
+use retail_connection::text::{amount, visible};
 use retail_store::RetailRow;
 
 /// Limit for the rows shown of one trigger: they fit a screen.
@@ -53,21 +53,14 @@ fn cells(row: &RetailRow) -> Vec<String> {
     let window =
         format!("{} {}–{}{}", &start[..10], clock(&start), clock(&end), if row.is_final { " final" } else { "" });
     let values = [
-        money(&row.avg_price),
+        amount(&row.avg_price),
         row.total_quantity.to_string(),
-        money(&row.total_amount),
-        money(&row.running_total),
+        amount(&row.total_amount),
+        amount(&row.running_total),
         row.timestamp.to_string()[..19].replace('T', " "),
     ];
     let dimensions = row.dimensions.iter().map(|dimension| visible(dimension).into_owned());
     [window].into_iter().chain(dimensions).chain(values).collect()
-}
-
-/// A decimal number without trailing zeros after the cents.
-fn money(number: &str) -> String {
-    let Some((whole, fraction)) = number.split_once('.') else { return format!("{number}.00") };
-    let fraction = fraction.trim_end_matches('0');
-    format!("{whole}.{fraction:0<2}")
 }
 
 #[cfg(test)]

@@ -65,6 +65,13 @@ pub fn visible_json(json: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
+/// A decimal number for people: without trailing zeros beyond the second decimal.
+pub fn amount(decimal: &str) -> String {
+    let Some((whole, fraction)) = decimal.split_once('.') else { return format!("{decimal}.00") };
+    let fraction = fraction.trim_end_matches('0');
+    format!("{whole}.{fraction:0<2}")
+}
+
 fn escape(text: &str, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
     if !text.contains(&is_escaped) {
         return Cow::Borrowed(text);
@@ -102,6 +109,12 @@ mod tests {
         assert_eq!(visible_lines("a\tb\nc\u{1b}"), "a\tb\nc\\u{1b}");
         let plain = "Bath & Body für 雑貨 👩‍👩‍👧 العربية";
         assert!(matches!(visible(plain), Cow::Borrowed(same) if same == plain));
+    }
+
+    #[test]
+    fn amount_keeps_the_digits_it_has() {
+        let amounts = ["1086.500000", "12.345600", "86", "-0.000001", "0.100000", "7.000000"];
+        assert_eq!(amounts.map(amount), ["1086.50", "12.3456", "86.00", "-0.000001", "0.10", "7.00"]);
     }
 
     #[test]
