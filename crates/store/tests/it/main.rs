@@ -18,6 +18,7 @@ mod locks;
 mod log_in;
 mod milestones;
 mod months;
+mod overview;
 mod plans;
 mod pooler;
 mod progress;
