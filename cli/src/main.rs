@@ -4,6 +4,7 @@
 //! all of it, once.
 
 mod check;
+mod display;
 mod doctor;
 mod explain;
 mod live;
@@ -16,6 +17,7 @@ mod schemas;
 mod shell;
 mod status;
 mod text;
+mod top;
 mod what_if;
 
 use std::path::Path;
@@ -50,6 +52,8 @@ enum Command {
     ApplySchema(PipelineArgs),
     /// Show the watermark and its hold, unread records, fates, partitions and problems
     Status(status::StatusArgs),
+    /// Show the state of the pipeline on the whole terminal, as it changes
+    Top(top::TopArgs),
     /// Check everything that the pipeline needs in Kafka and Postgres, and show the command that mends each problem
     Doctor(doctor::DoctorArgs),
     /// Show why a record was applied, late or rejected, or how a row came about and until when it can change
@@ -92,6 +96,7 @@ fn retail() -> ExitCode {
         Command::ApplyTopic(args) => with_settings(args, provision::apply_topic),
         Command::ApplySchema(args) => with_settings(args, provision::apply_schema),
         Command::Status(args) => status::status(args),
+        Command::Top(args) => top::top(args),
         Command::Doctor(args) => doctor::doctor(args),
         Command::Explain(args) => explain::explain(args),
         Command::WhatIf(args) => what_if::what_if(args),

@@ -9,7 +9,7 @@ pub(crate) fn bar(done: &str) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = format!("{{bar:40}} {{human_pos}} of {{human_len}} offsets {done}, {{per_sec}}");
+    let style = format!("{{bar:40}} {{human_pos}} of {{human_len}} offsets {done}, {{per_sec}}, {{eta}} left");
     ProgressBar::new(0).with_style(ProgressStyle::with_template(&style).expect("the template is valid"))
 }
 

@@ -18,8 +18,9 @@ use retail_runtime::process;
 use retail_store::DatabaseError;
 use tokio::sync::watch;
 
-use crate::live::{Screen, Stderr, Stdout};
+use crate::display::Display;
 use crate::provision;
+use crate::top::restore;
 
 #[derive(Args, Debug)]
 pub(crate) struct RunArgs {
@@ -27,6 +28,10 @@ pub(crate) struct RunArgs {
     pipeline: PipelineArgs,
     #[command(flatten)]
     processor: ProcessorArgs,
+
+    /// Print the rows of each trigger and the state below them, instead of the screen of `retail top`; the default without a terminal
+    #[arg(long)]
+    print_rows: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -42,14 +47,16 @@ enum RunError {
 }
 
 pub(crate) fn run(args: RunArgs) -> ExitCode {
-    let screen = Screen::new();
-    let _log = process::log_to(Stderr(screen.clone()));
+    let display = Display::new(args.print_rows);
+    let _log = process::log_to(display.log());
+    process::before_exit(restore);
     process::end_on_panic();
-    let (rows, _rows) = Output::start(Stream::Stdout, Stdout(screen.clone()));
-    let settings = match args.pipeline.load() {
+    let (rows, _rows) = Output::start(Stream::Stdout, display.rows());
+    let mut settings = match args.pipeline.load() {
         Ok(settings) => settings,
         Err(error) => return process::misused(&error),
     };
+    settings.pipeline.print_rows = display.prints_rows() && (settings.pipeline.print_rows || args.print_rows);
     let plan = settings.pipeline.producer.as_ref().filter(|producer| producer.replicas > 0);
     let plan = match plan.map(|_| Plan::new(&settings.pipeline, PlanArgs::default(), clock())).transpose() {
         Ok(plan) => plan.map(|plan| plan.with_registry(settings.registry.clone())),
@@ -60,7 +67,7 @@ pub(crate) fn run(args: RunArgs) -> ExitCode {
         stop.send_replace(true);
     });
     let print = Arc::new(move |text: &str| rows.print(text));
-    let pipeline = Run { settings, processor: args.processor, plan, screen, print };
+    let pipeline = Run { settings, processor: args.processor, plan, display, print };
     match process::run(pipeline.run(stopped)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => process::failed(&error),
@@ -72,7 +79,7 @@ struct Run {
     processor: ProcessorArgs,
     /// The producer's plan; `None` without a producer.
     plan: Option<Plan>,
-    screen: Screen,
+    display: Display,
     /// Prints the rows of each trigger.
     print: Arc<dyn Fn(&str) + Send + Sync>,
 }
@@ -80,7 +87,7 @@ struct Run {
 impl Run {
     /// Runs until `stop` is set. Then the producer ends first, and the processor after it, once its records are committed.
     async fn run(self, stop: watch::Receiver<bool>) -> Result<(), RunError> {
-        let Self { settings, processor, plan, screen, print } = self;
+        let Self { settings, processor, plan, display, print } = self;
         provision::ensure_topic(&settings).await?.lines().for_each(|line| tracing::info!("{line}"));
         tracing::info!("{}", provision::ensure_schema(&settings).await?);
         let state = Arc::new(State::default());
@@ -93,9 +100,11 @@ impl Run {
             print,
             settings: settings.clone(),
         };
+        let shown = display.show(&settings, &state, sent.as_ref(), stop.clone());
+        let sending_settings = settings.clone();
         let sending = async {
             let result = match (plan, &sent) {
-                (Some(plan), Some(sent)) => send(settings, plan, sent, stop).await.map(log_summary),
+                (Some(plan), Some(sent)) => send(sending_settings, plan, sent, stop).await.map(log_summary),
                 _ => {
                     let mut stop = stop;
                     let _ended = stop.wait_for(|stop| *stop).await;
@@ -108,7 +117,7 @@ impl Run {
         let work = async { tokio::join!(sending, processor.run(processor_stopped)) };
         let (sending, processing) = tokio::select! {
             results = work => results,
-            () = screen.show(&state, sent.as_deref()) => unreachable!("it does not return"),
+            () = shown => unreachable!("it does not return"),
         };
         sending?;
         processing?;

@@ -38,7 +38,8 @@ pub(crate) fn problems(
             ));
         }
     }
-    let Progress { clock_ahead, close_failure, hold, deduplication_incomplete, rejection, .. } = &snapshot.progress;
+    let Progress { clock_ahead, close_failure, hold, deduplication_incomplete, rejection, schemas, .. } =
+        &snapshot.progress;
     if let Some(micros) = clock_ahead {
         problems.push(format!(
             "no window closes while the clocks differ: this one is {} s ahead of that of Postgres",
@@ -61,6 +62,14 @@ pub(crate) fn problems(
         problems.push(format!(
             "more than half of the records are invalid since {}: {}; `retail sample` shows why",
             rejection.since, rejection.sentence
+        ));
+    }
+    if let Some(wait) = &schemas.wait {
+        problems.push(wait.to_string());
+    }
+    if let Some(unknown) = &schemas.unknown {
+        problems.push(format!(
+            "the schema registry did not know {unknown}, named by records: they are invalid (unknown_schema)"
         ));
     }
     problems

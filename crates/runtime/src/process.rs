@@ -12,7 +12,7 @@ use retail_connection::text::{visible, visible_json, visible_lines};
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use signal_hook::low_level::signal_name;
+use signal_hook::low_level::{raise, signal_name};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::format::debug_fn;
@@ -31,6 +31,9 @@ const INTERRUPTED: i32 = 130;
 
 /// The filter without RUST_LOG. The two libraries log at `info` what their errors and our own lines already contain.
 const FILTER: &str = "info,tokio_postgres=warn";
+
+/// Called before the process ends at once.
+static CLEAN_UP: OnceLock<fn()> = OnceLock::new();
 
 /// The log, once it is open.
 static LOG: OnceLock<Output> = OnceLock::new();
@@ -74,10 +77,15 @@ pub fn log_to(writer: impl Write + Send + 'static) -> OutputThread {
         .with_env_filter(filter)
         .fmt_fields(fields.delimited(" "))
         .with_writer(move || output.clone())
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(std::io::stderr().is_terminal() && allows_colours())
         .with_target(false)
         .init();
     thread
+}
+
+/// Whether the user allows colours: not if NO_COLOR is set and not empty (<https://no-color.org>).
+pub fn allows_colours() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Prints the result of a command, and returns its exit code.
@@ -112,6 +120,7 @@ pub fn end_on_panic() {
         if retail_engine::catches_panics() {
             return;
         }
+        clean_up();
         let thread = std::thread::current();
         let name = thread.name().unwrap_or("without a name").to_owned();
         let backtrace = Backtrace::capture();
@@ -123,6 +132,22 @@ pub fn end_on_panic() {
         }
         std::process::exit(PANICKED);
     }));
+}
+
+/// Calls `clean_up` before a panic or a second signal ends the process at once. The first call counts.
+pub fn before_exit(clean_up: fn()) {
+    CLEAN_UP.get_or_init(|| clean_up);
+}
+
+fn clean_up() {
+    if let Some(clean_up) = CLEAN_UP.get() {
+        clean_up();
+    }
+}
+
+/// Ctrl-C, for a terminal that does not turn it into a signal: as if this process had received SIGINT.
+pub fn interrupt() {
+    raise(SIGINT).expect("a process can signal itself");
 }
 
 /// Prints after the lines of the log, and like them without waiting for a reader.
@@ -182,6 +207,7 @@ pub fn on_first_signal(stop: impl FnOnce() + Send + 'static) {
             stop();
         }
         if signals.next().is_some() {
+            clean_up();
             std::process::exit(INTERRUPTED);
         }
     });
@@ -199,6 +225,7 @@ mod tests {
     #[ignore = "ends the process"]
     fn program_with_a_thread_that_panics() {
         let _log = log_to_stderr();
+        before_exit(|| eprintln!("the terminal is restored"));
         end_on_panic();
         let work = || {
             assert_eq!(retail_engine::caught(|| -> i32 { panic!("expected") }), None);
@@ -215,7 +242,8 @@ mod tests {
         let ended = program.env_remove("RUST_BACKTRACE").output().unwrap();
         assert_eq!(ended.status.code(), Some(PANICKED));
         let said = String::from_utf8(ended.stderr).unwrap();
-        assert!(said.contains("thread worker-7 panicked at"), "{said}");
+        let restored = said.find("the terminal is restored").unwrap();
+        assert!(said.find("thread worker-7 panicked at").is_some_and(|at| at > restored), "{said}");
         assert!(said.contains("offset \\u{1b}[2J 9") && !said.contains("expected"), "{said}");
     }
 
