@@ -11,6 +11,7 @@ mod run;
 mod sample;
 mod status;
 mod tls;
+mod top;
 mod tutorial;
 
 const RETAIL: &str = env!("CARGO_BIN_EXE_retail");
