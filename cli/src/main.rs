@@ -7,6 +7,7 @@ mod check;
 mod display;
 mod doctor;
 mod explain;
+mod kubectl;
 mod live;
 mod plan;
 mod progress;
@@ -82,6 +83,7 @@ fn main() -> ExitCode {
         Some("retail-producer") => retail_producer::program::main(),
         Some("retail-processor") => retail_processor::program::main(),
         Some("retail-operator") => retail_operator::program::main(),
+        Some("kubectl-retail") => kubectl::main(),
         _ => retail(),
     }
 }

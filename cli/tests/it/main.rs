@@ -5,6 +5,7 @@ mod commands;
 mod demo;
 mod doctor;
 mod examples;
+mod kubectl;
 mod questions;
 mod reference;
 mod run;
