@@ -19,6 +19,7 @@ from html import escape
 from pathlib import Path
 
 import pyte
+from pyte.graphics import FG_BG_256
 
 FONT = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', 'Liberation Mono', monospace"
 SIZE = 14
@@ -41,6 +42,16 @@ COLOURS = {
     "cyan": "#62c6c9",
     "white": "#eef1f5",
 }
+
+# pyte names the 16 colours of the palette of 256 by their values.
+PALETTE = {value: colour for value, colour in zip(FG_BG_256, [*COLOURS, DIM, *[*COLOURS][1:]], strict=False)}
+
+# Parts of a cell that a character fills: left, top, right and bottom, from 0 to 1. Fonts leave gaps between such characters.
+SHAPES = {chr(0x2590 - eighths): [(0, 0, eighths / 8, 1)] for eighths in range(1, 9)}
+SHAPES |= {chr(0x2580 + eighths): [(0, 1 - eighths / 8, 1, 1)] for eighths in range(1, 8)}
+RIGHT, LEFT, DOWN, UP = (0.5, 0.47, 1, 0.53), (0, 0.47, 0.5, 0.53), (0.44, 0.5, 0.56, 1), (0.44, 0, 0.56, 0.5)
+SHAPES |= {"─": [(0, 0.47, 1, 0.53)], "│": [(0.44, 0, 0.56, 1)]}
+SHAPES |= {"┌": [RIGHT, DOWN], "┐": [LEFT, DOWN], "└": [RIGHT, UP], "┘": [LEFT, UP]}
 
 
 def resize(descriptor, lines, columns):
@@ -107,7 +118,25 @@ def runs(row):
 def colour(name):
     if name == "default":
         return DEFAULT
-    return COLOURS.get(name.removeprefix("bright"), DEFAULT)
+    name = PALETTE.get(name, name).removeprefix("bright")
+    return COLOURS.get(name, name if name.startswith("#") else DEFAULT)
+
+
+def shapes(row, top):
+    """Rectangles for the characters of a row that are shapes; equal neighbours share one."""
+    column = 0
+    while column < len(row):
+        first, (text, name, _) = column, row[column]
+        while column < len(row) and row[column][:2] == (text, name):
+            column += 1
+            if SHAPES.get(text, [(1,)])[0][0] != 0 or SHAPES[text][0][2] != 1:
+                break
+        for left, upper, right, lower in SHAPES.get(text, []):
+            x, width = MARGIN + (first + left) * CELL, (column - first - 1 + right - left) * CELL
+            yield (
+                f'<rect x="{x:.1f}" y="{top + upper * LINE:.1f}" width="{width:.1f}" height="{(lower - upper) * LINE:.1f}"'
+                f' fill="{DIM if text in "─│┌┐└┘" else colour(name)}"/>'
+            )
 
 
 def svg(cells, columns, title):
@@ -123,13 +152,9 @@ def svg(cells, columns, title):
     out.append(f'<g font-family="{FONT}" font-size="{SIZE}" xml:space="preserve">')
     out.append(f'<text x="{width / 2:g}" y="22" text-anchor="middle" fill="{DIM}">{escape(title)}</text>')
     for y, row in enumerate(cells):
-        for column, text, name, bold in runs(row):
+        out.extend(shapes(row, BAR + y * LINE))
+        for column, text, name, bold in runs([(" ", *cell[1:]) if cell[0] in SHAPES else cell for cell in row]):
             x, baseline = MARGIN + column * CELL, BAR + y * LINE + 14
-            if set(text) == {"─"}:
-                out.append(
-                    f'<rect x="{x:.1f}" y="{baseline - 5}" width="{len(text) * CELL:.1f}" height="1" fill="{DIM}"/>'
-                )
-                continue
             # The length keeps columns in line whichever font the viewer has.
             length = f' textLength="{len(text) * CELL:.1f}" lengthAdjust="spacingAndGlyphs"' if len(text) > 1 else ""
             weight = ' font-weight="bold"' if bold else ""
