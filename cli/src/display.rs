@@ -62,7 +62,7 @@ impl Display {
                 if let Err(error) = screen.show(settings, source, stopped).await {
                     tracing::warn!("cannot use the terminal: {error}; --print-rows needs less of it");
                 }
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
             Self::Rows(lines) => lines.show(state, sent.map(AsRef::as_ref)).await,
         }

@@ -13,6 +13,7 @@ use retail_producer::run::Sent;
 use retail_runtime::args::Settings;
 use retail_runtime::process;
 use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
 
 use super::colours::Colours;
 use super::draw::draw;
@@ -33,6 +34,27 @@ const KEYS: Duration = Duration::from_millis(100);
 
 /// Number of lines of the log that are kept.
 const LINES: usize = 200;
+
+/// The keys of the pages.
+const PAGES: [(KeyCode, Page); 6] = [
+    (KeyCode::Char('p'), Page::Partitions),
+    (KeyCode::Char('d'), Page::Letters),
+    (KeyCode::Char('w'), Page::WhatIf),
+    (KeyCode::Char('l'), Page::Log),
+    (KeyCode::Char('o'), Page::Overview),
+    (KeyCode::Esc, Page::Overview),
+];
+
+/// The keys that scroll, with the number of lines.
+const STEPS: [(KeyCode, isize); 7] = [
+    (KeyCode::Down, 1),
+    (KeyCode::Char('j'), 1),
+    (KeyCode::Up, -1),
+    (KeyCode::Char('k'), -1),
+    (KeyCode::PageDown, 10),
+    (KeyCode::Char(' '), 10),
+    (KeyCode::PageUp, -10),
+];
 
 /// The screen of one process, and its log.
 #[derive(Clone, Default)]
@@ -86,7 +108,7 @@ impl Screen {
         let (mut keys, _keys) = read_keys();
         let mut model = Model::new(settings.pipeline.clone());
         let (wanted, wants) = watch::channel(Page::default());
-        let mut looks = look_again_and_again(settings.clone(), wants, model.additional_delays());
+        let (mut looks, _looking) = look_again_and_again(settings.clone(), wants, model.additional_delays());
         let stays = matches!(source, Source::Process(..));
         let colours = Colours::of_environment();
         loop {
@@ -130,45 +152,28 @@ fn press(model: &mut Model, key: KeyEvent) -> bool {
     if key.kind != KeyEventKind::Press {
         return false;
     }
-    let is_control = key.modifiers.contains(KeyModifiers::CONTROL);
-    let page = match key.code {
-        KeyCode::Char('c') if is_control => return true,
-        KeyCode::Char('q') => return true,
-        KeyCode::Char('p') => Page::Partitions,
-        KeyCode::Char('d') => Page::Letters,
-        KeyCode::Char('w') => Page::WhatIf,
-        KeyCode::Char('l') => Page::Log,
-        KeyCode::Char('o') | KeyCode::Esc => Page::Overview,
-        other => {
-            model.scroll = scrolled(model.scroll, other);
-            return false;
-        }
-    };
-    // The key of a page leads back too.
-    model.page = if page == model.page { Page::Overview } else { page };
-    model.scroll = 0;
+    if key.code == KeyCode::Char('q') || (key.code, key.modifiers) == (KeyCode::Char('c'), KeyModifiers::CONTROL) {
+        return true;
+    }
+    if let Some((_, page)) = PAGES.iter().find(|(code, _)| *code == key.code) {
+        // The key of a page leads back too.
+        model.page = if *page == model.page { Page::Overview } else { *page };
+        model.scroll = 0;
+    }
+    if let Some((_, step)) = STEPS.iter().find(|(code, _)| *code == key.code) {
+        model.scroll = model.scroll.saturating_add_signed(*step);
+    }
     false
 }
 
-fn scrolled(scroll: usize, key: KeyCode) -> usize {
-    let step: isize = match key {
-        KeyCode::Down | KeyCode::Char('j') => 1,
-        KeyCode::Up | KeyCode::Char('k') => -1,
-        KeyCode::PageDown | KeyCode::Char(' ') => 10,
-        KeyCode::PageUp => -10,
-        _ => 0,
-    };
-    scroll.saturating_add_signed(step)
-}
-
-/// A task that looks at the pipeline until the receiver is dropped. A change of the page is a reason to look at once.
+/// A task that looks at the pipeline. A change of the page is a reason to look at once.
 fn look_again_and_again(
     settings: Settings,
     mut page: watch::Receiver<Page>,
     additional_delays: Vec<Duration>,
-) -> mpsc::Receiver<Result<Observation, String>> {
+) -> (mpsc::Receiver<Result<Observation, String>>, Looking) {
     let (results, looks) = mpsc::channel(1);
-    tokio::spawn(async move {
+    let task = tokio::spawn(async move {
         let mut observer = Observer::new(settings);
         loop {
             let page_now = *page.borrow_and_update();
@@ -189,7 +194,16 @@ fn look_again_and_again(
             }
         }
     });
-    looks
+    (looks, Looking(task.abort_handle()))
+}
+
+/// The task of the looks, which ends with this value.
+struct Looking(AbortHandle);
+
+impl Drop for Looking {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// A thread that reads keys and changes of the size until the guard is dropped.

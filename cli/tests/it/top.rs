@@ -85,7 +85,7 @@ impl Terminal {
 impl Drop for Terminal {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("{}", self.screen.lock().unwrap().screen().contents());
+            let _shown = std::io::stderr().write_all(self.text().as_bytes());
         }
         let _ended_already = self.child.kill();
         let _ended_already = self.child.wait();

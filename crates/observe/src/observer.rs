@@ -103,7 +103,12 @@ async fn read_logs(
         };
         (logs(&admin, topic), Some(admin))
     });
-    reading.await.expect("reading log offsets does not panic")
+    match reading.await {
+        Ok(read) => read,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The runtime ends, and cancels this future next.
+        Err(_) => std::future::pending().await,
+    }
 }
 
 fn logs(admin: &KafkaAdmin, topic: &str) -> Result<Logs, KafkaError> {

@@ -96,7 +96,7 @@ fn window_state(window: &WindowSnapshot, model: &Model, status: &Status) -> Stri
 /// A bar in eighths of a column.
 fn bar(value: i64, most: i64, columns: usize) -> String {
     const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
-    let eighths = (value.max(0) as u128 * columns as u128 * 8 / most.max(1).unsigned_abs() as u128) as usize;
+    let eighths = (value.max(0) as f64 / most.max(1) as f64 * (columns * 8) as f64) as usize;
     // An event is seen.
     let eighths = if value > 0 { eighths.max(1) } else { 0 };
     let bar = "█".repeat(eighths / 8) + EIGHTHS[eighths % 8];
