@@ -1,4 +1,4 @@
-//! The HTTP server of a program: `/livez`, `/readyz` and `/metrics`.
+//! The HTTP server of a program: `/livez`, `/readyz` and `/metrics`, or other routes.
 //!
 //! A process is alive as long as it answers: a restart repairs neither Kafka nor Postgres nor the API server. A process is
 //! ready when [`Probes::unready`] returns nothing.
@@ -52,28 +52,38 @@ pub trait Probes: Send + Sync + 'static {
 }
 
 /// Binds `address` at once, and returns the server as a future, which does not end. Dropping the future ends the server.
-#[expect(clippy::unused_async, reason = "a listener needs the runtime that only async callers have")]
 pub async fn serve<P: Probes>(
     address: SocketAddr,
     probes: Arc<P>,
 ) -> std::io::Result<impl Future<Output = Infallible>> {
-    let listener = bind(address, listen)?;
-    tracing::info!("serving /livez, /readyz and /metrics at http://{}", listener.local_addr()?);
     let router = Router::new()
         .route("/livez", get(async || "alive\n"))
         .route("/readyz", get(ready::<P>))
         .route("/metrics", get(metrics::<P>))
         .with_state(probes);
-    Ok(accept(listener, router))
+    let (address, server) = listen(address, router).await?;
+    tracing::info!("serving /livez, /readyz and /metrics at http://{address}");
+    Ok(server)
+}
+
+/// Binds `address` at once. Returns the bound address, and the server of these routes as a future, which does not end. Dropping the
+/// future ends the server and its connections.
+#[expect(clippy::unused_async, reason = "a listener needs the runtime that only async callers have")]
+pub async fn listen(
+    address: SocketAddr,
+    router: Router,
+) -> std::io::Result<(SocketAddr, impl Future<Output = Infallible>)> {
+    let listener = bind(address, open)?;
+    Ok((listener.local_addr()?, accept(listener, router)))
 }
 
 /// Binds an address. On a machine without IPv6, `[::]` means `0.0.0.0`.
-fn bind<L>(address: SocketAddr, listen: impl Fn(SocketAddr) -> std::io::Result<L>) -> std::io::Result<L> {
+fn bind<L>(address: SocketAddr, open: impl Fn(SocketAddr) -> std::io::Result<L>) -> std::io::Result<L> {
     let has_no_ipv6 =
         |error: &std::io::Error| [Some(EAFNOSUPPORT), Some(EADDRNOTAVAIL)].contains(&error.raw_os_error());
-    match listen(address) {
+    match open(address) {
         Err(error) if address.ip() == IpAddr::from(Ipv6Addr::UNSPECIFIED) && has_no_ipv6(&error) => {
-            listen((Ipv4Addr::UNSPECIFIED, address.port()).into())
+            open((Ipv4Addr::UNSPECIFIED, address.port()).into())
         }
         result => result,
     }
@@ -84,7 +94,7 @@ const EAFNOSUPPORT: i32 = 97;
 const EADDRNOTAVAIL: i32 = 99;
 
 /// Listens on an address. `[::]` also accepts IPv4, whatever the default of the machine is.
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+fn open(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
