@@ -29,6 +29,7 @@ mod money;
 mod months;
 pub mod overview;
 mod packs;
+pub mod page;
 mod partitions;
 pub mod progress;
 pub mod provision;

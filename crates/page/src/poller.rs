@@ -1,0 +1,133 @@
+//! The one task that reads snapshots, and publishes the rendered page for all clients.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use retail_runtime::args::Settings;
+use retail_store::page::{PageFacts, PageOptions, PageReader};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use crate::history::{History, Progress};
+use crate::lateness;
+use crate::log_ends::LogEnds;
+use crate::render::{self, Part};
+use crate::state::State;
+
+/// Interval of snapshots.
+pub(crate) const INTERVAL: Duration = Duration::from_secs(1);
+
+/// A snapshot that takes long is repeated less often: Postgres works for the page a tenth of the time at most.
+const SHARE: u32 = 10;
+
+/// The rendered page at one moment.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Published {
+    /// Number of the snapshot, from 1; 0 before the first one.
+    pub(crate) number: u64,
+    /// Time at which it was taken.
+    pub(crate) at: Option<Instant>,
+    pub(crate) parts: Vec<Versioned>,
+}
+
+/// A part of the page, and the number of the snapshot since which it has not changed.
+#[derive(Clone, Debug)]
+pub(crate) struct Versioned {
+    pub(crate) part: Part,
+    pub(crate) since: u64,
+}
+
+/// The connection of the clients to the task.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    sender: watch::Sender<Arc<Published>>,
+    wanted: Notify,
+}
+
+impl Feed {
+    pub(crate) fn new() -> Self {
+        Self { sender: watch::Sender::default(), wanted: Notify::new() }
+    }
+
+    /// Subscribes to the snapshots. They are taken while there are subscribers.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Arc<Published>> {
+        let receiver = self.sender.subscribe();
+        self.wanted.notify_one();
+        receiver
+    }
+
+    fn publish(&self, parts: Vec<Part>) {
+        let before = self.sender.borrow().clone();
+        let number = before.number + 1;
+        let since = |part: &Part| {
+            let same = before.parts.iter().find(|old| old.part == *part);
+            same.map_or(number, |old| old.since)
+        };
+        let parts = parts.into_iter().map(|part| Versioned { since: since(&part), part }).collect();
+        self.sender.send_replace(Arc::new(Published { number, at: Some(Instant::now()), parts }));
+    }
+}
+
+/// Reads and publishes snapshots while there are subscribers.
+pub(crate) async fn poll(feed: &Feed, settings: Settings, payloads: bool) -> Infallible {
+    let options = PageOptions { steps: lateness::steps(), payloads };
+    let mut reader = PageReader::new(settings.database.clone(), settings.pipeline.clone(), options);
+    let mut log_ends = LogEnds::new(&settings.kafka, &settings.pipeline.topic.name);
+    let mut history = History::new(settings.pipeline.trigger);
+    let mut facts: Option<PageFacts> = None;
+    loop {
+        while feed.sender.receiver_count() == 0 {
+            feed.wanted.notified().await;
+        }
+        let started = Instant::now();
+        let (answer, logs) = tokio::join!(reader.read(), log_ends.read());
+        let took = started.elapsed();
+        let error = match answer {
+            Ok(new) => {
+                history.add(progress(&new));
+                facts = Some(new);
+                None
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        let state = State {
+            pipeline: &settings.pipeline,
+            facts: facts.as_ref(),
+            error: error.as_deref(),
+            logs: &logs,
+            history: &history,
+            payloads,
+        };
+        feed.publish(render::parts(&state));
+        tokio::time::sleep_until(started + INTERVAL.max(took * SHARE)).await;
+    }
+}
+
+fn progress(facts: &PageFacts) -> Progress {
+    Progress {
+        at: facts.snapshot.taken_at,
+        processed: facts.snapshot.progress.counts.total(),
+        watermark: facts.snapshot.progress.watermark,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn versions(feed: &Feed) -> Vec<u64> {
+        feed.sender.borrow().parts.iter().map(|part| part.since).collect()
+    }
+
+    #[tokio::test]
+    async fn part_keeps_its_version_while_it_is_the_same() {
+        let part = |id, html: &str| Part { id, html: html.to_owned() };
+        let feed = Feed::new();
+        feed.publish(vec![part("a", "1"), part("b", "1")]);
+        feed.publish(vec![part("a", "1"), part("b", "2")]);
+        assert_eq!(versions(&feed), [1, 2]);
+        feed.publish(vec![part("a", "3"), part("b", "2")]);
+        assert_eq!(versions(&feed), [3, 2]);
+    }
+}
