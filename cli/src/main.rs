@@ -19,6 +19,7 @@ mod shell;
 mod status;
 mod text;
 mod top;
+mod ui;
 mod what_if;
 
 use std::path::Path;
@@ -55,6 +56,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Show the state of the pipeline on the whole terminal, as it changes
     Top(top::TopArgs),
+    /// Serve the web page of a pipeline, which any processor runs, until Ctrl-C
+    Ui(ui::UiArgs),
     /// Check everything that the pipeline needs in Kafka and Postgres, and show the command that mends each problem
     Doctor(doctor::DoctorArgs),
     /// Show why a record was applied, late or rejected, or how a row came about and until when it can change
@@ -99,6 +102,7 @@ fn retail() -> ExitCode {
         Command::ApplySchema(args) => with_settings(args, provision::apply_schema),
         Command::Status(args) => status::status(args),
         Command::Top(args) => top::top(args),
+        Command::Ui(args) => ui::ui(args),
         Command::Doctor(args) => doctor::doctor(args),
         Command::Explain(args) => explain::explain(args),
         Command::WhatIf(args) => what_if::what_if(args),

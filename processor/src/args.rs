@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use retail_api::duration;
+use retail_page::PageArgs;
 
 use crate::id_memory;
 
@@ -29,6 +30,13 @@ pub struct ProcessorArgs {
     /// Address for /livez, /readyz and /metrics, for example 0.0.0.0:8080 [default: not served]
     #[arg(long, value_name = "ADDR", env = "RETAIL_HTTP")]
     http: Option<SocketAddr>,
+
+    /// Address for the web page of the pipeline, for example 127.0.0.1:8081 [default: not served]
+    #[arg(long, value_name = "ADDR", env = "RETAIL_UI")]
+    ui: Option<SocketAddr>,
+
+    #[command(flatten)]
+    page: PageArgs,
 
     /// Consumer session timeout, 1s to 1h and within the limits of the brokers
     #[arg(long, value_name = "DURATION", default_value = SESSION_TIMEOUT, env = "RETAIL_SESSION_TIMEOUT", value_parser = read_session_timeout)]
@@ -56,6 +64,8 @@ pub(crate) struct Options {
     pub(crate) pin: bool,
     /// Address for /livez, /readyz and /metrics.
     pub(crate) http: Option<SocketAddr>,
+    /// Address for the web page, and its flags.
+    pub(crate) ui: Option<(SocketAddr, PageArgs)>,
     /// The consumers' session timeout.
     pub(crate) session_timeout: Duration,
     /// Name of this process in the consumer group.
@@ -101,12 +111,13 @@ fn read_unknown_after(text: &str) -> Result<Duration, String> {
 impl ProcessorArgs {
     /// Fills in the defaults. `declared` is `spec.processor.workers`.
     pub(crate) fn options(&self, declared: Option<i32>) -> Options {
-        let Self { workers, pin, http, session_timeout, ref instance, id_memory, unknown_schema_after } = *self;
+        let Self { workers, pin, http, ui, page, session_timeout, ref instance, id_memory, unknown_schema_after } = *self;
         let declared = declared.and_then(|workers| NonZeroUsize::new(usize::try_from(workers).ok()?));
         // Takes cgroup limits into account: a pod limited to one core on a machine of 64 starts one worker.
         let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let workers = workers.or(declared).map_or_else(cores, NonZeroUsize::get);
         let id_memory = id_memory.unwrap_or_else(id_memory::default_limit);
-        Options { workers, pin, http, session_timeout, instance: instance.clone(), id_memory, unknown_schema_after }
+        let ui = ui.map(|address| (address, page));
+        Options { workers, pin, http, ui, session_timeout, instance: instance.clone(), id_memory, unknown_schema_after }
     }
 }

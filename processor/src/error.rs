@@ -88,6 +88,9 @@ pub enum ProcessorError {
     /// The HTTP server does not start.
     #[error("cannot serve at the address of --http: {0}")]
     Http(std::io::Error),
+    /// The web page is not served.
+    #[error("cannot serve the web page at the address of --ui: {0}")]
+    Page(std::io::Error),
 }
 
 impl From<WorkerError> for ProcessorError {

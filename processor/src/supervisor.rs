@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::OptionFuture;
 use retail_connection::ErrorKind;
 use retail_engine::Timestamp;
 use retail_kafka::deduplication::Unsuitable;
@@ -108,12 +109,15 @@ impl Processor {
     /// Processes until `stop` is set, or until everything is caught up if that was asked for. Waits for a missing topic,
     /// schema or server, unless it runs until caught up: then a missing one is an error.
     pub async fn run(&self, stop: watch::Receiver<bool>) -> Result<(), ProcessorError> {
-        let Some(address) = self.options().http else { return self.work(stop).await };
-        let server = http::serve(address, Arc::new(Probes(Arc::clone(&self.state)))).await;
-        let server = server.map_err(ProcessorError::Http)?;
+        let options = self.options();
+        let probes = options.http.map(|address| http::serve(address, Arc::new(Probes(Arc::clone(&self.state)))));
+        let probes = OptionFuture::from(probes).await.transpose().map_err(ProcessorError::Http)?;
+        let page = options.ui.map(|(address, args)| retail_page::serve(address, self.settings.clone(), args));
+        let page = OptionFuture::from(page).await.transpose().map_err(ProcessorError::Page)?;
         tokio::select! {
             result = self.work(stop) => result,
-            never = server => match never {},
+            Some(never) = OptionFuture::from(probes) => match never {},
+            Some(never) = OptionFuture::from(page) => match never {},
         }
     }
 
