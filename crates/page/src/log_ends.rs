@@ -1,25 +1,22 @@
 //! The logs of the topic: first offset and end of each partition.
 
-use std::ops::Range;
 use std::time::Duration;
 
 use retail_kafka::{KafkaAdmin, KafkaConnection, KafkaError, LogOffset};
+use retail_observe::Logs;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// Time for which a snapshot waits for Kafka. A slower answer belongs to a later snapshot.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// The logs by partition, or the error of Kafka; `None` before the first answer.
-pub(crate) type Logs = Option<Result<Vec<Range<i64>>, String>>;
-
 /// A client that asks for the logs, one request at a time.
 pub(crate) struct LogEnds {
     connection: KafkaConnection,
     topic: String,
     admin: Option<KafkaAdmin>,
-    asking: Option<JoinHandle<(Option<KafkaAdmin>, Result<Vec<Range<i64>>, KafkaError>)>>,
-    last: Logs,
+    asking: Option<JoinHandle<(Option<KafkaAdmin>, Result<Logs, KafkaError>)>>,
+    last: Option<Result<Logs, KafkaError>>,
 }
 
 impl LogEnds {
@@ -27,8 +24,8 @@ impl LogEnds {
         Self { connection: connection.clone(), topic: topic.to_owned(), admin: None, asking: None, last: None }
     }
 
-    /// The logs now, or the last answer if Kafka is slow.
-    pub(crate) async fn read(&mut self) -> Logs {
+    /// The logs now, or the last answer if Kafka is slow; `None` before the first answer.
+    pub(crate) async fn read(&mut self) -> Option<&Result<Logs, KafkaError>> {
         let asking = self.asking.get_or_insert_with(|| {
             let (admin, connection, topic) = (self.admin.take(), self.connection.clone(), self.topic.clone());
             tokio::task::spawn_blocking(move || ask(admin, &connection, &topic))
@@ -37,9 +34,9 @@ impl LogEnds {
             let (admin, logs) = answer.expect("reading log offsets does not panic");
             self.asking = None;
             self.admin = admin;
-            self.last = Some(logs.map_err(|error| error.to_string()));
+            self.last = Some(logs);
         }
-        self.last.clone()
+        self.last.as_ref()
     }
 }
 
@@ -48,7 +45,7 @@ fn ask(
     admin: Option<KafkaAdmin>,
     connection: &KafkaConnection,
     topic: &str,
-) -> (Option<KafkaAdmin>, Result<Vec<Range<i64>>, KafkaError>) {
+) -> (Option<KafkaAdmin>, Result<Logs, KafkaError>) {
     let admin = match admin.map_or_else(|| KafkaAdmin::new(connection), Ok) {
         Ok(admin) => admin,
         Err(error) => return (None, Err(error)),
@@ -57,7 +54,7 @@ fn ask(
     (Some(admin), logs)
 }
 
-fn logs(admin: &KafkaAdmin, topic: &str) -> Result<Vec<Range<i64>>, KafkaError> {
+fn logs(admin: &KafkaAdmin, topic: &str) -> Result<Logs, KafkaError> {
     let description = admin.describe_topic(topic)?.ok_or_else(|| KafkaError::missing_topic(topic))?;
     let offsets = |which| admin.log_offsets(topic, description.partitions, which);
     let (starts, ends) = (offsets(LogOffset::Start)?, offsets(LogOffset::End)?);

@@ -4,6 +4,9 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use retail_api::Pipeline;
+use retail_kafka::KafkaError;
+use retail_observe::{Logs, Status};
 use retail_runtime::args::Settings;
 use retail_store::page::{PageFacts, PageOptions, PageReader};
 use tokio::sync::{Notify, watch};
@@ -13,7 +16,7 @@ use crate::history::{History, Progress};
 use crate::lateness;
 use crate::log_ends::LogEnds;
 use crate::render::{self, Part};
-use crate::state::State;
+use crate::state::{Kafka, State};
 
 /// Interval of snapshots.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(1);
@@ -91,17 +94,29 @@ pub(crate) async fn poll(feed: &Feed, settings: Settings, payloads: bool) -> Inf
             }
             Err(error) => Some(error.to_string()),
         };
+        let status = facts.as_ref().map(|facts| status(&settings.pipeline, facts, logs));
         let state = State {
             pipeline: &settings.pipeline,
             facts: facts.as_ref(),
+            status: status.as_ref(),
             error: error.as_deref(),
-            logs: &logs,
+            kafka: match logs {
+                None => Kafka::Asked,
+                Some(Ok(_)) => Kafka::Answers,
+                Some(Err(_)) => Kafka::Fails,
+            },
             history: &history,
             payloads,
         };
         feed.publish(render::parts(&state));
         tokio::time::sleep_until(started + INTERVAL.max(took * SHARE)).await;
     }
+}
+
+/// The status that the facts and the logs show. Before the first answer of Kafka, no partition has a lag.
+fn status(pipeline: &Pipeline, facts: &PageFacts, logs: Option<&Result<Logs, KafkaError>>) -> Status {
+    let no_logs = Logs::new();
+    Status::new(pipeline, &facts.snapshot, logs.map_or(Ok(&no_logs), Result::as_ref))
 }
 
 fn progress(facts: &PageFacts) -> Progress {

@@ -9,17 +9,16 @@ use tokio_postgres::types::Type;
 
 use crate::connection::DatabaseConnection;
 use crate::error::DatabaseError;
-use crate::provision;
 use crate::session::{Parameters, Session, TransactionMode};
-use crate::snapshot::{self, Snapshot};
+use crate::snapshot::Snapshot;
 use crate::template::render;
 use crate::time::{SqlTime, micros};
 
 /// Number of windows that are shown, from the newest one back: a bar of each has a few pixels on a screen.
 pub const MAX_WINDOWS: i64 = 300;
 
-/// Closed windows that are shown at least, for comparison with the open ones.
-const MIN_CLOSED: i64 = 24;
+/// Closed windows that are shown beside the open ones, for comparison.
+const CLOSED_WINDOWS: i64 = 24;
 
 /// Number of groups that are shown.
 const MAX_GROUPS: i64 = 10;
@@ -41,12 +40,6 @@ pub struct PageFacts {
     pub groups: Groups,
     /// The dead letters that are still stored.
     pub letters: Letters,
-    /// Why windows stay open that should be closed.
-    pub hold: Option<RecordedHold>,
-    /// Number of offsets from the first to the next one of each partition.
-    pub consumed: i64,
-    /// Whether the fates of each partition add up to this number.
-    pub balanced: bool,
 }
 
 /// The sums of all groups in a window. Amounts are texts, as Postgres prints them without zeros at the end.
@@ -127,17 +120,6 @@ pub struct LateCount {
     pub amount: f64,
 }
 
-/// Why windows stay open, as the processors recorded it last.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct RecordedHold {
-    /// Time since which nothing has moved.
-    pub since: Timestamp,
-    /// The partition that holds the watermark; `None` if the reason concerns no single partition.
-    pub partition: Option<i32>,
-    /// The reason as a sentence.
-    pub detail: String,
-}
-
 /// Parameters of the facts that the pipeline does not determine.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PageOptions {
@@ -212,12 +194,6 @@ const SELECT_LATE: &str = "
     WHERE l.reason = 'late' AND l.missed_by IS NOT NULL
     GROUP BY bucket";
 
-const SELECT_HOLD: &str = "SELECT h.since, h.partition, h.detail FROM {schema}.watermark_hold h";
-
-const SELECT_LEDGER: &str = "
-    SELECT coalesce(sum(l.consumed), 0)::bigint AS consumed, coalesce(bool_and(l.balanced), true) AS balanced
-    FROM {schema}.ledger l";
-
 impl PageReader {
     /// Creates a reader. It connects at its first read.
     pub const fn new(connection: DatabaseConnection, pipeline: Pipeline, options: PageOptions) -> Self {
@@ -231,7 +207,6 @@ impl PageReader {
             _ => self.connection.connect("retail page").await?,
         };
         let transaction = session.transaction(TransactionMode::Snapshot).await?;
-        provision::check_rules(&transaction, &self.pipeline).await?;
         let facts = facts(&transaction, &self.pipeline, &self.options).await?;
         transaction.rollback().await?;
         self.session = Some(session);
@@ -240,20 +215,16 @@ impl PageReader {
 }
 
 async fn facts(session: &Session, pipeline: &Pipeline, options: &PageOptions) -> Result<PageFacts, DatabaseError> {
-    let ledger = session.query_one(SELECT_LEDGER, &[]).await?;
     Ok(PageFacts {
-        snapshot: snapshot::read(session, pipeline).await?,
+        snapshot: Snapshot::read_in(session, pipeline).await?,
         windows: windows(session).await?,
         groups: groups(session, pipeline).await?,
         letters: letters(session, options).await?,
-        hold: hold(session).await?,
-        consumed: ledger.get("consumed"),
-        balanced: ledger.get("balanced"),
     })
 }
 
 async fn windows(session: &Session) -> Result<Vec<WindowSums>, DatabaseError> {
-    let limits: &Parameters<'_> = &[(&MAX_WINDOWS, Type::INT8), (&MIN_CLOSED, Type::INT8)];
+    let limits: &Parameters<'_> = &[(&MAX_WINDOWS, Type::INT8), (&CLOSED_WINDOWS, Type::INT8)];
     let bounds = session.query_one(SELECT_BOUNDS, limits).await?;
     let bound = |name: &str| bounds.get::<_, Option<SqlTime>>(name);
     let (Some(first), Some(newest)) = (bound("first"), bound("newest")) else { return Ok(Vec::new()) };
@@ -301,13 +272,4 @@ async fn letters(session: &Session, options: &PageOptions) -> Result<Letters, Da
         payload: row.get("payload"),
     });
     Ok(Letters { reasons: reasons.collect(), late })
-}
-
-async fn hold(session: &Session) -> Result<Option<RecordedHold>, DatabaseError> {
-    let row = session.query_opt(SELECT_HOLD, &[]).await?;
-    Ok(row.map(|row| RecordedHold {
-        since: row.get::<_, SqlTime>("since").0,
-        partition: row.get("partition"),
-        detail: row.get("detail"),
-    }))
 }

@@ -158,7 +158,7 @@ impl Snapshot {
     }
 }
 
-pub(crate) async fn read(session: &Session, pipeline: &Pipeline) -> Result<Snapshot, DatabaseError> {
+async fn read(session: &Session, pipeline: &Pipeline) -> Result<Snapshot, DatabaseError> {
     let caller_clock = followed(pipeline.when_idle, clock());
     let idle_timeout = micros(pipeline.idle_timeout);
     let parameters: &Parameters<'_> = &[(&idle_timeout, Type::INT8), (&caller_clock, Type::TIMESTAMPTZ)];

@@ -23,8 +23,8 @@ fn shown(counts: Counts) -> Vec<(&'static str, i64, &'static str)> {
 }
 
 pub(super) fn fates(state: &State<'_>) -> Markup {
-    let Some(facts) = state.facts else { return html! {} };
-    let (counts, consumed, balanced) = (state.counts(), facts.consumed, facts.balanced);
+    let Some(status) = state.status else { return html! {} };
+    let (counts, consumed, balanced) = (state.counts(), status.offsets, state.is_balanced());
     let fates = shown(counts);
     let all = consumed.max(1) as f64;
     let starts = fates.iter().scan(0.0, |sum, (_, number, _)| {

@@ -2,22 +2,24 @@
 
 use maud::{Markup, html};
 use retail_engine::Timestamp;
+use retail_observe::PartitionStatus;
 
 use super::svg::percent;
 use crate::format::{between, clock, count, day, span, time};
-use crate::state::{Contribution, Partition, State};
+use crate::state::State;
 
 /// Number of partitions that are shown. Of more, those with the earliest events and the most records are.
 const SHOWN: usize = 64;
 
 pub(super) fn partitions(state: &State<'_>) -> Markup {
-    let mut partitions = state.partitions();
+    let mut partitions: Vec<&PartitionStatus> = state.partitions().iter().collect();
     if partitions.is_empty() {
         return html! { p.empty { "No partition is known yet." } };
     }
     let delay = state.pipeline.rules.delay;
-    let watermarks: Vec<Timestamp> = partitions.iter().filter_map(|partition| partition.watermark(delay)).collect();
-    let held = state.snapshot().and_then(|snapshot| snapshot.progress.watermark);
+    let own = |partition: &&PartitionStatus| partition.newest_event.map(|newest| newest.minus(delay));
+    let watermarks: Vec<Timestamp> = partitions.iter().filter_map(own).collect();
+    let held = state.status.and_then(|status| status.watermark);
     let scale = Scale::new(&watermarks, held);
     let hidden = partitions.len().saturating_sub(SHOWN);
     if hidden > 0 {
@@ -27,7 +29,7 @@ pub(super) fn partitions(state: &State<'_>) -> Markup {
         partitions.truncate(SHOWN);
     }
     html! {
-        (reason(state, &partitions))
+        (reason(state))
         div.scroll.tall tabindex="0" role="region" aria-label="Table of partitions" {
             table {
                 thead { tr {
@@ -62,23 +64,23 @@ impl Scale {
     }
 }
 
-fn row(partition: &Partition<'_>, state: &State<'_>, scale: Option<&Scale>) -> Markup {
-    let delay = state.pipeline.rules.delay;
-    let own = partition.watermark(delay);
-    let watermark = state.snapshot().and_then(|snapshot| snapshot.progress.watermark);
+fn row(partition: &PartitionStatus, state: &State<'_>, scale: Option<&Scale>) -> Markup {
+    let own = partition.newest_event.map(|newest| newest.minus(state.pipeline.rules.delay));
+    let watermark = state.status.and_then(|status| status.watermark);
+    let kind = partition.state.as_str();
     let ahead = own.zip(watermark).map(|(own, watermark)| between(watermark, own));
     // Circles stay within the track.
     let inner = |part: f64| percent(0.02 + 0.96 * part);
     html! {
-        tr data-partition=(partition.number) {
-            th scope="row" { (partition.number) }
-            td { span class={ "state " (partition.contribution.name()) } { (partition.contribution.name()) } @if partition.holds_watermark { " " span.holds { "holds" } } }
+        tr data-partition=(partition.partition) {
+            th scope="row" { (partition.partition) }
+            td { span class={ "state " (kind) } { (kind) } @if partition.holds_watermark { " " span.holds { "holds" } } }
             td.track {
                 @if let (Some(own), Some(scale)) = (own, scale) {
                     svg width="100%" height="16" aria-hidden="true" {
                         line.rail x1="2%" x2="98%" y1="8" y2="8" {}
                         @if let Some(watermark) = watermark { line.watermark x1=(inner(scale.at(watermark))) x2=(inner(scale.at(watermark))) y1="0" y2="16" {} }
-                        circle class={ (partition.contribution.name()) @if partition.holds_watermark { " holder" } } cx=(inner(scale.at(own))) cy="8" r="4.5" {}
+                        circle class={ (kind) @if partition.holds_watermark { " holder" } } cx=(inner(scale.at(own))) cy="8" r="4.5" {}
                     }
                 }
                 @match (partition.holds_watermark, ahead) {
@@ -88,34 +90,25 @@ fn row(partition: &Partition<'_>, state: &State<'_>, scale: Option<&Scale>) -> M
                 }
             }
             td.number.narrow { @if let Some(newest) = partition.newest_event { (clock(newest)) small { " " (day(newest)) } } @else { "none" } }
-            td.number title=[partition.owner.map(|owner| format!("owner {owner}, last commit {}", partition.last_commit.map_or_else(|| "never".to_owned(), time)))] {
+            td.number title=[partition.owner.as_ref().map(|owner| format!("owner {owner}, last commit {}", partition.last_commit.map_or_else(|| "never".to_owned(), time)))] {
                 @if let Some(lag) = partition.lag { (count(lag)) } @else { "unknown" }
             }
         }
     }
 }
 
-/// Who holds the watermark, and why.
-fn reason(state: &State<'_>, partitions: &[Partition<'_>]) -> Markup {
-    let holder = partitions.iter().find(|partition| partition.holds_watermark);
-    let recorded = state.facts.and_then(|facts| facts.hold.as_ref());
-    let owner = holder.and_then(|holder| holder.owner);
+/// The partition that holds the watermark: why, since when, and until what.
+fn reason(state: &State<'_>) -> Markup {
+    let Some(hold) = state.status.and_then(|status| status.hold.as_ref()) else {
+        return html! { p #holder { "All partitions are idle: none holds the watermark." } };
+    };
+    let owner = state.partitions().iter().find(|partition| partition.partition == hold.partition);
     html! {
         p #holder {
-            @match holder {
-                None => { "All partitions are idle: none holds the watermark." },
-                Some(holder) => {
-                    strong { "Partition " (holder.number) " holds the watermark: " }
-                    @match (holder.contribution, holder.newest_event) {
-                        (Contribution::Active, Some(newest)) => { "its newest event, " (clock(newest)) ", is the earliest of the partitions that are not idle." },
-                        _ => { "it has shown no event yet, and is not idle." },
-                    }
-                }
-            }
-            @if let Some(hold) = recorded {
-                " Windows stay open since " (time(hold.since)) ": " (hold.detail) "."
-            }
-            @if let Some(owner) = owner { " " span.small { "Worker " bdi { (owner) } "." } }
+            strong { "Partition " (hold.partition) " holds the watermark" }
+            @if let Some(since) = hold.since { " since " (time(since)) }
+            ": " (hold.why) ". The watermark moves when " (hold.until) "."
+            @if let Some(owner) = owner.and_then(|partition| partition.owner.as_ref()) { " " span.small { "Worker " bdi { (owner) } "." } }
         }
     }
 }

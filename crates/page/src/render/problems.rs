@@ -11,7 +11,7 @@ pub(super) fn problems(state: &State<'_>) -> Markup {
         @if !problems.is_empty() {
             ul.problems aria-label="Problems" {
                 @for problem in problems {
-                    li { strong { (problem.text) "." } @if !problem.fix.is_empty() { " " (problem.fix) } }
+                    li { (problem) "." }
                 }
             }
         }

@@ -8,7 +8,7 @@ use retail_api::duration;
 use super::svg::percent;
 use crate::format::{between, clock, count, day, share, span, time};
 use crate::problems;
-use crate::state::State;
+use crate::state::{Kafka, State};
 
 /// Height of a sparkline.
 const SPARK_HEIGHT: f64 = 28.0;
@@ -28,7 +28,7 @@ pub(super) fn status(state: &State<'_>) -> Markup {
 
 /// The time of the snapshot.
 pub(super) fn taken(state: &State<'_>) -> Markup {
-    let at = state.snapshot().map(|snapshot| time(snapshot.taken_at));
+    let at = state.status.map(|status| time(status.taken_at));
     html! { @if let Some(at) = at { (at) } @else { "no snapshot yet" } }
 }
 
@@ -53,10 +53,9 @@ fn tile(name: &str, id: &str, value: &Markup, detail: &Markup) -> Markup {
 }
 
 fn watermark(state: &State<'_>) -> Markup {
-    let progress = state.snapshot().map(|snapshot| &snapshot.progress);
-    let watermark = progress.and_then(|progress| progress.watermark);
+    let watermark = state.status.and_then(|status| status.watermark);
     let delay = duration::write(state.pipeline.rules.delay.into());
-    let held_by = state.snapshot().and_then(|snapshot| snapshot.held_by);
+    let held_by = state.status.and_then(|status| status.hold.as_ref()).map(|hold| hold.partition);
     let value = html! { @if let Some(at) = watermark { (clock(at)) small { " " (day(at)) } } @else { "none yet" } };
     let detail = html! {
         @match (watermark, held_by) {
@@ -70,9 +69,9 @@ fn watermark(state: &State<'_>) -> Markup {
 }
 
 fn closed(state: &State<'_>) -> Markup {
-    let until = state.snapshot().and_then(|snapshot| snapshot.progress.complete_through);
+    let until = state.status.and_then(|status| status.closed_until);
     let value = html! { @if let Some(at) = until { (clock(at)) small { " " (day(at)) } } @else { "nothing yet" } };
-    let next = state.snapshot().and_then(|snapshot| snapshot.next_close);
+    let next = state.status.and_then(|status| status.next_close);
     let detail = html! {
         @match (next, state.next_close_in()) {
             (None, _) => { "No open window has rows" },
@@ -107,9 +106,9 @@ fn lag(state: &State<'_>) -> Markup {
     let value = html! { @if let Some(lag) = lag { (count(lag)) } @else { "unknown" } };
     let wait = lag.zip(state.history.processed_per_second()).filter(|(lag, rate)| *lag > 0 && *rate > 0.0);
     let detail = html! {
-        @match (state.logs, lag, wait) {
-            (Some(Err(_)), ..) => { "Kafka does not answer" },
-            (None, ..) => { "Waiting for Kafka" },
+        @match (state.kafka, lag, wait) {
+            (Kafka::Fails, ..) => { "Kafka does not answer" },
+            (Kafka::Asked, ..) => { "Waiting for Kafka" },
             (_, Some(0), _) => { "All records are processed" },
             (.., Some((lag, rate))) => { "About " (span(Duration::from_secs_f64((lag as f64 / rate).max(1.0)))) " of work" },
             _ => { "Records in the topic" },
@@ -129,11 +128,11 @@ fn shares(state: &State<'_>) -> Markup {
 
 /// The last proof of `retail verify --record`.
 pub(super) fn proof(state: &State<'_>) -> Markup {
-    let Some(snapshot) = state.snapshot() else { return html! {} };
+    let Some(status) = state.status else { return html! {} };
     html! {
-        @if let Some(proof) = snapshot.proof {
+        @if let Some(proof) = &status.proof {
             p { "Proof " (proof.number) " of " time { (time(proof.recorded_at)) } ", "
-                (span(between(proof.recorded_at, snapshot.taken_at))) " ago: every row, fate and dead letter was equal to a second computation from the topic." }
+                (span(between(proof.recorded_at, status.taken_at))) " ago: every row, fate and dead letter was equal to a second computation from the topic." }
         } @else {
             p { "No proof is recorded yet. " code { "retail verify --record" } " computes every row, fate and dead letter from the topic once more, compares them, and records the result." }
         }

@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use retail_api::Pipeline;
 use retail_engine::{Counts, Timestamp};
-use retail_store::page::{GroupSums, Groups, LateCount, Letters, PageFacts, ReasonCount, RecordedHold, WindowSums};
+use retail_kafka::KafkaError;
+use retail_observe::{Logs, Status};
+use retail_store::page::{GroupSums, Groups, LateCount, Letters, PageFacts, ReasonCount, WindowSums};
 use retail_store::progress::{Progress, Rejection};
-use retail_store::{PartitionSnapshot, Snapshot};
+use retail_store::{PartitionSnapshot, RecordedHold, Snapshot};
 
 use super::*;
 use crate::history::History;
-use crate::log_ends::Logs;
+use crate::state::Kafka;
 
 /// Texts of a sender of records.
 const HOSTILE: [&str; 4] = [
@@ -38,13 +40,14 @@ fn window(number: i64, amount: &str, is_final: bool) -> WindowSums {
 fn partition(partition: i32, newest: Option<i64>) -> PartitionSnapshot {
     PartitionSnapshot {
         partition,
+        start_offset: 50,
         next_offset: 100,
         newest_event: newest.map(at),
         is_idle: false,
         idle_since: None,
         owner: Some("host/1/worker-0".to_owned()),
         committed_at: Some(at(9000)),
-        counts: Counts::default(),
+        counts: Counts { applied: 50, ..Counts::default() },
     }
 }
 
@@ -62,6 +65,9 @@ fn facts() -> PageFacts {
             next_close: Some(at(600)),
             partitions: vec![partition(0, Some(4000)), partition(1, Some(4300))],
             proof: None,
+            hold: None,
+            rejected: vec![],
+            speed: None,
         },
         windows: vec![
             window(0, "120.5", true),
@@ -88,9 +94,6 @@ fn facts() -> PageFacts {
             }],
             late: late(&[(5, 2), (6, 1)]),
         },
-        hold: None,
-        consumed: 100,
-        balanced: true,
     }
 }
 
@@ -102,15 +105,24 @@ fn late(counts: &[(usize, i64)]) -> Vec<LateCount> {
     late
 }
 
-fn rendered(facts: &PageFacts, logs: &Logs, error: Option<&str>) -> Vec<Part> {
+fn rendered(facts: &PageFacts, logs: &Result<Logs, KafkaError>, error: Option<&str>) -> Vec<Part> {
     let pipeline = pipeline();
     let history = History::new(Duration::from_secs(5));
-    parts(&State { pipeline: &pipeline, facts: Some(facts), error, logs, history: &history, payloads: true })
+    let status = Status::new(&pipeline, &facts.snapshot, logs.as_ref());
+    parts(&State {
+        pipeline: &pipeline,
+        facts: Some(facts),
+        status: Some(&status),
+        error,
+        kafka: if logs.is_ok() { Kafka::Answers } else { Kafka::Fails },
+        history: &history,
+        payloads: true,
+    })
 }
 
 #[allow(clippy::single_range_in_vec_init, reason = "each partition has a range of offsets")]
-fn logs() -> Logs {
-    Some(Ok(vec![0..100, 0..250]))
+fn logs() -> Result<Logs, KafkaError> {
+    Ok(vec![0..100, 0..250])
 }
 
 /// The content of a part as text, with a blank for each tag.
@@ -142,8 +154,8 @@ fn parts_show_the_facts() {
     );
     assert_eq!(
         text(&parts, "partitions"),
-        "Partition 0 holds the watermark: its newest event, 01:06:40, is the earliest of the partitions that are not idle. Worker \
-         host/1/worker-0 . P State Ahead of the watermark Newest event Not processed 0 active holds holds it 01:06:40 01-01 0 1 \
+        "Partition 0 holds the watermark : its newest event is 5m before those of the other partitions. The watermark moves when it \
+         shows a newer event, or is idle after 1m without one. Worker host/1/worker-0 . P State Ahead of the watermark Newest event Not processed 0 active holds holds it 01:06:40 01-01 0 1 \
          active +5m 01:11:40 01-01 150"
     );
     assert!(text(&parts, "fates").ends_with("offsets ✓ the fates add up 100 100 %"), "{}", text(&parts, "fates"));
@@ -179,9 +191,10 @@ fn with_foreign_text(text: &str) -> String {
     facts.letters.reasons[0].payload = Some(text.as_bytes().to_vec());
     facts.snapshot.partitions[0].owner = Some(text.to_owned());
     facts.snapshot.partitions[1].owner = Some(text.to_owned());
-    facts.hold = Some(RecordedHold { since: at(0), partition: Some(0), detail: text.to_owned() });
+    let reason = "silence".to_owned();
+    facts.snapshot.hold = Some(RecordedHold { since: at(0), partition: Some(0), reason, detail: text.to_owned() });
     facts.snapshot.progress.rejection = Some(Rejection { since: at(0), sentence: text.to_owned() });
-    rendered(&facts, &Some(Err(text.to_owned())), Some(text)).into_iter().map(|part| part.html).collect()
+    rendered(&facts, &Err(KafkaError::missing_topic(text)), Some(text)).into_iter().map(|part| part.html).collect()
 }
 
 /// A text in an attribute or between tags changes no tag.
@@ -197,11 +210,11 @@ fn foreign_texts_are_escaped_everywhere() {
 
 #[test]
 fn server_that_does_not_answer_is_a_problem_beside_the_last_state() {
-    let parts = rendered(&facts(), &Some(Err("cannot reach Kafka at k:9092".to_owned())), Some("no route"));
+    let parts = rendered(&facts(), &Err(KafkaError::missing_topic("t")), Some("no route"));
     assert_eq!(text(&parts, "status"), "2 problems");
     let problems = text(&parts, "problems");
     assert!(problems.contains("Postgres: no route; this page shows the state of 2025-01-01 02:30:01."), "{problems}");
-    assert!(problems.contains("Kafka: cannot reach Kafka at k:9092."), "{problems}");
+    assert!(problems.contains("does not exist: create it with `retail apply-topic`."), "{problems}");
     assert!(text(&parts, "tiles").contains("Not processed unknown Kafka does not answer"));
     assert!(text(&parts, "groups").contains("Shoes"));
 }
@@ -213,10 +226,10 @@ fn partition_without_commits_is_a_problem_with_its_fix() {
     let problems = text(&rendered(&facts, &logs(), None), "problems");
     assert_eq!(
         problems,
-        "partition 1: 150 records are not processed, and its last commit was 16m41s ago by host/1/worker-0. Check that a processor \
-         runs, and that its /readyz reports no problem."
+        "partition 1: 150 records are not processed, and its last commit was 16m41s ago by host/1/worker-0: check that a processor \
+         runs, and its /readyz."
     );
-    facts.balanced = false;
+    facts.snapshot.partitions[0].counts.applied -= 1;
     let parts = rendered(&facts, &logs(), None);
     assert_eq!(text(&parts, "status"), "2 problems");
     assert!(text(&parts, "fates").contains("≠ the fates do not add up"));
@@ -233,15 +246,15 @@ fn empty_schema_has_a_page_too() {
             next_close: None,
             partitions: vec![],
             proof: None,
+            hold: None,
+            rejected: vec![],
+            speed: None,
         },
         windows: vec![],
         groups: Groups::default(),
         letters: Letters { reasons: vec![], late: late(&[]) },
-        hold: None,
-        consumed: 0,
-        balanced: true,
     };
-    let parts = rendered(&facts, &None, None);
+    let parts = rendered(&facts, &Ok(vec![]), None);
     assert_eq!(text(&parts, "windows"), "No window has rows yet.");
     assert!(text(&parts, "tiles").contains("Watermark none yet Waiting for the first event"));
     assert_eq!(text(&parts, "lateness"), "No late event is stored.");

@@ -69,8 +69,8 @@ fn amount(window: &WindowSums) -> f64 {
 pub(super) fn chart(state: &State<'_>) -> Markup {
     let windows = state.facts.map(|facts| &*facts.windows).unwrap_or_default();
     let Some(axis) = Axis::new(windows) else { return html! { p.empty { "No window has rows yet." } } };
-    let next_close = state.snapshot().and_then(|snapshot| snapshot.next_close);
-    let watermark = state.snapshot().and_then(|snapshot| snapshot.progress.watermark);
+    let next_close = state.status.and_then(|status| status.next_close);
+    let watermark = state.status.and_then(|status| status.watermark);
     let largest = windows.iter().map(amount).fold(0.0, f64::max);
     let height = |amount: f64| height(amount, largest);
     let finals = windows.iter().filter(|window| window.is_final).count();
@@ -81,10 +81,8 @@ pub(super) fn chart(state: &State<'_>) -> Markup {
         time(axis.slot(axis.slots)),
         windows.len() - finals
     );
-    let hidden = state
-        .snapshot()
-        .map(|snapshot| snapshot.open_windows - (windows.len() - finals) as i64)
-        .filter(|hidden| *hidden > 0);
+    let hidden =
+        state.status.map(|status| status.open_windows - (windows.len() - finals) as i64).filter(|hidden| *hidden > 0);
     html! {
         div.axes {
             (scale(largest))
@@ -169,7 +167,7 @@ fn line(axis: &Axis, watermark: Timestamp) -> Markup {
 
 pub(super) fn table(state: &State<'_>) -> Markup {
     let windows = state.facts.map(|facts| &*facts.windows).unwrap_or_default();
-    let next_close = state.snapshot().and_then(|snapshot| snapshot.next_close);
+    let next_close = state.status.and_then(|status| status.next_close);
     html! {
         table {
             caption { "The newest windows, at most " (ROWS) }
