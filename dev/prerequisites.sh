@@ -13,6 +13,7 @@ aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu,libc6-dev-arm64-cross            gcc
 buildah               buildah                                                buildah                                           -
 c++                   g++                                                    gcc-c++                                           -
 cc                    gcc,libc6-dev                                          gcc                                               -
+chromium              chromium,chromium-driver                               chromium,chromedriver                             -
 cni-plugins           containernetworking-plugins                            containernetworking-plugins                       -
 containerd            containerd                                             containerd                                        -
 curl                  curl                                                   curl                                              curl
@@ -71,6 +72,7 @@ openssl_headers() {
 # has NAME: whether the tool is installed.
 has() {
   case $1 in
+    chromium) have chromium && have chromedriver ;;
     cni-plugins) [ -x /usr/lib/cni/bridge ] || [ -x /usr/libexec/cni/bridge ] ;;
     containerd) have containerd && have ctr ;;
     java17 | java21 | javac17)

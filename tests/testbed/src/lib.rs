@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "this is test code")]
 
 mod authority;
+mod browser;
 mod case;
 mod cluster;
 mod disk;
@@ -23,6 +24,7 @@ mod standby;
 mod wait;
 
 pub use authority::{Authority, Issued, self_signed};
+pub use browser::Browser;
 pub use case::{Case, CaseBuilder};
 pub use cluster::KafkaCluster;
 pub use disk::SmallDisk;
@@ -34,7 +36,7 @@ pub use records::{Sent, Topic, at, purchase};
 pub use registry::Registry;
 pub use replicas::Replicas;
 pub use secure::{Certificates, SecureKafka, SecurePostgres};
-pub use servers::{Kafka, Postgres, directory};
+pub use servers::{Kafka, Postgres, directory, free_port};
 pub use silence::{Silence, SilentProxy};
 pub use standby::Standby;
 pub use wait::{eventually, within};

@@ -35,7 +35,7 @@ pub(crate) struct Server {
     disk: Option<SmallDisk>,
 }
 
-fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap()
 }
 
@@ -448,6 +448,6 @@ fn text(output: &[u8]) -> std::borrow::Cow<'_, str> {
 }
 
 /// Returns a free port.
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
