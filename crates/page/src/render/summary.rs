@@ -76,7 +76,7 @@ fn closed(state: &State<'_>) -> Markup {
         @match (next, state.next_close_in()) {
             (None, _) => { "No open window has rows" },
             (Some(end), None) => { "The next window closes when the watermark reaches " (clock(end)) },
-            (Some(end), Some(wait)) => { "The window until " (clock(end)) " closes in about " (span(wait)) },
+            (Some(end), Some(wait)) => { "The window until " (clock(end)) " closes in about " (span(Duration::from_secs(wait.as_secs() + 1))) },
         }
     };
     tile("Final up to", "closed-until", &value, &detail)
