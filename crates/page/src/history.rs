@@ -67,7 +67,7 @@ impl History {
 
     fn rate(&self, value: impl Fn(&Progress) -> Option<f64>) -> Option<f64> {
         let last = self.changes.back()?;
-        let span = SPAN + 2 * self.trigger;
+        let span = self.span();
         if Duration::from(self.now.since(last.at)) > span {
             return Some(0.0);
         }
@@ -79,14 +79,20 @@ impl History {
         Some((value(last)? - value(first)?) / seconds)
     }
 
-    /// Processed offsets per second between the last changes, the oldest first.
+    /// Processed offsets per second at each of the last changes, the oldest first: each over the span of rates, because the commits of
+    /// several workers do not come evenly.
     pub(crate) fn sparkline(&self) -> Vec<f64> {
-        let pairs = self.changes.iter().zip(self.changes.iter().skip(1));
-        let rates = pairs.map(|(before, after)| {
-            let seconds = Duration::from(after.at.since(before.at)).as_secs_f64().max(0.1);
-            (after.processed - before.processed) as f64 / seconds
+        let rates = self.changes.iter().skip(1).map(|last| {
+            let first = self.changes.iter().find(|change| Duration::from(last.at.since(change.at)) <= self.span());
+            let first = first.unwrap_or(last);
+            let seconds = Duration::from(last.at.since(first.at)).as_secs_f64().max(0.1);
+            (last.processed - first.processed) as f64 / seconds
         });
         rates.collect()
+    }
+
+    fn span(&self) -> Duration {
+        SPAN + 2 * self.trigger
     }
 }
 
@@ -111,7 +117,7 @@ mod tests {
         history.add(Progress { at: Timestamp::from_secs(114), ..progress(110, 15_000) });
         assert_eq!(history.processed_per_second(), Some(1500.0), "the pause until the next commit does not count");
         assert_eq!(history.watermark_per_second(), Some(60.0));
-        assert_eq!(history.sparkline(), [2000.0, 1000.0]);
+        assert_eq!(history.sparkline(), [2000.0, 1500.0], "over the span of rates");
     }
 
     #[test]
