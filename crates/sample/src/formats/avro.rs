@@ -89,11 +89,10 @@ impl AvroSchema {
 
     /// The same, from the elements of an array on.
     pub(super) fn element_has(&self, array: &Type, path: &[Box<str>]) -> bool {
-        match array {
-            Type::Array(element) => self.has_in(element, path, &|_, _| true),
-            Type::Union(branches) => branches.iter().any(|branch| self.element_has(branch, path)),
-            _ => false,
+        if let Type::Union(branches) = array {
+            return branches.iter().any(|branch| self.element_has(branch, path));
         }
+        matches!(array, Type::Array(element) if self.has_in(element, path, &|_, _| true))
     }
 
     fn has_in(&self, of_type: &Type, path: &[Box<str>], is_wanted: &dyn Fn(&Self, &Type) -> bool) -> bool {

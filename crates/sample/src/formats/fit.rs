@@ -1,5 +1,6 @@
 //! Which fields of a mapping a schema lacks.
 
+use prost_reflect::MessageDescriptor;
 use retail_engine::{Level, SchemaText};
 
 use super::avro::{AvroSchema, Type};
@@ -19,7 +20,7 @@ pub struct SchemaFit {
 }
 
 impl Schemas {
-    /// How a schema fits the fields of a mapping. Of several messages in a Protobuf file, the one that lacks the fewest counts. The
+    /// How a schema fits the fields of a mapping. Of several messages in a Protobuf file, the one with the most wanted fields counts. The
     /// error continues the sentence "the schema …".
     pub(crate) fn fit(&self, schema: &SchemaText, wanted: &WantedFields) -> Result<SchemaFit, String> {
         match self.parsed(schema)? {
@@ -29,20 +30,22 @@ impl Schemas {
                 fields: schema.fields().map(str::to_owned).collect(),
             }),
             Known::Protobuf(file) => {
-                let fit = |message: prost_reflect::MessageDescriptor| SchemaFit {
-                    missing: missing(wanted, |place| match place {
-                        Place::Record(path) => protobuf::has(&message, path),
-                        Place::Element(path) => {
-                            let explode = wanted.explode.as_ref().map_or(&[][..], |explode| explode.names.as_slice());
-                            protobuf::element(&message, explode).is_some_and(|element| protobuf::has(&element, path))
-                        }
-                    }),
-                    fields: message.fields().map(|field| field.name().to_owned()).collect(),
-                    name: message.full_name().to_owned(),
+                let has = |message: &MessageDescriptor, place: Place<'_>| match place {
+                    Place::Record(path) => protobuf::has(message, path),
+                    Place::Element(path) => {
+                        let explode = wanted.explode.as_ref().map_or(&[][..], |explode| explode.names.as_slice());
+                        protobuf::element(message, explode).is_some_and(|element| protobuf::has(&element, path))
+                    }
                 };
-                let fits = protobuf::messages(&file).into_iter().map(fit);
-                fits.reduce(|best, next| if next.missing.len() < best.missing.len() { next } else { best })
-                    .ok_or_else(|| "has no message".to_owned())
+                let fits = protobuf::messages(&file).into_iter().map(|message| {
+                    let fields = message.fields().map(|field| field.name().to_owned()).collect();
+                    let missing = missing(wanted, |place| has(&message, place));
+                    let present = wanted.fields.iter().filter(|field| has(&message, Place::of(field))).count();
+                    (present, SchemaFit { name: message.full_name().to_owned(), missing, fields })
+                });
+                let key = |(present, fit): &(usize, SchemaFit)| (usize::MAX - present, fit.missing.len());
+                let best = fits.reduce(|best, next| if key(&next) < key(&best) { next } else { best });
+                best.map(|(_, fit)| fit).ok_or_else(|| "has no message".to_owned())
             }
             Known::Unusable(problem) => Err(problem),
             Known::Unknown => Err("is not known".to_owned()),
@@ -51,9 +54,19 @@ impl Schemas {
 }
 
 /// Where a path begins.
+#[derive(Clone, Copy)]
 enum Place<'a> {
     Record(&'a [Box<str>]),
     Element(&'a [Box<str>]),
+}
+
+impl<'a> Place<'a> {
+    fn of(field: &'a Wanted) -> Self {
+        match field.level {
+            Level::Record => Self::Record(&field.names),
+            Level::Element => Self::Element(&field.names),
+        }
+    }
 }
 
 fn avro_has(schema: &AvroSchema, wanted: &WantedFields, place: Place<'_>) -> bool {
@@ -70,13 +83,7 @@ fn missing(wanted: &WantedFields, has: impl Fn(Place<'_>) -> bool) -> Vec<String
     if let Some(explode) = wanted.explode.as_ref().filter(|explode| !has(Place::Record(&explode.names))) {
         return vec![explode.names.join(".")];
     }
-    let lacks = |field: &&Wanted| {
-        let place = match field.level {
-            Level::Record => Place::Record(&field.names),
-            Level::Element => Place::Element(&field.names),
-        };
-        field.is_required && !has(place)
-    };
+    let lacks = |field: &&Wanted| field.is_required && !has(Place::of(field));
     let mut missing: Vec<String> = wanted.fields.iter().filter(lacks).map(|field| field.place.clone()).collect();
     missing.dedup();
     missing
