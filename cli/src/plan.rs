@@ -74,7 +74,7 @@ fn registry(args: &PlanArgs, pipeline: &Pipeline) -> String {
 }
 
 fn in_words(args: &PlanArgs) -> Result<(String, Pipeline), PlanError> {
-    let settings = Settings { image: args.image.clone() };
+    let settings = Settings { image: args.image.clone(), class: None, lease: None };
     let (new_text, new) = read(&args.file)?;
     let Some(from) = &args.from else {
         return Ok((preview::from_nothing(&new, &settings).to_string(), new.pipeline));

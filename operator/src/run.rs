@@ -34,6 +34,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAMES", env = "RETAIL_WATCH_NAMESPACES", value_delimiter = ',', value_parser = namespace_name)]
     watch_namespaces: Vec<String>,
 
+    /// Run only pipelines whose spec.operatorClass has this value [default: those without a class]
+    #[arg(long, value_name = "NAME", env = "RETAIL_OPERATOR_CLASS", value_parser = class_name)]
+    operator_class: Option<String>,
+
     /// Namespace of the lease [default: the namespace of the pod or of the kubeconfig]
     #[arg(long, env = "POD_NAMESPACE")]
     namespace: Option<String>,
@@ -69,7 +73,7 @@ pub enum RunError {
 
 /// Runs the operator until `stop` is true.
 pub async fn run(args: RunArgs, stop: watch::Receiver<bool>) -> Result<(), RunError> {
-    let RunArgs { image, watch_namespaces, namespace, identity, http } = args;
+    let RunArgs { image, watch_namespaces, operator_class, namespace, identity, http } = args;
     let identity = unique(&identity);
     let config = Config::infer().await.map_err(RunError::Config)?;
     let client = |read_timeout, retry| {
@@ -81,7 +85,10 @@ pub async fn run(args: RunArgs, stop: watch::Receiver<bool>) -> Result<(), RunEr
     let times = LeaseTimes::default();
     let leases = client(times.retry * 2, false)?;
     let namespace = namespace.unwrap_or_else(|| leases.default_namespace().to_owned());
-    let elector = LeaderElector::new(Api::namespaced(leases, &namespace), LEASE, &identity, times, Timestamp::now);
+    // Operators of two classes in one namespace lead at the same time.
+    let lease = operator_class.as_ref().map_or(LEASE.to_owned(), |class| format!("{LEASE}-{class}"));
+    let elector = LeaderElector::new(Api::namespaced(leases, &namespace), &lease, &identity, times, Timestamp::now)
+        .with_scope(&watch_namespaces.join(","));
     let (metrics, readiness) = (Arc::new(Metrics::default()), Arc::new(Readiness::default()));
     readiness.set_lease_error(Some("no request yet".to_owned()));
     let context = Context {
@@ -90,7 +97,7 @@ pub async fn run(args: RunArgs, stop: watch::Receiver<bool>) -> Result<(), RunEr
         namespaces: watch_namespaces.into_iter().collect(),
         identity,
         external: LiveSystems::default(),
-        settings: Settings { image },
+        settings: Settings { image, class: operator_class, lease: Some(format!("{namespace}/{lease}")) },
         metrics: Arc::clone(&metrics),
         readiness: Arc::clone(&readiness),
         now: Timestamp::now,
@@ -132,6 +139,14 @@ fn namespace_name(text: &str) -> Result<String, &'static str> {
     } else {
         Err("a namespace has a name of at most 63 lower-case letters, digits and '-'")
     }
+}
+
+/// Rejects names that spec.operatorClass cannot have.
+fn class_name(text: &str) -> Result<String, &'static str> {
+    namespace_name(text)
+        .ok()
+        .filter(|name| name.len() <= 40)
+        .ok_or("a class has a name of at most 40 lower-case letters, digits and '-'")
 }
 
 /// Adds a random suffix: a restarted container has the name of its predecessor and must not count as the holder of its lease.

@@ -91,7 +91,7 @@ fn rights(pipeline: &Pipeline, facts: &ServerFacts) -> Check {
 
 /// Each processor needs a connection for each worker, of which a partition keeps at most one busy, and one more.
 fn connections(pipeline: &Pipeline, facts: &ServerFacts) -> Check {
-    let needed = i64::from(pipeline.topic.partitions) + i64::from(pipeline.processor.most_replicas());
+    let needed = i64::from(pipeline.topic.new_partitions()) + i64::from(pipeline.processor.most_replicas());
     let ServerFacts { max_connections: most, connections: used, .. } = *facts;
     let detail = format!("{used} of {most} are used, and the workers of all partitions need up to {needed}");
     match most - used < needed {

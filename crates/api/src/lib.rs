@@ -20,6 +20,7 @@ mod secrets;
 pub mod status;
 mod structure;
 pub mod template;
+pub mod topic;
 pub mod validate;
 mod yaml;
 

@@ -159,11 +159,12 @@ impl Pipeline {
             print_rows,
             image,
             logging,
-            // The operator reads these three from the resource; the programs do not need them.
+            // The operator reads these from the resource; the programs do not need them.
             suspend: _,
             paused: _,
             deletion_policy: _,
             adopt,
+            operator_class: _,
         } = spec;
         let mut events = events
             .map(|events| EventMapping::new(&events).unwrap_or_else(|_| panic!("the validator checks spec.events")));

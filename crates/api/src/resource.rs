@@ -20,6 +20,7 @@ use crate::quantity;
 pub use crate::secrets::{Credentials, SecretKey, SecretName};
 use crate::status::RetailPipelineStatus;
 use crate::template::PodTemplate;
+use crate::topic::{StartPosition, TopicManagement};
 
 /// Brokers, separated by commas.
 const BROKERS: &str = r"^([^\s,:\[\]]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}(,([^\s,:\[\]]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5})*$";
@@ -95,7 +96,7 @@ const BROKERS: &str = r"^([^\s,:\[\]]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}(,([^\s,:\[
 pub struct RetailPipelineSpec {
     /// Connection to Kafka.
     pub kafka: Kafka,
-    /// Topic with the purchases. Created if it does not exist.
+    /// Topic with the purchases. Created if it does not exist, unless topic.management is Use.
     pub topic: Topic,
     /// Fields of the records. Default: category, payment_method, quantity, price and timestamp, in JSON. Cannot be changed once the
     /// Postgres schema exists, except for format.registry. A path is names of fields joined by dots, such as store.id; a name with a dot or a blank is quoted:
@@ -174,6 +175,11 @@ pub struct RetailPipelineSpec {
     /// Takes the Postgres schema over from a deleted pipeline. Has no effect on a schema that belongs to this pipeline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopt: Option<Adopt>,
+    /// Class of the operator that runs this pipeline: the operator that was started with this class. Default: the operator without a
+    /// class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 40), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub operator_class: Option<String>,
 }
 
 /// Connection to Kafka.
@@ -235,11 +241,26 @@ pub struct Topic {
     /// Name of the topic: 1 to 249 letters, digits, '.', '_' and '-'. Cannot be changed once the topic exists.
     #[schemars(length(min = 1, max = 249), regex(pattern = r"^[a-zA-Z0-9._-]+$"))]
     pub name: String,
-    /// Number of partitions, 1 to 1024, and the maximum number of active workers. It can only grow. Default: 4.
-    #[serde(default = "default_partitions")]
+    /// Number of partitions, 1 to 1024, and the maximum number of active workers. It can only grow. Default: 4 for a new topic, and the
+    /// present number for an existing one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1024))]
     #[x_kube(validation = ("self >= oldSelf", "topic.partitions can only grow"))]
-    pub partitions: i32,
+    pub partitions: Option<i32>,
+    /// Managed creates the topic and changes it as declared; a topic that existed before is used as it is. Adopt also changes such a
+    /// topic. Use never creates or changes the topic. Default: Managed.
+    #[serde(default)]
+    pub management: TopicManagement,
+    /// Where the first processor begins to read: Earliest, Latest, or a time like 2026-11-30T12:00:00Z, which is the first record with
+    /// this timestamp or a later one. Partitions that are added later are read from their first record. Default: Earliest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(max = 20),
+        regex(
+            pattern = r"^(Earliest|Latest|[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z)$"
+        )
+    )]
+    pub start_position: Option<String>,
     /// Number of copies of each partition, 1 to 16. Used only when the topic is created. Default: 1.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 16))]
@@ -249,6 +270,21 @@ pub struct Topic {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64), schema_with = "topic_config_schema")]
     pub config: BTreeMap<String, String>,
+}
+
+/// Number of partitions of a topic that is created without a declared number.
+const NEW_PARTITIONS: i32 = 4;
+
+impl Topic {
+    /// Number of partitions of the topic when it is created.
+    pub fn new_partitions(&self) -> i32 {
+        self.partitions.unwrap_or(NEW_PARTITIONS)
+    }
+
+    /// Where the first processor begins to read.
+    pub fn start(&self) -> StartPosition {
+        self.start_position.as_deref().map_or(StartPosition::Earliest, StartPosition::parse)
+    }
 }
 
 /// Counts a record once that was sent several times: an earlier record of the same partition has the same id, events.transactionId or,
@@ -686,10 +722,6 @@ fn one() -> i32 {
 
 fn one_hundred() -> i32 {
     100
-}
-
-fn default_partitions() -> i32 {
-    4
 }
 
 fn default_seed() -> i64 {

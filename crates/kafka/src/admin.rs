@@ -85,10 +85,11 @@ impl KafkaAdmin {
         topic: &Topic,
         settings: &(impl Iterator<Item = (&'a str, &'a str)> + Clone),
     ) -> Result<Result<(), native::Refusal>, KafkaError> {
-        let Topic { name, partitions, replication_factor, config: _ } = topic;
+        let Topic { name, partitions: _, management: _, start_position: _, replication_factor, config: _ } = topic;
+        let partitions = topic.new_partitions();
         self.ask(name, |client, give_up| {
             let settings = settings.clone();
-            native::create_topic(client, name, *partitions, *replication_factor, settings, ANSWER_TIMEOUT, give_up)
+            native::create_topic(client, name, partitions, *replication_factor, settings, ANSWER_TIMEOUT, give_up)
         })
     }
 

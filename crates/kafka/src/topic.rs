@@ -8,6 +8,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::error::KafkaError as RdKafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use retail_api::resource::Topic;
+use retail_api::topic::TopicManagement;
 use retail_connection::text::foreign;
 use retail_connection::{ErrorKind, Removal};
 
@@ -106,15 +107,21 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Compares `declared` with `observed`: the changes to apply, and the differences to report.
+/// Compares `declared` with `observed`: the changes to apply, and the differences to report. A topic that is only used has none.
 pub fn plan(declared: &Topic, observed: Option<&Observed>) -> (Vec<Action>, Vec<Difference>) {
+    if declared.management == TopicManagement::Use {
+        return (Vec::new(), Vec::new());
+    }
     let Some(Observed { description, config }) = observed else { return (vec![Action::Create], Vec::new()) };
     let (mut actions, mut differences) = (Vec::new(), Vec::new());
-    if description.partitions < declared.partitions {
-        actions.push(Action::Grow { from: description.partitions, to: declared.partitions });
-    }
-    if description.partitions > declared.partitions {
-        differences.push(Difference::MorePartitions { is: description.partitions, declared: declared.partitions });
+    // Without a declared number, an existing topic keeps its own: added partitions cannot be removed.
+    if let Some(partitions) = declared.partitions {
+        if description.partitions < partitions {
+            actions.push(Action::Grow { from: description.partitions, to: partitions });
+        }
+        if description.partitions > partitions {
+            differences.push(Difference::MorePartitions { is: description.partitions, declared: partitions });
+        }
     }
     if description.replication_factor != declared.replication_factor {
         let (is, declared) = (description.replication_factor, declared.replication_factor);
@@ -202,6 +209,9 @@ pub async fn ensure(connection: &KafkaConnection, declared: &Topic) -> Result<En
     loop {
         let topic = declared.clone();
         let observed = ask(connection, move |admin| admin.observe(&topic)).await?;
+        if observed.is_none() && declared.management == TopicManagement::Use {
+            return Err(KafkaError::missing_topic(&declared.name));
+        }
         let (planned, differences) = plan(declared, observed.as_ref());
         let Executed { description, actions } = execute(connection, declared, &planned).await?;
         if !planned.contains(&Action::Create) || actions.contains(&Action::Create) {
@@ -242,7 +252,7 @@ pub async fn execute(
     for action in planned {
         let is_executed = apply(connection, declared, action).await?;
         partitions = match action {
-            Action::Create if is_executed => declared.partitions,
+            Action::Create if is_executed => declared.new_partitions(),
             Action::Grow { from: _, to } => *to,
             Action::Create | Action::Alter(_) => partitions,
         };

@@ -8,7 +8,7 @@ use kube::Api;
 use kube::api::PostParams;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::election::lease::{Decision, LeaseObserver, LeaseTimes, held, released};
+use crate::election::lease::{Decision, LeaseObserver, LeaseTimes, held, released, scope};
 
 /// One replica in the election for a lease.
 pub struct LeaderElector {
@@ -18,6 +18,9 @@ pub struct LeaderElector {
     times: LeaseTimes,
     watcher: LeaseObserver,
     now: fn() -> Timestamp,
+    /// What the replicas of the lease work on.
+    scope: String,
+    is_warned: bool,
 }
 
 /// The outcome of one attempt.
@@ -33,7 +36,16 @@ impl LeaderElector {
     /// An elector for the lease `name`. Requests of the client must end within the retry interval, without retries of their own.
     pub fn new(leases: Api<Lease>, name: &str, identity: &str, times: LeaseTimes, now: fn() -> Timestamp) -> Self {
         let (name, identity) = (name.to_owned(), identity.to_owned());
-        Self { leases, name, identity, times, watcher: LeaseObserver::new(Instant::now()), now }
+        let watcher = LeaseObserver::new(Instant::now());
+        Self { leases, name, identity, times, watcher, now, scope: String::new(), is_warned: false }
+    }
+
+    /// An elector that warns of a holder that works on something else: two installations share the lease then, and one of them does
+    /// nothing.
+    #[must_use]
+    pub fn with_scope(mut self, scope: &str) -> Self {
+        scope.clone_into(&mut self.scope);
+        self
     }
 
     /// Returns when this replica holds the lease. Each attempt is passed to `report`: `None` after an answer of the API server,
@@ -100,12 +112,27 @@ impl LeaderElector {
         }
     }
 
+    fn warn_of_other_scope(&mut self, lease: Option<&Lease>) {
+        let Some(other) = lease.and_then(scope).filter(|other| *other != self.scope) else { return };
+        if !self.is_warned {
+            let (name, ours) = (&self.name, &self.scope);
+            tracing::warn!(
+                "lease {name} is held by an operator that watches \"{other}\", and this one watches \"{ours}\" (empty: all \
+                 namespaces): after an upgrade, this one takes over soon; two installations need different classes or namespaces"
+            );
+        }
+        self.is_warned = true;
+    }
+
     async fn attempt(&mut self) -> Result<Attempt, kube::Error> {
         let current = self.leases.get_opt(&self.name).await?;
         let decision = self.watcher.decide(current.as_ref(), &self.identity, self.times.lease, Instant::now());
-        let lease = |current| held(current, &self.name, &self.identity, self.times.lease, (self.now)());
+        let lease = |current| held(current, &self.name, &self.identity, &self.scope, self.times.lease, (self.now)());
         let written = match decision {
-            Decision::Wait => return Ok(Attempt::Following),
+            Decision::Wait => {
+                self.warn_of_other_scope(current.as_ref());
+                return Ok(Attempt::Following);
+            }
             Decision::Create => self.leases.create(&PostParams::default(), &lease(None)).await,
             Decision::Take | Decision::Renew => {
                 self.leases.replace(&self.name, &PostParams::default(), &lease(current)).await

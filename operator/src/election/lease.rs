@@ -11,6 +11,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
+/// Annotation of the lease: the watched namespaces of its holder.
+const SCOPE: &str = "retailpipeline.dev/watched-namespaces";
+
 /// The durations of an election, with client-go's defaults.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LeaseTimes {
@@ -82,11 +85,19 @@ impl LeaseObserver {
 }
 
 /// The lease to write on creation, takeover or renewal.
-pub(crate) fn held(current: Option<Lease>, name: &str, identity: &str, duration: Duration, now: Timestamp) -> Lease {
+pub(crate) fn held(
+    current: Option<Lease>,
+    name: &str,
+    identity: &str,
+    scope: &str,
+    duration: Duration,
+    now: Timestamp,
+) -> Lease {
     let mut lease = current.unwrap_or_else(|| Lease {
         metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
         spec: None,
     });
+    lease.metadata.annotations.get_or_insert_default().insert(SCOPE.to_owned(), scope.to_owned());
     let spec = lease.spec.get_or_insert_with(LeaseSpec::default);
     if spec.holder_identity.as_deref() != Some(identity) {
         spec.acquire_time = Some(MicroTime(now));
@@ -96,6 +107,11 @@ pub(crate) fn held(current: Option<Lease>, name: &str, identity: &str, duration:
     spec.renew_time = Some(MicroTime(now));
     spec.lease_duration_seconds = Some(i32::try_from(duration.as_secs()).unwrap_or(i32::MAX));
     lease
+}
+
+/// What the holder of the lease works on.
+pub(crate) fn scope(lease: &Lease) -> Option<&str> {
+    lease.metadata.annotations.as_ref()?.get(SCOPE).map(String::as_str)
 }
 
 /// The lease to write on release: the next replica takes it without waiting.
@@ -114,7 +130,7 @@ mod tests {
     const LEASE: Duration = Duration::from_secs(15);
 
     fn lease(holder: &str, version: &str) -> Lease {
-        let mut lease = held(None, "x", holder, LEASE, Timestamp::UNIX_EPOCH);
+        let mut lease = held(None, "x", holder, "", LEASE, Timestamp::UNIX_EPOCH);
         lease.metadata.resource_version = Some(version.to_owned());
         lease
     }
@@ -138,10 +154,11 @@ mod tests {
 
     #[test]
     fn takeover_is_counted_as_transition_renewal_is_not() {
-        let first = held(None, "x", "a", LEASE, Timestamp::UNIX_EPOCH);
-        let renewed = held(Some(first.clone()), "x", "a", LEASE, Timestamp::from_second(5).unwrap());
-        let taken = held(Some(renewed.clone()), "x", "b", LEASE, Timestamp::from_second(9).unwrap());
+        let first = held(None, "x", "a", "", LEASE, Timestamp::UNIX_EPOCH);
+        let renewed = held(Some(first.clone()), "x", "a", "", LEASE, Timestamp::from_second(5).unwrap());
+        let taken = held(Some(renewed.clone()), "x", "b", "shop", LEASE, Timestamp::from_second(9).unwrap());
         let transitions = |lease: &Lease| lease.spec.as_ref().unwrap().lease_transitions;
+        assert_eq!([&first, &taken].map(scope), [Some(""), Some("shop")]);
         assert_eq!([&first, &renewed, &taken].map(transitions), [Some(0), Some(0), Some(1)]);
         assert_eq!(renewed.spec.unwrap().acquire_time, first.spec.unwrap().acquire_time);
     }

@@ -5,6 +5,7 @@ mod display;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::ObjectMeta;
 use retail_api::resource::Topic;
+use retail_api::status::TopicStatus;
 use retail_kafka::TopicDescription;
 use retail_kafka::topic::Observed;
 use retail_store::progress::Progress;
@@ -33,13 +34,20 @@ pub fn from_declared(old: &Valid, new: &Valid, settings: &Settings) -> Plan {
             observed.children.insert(child, LiveObject::new(JsonText::from(&object), None));
         }
     }
-    let Topic { name: _, partitions, replication_factor, config } = &old.pipeline.topic;
-    let description =
-        TopicDescription { id: String::new(), partitions: *partitions, replication_factor: *replication_factor };
+    let topic = &old.pipeline.topic;
+    let Topic { name: _, partitions: _, management: _, start_position: _, replication_factor, config } = topic;
+    let description = TopicDescription {
+        id: String::new(),
+        partitions: topic.new_partitions(),
+        replication_factor: *replication_factor,
+    };
     let topic = Observed { description, config: config.clone() };
     observed.topic = Observation::Observed(Some(ObservedTopic { topic, log_ends: Vec::new() }));
     observed.schema = Observation::Observed(Some(Progress::default()));
     let mut meta = meta(old);
+    // The operator created it.
+    meta.recorded.topic =
+        Some(TopicStatus { id: String::new(), partitions: old.pipeline.topic.new_partitions(), created: true });
     if from_nothing(old, settings).steps.contains(&Step::AddFinalizer) {
         meta.finalizers.push(crate::resources::names::FINALIZER.to_owned());
     }

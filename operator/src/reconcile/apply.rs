@@ -18,6 +18,7 @@ use crate::external::secrets::Connections;
 use crate::external::systems::ExternalSystems;
 use crate::reconcile::apply_result::{ApplyResult, Refusal};
 use crate::reconcile::cache::ReconcileCache;
+use crate::reconcile::contest;
 use crate::reconcile::pipeline_meta::{PipelineMeta, RawPipeline};
 use crate::reconcile::plan::Plan;
 use crate::reconcile::reason::Reason;
@@ -37,6 +38,8 @@ pub(crate) struct Applier<'a, O> {
     pub(crate) external: &'a GuardedSystems<O>,
     /// The pipeline as the sender of requests.
     pub(crate) asker: &'a Asker,
+    /// The existing child objects.
+    pub(crate) children: &'a BTreeMap<Child, LiveObject>,
     /// The turn of the pass.
     pub(crate) turn: &'a Turn<'a>,
     /// State kept between passes.
@@ -52,7 +55,7 @@ pub(crate) struct Applier<'a, O> {
 impl<O: ExternalSystems> Applier<'_, O> {
     /// Executes the plan. Returns an error only if the remaining steps make no sense after it; all others are in the result.
     pub(crate) async fn apply(&self, plan: &Plan) -> Result<ApplyResult, kube::Error> {
-        if plan.steps.iter().any(Step::creates_data) && !self.is_still_declared().await? {
+        if plan.steps.iter().any(Step::creates) && !self.is_still_declared().await? {
             return Ok(ApplyResult { outdated: true, ..ApplyResult::default() });
         }
         let mut result = ApplyResult::default();
@@ -74,16 +77,29 @@ impl<O: ExternalSystems> Applier<'_, O> {
                 }
             }
             match step {
-                Step::AddFinalizer => self.set_finalizer(true).await?,
-                Step::RemoveFinalizer => {
-                    self.set_finalizer(false).await?;
-                    result.released = self.meta.deleting_for.is_some();
+                Step::AddFinalizer | Step::RemoveFinalizer => {
+                    let is_wanted = *step == Step::AddFinalizer;
+                    match self.set_finalizer(is_wanted).await {
+                        // Deleted during the pass.
+                        Err(kube::Error::Api(status)) if status.is_not_found() => {
+                            return Ok(ApplyResult { outdated: true, ..result });
+                        }
+                        answer => answer?,
+                    }
+                    result.released = !is_wanted && self.meta.deleting_for.is_some();
                 }
                 Step::Apply { child, object, after_topic, after_schema, differences } => {
                     let failed = (*after_topic && !matches!(result.topic, Some(Ok(_))))
                         || (*after_schema && !matches!(result.schema, Some(Ok(()))));
                     if !failed {
                         let answer = self.declare(*child, object, differences.is_none()).await;
+                        if let Ok(answer) = &answer {
+                            if self.is_unchanged(*child, answer) {
+                                result.unchanged.insert(*child);
+                            } else {
+                                contest::record(self.cache, self.meta, step);
+                            }
+                        }
                         result.children.insert(*child, answer);
                     }
                 }
@@ -229,6 +245,13 @@ impl<O: ExternalSystems> Applier<'_, O> {
         }
     }
 
+    /// Whether the answer has the version of the existing object: the API server wrote nothing.
+    fn is_unchanged(&self, child: Child, answer: &Value) -> bool {
+        let version = &answer["metadata"]["resourceVersion"];
+        let live = self.children.get(&child);
+        live.is_some_and(|live| !version.is_null() && live.object()["metadata"]["resourceVersion"] == *version)
+    }
+
     /// Deletes an object. A Deployment is deleted in the foreground: it exists until its last pod is gone.
     async fn delete(&self, child: Child) -> Result<(), Refusal> {
         let how = if child.runs_pods() { DeleteParams::foreground() } else { DeleteParams::background() };
@@ -244,7 +267,7 @@ impl<O: ExternalSystems> Applier<'_, O> {
     }
 
     /// Whether the resource exists and is not being deleted, according to the API server. The watch may lag, and a topic or schema
-    /// created for a deleted resource would never be removed.
+    /// created for a deleted resource would never be removed. Its objects would be created and collected in turn.
     async fn is_still_declared(&self) -> Result<bool, kube::Error> {
         let PipelineMeta { name, namespace, uid, .. } = self.meta;
         let there = Api::<RawPipeline>::namespaced(self.client.clone(), namespace).get_metadata_opt(name).await?;

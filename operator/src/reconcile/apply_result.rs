@@ -1,6 +1,6 @@
 //! The result of a plan, as a value.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use retail_connection::Removal;
 use retail_kafka::KafkaError;
@@ -20,6 +20,8 @@ pub(crate) struct ApplyResult {
     pub(crate) schema: Option<Result<(), DatabaseError>>,
     /// The API server's answer for each applied object.
     pub(crate) children: BTreeMap<Child, Result<Value, Refusal>>,
+    /// Applied objects that were as declared already: the operator did not know the API server's answer to the declaration.
+    pub(crate) unchanged: BTreeSet<Child>,
     /// Result of each deletion of data.
     pub(crate) removed: Vec<(&'static str, Removal)>,
     /// The other pipelines, as NAMESPACE/NAME, that use the topic: it was kept for them.

@@ -1,18 +1,20 @@
 //! State that the operator keeps between two passes of a pipeline. Losing it costs only a few requests.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use retail_runtime::Backoff;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::external::secrets::SecretCache;
 use crate::reconcile::pipeline_meta::RawPipeline;
-use crate::reconcile::plan::Plan;
+use crate::reconcile::plan::{Contest, Plan};
 use crate::reconcile::plan_inputs::PlanInputs;
 use crate::reconcile::question::{RegistryInquiries, SchemaInquiries, TopicInquiries};
+use crate::reconcile::repairs::Repairs;
 use crate::reconcile::validate::{Invalid, Valid, validate};
 use crate::resources::json_text::JsonText;
 use crate::resources::names::Child;
@@ -23,6 +25,9 @@ pub(crate) const RESYNC: Duration = Duration::from_secs(30);
 /// Maximum rate of such passes. With more than 300 pipelines, each has a longer interval, so that the load on the operator, Kafka,
 /// Postgres and the API server stays constant.
 const RESYNCS_PER_SECOND: usize = 10;
+
+/// Interval of passes of a pipeline that waits for a Secret.
+const SECRET_CHECK: Duration = Duration::from_secs(5);
 
 /// Delay before the first retry of a failed pass; doubled for each further failure.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -43,6 +48,8 @@ pub(crate) struct ReconcileCache {
     pub(crate) schemas: Arc<SchemaInquiries>,
     /// Observations of schema registries.
     pub(crate) registries: Arc<RegistryInquiries>,
+    /// Pipelines that wait for a Secret, by uid.
+    awaiting_secrets: Mutex<HashSet<String>>,
 }
 
 #[derive(Default, Debug)]
@@ -53,6 +60,7 @@ struct PipelineCache {
     validated: Option<Validated>,
     created_topic: Option<String>,
     empty_plan: Option<(PlanInputs, Plan)>,
+    repairs: BTreeMap<Child, Repairs>,
 }
 
 /// A spec and the result of its validation.
@@ -132,6 +140,42 @@ impl ReconcileCache {
         spread(self.with(uid, |entry| entry.backoff.get_or_insert_with(backoff).failed()), uid)
     }
 
+    /// Delay until the next pass of a pipeline that waits for a Secret. No watch shows Secrets: the operator may only read them by
+    /// name.
+    pub(crate) fn awaits_secret(&self, uid: &str) -> Duration {
+        let mut awaiting = self.awaiting_secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        awaiting.insert(uid.to_owned());
+        SECRET_CHECK.max(Duration::from_secs((awaiting.len() / RESYNCS_PER_SECOND) as u64))
+    }
+
+    /// The pipeline waits for no Secret.
+    pub(crate) fn has_secrets(&self, uid: &str) {
+        self.awaiting_secrets.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+
+    /// Passes the repairs of a child to `use_repairs`.
+    pub(crate) fn with_repairs<T>(&self, uid: &str, child: Child, use_repairs: impl FnOnce(&mut Repairs) -> T) -> T {
+        self.with(uid, |entry| use_repairs(entry.repairs.entry(child).or_default()))
+    }
+
+    /// Contested fields of all children. `as_declared_at` returns the time for children that are as declared.
+    pub(crate) fn contests(&self, uid: &str, as_declared_at: impl Fn(Child) -> Option<Instant>) -> Vec<Contest> {
+        self.with(uid, |entry| {
+            for (child, repairs) in &mut entry.repairs {
+                if let Some(now) = as_declared_at(*child) {
+                    repairs.settle(now);
+                }
+            }
+            entry.repairs.retain(|_, repairs| !repairs.is_empty());
+            let contests = entry.repairs.iter().map(|(child, repairs)| Contest {
+                child: *child,
+                fields: repairs.contested(),
+                manager: repairs.manager.clone().unwrap_or_default(),
+            });
+            contests.filter(|contest| !contest.fields.is_empty()).collect()
+        })
+    }
+
     /// Delay until the next pass after a successful one.
     pub(crate) fn resync(&self, uid: &str) -> Duration {
         let pipelines = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).len();
@@ -145,6 +189,7 @@ impl ReconcileCache {
 
     /// Removes a deleted pipeline.
     pub(crate) fn forget(&self, uid: &str) {
+        self.has_secrets(uid);
         self.topics.forget(uid);
         self.schemas.forget(uid);
         self.registries.forget(uid);

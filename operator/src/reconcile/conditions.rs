@@ -29,12 +29,19 @@ pub(crate) fn conditions(pass: &Pass<'_>) -> Vec<ConditionDraft> {
     let refused = Child::ALL.iter().find_map(|child| pass.result.children.get(child)?.as_ref().err());
     let refused =
         refused.map(|refusal| ConditionDraft::by_reason(ConditionType::Ready, refusal.reason, refusal.message.clone()));
+    let contested = part_conditions::contested(&pass.plan.contests);
+    let is_contested = contested.status == ConditionStatus::True;
+    let refused = refused.or_else(|| {
+        is_contested
+            .then(|| ConditionDraft::by_reason(ConditionType::Ready, contested.reason, contested.message.clone()))
+    });
     let mut all = with_summary(ready(valid, refused.as_ref(), &parts), parts);
     all.push(part_conditions::scaling(pass.plan));
     all.extend(part_conditions::deduplication(pass, valid));
     all.push(part_conditions::rejections(pass));
     all.extend(registry_conditions::registry(pass, valid));
     all.extend(registry_conditions::schemas(pass, valid));
+    all.push(contested);
     all
 }
 

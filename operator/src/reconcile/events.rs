@@ -63,6 +63,7 @@ pub(crate) fn action_events(plan: &Plan, result: &ApplyResult) -> Vec<EventRecor
     for step in &plan.steps {
         if let Step::Apply { child, differences: Some(differences), .. } = step
             && matches!(result.children.get(child), Some(Ok(_)))
+            && !result.unchanged.contains(child)
         {
             let paths: Vec<&str> = differences.iter().map(|difference| difference.path.as_str()).collect();
             let pods = if step.replaces_pods() { "; this replaces its pods" } else { "" };
@@ -115,6 +116,7 @@ pub(crate) fn condition_events(before: &[Condition], after: &[Condition]) -> Vec
         ConditionType::RecordsRejected,
         ConditionType::RegistryUnreachable,
         ConditionType::SchemaUnknown,
+        ConditionType::Contested,
     ]
     .map(|condition_type| condition_type.to_string());
     let is_new = |condition: &&Condition| {
@@ -156,7 +158,8 @@ fn is_warning(condition: &Condition) -> bool {
             | Reason::RegistryForbidden
             | Reason::RegistryRefused
             | Reason::WaitingForSchema
-            | Reason::SchemaUnknown,
+            | Reason::SchemaUnknown
+            | Reason::Contested,
         ) => true,
         Some(Reason::PodsStarting | Reason::DependencyNotReady | Reason::Deleting) => false,
         Some(reason) => condition.status != "True" && reason.kind() != ReasonKind::Normal,

@@ -1,8 +1,11 @@
 //! The conditions of the parts of a pipeline: Secrets, topic, schema, Deployments, closing of windows, scaling. Pure.
 
+use std::time::Duration;
+
 use retail_api::Pipeline;
 use retail_api::events::Registry;
 use retail_api::resource::{Kafka, SaslMechanism};
+use retail_api::topic::TopicManagement;
 use retail_connection::ErrorKind;
 use retail_connection::text::foreign;
 use retail_engine::Timestamp;
@@ -17,7 +20,8 @@ use crate::reconcile::autoscaling::{Decision, Why};
 use crate::reconcile::condition_draft::{ConditionDraft, ConditionStatus};
 use crate::reconcile::observed_state::Observation;
 use crate::reconcile::pass::Pass;
-use crate::reconcile::plan::{Plan, ReplicaCount};
+use crate::reconcile::pipeline_meta::PipelineMeta;
+use crate::reconcile::plan::{Contest, Plan, ReplicaCount};
 use crate::reconcile::reason::{ConditionType, Reason};
 use crate::reconcile::rollout::Rollout;
 use crate::reconcile::validate::Valid;
@@ -28,6 +32,9 @@ const NO_CREDENTIALS: &str = "not checked, because its credentials are missing o
 
 /// Message for a topic or schema that the operator would create.
 const ABSENT_WHILE_PAUSED: &str = "not created or changed, because spec.paused is true";
+/// Time for which the operator waits for a Secret that does not exist: other tools create it after the pipeline.
+const SECRET_PATIENCE: Duration = Duration::from_secs(300);
+
 /// Message for a server whose first answer is late.
 const LATE: &str = "not known yet: the operator waits for the answer of the server";
 
@@ -39,7 +46,7 @@ pub(crate) fn credentials(pass: &Pass<'_>) -> ConditionDraft {
     let unusable: Vec<(Reason, String)> = logins
         .into_iter()
         .filter_map(|login| match login {
-            Credentials::Unusable(unusable) => Some(secret_problem(unusable, &pass.meta.namespace)),
+            Credentials::Unusable(unusable) => Some(secret_problem(unusable, pass.meta)),
             Credentials::NotNamed | Credentials::Found { .. } => None,
         })
         .collect();
@@ -79,10 +86,11 @@ fn sends_password_in_clear(registry: &Registry) -> bool {
     registry.secret.is_some() && registry.url.contains("http://")
 }
 
-fn secret_problem(unusable: &SecretProblem, namespace: &str) -> (Reason, String) {
+fn secret_problem(unusable: &SecretProblem, meta: &PipelineMeta) -> (Reason, String) {
+    let namespace = &meta.namespace;
     match unusable {
         SecretProblem::Missing { secret } => (
-            Reason::SecretMissing,
+            if meta.without_secrets_for < SECRET_PATIENCE { Reason::SecretAwaited } else { Reason::SecretMissing },
             format!(
                 "Secret {secret} does not exist in namespace {namespace}: create it, or correct its name in the spec"
             ),
@@ -128,6 +136,11 @@ pub(crate) fn topic(pass: &Pass<'_>, valid: &Valid) -> ConditionDraft {
             let differences: Vec<String> = differences.iter().map(ToString::to_string).collect();
             message += &format!("; not changed: {}", differences.join("; "));
         }
+        if pass.plan.foreign_topic {
+            reason = Reason::TopicDiffers;
+            message += "; it differs from its declaration and is used as it is, because it existed before the pipeline: set \
+                        topic.management to Adopt to let the operator change it, or to Use";
+        }
         ConditionDraft::new(condition_type, ConditionStatus::True, reason, message)
     };
     match (&pass.result.topic, &pass.observed.topic) {
@@ -148,6 +161,13 @@ pub(crate) fn topic(pass: &Pass<'_>, valid: &Valid) -> ConditionDraft {
         }
         (None, Observation::Waiting) => {
             ConditionDraft::new(condition_type, ConditionStatus::Unknown, Reason::DependencyNotReady, LATE)
+        }
+        (None, Observation::Observed(None)) if declared.management == TopicManagement::Use => {
+            let message = format!(
+                "topic \"{}\" does not exist, and topic.management is Use: create the topic, or set Managed",
+                declared.name
+            );
+            ConditionDraft::by_reason(condition_type, Reason::TopicMissing, message)
         }
         (None, Observation::Observed(None)) => {
             let message = if valid.paused { ABSENT_WHILE_PAUSED } else { "not checked yet" };
@@ -410,4 +430,22 @@ pub(crate) fn scaling(plan: &Plan) -> ConditionDraft {
         return ConditionDraft::new(condition_type, ConditionStatus::True, Reason::FewerPartitions, message);
     }
     ConditionDraft::new(condition_type, ConditionStatus::False, Reason::UpToDate, "")
+}
+
+/// Whether another client changes the objects of the pipeline again after each repair.
+pub(crate) fn contested(contests: &[Contest]) -> ConditionDraft {
+    let condition_type = ConditionType::Contested;
+    if contests.is_empty() {
+        return ConditionDraft::new(condition_type, ConditionStatus::False, Reason::UpToDate, "");
+    }
+    let contest = |Contest { child, fields, manager }: &Contest| {
+        format!("{manager} changes the {child} ({}) again after each repair", fields.join(", "))
+    };
+    let contests: Vec<String> = contests.iter().map(contest).collect();
+    let message = format!(
+        "{}; the operator repairs it after growing pauses: remove the other client, scale the RetailPipeline instead of its Deployment, \
+         or give each operator its own spec.operatorClass",
+        contests.join("; ")
+    );
+    ConditionDraft::new(condition_type, ConditionStatus::True, Reason::Contested, message)
 }

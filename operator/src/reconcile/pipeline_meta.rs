@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 use kube::Resource;
 use retail_api::resource::RetailPipeline;
@@ -11,6 +11,9 @@ use serde::Deserialize;
 
 use crate::resources::json_text::JsonText;
 use crate::resources::names::{FINALIZER, RELEASE};
+
+/// Type of the condition about Secrets.
+const CREDENTIALS_READY: &str = "CredentialsReady";
 
 /// A RetailPipeline with unparsed spec and status: an unreadable resource must not stop the watch of the others.
 #[derive(Resource, Deserialize, Clone, Debug)]
@@ -24,6 +27,18 @@ pub(crate) struct RawPipeline {
     /// The last reported status.
     #[serde(default)]
     pub(crate) status: JsonText,
+}
+
+impl RawPipeline {
+    /// The class of the operator that runs it. An invalid spec has a class too.
+    pub(crate) fn operator_class(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Class {
+            operator_class: Option<String>,
+        }
+        self.spec.contains("\"operatorClass\"").then(|| self.spec.read::<Class>().ok()?.operator_class).flatten()
+    }
 }
 
 /// Facts about a pipeline that do not depend on its spec.
@@ -47,6 +62,8 @@ pub(crate) struct PipelineMeta {
     pub(crate) released: bool,
     /// Time of the pass.
     pub(crate) now: Timestamp,
+    /// How long its Secrets have been unusable, as reported.
+    pub(crate) without_secrets_for: Duration,
     /// The last reported status.
     pub(crate) recorded: RetailPipelineStatus,
 }
@@ -56,10 +73,15 @@ impl PipelineMeta {
     pub(crate) fn of(raw: &RawPipeline, now: Timestamp) -> Self {
         let metadata = raw.metadata.clone();
         let annotations = metadata.annotations.unwrap_or_default();
-        let deleting_for = metadata.deletion_timestamp.map(|since| {
-            let seconds = now.duration_since(since.0).as_secs();
+        let passed = |since: Timestamp| {
+            let seconds = now.duration_since(since).as_secs();
             Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
-        });
+        };
+        let deleting_for = metadata.deletion_timestamp.map(|since| passed(since.0));
+        // An unreadable status was not written by this operator.
+        let recorded: RetailPipelineStatus = raw.status.read().unwrap_or_default();
+        let is_unusable = |condition: &&Condition| condition.type_ == CREDENTIALS_READY && condition.status == "False";
+        let unusable = recorded.conditions.iter().find(is_unusable);
         Self {
             name: metadata.name.unwrap_or_default(),
             namespace: metadata.namespace.unwrap_or_default(),
@@ -70,8 +92,8 @@ impl PipelineMeta {
             deleting_for,
             released: annotations.get(RELEASE).is_some_and(|value| value == "true"),
             now,
-            // An unreadable status was not written by this operator.
-            recorded: raw.status.read().unwrap_or_default(),
+            without_secrets_for: unusable.map_or(Duration::ZERO, |since| passed(since.last_transition_time.0)),
+            recorded,
         }
     }
 

@@ -25,6 +25,8 @@ pub struct Plan {
     pub producers: i32,
     /// Differences of the topic from its declaration that no action removes.
     pub topic_differences: Vec<topic::Difference>,
+    /// Whether the topic differs from its declaration and is not changed, because it existed before the pipeline.
+    pub foreign_topic: bool,
     /// How early windows can close because of one wrong clock, if producers set the timestamps of records.
     pub record_time: Option<String>,
     /// Why the topic does not suit deduplication.
@@ -37,8 +39,21 @@ pub struct Plan {
     pub paused: Option<usize>,
     /// Why the operator does not use the declared database.
     pub database_problem: Option<String>,
+    /// Fields that another client changes again after each repair.
+    pub contests: Vec<Contest>,
     /// Why the deletion is blocked.
     pub blocked: Option<String>,
+}
+
+/// Fields of a child that another client changes again after each repair.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Contest {
+    /// The child.
+    pub child: Child,
+    /// Paths of the fields.
+    pub fields: Vec<String>,
+    /// Name of the other client.
+    pub manager: String,
 }
 
 /// Memory of the transaction ids of all processors.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use retail_api::resource::{DeletionPolicies, DeletionPolicy};
+use retail_api::topic::TopicManagement;
 use retail_connection::ErrorKind;
 use retail_kafka::deduplication::{self, Unsuitable};
 use retail_kafka::{record_time, topic};
@@ -34,6 +35,10 @@ pub(crate) fn plan(meta: &PipelineMeta, valid: &Valid, observed: &ObservedState,
         valid.pipeline.producer.as_ref().filter(|_| !valid.suspend).map_or(0, |producer| producer.replicas);
     plan.steps.extend(finalizer(meta, valid));
     match topic(meta, valid, observed) {
+        Ok((actions, differences)) if is_foreign(meta, valid, observed) => {
+            plan.foreign_topic = !actions.is_empty();
+            plan.topic_differences = differences;
+        }
         Ok((actions, differences)) => {
             let name = valid.pipeline.topic.name.clone();
             let is_due = observed.is_current.topic && !actions.is_empty();
@@ -161,7 +166,7 @@ fn processors(
 
 /// Number of partitions, of which each can be read by another processor.
 fn usable(meta: &PipelineMeta, valid: &Valid, observed: &ObservedState) -> i32 {
-    let declared = valid.pipeline.topic.partitions;
+    let topic = &valid.pipeline.topic;
     let there = match &observed.topic {
         Observation::Observed(Some(seen)) => seen.topic.description.partitions,
         Observation::Observed(None) => 0,
@@ -169,7 +174,13 @@ fn usable(meta: &PipelineMeta, valid: &Valid, observed: &ObservedState) -> i32 {
             meta.recorded.topic.as_ref().map_or(0, |topic| topic.partitions)
         }
     };
-    declared.max(there)
+    let is_fixed = topic.management == TopicManagement::Use || is_foreign(meta, valid, observed);
+    match there {
+        // It is created with this number.
+        0 => topic.new_partitions(),
+        there if is_fixed => there,
+        there => topic.partitions.unwrap_or(there).max(there),
+    }
 }
 
 /// Actions on the topic and the differences that they leave, or the problem that an action would make worse.
@@ -195,6 +206,13 @@ fn topic(
         )),
         (_, topic) => Ok(topic::plan(declared, topic)),
     }
+}
+
+/// Whether the topic existed before the pipeline, and the operator may not change it.
+fn is_foreign(meta: &PipelineMeta, valid: &Valid, observed: &ObservedState) -> bool {
+    let is_ours = meta.recorded.topic.as_ref().is_some_and(|topic| topic.created);
+    let is_there = matches!(observed.topic, Observation::Observed(Some(_)));
+    is_there && !is_ours && valid.pipeline.topic.management == TopicManagement::Managed
 }
 
 /// How early windows can close because of one wrong clock.

@@ -33,6 +33,8 @@ pub(crate) enum ConditionType {
     RegistryUnreachable,
     /// Whether records wait for schemas, or have unknown ones, with a schema registry.
     SchemaUnknown,
+    /// Whether another client changes the objects of the pipeline again after each repair.
+    Contested,
 }
 
 impl fmt::Display for ConditionType {
@@ -108,6 +110,8 @@ reasons! {
     PodsNotReady: Transient,
     /// The operator waits for another part of the pipeline.
     DependencyNotReady: Transient,
+    /// A Secret named in the spec does not exist yet: after five minutes, the reason is SecretMissing.
+    SecretAwaited: Transient,
     /// No Kafka broker answers.
     KafkaUnreachable: Transient,
     /// Postgres does not answer.
@@ -172,6 +176,10 @@ reasons! {
     SchemaChanged: ActionRequired,
     /// The schema cannot be created or migrated.
     SchemaFailed: ActionRequired,
+    /// The topic does not exist, and topic.management is Use.
+    TopicMissing: ActionRequired,
+    /// Another client changes a field of an object again after each repair by the operator.
+    Contested: ActionRequired,
     /// An object with a name required by the pipeline belongs to another owner.
     NameConflict: ActionRequired,
     /// The API server refuses an object of the pipeline, and would refuse it again: a field of the spec is invalid.

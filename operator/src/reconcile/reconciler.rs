@@ -38,7 +38,7 @@ use crate::reconcile::reason::{ConditionType, Reason};
 use crate::reconcile::status::{failed_pass, status};
 use crate::reconcile::turn::Turn;
 use crate::reconcile::validate::Valid;
-use crate::reconcile::{cleanup, report};
+use crate::reconcile::{cleanup, contest, report};
 use crate::settings::Settings;
 
 /// Deadline of a pass: it sends a few requests to Kafka and Postgres, each with a timeout of ten seconds.
@@ -170,7 +170,7 @@ async fn report_failed_pass<O: ExternalSystems>(
     let status = failed_pass(&meta, &failure.to_string(), now);
     let ReconcileContext { client, recorder, cache, metrics, .. } = context;
     metrics.record_conditions(&meta.uid, &meta.namespace, &meta.name, &status.conditions);
-    report::report(client, recorder, cache, raw, &meta, &status, Vec::new()).await
+    report::report(client, recorder, cache, raw, &meta, &status, Vec::new()).await.map(|_| ())
 }
 
 /// Delay before a failed pass is retried.
@@ -193,6 +193,10 @@ async fn pass<O: ExternalSystems>(
     turn: &Turn<'_>,
 ) -> Result<Action, Failure> {
     let now = (context.now)();
+    if raw.operator_class() != context.settings.class {
+        context.cache.forget(raw.metadata.uid.as_deref().unwrap_or_default());
+        return Ok(Action::await_change());
+    }
     let meta = PipelineMeta::of(raw, now);
     if meta.deleting_for.is_some() && !meta.has_finalizer() {
         return Ok(Action::await_change());
@@ -211,14 +215,15 @@ async fn pass<O: ExternalSystems>(
         }
         Err(_) => (ObservedState { children, ..ObservedState::empty() }, None),
     };
-    let plan = match valid {
+    let mut plan = match valid {
         Ok(valid) => decide(context, &meta, valid, PlanInputs::of(&meta, &validated, &observed), &observed),
         Err(_) => cleanup::plan(&meta, None, &observed),
     };
     let pipeline = valid.ok().map(|valid| &valid.pipeline).zip(connections.as_ref());
     let ReconcileContext { client, external, namespaces, cache, .. } = context;
-    let (meta, asker) = (&meta, &asker);
-    let applier = Applier { client, external, asker, turn, cache, meta, namespaces, pipeline };
+    let (meta, asker, children) = (&meta, &asker, &observed.children);
+    contest::hold_back(client, cache, meta, &observed, &mut plan).await.map_err(Failure::Observe)?;
+    let applier = Applier { client, external, asker, children, turn, cache, meta, namespaces, pipeline };
     let result = applier.apply(&plan).await.map_err(Failure::Apply)?;
     if result.outdated {
         return Ok(Action::requeue(DELETION_CHECK));
@@ -261,16 +266,31 @@ async fn report<O: ExternalSystems>(
     let status = status(pass, now);
     let ReconcileContext { client, recorder, cache, metrics, .. } = context;
     metrics.record_conditions(&pass.meta.uid, &pass.meta.namespace, &pass.meta.name, &status.conditions);
-    report::report(client, recorder, cache, raw, pass.meta, &status, action_events(pass.plan, pass.result))
-        .await
-        .map_err(Failure::Report)?;
+    let events = action_events(pass.plan, pass.result);
+    let is_there = report::report(client, recorder, cache, raw, pass.meta, &status, events).await;
     let uid = &pass.meta.uid;
+    if !is_there.map_err(Failure::Report)? {
+        // Deleted during the pass, which is not an error. The watch shows a new resource of the same name.
+        cache.forget(uid);
+        return Ok(Action::await_change());
+    }
+    if awaits_secret(&status) {
+        return Ok(Action::requeue(cache.awaits_secret(uid)));
+    }
+    cache.has_secrets(uid);
     if needs_retry(&status) {
         return Ok(Action::requeue(cache.failed(uid)));
     }
     cache.succeeded(uid);
     let is_deleting = pass.meta.deleting_for.is_some();
     Ok(Action::requeue(if is_deleting { DELETION_CHECK } else { cache.resync(uid) }))
+}
+
+/// Whether a Secret of the pipeline does not exist. It is looked up at short intervals: its creation makes the pipeline ready.
+fn awaits_secret(status: &RetailPipelineStatus) -> bool {
+    let missing = [Reason::SecretAwaited, Reason::SecretMissing].map(|reason| reason.to_string());
+    let credentials = ConditionType::CredentialsReady.to_string();
+    status.conditions.iter().any(|condition| condition.type_ == credentials && missing.contains(&condition.reason))
 }
 
 /// Whether the pipeline is not ready for a reason whose end no watch will show.

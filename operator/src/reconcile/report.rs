@@ -13,7 +13,7 @@ use crate::reconcile::pipeline_meta::{PipelineMeta, RawPipeline};
 use crate::resources::hash;
 use crate::resources::names::STATUS_MANAGER;
 
-/// Writes the status if it changed, then publishes events.
+/// Writes the status if it changed, then publishes events. `false` if the resource is gone.
 pub(crate) async fn report(
     client: &Client,
     recorder: &Recorder,
@@ -22,23 +22,23 @@ pub(crate) async fn report(
     meta: &PipelineMeta,
     status: &RetailPipelineStatus,
     action_events: Vec<EventRecord>,
-) -> Result<(), kube::Error> {
-    if *status != meta.recorded {
-        write(client, meta, status).await?;
+) -> Result<bool, kube::Error> {
+    if *status != meta.recorded && !write(client, meta, status).await? {
+        return Ok(false);
     }
     let before = cache.conditions(&meta.uid).unwrap_or_else(|| meta.recorded.conditions.clone());
     cache.record_conditions(&meta.uid, &status.conditions);
     for event in action_events.into_iter().chain(condition_events(&before, &status.conditions)) {
         publish(recorder, raw, event).await;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Writes the status, unless a new resource has taken the name since the pass began.
 ///
 /// The API server compares no uid in a status patch, but it does compare the resource version. Without an end of its own: the
-/// caller's deadline applies.
-async fn write(client: &Client, meta: &PipelineMeta, status: &RetailPipelineStatus) -> Result<(), kube::Error> {
+/// caller's deadline applies. `false` if the resource is gone.
+async fn write(client: &Client, meta: &PipelineMeta, status: &RetailPipelineStatus) -> Result<bool, kube::Error> {
     let PipelineMeta { name, namespace, uid, resource_version, .. } = meta;
     let pipelines = Api::<RawPipeline>::namespaced(client.clone(), namespace);
     let params = PatchParams::apply(STATUS_MANAGER).force();
@@ -54,12 +54,14 @@ async fn write(client: &Client, meta: &PipelineMeta, status: &RetailPipelineStat
             Err(kube::Error::Api(refusal)) if refusal.is_conflict() => {
                 let current = pipelines.get_metadata_opt(name).await?.map(|current| current.metadata);
                 match current.filter(|current| current.uid.as_ref() == Some(uid)) {
+                    None => return Ok(false),
                     // The resource changed since the pass began: retry with its new version.
                     Some(current) if current.resource_version != version => version = current.resource_version,
-                    _ => return Err(kube::Error::Api(refusal)),
+                    Some(_) => return Err(kube::Error::Api(refusal)),
                 }
             }
-            answer => return answer.map(drop),
+            Err(kube::Error::Api(refusal)) if refusal.is_not_found() => return Ok(false),
+            answer => return answer.map(|_| true),
         }
     }
 }

@@ -52,14 +52,14 @@ pub enum Step {
 }
 
 impl Step {
-    /// Whether the step may create data that outlives the resource.
-    pub(crate) fn creates_data(&self) -> bool {
+    /// Whether the step creates an object, or data that outlives the resource.
+    pub(crate) fn creates(&self) -> bool {
         match self {
             Self::Topic { actions, .. } => actions.contains(&topic::Action::Create),
-            Self::Schema { .. } => true,
+            Self::Schema { .. } | Self::Apply { differences: None, .. } => true,
             Self::AddFinalizer
             | Self::RemoveFinalizer
-            | Self::Apply { .. }
+            | Self::Apply { differences: Some(_), .. }
             | Self::Delete(_)
             | Self::DropSchema
             | Self::DeleteTopic { .. } => false,

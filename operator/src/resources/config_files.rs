@@ -10,6 +10,9 @@ use serde_json::{Map, Value, json};
 /// Key of the processor's file.
 pub(super) const PROCESSOR_FILE: &str = "processor.yaml";
 
+/// The version in hashed texts.
+const FIRST_VERSION: &str = "retailpipeline.dev/v1alpha1";
+
 /// Key of the producer's file.
 pub(super) const PRODUCER_FILE: &str = "producer.yaml";
 
@@ -56,7 +59,7 @@ pub fn processor_file(pipeline: &Pipeline) -> String {
         image: _,
         logging: _,
     } = pipeline;
-    let Topic { name, partitions: _, replication_factor: _, config: _ } = topic;
+    let Topic { name, partitions: _, management: _, start_position, replication_factor: _, config: _ } = topic;
     let mut spec = json!({
         "kafka": kafka,
         "topic": {"name": name},
@@ -72,6 +75,9 @@ pub fn processor_file(pipeline: &Pipeline) -> String {
     });
     if let Some(workers) = workers {
         spec["processor"] = json!({"workers": workers});
+    }
+    if let Some(position) = start_position {
+        spec["topic"]["startPosition"] = json!(position);
     }
     if let Some(events) = events {
         spec["events"] = json!(events.events);
@@ -109,7 +115,7 @@ pub fn producer_file(pipeline: &Pipeline, producer: &Producer) -> String {
         uid: _,
         adopt: _,
         kafka,
-        topic: Topic { name, partitions: _, replication_factor: _, config: _ },
+        topic: Topic { name, partitions: _, management: _, start_position: _, replication_factor: _, config: _ },
         events,
         // Follows from the other fields.
         layout: _,
@@ -154,6 +160,11 @@ fn database_fields(pipeline: &Pipeline) -> Value {
     json!({"host": host, "port": port, "name": name, "schema": pipeline.schema})
 }
 
+/// The text that is hashed to detect a changed file. The version of the API does not count: the next one must not replace all pods.
+pub(super) fn hashed_text(file: &str, version: &str) -> String {
+    file.replacen(version, FIRST_VERSION, 1)
+}
+
 fn file(pipeline: &Pipeline, spec: &Value) -> String {
     let file = json!({
         "apiVersion": RetailPipeline::api_version(&()),
@@ -184,6 +195,13 @@ fn micros(duration: std::time::Duration) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn version_of_the_api_is_not_hashed() {
+        let file = |version: &str| format!("apiVersion: retailpipeline.dev/{version}\nkind: RetailPipeline\n");
+        assert_eq!(hashed_text(&file("v1beta1"), "retailpipeline.dev/v1beta1"), file("v1alpha1"));
+        assert_eq!(hashed_text(&file("v1alpha1"), &RetailPipeline::api_version(&())), file("v1alpha1"));
+    }
 
     #[test]
     fn duration_has_one_canonical_form() {

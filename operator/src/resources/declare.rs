@@ -6,7 +6,7 @@ use retail_api::resource::RetailPipeline;
 use serde_json::{Value, json};
 
 use crate::resources::blueprint::Blueprint;
-use crate::resources::names::{Child, DECLARED_HASH, MANAGED_BY, PIPELINE, selector};
+use crate::resources::names::{Child, DECLARED_HASH, MANAGED_BY, OPERATOR, PIPELINE, selector};
 use crate::resources::{config_files, deployments, hash, metrics_service};
 
 impl Blueprint<'_> {
@@ -24,7 +24,12 @@ impl Blueprint<'_> {
             Child::Processor => deployments::processor(self, secret_hashes),
             Child::Producer => deployments::producer(self, secret_hashes)?,
         };
-        Some(with_head(child, self.pipeline, object))
+        let mut object = with_head(child, self.pipeline, object);
+        // Not part of the hash: another operator with the same declaration replaces no pod.
+        if let Some(lease) = &self.settings.lease {
+            object["metadata"]["annotations"][OPERATOR] = json!(lease);
+        }
+        Some(object)
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use kube::Resource;
+use retail_api::resource::RetailPipeline;
 use retail_api::template::PodTemplate;
 use serde_json::{Value, json};
 
 use super::blueprint::{Blueprint, DIRECTORY, PORT};
-use super::config_files::{PROCESSOR_FILE, PRODUCER_FILE, processor_file, producer_file};
+use super::config_files::{PROCESSOR_FILE, PRODUCER_FILE, hashed_text, processor_file, producer_file};
 use super::pod_secrets::PodSecrets;
 use super::{pod_resources, pod_template};
 use crate::resources::hash;
@@ -62,7 +64,7 @@ pub(super) fn producer(blueprint: &Blueprint<'_>, secret_hashes: &[(&'static str
 
 /// Annotations with the hashes of a pod's inputs: a changed input replaces the pod.
 fn annotations(file: &str, secret_hashes: &[(&'static str, &str)]) -> BTreeMap<&'static str, String> {
-    let config = (CONFIG_HASH, hash::of([file.as_bytes()]));
+    let config = (CONFIG_HASH, hash::of([hashed_text(file, &RetailPipeline::api_version(&())).as_bytes()]));
     secret_hashes.iter().map(|(name, hash)| (*name, (*hash).to_owned())).chain([config]).collect()
 }
 

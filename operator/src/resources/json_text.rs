@@ -17,6 +17,11 @@ impl JsonText {
         serde_json::from_str(&self.0)
     }
 
+    /// Whether the text contains `part`.
+    pub(crate) fn contains(&self, part: &str) -> bool {
+        self.0.contains(part)
+    }
+
     /// The value as a tree.
     pub(crate) fn value(&self) -> Value {
         self.read().expect("the text was written as JSON")

@@ -9,6 +9,7 @@ mod deployments;
 pub mod difference;
 pub(crate) mod hash;
 pub(crate) mod json_text;
+pub(crate) mod managers;
 mod metrics_service;
 pub mod names;
 mod pod_resources;

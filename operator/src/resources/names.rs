@@ -20,6 +20,10 @@ pub(crate) const RELEASE: &str = "retailpipeline.dev/release";
 /// Annotation of every child: the hash of its declaration. It detects removed fields, which a comparison of fields cannot.
 pub(crate) const DECLARED_HASH: &str = "retailpipeline.dev/declared-hash";
 
+/// Annotation of every child: namespace and name of the lease of the operator that declares it. It shows that two operators declare
+/// the same objects.
+pub(crate) const OPERATOR: &str = "retailpipeline.dev/operator";
+
 /// Annotation of a pod template: the hash of its program's pipeline.yaml.
 pub(crate) const CONFIG_HASH: &str = "retailpipeline.dev/config-hash";
 

@@ -1,5 +1,6 @@
 //! The watches of one namespace, or of all, as streams of changes.
 
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -67,20 +68,56 @@ pub(super) fn watch_pipelines(
         None => Api::<RawPipeline>::all(client),
     };
     let (store, writer) = reflector::store();
+    let mut known = KnownPipelines::default();
     let changes = watch(api, watcher::Config::default())
         .default_backoff()
         .modify(|raw: &mut RawPipeline| raw.metadata.managed_fields = None)
         .inspect(move |event| {
-            if let Ok(watcher::Event::Delete(raw)) = event {
-                let uid = raw.metadata.uid.as_deref().unwrap_or_default();
-                cache.forget(uid);
-                metrics.forget_conditions(uid);
+            if let Ok(event) = event {
+                known.observe(event, |uid| {
+                    cache.forget(uid);
+                    metrics.forget_conditions(uid);
+                });
             }
         })
         .reflect(writer)
         .applied_objects()
         .predicate_filter(relevant_fields, Default::default());
     (store, without_errors(changes))
+}
+
+/// Uids of the pipelines of a watch. A list that replaces a lost watch shows which ones were deleted meanwhile only by their
+/// absence.
+#[derive(Default)]
+struct KnownPipelines {
+    present: HashSet<String>,
+    listed: HashSet<String>,
+}
+
+impl KnownPipelines {
+    /// Calls `forget` with the uids of deleted pipelines.
+    fn observe(&mut self, event: &watcher::Event<RawPipeline>, forget: impl Fn(&str)) {
+        let uid = |raw: &RawPipeline| raw.metadata.uid.clone().unwrap_or_default();
+        match event {
+            watcher::Event::Apply(raw) => {
+                self.present.insert(uid(raw));
+            }
+            watcher::Event::Delete(raw) => {
+                self.present.remove(&uid(raw));
+                forget(&uid(raw));
+            }
+            watcher::Event::Init => self.listed.clear(),
+            watcher::Event::InitApply(raw) => {
+                self.listed.insert(uid(raw));
+            }
+            watcher::Event::InitDone => {
+                let before = std::mem::replace(&mut self.present, std::mem::take(&mut self.listed));
+                for vanished in before.difference(&self.present) {
+                    forget(vanished);
+                }
+            }
+        }
+    }
 }
 
 /// Hash of the fields that require a pass. Without the status, or each report would start another pass.
@@ -120,4 +157,37 @@ fn without_errors<T: Send + 'static>(
         }
         std::future::ready(change.is_ok())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::resources::json_text::JsonText;
+
+    fn pipeline(uid: &str) -> RawPipeline {
+        let metadata = kube::api::ObjectMeta { uid: Some(uid.to_owned()), ..Default::default() };
+        RawPipeline { metadata, spec: JsonText::default(), status: JsonText::default() }
+    }
+
+    #[test]
+    fn pipelines_that_vanish_during_a_list_are_forgotten() {
+        let (cache, mut known) = (ReconcileCache::default(), KnownPipelines::default());
+        let list = |known: &mut KnownPipelines, uids: &[&str]| {
+            known.observe(&watcher::Event::Init, |uid| cache.forget(uid));
+            for uid in uids {
+                known.observe(&watcher::Event::InitApply(pipeline(uid)), |uid| cache.forget(uid));
+            }
+            known.observe(&watcher::Event::InitDone, |uid| cache.forget(uid));
+        };
+        list(&mut known, &["kept", "vanished"]);
+        known.observe(&watcher::Event::Apply(pipeline("new")), |uid| cache.forget(uid));
+        let first = cache.failed("kept").max(cache.failed("vanished")).max(cache.failed("new"));
+        assert!(first <= Duration::from_secs(1));
+        list(&mut known, &["kept"]);
+        // A pipeline in the cache has failed twice now.
+        assert!(cache.failed("kept") > first);
+        assert!(cache.failed("vanished") <= first && cache.failed("new") <= first);
+    }
 }

@@ -70,7 +70,7 @@ impl FakeState {
             (Action::Create, Some(_), _) => Ok(false),
             (Action::Create, None, _) => {
                 *ids += 1;
-                let mut topic = topic_of(&format!("topic-{ids}"), declared.partitions);
+                let mut topic = topic_of(&format!("topic-{ids}"), declared.new_partitions());
                 topic.topic.config.clone_from(&declared.config);
                 topics.insert(declared.name.clone(), topic);
                 Ok(true)

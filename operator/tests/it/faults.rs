@@ -20,7 +20,7 @@ async fn missing_secret_is_reported_and_pods_stay() {
         store.delete(&key).unwrap();
         kept
     });
-    harness.until("retail", "CredentialsReady", "False", "SecretMissing").await;
+    harness.until("retail", "CredentialsReady", "False", "SecretAwaited").await;
     harness.until("retail", "Stalled", "True", "SecretMissing").await;
     assert_eq!(harness.object("deployments", "retail-processor").unwrap()["spec"], before["spec"]);
     // An unrelated edit is still applied and restarts no pod.
@@ -45,7 +45,7 @@ async fn processor_is_created_once_its_secret_exists() {
     let key = Key::new("secrets", "retail-db");
     harness.api.change(|store| store.delete(&key).unwrap());
     harness.declare("retail", json!({}));
-    harness.until("retail", "Ready", "False", "SecretMissing").await;
+    harness.until("retail", "Ready", "False", "SecretAwaited").await;
     harness.until("retail", "ProcessorReady", "False", "DependencyNotReady").await;
     assert!(harness.object("deployments", "retail-processor").is_none());
     assert!(harness.object("deployments", "retail-producer").is_some());
@@ -55,6 +55,49 @@ async fn processor_is_created_once_its_secret_exists() {
     harness.until("retail", "CredentialsReady", "False", "SecretKeyMissing").await;
     harness.api.change(|store| store.edit(&key, |object| object["data"] = secret("x")["data"].clone()));
     harness.until_ready("retail").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn secret_that_comes_later_makes_the_pipeline_ready_within_10_seconds() {
+    let harness = Harness::start();
+    let key = Key::new("secrets", "retail-db");
+    for (waited, reason, stalled) in [(200, "SecretAwaited", "False"), (900, "SecretMissing", "True")] {
+        let kept = harness.api.change(|store| {
+            let kept = store.get(&key).unwrap().clone();
+            store.delete(&key).unwrap();
+            kept
+        });
+        let name = format!("retail-{waited}");
+        harness.declare(&name, json!({}));
+        harness.until(&name, "Reconciling", "True", "SecretAwaited").await;
+        harness.passes(waited).await;
+        assert_eq!(harness.condition(&name, "Ready"), ("False".to_owned(), reason.to_owned()));
+        assert_eq!(harness.condition(&name, "Stalled").0, stalled);
+        let writes = harness.api.writes();
+        harness.passes(60).await;
+        assert_eq!(harness.api.writes(), writes);
+        let created = tokio::time::Instant::now();
+        harness.api.change(|store| store.create(&key, kept).unwrap());
+        harness.until_ready(&name).await;
+        assert!(created.elapsed() <= std::time::Duration::from_secs(10), "after {:?}", created.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pipeline_deleted_during_a_pass_is_no_error() {
+    let harness = Harness::start();
+    harness.declare("retail", json!({}));
+    harness.until_ready("retail").await;
+    harness.watches_lag();
+    harness.api.change(|store| store.delete(&crate::harness::pipeline_key("retail")).unwrap());
+    // The next pass wants to report this.
+    harness.external.state().postgres = Some(postgres_unreachable());
+    harness.passes(600).await;
+    let asked = harness.api.asked();
+    let reports = asked.iter().filter(|asked| asked.full_resource() == "retailpipelines/status" && asked.is_write());
+    assert_eq!(reports.last().map(|report| report.name.as_str()), Some("retail"));
+    let metrics = harness.context.metrics.render();
+    assert!(!metrics.contains("retail_operator_reconcile_errors_total{"), "{metrics}");
 }
 
 #[tokio::test(start_paused = true)]

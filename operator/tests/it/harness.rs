@@ -172,7 +172,7 @@ pub(crate) fn context<O>(api: &Api, external: O) -> Context<O> {
 }
 
 pub(crate) fn settings() -> Settings {
-    Settings { image: "retail-pipeline:test".to_owned() }
+    Settings { image: "retail-pipeline:test".to_owned(), class: None, lease: None }
 }
 
 pub(crate) fn pipeline_key(name: &str) -> Key {

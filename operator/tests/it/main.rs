@@ -5,6 +5,7 @@ mod adoption;
 mod api;
 mod autoscaling;
 mod client_sharing;
+mod contests;
 mod convergence;
 mod dead_servers;
 mod deletion;

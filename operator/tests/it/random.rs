@@ -90,7 +90,7 @@ fn disturbance() -> impl Strategy<Value = Disturbance> {
 
 /// Fields that replace the default ones.
 fn declared_spec() -> Value {
-    json!({"topic": {"name": "retail", "config": {"retention.ms": "1000", "max.message.bytes": "200000"}}})
+    json!({"topic": {"name": "retail", "management": "Adopt", "config": {"retention.ms": "1000", "max.message.bytes": "200000"}}})
 }
 
 fn edit(harness: &Harness, change: impl FnOnce(&mut Value)) {

@@ -209,7 +209,7 @@ async fn each_wrong_credential_gives_its_condition() {
         "tls": {"caSecret": {"name": "kafka-ca", "key": "ca.crt"}},
     });
     let kafka = [
-        ("kafka-secret-missing", scram("none", "kafka-ca"), "CredentialsReady", "SecretMissing"),
+        ("kafka-secret-missing", scram("none", "kafka-ca"), "CredentialsReady", "SecretAwaited"),
         ("kafka-user-missing", scram("nobody", "kafka-ca"), "CredentialsReady", "SecretKeyMissing"),
         ("kafka-ca-missing", scram("retail", "plain-kafka"), "CredentialsReady", "SecretKeyMissing"),
         ("kafka-ca-invalid", scram("retail", "no-ca"), "CredentialsReady", "SecretInvalid"),
@@ -227,7 +227,7 @@ async fn each_wrong_credential_gives_its_condition() {
     by_address["host"] = json!("127.0.0.1");
     let uri = |name: &str, ca: &str| database(&json!({"name": name, "uriKey": "uri"}), ca, None);
     let postgres = [
-        ("db-ca-missing", uri("db-app", "none"), "CredentialsReady", "SecretMissing"),
+        ("db-ca-missing", uri("db-app", "none"), "CredentialsReady", "SecretAwaited"),
         ("db-mismatch", database(&secret("db-app"), "db-ca", Some("mismatch")), "CredentialsReady", "SecretInvalid"),
         ("db-password", login("wrong-db"), "SchemaReady", "DatabaseCredentialsRefused"),
         ("db-no-certificate", login("certified-login"), "SchemaReady", "DatabaseCredentialsRefused"),

@@ -66,7 +66,8 @@ async fn topic_deleted_after_observe_is_not_recreated() {
 async fn topic_created_by_another_after_observe_is_kept_on_delete() {
     let harness = Harness::start();
     before_execution(&harness, |state| drop(state.topics.insert("retail".to_owned(), topic_of("theirs", 2))));
-    harness.declare("retail", json!({"deletionPolicy": {"topic": "Delete"}}));
+    let topic = json!({"name": "retail", "partitions": 4, "management": "Adopt"});
+    harness.declare("retail", json!({"topic": topic, "deletionPolicy": {"topic": "Delete"}}));
     harness.eventually("two plans are executed", || harness.external.state().executed.len() >= 2).await;
     assert_eq!(harness.external.state().executed, [vec![Action::Create], vec![Action::Grow { from: 2, to: 4 }]]);
     harness.until_ready("retail").await;
@@ -76,6 +77,47 @@ async fn topic_created_by_another_after_observe_is_kept_on_delete() {
     harness.api.change(|store| store.delete(&pipeline_key("retail")).unwrap());
     harness.api.until("it is gone", |store| store.get(&pipeline_key("retail")).is_none()).await;
     assert!(harness.external.state().topics.contains_key("retail"));
+}
+
+/// Declares a pipeline on a topic that has one partition and exists already.
+async fn on_existing_topic(topic: serde_json::Value) -> Harness {
+    let harness = Harness::start();
+    harness.external.state().topics.insert("retail".to_owned(), topic_of("theirs", 1));
+    harness.declare("retail", json!({"topic": topic}));
+    harness.until_ready("retail").await;
+    harness.passes(60).await;
+    harness
+}
+
+#[tokio::test(start_paused = true)]
+async fn existing_topic_is_changed_only_if_that_is_written() {
+    let growth = [vec![Action::Grow { from: 1, to: 3 }]];
+    for (topic, executed, reason) in [
+        (json!({"name": "retail"}), &[][..], "UpToDate"),
+        (json!({"name": "retail", "management": "Adopt"}), &[], "UpToDate"),
+        (json!({"name": "retail", "partitions": 3}), &[], "TopicDiffers"),
+        (json!({"name": "retail", "partitions": 3, "management": "Use"}), &[], "UpToDate"),
+        (json!({"name": "retail", "partitions": 3, "management": "Adopt"}), &growth, "UpToDate"),
+    ] {
+        let harness = on_existing_topic(topic.clone()).await;
+        assert_eq!(harness.external.state().executed, executed, "{topic}");
+        assert_eq!(harness.condition("retail", "TopicReady").1, reason, "{topic}");
+    }
+    // A processor beyond the number of partitions would receive none.
+    let harness = on_existing_topic(json!({"name": "retail"})).await;
+    assert_eq!(harness.object("deployments", "retail-processor").unwrap()["spec"]["replicas"], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn used_topic_is_not_created() {
+    let harness = Harness::start();
+    harness.declare("retail", json!({"topic": {"name": "retail", "management": "Use"}}));
+    harness.until("retail", "TopicReady", "False", "TopicMissing").await;
+    harness.until("retail", "Stalled", "True", "TopicMissing").await;
+    harness.passes(300).await;
+    assert!(harness.external.state().executed.is_empty());
+    harness.external.state().topics.insert("retail".to_owned(), topic_of("theirs", 2));
+    harness.until_ready("retail").await;
 }
 
 #[tokio::test(start_paused = true)]

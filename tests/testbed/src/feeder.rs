@@ -24,7 +24,7 @@ impl Feeder {
     pub async fn new(case: &Case, name: &'static str) -> Self {
         let pipeline = &case.settings.pipeline;
         let store = Store::open(&case.settings.database, pipeline, name).await.unwrap();
-        store.begin_partitions(&vec![0; pipeline.topic.partitions as usize]).await.unwrap();
+        store.begin_partitions(&vec![0; pipeline.topic.new_partitions() as usize]).await.unwrap();
         Self { store, engine: Engine::new(pipeline.rules, true), epochs: BTreeMap::new(), name }
     }
 

@@ -145,6 +145,8 @@ fn is_wider(old: &Value, new: &Value) -> bool {
 #[test]
 fn crd_is_compatible_with_the_last_release() {
     let accepted = [
+        // Without a number, a new topic gets four partitions, as before.
+        "v1alpha1.spec.topic.partitions: default is another: 4 -> null",
         // Without a number, one processor runs, as before.
         "v1alpha1.spec.processor.replicas: default is another: 1 -> null",
         "v1alpha1.spec.processor: default is another: {\"replicas\":1} -> {}",

@@ -22,7 +22,7 @@ fn problems(lines: &str) -> String {
 #[test]
 fn minimal_pipeline_has_the_documented_defaults() {
     let pipeline = Pipeline::parse(MINIMAL).unwrap();
-    assert_eq!((pipeline.topic.partitions, pipeline.topic.replication_factor), (4, 1));
+    assert_eq!((pipeline.topic.new_partitions(), pipeline.topic.replication_factor), (4, 1));
     assert_eq!(Duration::from(pipeline.rules.window), Duration::from_secs(300));
     assert_eq!(Duration::from(pipeline.rules.delay), Duration::from_secs(3600));
     assert_eq!(Duration::from(pipeline.rules.max_future), Duration::from_secs(3600));

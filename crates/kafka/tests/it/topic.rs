@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use retail_api::resource::Topic;
+use retail_api::topic::TopicManagement;
 use retail_connection::{ErrorKind, Removal};
 use retail_kafka::topic::{self, Action, Difference, Observed, Setting, ensure, observe, plan};
 use retail_kafka::{KafkaAdmin, KafkaConnection, LogOffset, TopicDescription};
@@ -10,7 +11,14 @@ use retail_testbed::{Case, Kafka, Sent};
 
 fn declared(config: &[(&str, &str)]) -> Topic {
     let config = config.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    Topic { name: "t".to_owned(), partitions: 4, replication_factor: 1, config }
+    Topic {
+        name: "t".to_owned(),
+        partitions: Some(4),
+        management: TopicManagement::default(),
+        start_position: None,
+        replication_factor: 1,
+        config,
+    }
 }
 
 fn observed(partitions: i32, replication_factor: i32) -> Observed {
@@ -84,6 +92,20 @@ fn setting_that_would_delete_records_is_not_altered() {
     }
 }
 
+#[test]
+fn plan_grows_only_to_a_declared_number_and_never_changes_a_used_topic() {
+    let mut topic = declared(&[("retention.ms", "1000")]);
+    let mut seen = observed(1, 1);
+    seen.config.insert("retention.ms".to_owned(), "10".to_owned());
+    topic.partitions = None;
+    let (actions, _) = plan(&topic, Some(&seen));
+    assert!(matches!(&actions[..], [Action::Alter(_)]), "{actions:?}");
+    topic.partitions = Some(4);
+    topic.management = TopicManagement::Use;
+    assert_eq!(plan(&topic, Some(&seen)), (vec![], vec![]));
+    assert_eq!(plan(&topic, None), (vec![], vec![]));
+}
+
 #[tokio::test]
 async fn topic_is_created_grown_and_then_unchanged() {
     let case = Case::shared().partitions(3).build();
@@ -95,7 +117,7 @@ async fn topic_is_created_grown_and_then_unchanged() {
     assert_eq!(observe(kafka, &topic.name).await.unwrap().unwrap().config["retention.ms"], "-1");
     assert_eq!(ensure(kafka, &topic).await.unwrap().actions, []);
 
-    topic.partitions = 5;
+    topic.partitions = Some(5);
     topic.config.insert("retention.ms".to_owned(), "1000".to_owned());
     let grown = ensure(kafka, &topic).await.unwrap();
     assert_eq!((grown.actions, grown.description.partitions), (vec![Action::Grow { from: 3, to: 5 }], 5));

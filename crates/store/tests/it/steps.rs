@@ -34,7 +34,7 @@ pub(crate) fn commit(epoch: i64, from: i64, rows: Vec<Row>, seconds: i64) -> Com
 /// A store that owns partition 0, with its epoch.
 pub(crate) async fn owner(case: &Case) -> (Store, i64) {
     let store = Store::open(&case.settings.database, &case.settings.pipeline, "owner").await.unwrap();
-    store.begin_partitions(&vec![0; case.settings.pipeline.topic.partitions as usize]).await.unwrap();
+    store.begin_partitions(&vec![0; case.settings.pipeline.topic.new_partitions() as usize]).await.unwrap();
     let epoch = store.claim(&[0], "owner").await.unwrap()[0].epoch;
     (store, epoch)
 }

@@ -175,8 +175,8 @@ async fn missing_secret_is_reported_until_it_exists() {
     let cluster = Cluster::connect().await;
     let case = Case::new(&cluster, "missing").await;
     case.declare(json!({"database": {"secret": {"name": "later"}}})).await;
-    case.says("CredentialsReady", "False", "SecretMissing").await;
-    case.says("Stalled", "True", "SecretMissing").await;
+    case.says("CredentialsReady", "False", "SecretAwaited").await;
+    case.says("Reconciling", "True", "SecretAwaited").await;
     case.change(json!({"database": {"secret": {"name": "login"}}})).await;
     case.is_ready().await;
     case.end().await;
