@@ -46,6 +46,7 @@ mod retention;
 mod schema_lookup;
 mod schema_service;
 mod standstill;
+mod start_position;
 pub mod state;
 pub mod supervisor;
 mod table;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::OptionFuture;
+use retail_api::topic::StartPosition;
 use retail_connection::ErrorKind;
 use retail_engine::Timestamp;
 use retail_kafka::deduplication::Unsuitable;
@@ -21,6 +22,7 @@ use crate::committer::Print;
 use crate::error::ProcessorError;
 use crate::log_end_poller::LogEndPoller;
 use crate::observer::{self, Observer};
+use crate::start_position;
 use crate::state::State;
 use crate::worker_pool::{PoolConfig, WorkerPool};
 use crate::{cores, due, log_end_poller, metrics, record_checks, schema_service};
@@ -267,7 +269,19 @@ impl Processor {
             let (topic, schema) = (pipeline.topic.name.clone(), pipeline.schema.clone());
             return Err(ProcessorError::AnotherTopic { topic, schema });
         }
-        store.begin_partitions(&starts).await?;
+        let (admin, begins) = match pipeline.topic.start() {
+            // Partitions that exist in the schema keep their offsets, and later ones are read from their start.
+            position if position != StartPosition::Earliest && store.progress().await?.is_empty() => {
+                let (name, starts) = (pipeline.topic.name.clone(), starts.clone());
+                blocking(move || {
+                    let begins = start_position::first_offsets(&admin, &name, &starts, position)?;
+                    Ok((admin, begins))
+                })
+                .await?
+            }
+            _ => (admin, starts.clone()),
+        };
+        store.begin_partitions(&begins).await?;
         // Other workers commit meanwhile: a position is at or after the log start of an earlier answer, and at or before the log end
         // of a later one.
         let progress = store.progress().await?;

@@ -36,7 +36,7 @@ pub struct TopicDescription {
     pub replication_factor: i32,
 }
 
-/// An end of the log of a partition.
+/// A position in the log of a partition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LogOffset {
     /// The first offset that Kafka still has.
@@ -45,6 +45,8 @@ pub enum LogOffset {
     End,
     /// The end for a reader of committed data: the first offset of the first open transaction.
     StableEnd,
+    /// The first record with this timestamp or a later one, in milliseconds since 1970; -1 without such a record.
+    At(i64),
 }
 
 /// Requests the description of a topic; `None` if it does not exist.
@@ -110,11 +112,14 @@ pub(super) fn log_offsets<C: ClientContext>(
     let topic = CString::new(topic)?;
     let client = client.native_ptr();
     let spec = match which {
-        LogOffset::Start => sys::rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_EARLIEST,
-        LogOffset::End | LogOffset::StableEnd => sys::rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_LATEST,
+        LogOffset::Start => sys::rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_EARLIEST as i64,
+        LogOffset::End | LogOffset::StableEnd => sys::rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_LATEST as i64,
+        LogOffset::At(millis) => millis.max(0),
     };
     let isolation = match which {
-        LogOffset::Start | LogOffset::End => sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED,
+        LogOffset::Start | LogOffset::End | LogOffset::At(_) => {
+            sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED
+        }
         LogOffset::StableEnd => sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED,
     };
     let mut offsets = vec![0; partitions as usize];
@@ -125,7 +130,7 @@ pub(super) fn log_offsets<C: ClientContext>(
             Owned::new(sys::rd_kafka_topic_partition_list_new(partitions), sys::rd_kafka_topic_partition_list_destroy);
         for partition in 0..partitions {
             let entry = sys::rd_kafka_topic_partition_list_add(list.pointer, topic.as_ptr(), partition);
-            (*entry).offset = spec as i64;
+            (*entry).offset = spec;
         }
         let event = request(
             client,

@@ -270,6 +270,25 @@ async fn until_caught_up_without_records_ends_at_once() {
     assert_eq!(case.retail().await, ["0 300 A 1 1 1 open"]);
 }
 
+/// Times of records are seconds after the beginning of 2025.
+#[tokio::test]
+async fn start_position_is_that_of_the_first_start() {
+    for (position, first, all) in
+        [("Latest", "0 = 0 applied", "1 = 1 applied"), ("2025-01-01T00:00:02Z", "2 = 2 applied", "3 = 3 applied")]
+    {
+        let case = Case::shared().partitions(1).start_position(position).start().await;
+        case.topic.purchases(0, &[("A", "1", 0), ("A", "1", 1), ("A", "1", 2), ("A", "1", 3)]);
+        catch_up(&case).await;
+        let ledger = case.ledger().await;
+        assert!(ledger[0].starts_with(first), "{position}: {ledger:?}");
+        case.topic.purchases(0, &[("A", "1", 4)]);
+        catch_up(&case).await;
+        let ledger = case.ledger().await;
+        assert!(ledger[0].starts_with(all), "{position}: {ledger:?}");
+        case.assert_exact().await;
+    }
+}
+
 #[tokio::test]
 async fn producer_clock_ahead_makes_no_other_event_late() {
     let case = Case::shared().partitions(1).start().await;

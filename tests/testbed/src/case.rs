@@ -35,6 +35,7 @@ pub struct CaseBuilder {
     topic_config: String,
     timestamp_type: Option<&'static str>,
     replication_factor: i32,
+    start_position: &'static str,
     spec: Vec<String>,
     kafka: String,
     database_url: String,
@@ -53,6 +54,7 @@ impl Case {
             topic_config: "retention.ms: \"-1\"".to_owned(),
             timestamp_type: Some("CreateTime"),
             replication_factor: 1,
+            start_position: "Earliest",
             spec: Vec::new(),
             kafka: kafka.to_owned(),
             database_url: database_url.to_owned(),
@@ -263,6 +265,13 @@ impl CaseBuilder {
         self
     }
 
+    /// Sets where the first processor begins to read.
+    #[must_use]
+    pub fn start_position(mut self, start_position: &'static str) -> Self {
+        self.start_position = start_position;
+        self
+    }
+
     /// Adds a line under `spec`, like `trigger: 1s`.
     #[must_use]
     pub fn spec(mut self, line: &str) -> Self {
@@ -272,8 +281,16 @@ impl CaseBuilder {
 
     /// Writes the pipeline.yaml, without creating topic or schema.
     pub fn build(self) -> Case {
-        let Self { partitions, mut topic_config, timestamp_type, replication_factor, mut spec, kafka, database_url } =
-            self;
+        let Self {
+            partitions,
+            mut topic_config,
+            timestamp_type,
+            replication_factor,
+            start_position,
+            mut spec,
+            kafka,
+            database_url,
+        } = self;
         if let Some(timestamp_type) = timestamp_type {
             topic_config += &format!(", message.timestamp.type: {timestamp_type}");
         }
@@ -287,7 +304,7 @@ impl CaseBuilder {
         }
         let yaml = format!(
             "apiVersion: retailpipeline.dev/v1alpha1\nkind: RetailPipeline\nmetadata: {{name: {name}}}\nspec:\n  \
-             kafka: {{bootstrapServers: \"{kafka}\"}}\n  topic: {{name: {name}, partitions: {partitions}, replicationFactor: {replication_factor}, config: {{{topic_config}}}}}\n  \
+             kafka: {{bootstrapServers: \"{kafka}\"}}\n  topic: {{name: {name}, partitions: {partitions}, replicationFactor: {replication_factor}, startPosition: \"{start_position}\", config: {{{topic_config}}}}}\n  \
              database: {{host: 127.0.0.1, name: retail}}\n  {}\n",
             spec.join("\n  ")
         );
