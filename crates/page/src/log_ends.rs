@@ -10,12 +10,15 @@ use tokio::time::timeout;
 /// Time for which a snapshot waits for Kafka. A slower answer belongs to a later snapshot.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// The client, if it can be used again, and the logs.
+type Answer = (Option<KafkaAdmin>, Result<Logs, KafkaError>);
+
 /// A client that asks for the logs, one request at a time.
 pub(crate) struct LogEnds {
     connection: KafkaConnection,
     topic: String,
     admin: Option<KafkaAdmin>,
-    asking: Option<JoinHandle<(Option<KafkaAdmin>, Result<Logs, KafkaError>)>>,
+    asking: Option<JoinHandle<Answer>>,
     last: Option<Result<Logs, KafkaError>>,
 }
 
@@ -40,12 +43,7 @@ impl LogEnds {
     }
 }
 
-/// Returns the client if it can be used again.
-fn ask(
-    admin: Option<KafkaAdmin>,
-    connection: &KafkaConnection,
-    topic: &str,
-) -> (Option<KafkaAdmin>, Result<Logs, KafkaError>) {
+fn ask(admin: Option<KafkaAdmin>, connection: &KafkaConnection, topic: &str) -> Answer {
     let admin = match admin.map_or_else(|| KafkaAdmin::new(connection), Ok) {
         Ok(admin) => admin,
         Err(error) => return (None, Err(error)),
