@@ -111,7 +111,8 @@ fn read_unknown_after(text: &str) -> Result<Duration, String> {
 impl ProcessorArgs {
     /// Fills in the defaults. `declared` is `spec.processor.workers`.
     pub(crate) fn options(&self, declared: Option<i32>) -> Options {
-        let Self { workers, pin, http, ui, page, session_timeout, ref instance, id_memory, unknown_schema_after } = *self;
+        let Self { workers, pin, http, ui, page, session_timeout, ref instance, id_memory, unknown_schema_after } =
+            *self;
         let declared = declared.and_then(|workers| NonZeroUsize::new(usize::try_from(workers).ok()?));
         // Takes cgroup limits into account: a pod limited to one core on a machine of 64 starts one worker.
         let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);

@@ -29,7 +29,7 @@ pub(crate) struct LoadTracker {
 
 impl LoadTracker {
     /// The load now; `None` until the partitions have been the same for some seconds.
-    pub(crate) fn observe(&mut self, now: Instant, positions: Positions) -> Option<Load> {
+    pub(crate) fn observe(&mut self, now: Instant, positions: &Positions) -> Option<Load> {
         let is_same = |(_, sample): &(Instant, Positions)| sample.partitions.keys().eq(positions.partitions.keys());
         if !self.samples.back().is_some_and(is_same) {
             self.samples.clear();
@@ -47,7 +47,7 @@ impl LoadTracker {
         let moved = |part: fn(&(i64, i64)) -> i64| {
             let sum = |positions: &Positions| positions.partitions.values().map(part).sum::<i64>();
             // After a reset, positions go back.
-            (sum(&positions) - sum(first)).max(0) as f64 / time.as_secs_f64()
+            (sum(positions) - sum(first)).max(0) as f64 / time.as_secs_f64()
         };
         let unread = positions.partitions.values().map(|(read, end)| (end - read).max(0)).sum();
         Some(Load {
@@ -73,7 +73,7 @@ mod tests {
     fn rates_are_those_of_the_last_half_minute() {
         let began = Instant::now();
         let mut tracker = LoadTracker::default();
-        let mut at = |seconds, sample| tracker.observe(began + Duration::from_secs(seconds), sample);
+        let mut at = |seconds, sample| tracker.observe(began + Duration::from_secs(seconds), &sample);
         assert_eq!(at(0, positions(&[(0, 0, 0), (1, 0, 100)], 0)), None);
         let load = at(10, positions(&[(0, 500, 1000), (1, 100, 100)], 4)).unwrap();
         let expected =
@@ -90,7 +90,7 @@ mod tests {
     fn other_partitions_start_a_new_measurement() {
         let began = Instant::now();
         let mut tracker = LoadTracker::default();
-        let mut at = |seconds, sample| tracker.observe(began + Duration::from_secs(seconds), sample);
+        let mut at = |seconds, sample| tracker.observe(began + Duration::from_secs(seconds), &sample);
         at(0, positions(&[(0, 0, 0)], 0));
         assert!(at(10, positions(&[(0, 10, 10)], 0)).is_some());
         assert_eq!(at(20, positions(&[(0, 10, 10), (1, 7, 9)], 0)), None);

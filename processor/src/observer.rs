@@ -213,7 +213,7 @@ impl<'a> Observer<'a> {
         };
         let positions = Positions { partitions: owned.iter().filter_map(position).collect(), full: self.state.full() };
         let now = Instant::now();
-        let load = self.load.observe(now, positions);
+        let load = self.load.observe(now, &positions);
         self.state.load(load);
         let (Some(store), Some(load)) = (&self.store, load.filter(|_| now >= self.load_due)) else { return };
         match store.note_load(&self.processor, &load).await {

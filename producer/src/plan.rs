@@ -144,6 +144,7 @@ impl Plan {
         let Producer {
             enabled: _,
             replicas: _,
+            template: _,
             events_per_second,
             seed: file_seed,
             speed: file_speed,

@@ -31,9 +31,8 @@ pub(crate) async fn adopt(
         (&pipeline.uid, Type::TEXT),
         (&micros(quiet), Type::INT8),
     ];
-    let adopted = transaction.query_one(adopt, &parameters).await.map_err(|error| match error.kind {
-        ErrorKind::InUse => in_use(transaction, old, &duration::write(quiet)),
-        _ => error,
+    let adopted = transaction.query_one(adopt, &parameters).await.map_err(|error| {
+        if error.kind == ErrorKind::InUse { in_use(transaction, old, &duration::write(quiet)) } else { error }
     })?;
     if !adopted.get::<_, bool>(0) {
         // Another pipeline was faster. The check of the owner reports it.

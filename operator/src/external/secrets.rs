@@ -370,10 +370,9 @@ mod tests {
     }
 
     fn hash(pipeline: &Pipeline, secrets: &FetchedSecrets) -> String {
-        match secrets.database(pipeline).0 {
-            Credentials::Found { hash, .. } => hash,
-            other => panic!("{other:?}"),
-        }
+        let credentials = secrets.database(pipeline).0;
+        let Credentials::Found { hash, .. } = credentials else { panic!("{credentials:?}") };
+        hash
     }
 
     #[test]

@@ -36,12 +36,15 @@ pub(crate) const PROMPT: Duration = Duration::from_secs(1);
 /// Called when a server answers again.
 pub(crate) type Wake = Arc<dyn Fn() + Send + Sync>;
 
+/// The servers at one address, with other connection parameters each.
+type AtAddress<C, E> = Vec<Arc<Server<C, E>>>;
+
 /// All servers of a kind. `C` are connection parameters, `E` is their error.
 #[derive(Debug)]
 pub(crate) struct Servers<C, E> {
     matches: fn(&C, &C) -> bool,
     /// By address, so that few parameters are compared.
-    servers: Mutex<HashMap<String, Vec<Arc<Server<C, E>>>>>,
+    servers: Mutex<HashMap<String, AtAddress<C, E>>>,
 }
 
 /// One server with one set of connection parameters.

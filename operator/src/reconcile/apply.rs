@@ -290,14 +290,13 @@ impl<O: ExternalSystems> Applier<'_, O> {
 
 /// The refusal of an object that is applied. The answer to an invalid object stays the same until the object changes.
 fn refusal_of(child: Child, name: &str, error: &kube::Error) -> Refusal {
-    let (reason, why) = match error {
-        kube::Error::Api(status) => {
-            // Server-side apply answers an unknown field, or one of another type, with an error of the server (500).
-            let is_typed = status.message.starts_with("failed to create typed patch object");
-            let is_final = [400, 422].contains(&status.code) || is_typed;
-            (if is_final { Reason::ObjectRefused } else { Reason::ApplyFailed }, foreign(&status.message))
-        }
-        error => (Reason::ApplyFailed, error.to_string()),
+    let (reason, why) = if let kube::Error::Api(status) = error {
+        // Server-side apply answers an unknown field, or one of another type, with an error of the server (500).
+        let is_typed = status.message.starts_with("failed to create typed patch object");
+        let is_final = [400, 422].contains(&status.code) || is_typed;
+        (if is_final { Reason::ObjectRefused } else { Reason::ApplyFailed }, foreign(&status.message))
+    } else {
+        (Reason::ApplyFailed, error.to_string())
     };
     Refusal { reason, message: format!("{} {name} cannot be applied: {why}", child.kind()) }
 }

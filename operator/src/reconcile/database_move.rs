@@ -72,6 +72,8 @@ pub(crate) fn recorded(
         Observation::Observed(Some(progress)) if database_move(meta, pipeline, observed) == DatabaseMove::Same => {
             Some(DatabaseStatus { address: address(pipeline), consumer_group: progress.consumer_group.clone() })
         }
-        _ => meta.recorded.database.clone(),
+        Observation::Observed(_) | Observation::NotRequested | Observation::Waiting | Observation::Failed(_) => {
+            meta.recorded.database.clone()
+        }
     }
 }

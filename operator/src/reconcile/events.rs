@@ -49,10 +49,8 @@ pub(crate) fn action_events(plan: &Plan, result: &ApplyResult) -> Vec<EventRecor
             }
         }
     }
-    let adopts = plan.steps.iter().find_map(|step| match step {
-        Step::Schema { adopts, .. } => adopts.as_ref(),
-        _ => None,
-    });
+    let adopts =
+        plan.steps.iter().find_map(|step| if let Step::Schema { adopts, .. } = step { adopts.as_ref() } else { None });
     match (&result.schema, adopts) {
         (Some(Ok(())), None) => event(false, "SchemaApplied", "created or migrated the Postgres schema".to_owned()),
         (Some(Ok(())), Some(old)) => {
@@ -98,9 +96,8 @@ pub(crate) fn action_events(plan: &Plan, result: &ApplyResult) -> Vec<EventRecor
 /// The change of the number of processors that autoscaling has decided, with the reason.
 fn scaled(plan: &Plan, result: &ApplyResult) -> Option<String> {
     let Decision { replicas, why, .. } = plan.autoscaling?;
-    let differences = plan.steps.iter().find_map(|step| match step {
-        Step::Apply { child: Child::Processor, differences: Some(differences), .. } => Some(differences),
-        _ => None,
+    let differences = plan.steps.iter().find_map(|step| {
+        if let Step::Apply { child: Child::Processor, differences, .. } = step { differences.as_ref() } else { None }
     })?;
     let changed = differences.iter().any(|difference| difference.path == "spec.replicas");
     let applied = matches!(result.children.get(&Child::Processor), Some(Ok(_)));

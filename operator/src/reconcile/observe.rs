@@ -107,8 +107,11 @@ impl<O: ExternalSystems> Observer<'_, O> {
         };
         // The deletion of a pipeline does not depend on the state of topic and schema.
         if meta.deleting_for.is_none() {
-            let answers =
-                future::join3(self.topic(kafka.as_ref()), self.schema(database.as_ref()), self.registry(registry.as_ref()));
+            let answers = future::join3(
+                self.topic(kafka.as_ref()),
+                self.schema(database.as_ref()),
+                self.registry(registry.as_ref()),
+            );
             let (topic, schema, registry) = self.turn.wait_for(answers).await;
             (observed.topic, observed.is_current.topic) = observation(topic)?;
             (observed.schema, observed.is_current.schema) = observation(schema)?;

@@ -89,7 +89,9 @@ fn schema_change(valid: &Valid, observed: &ObservedState) -> Option<Option<Strin
     match &observed.schema {
         Observation::Observed(None) => Some(None),
         Observation::Failed(error) if error.kind == ErrorKind::Foreign => valid.pipeline.adopt.clone().map(Some),
-        Observation::Observed(Some(_)) | Observation::NotRequested | Observation::Waiting | Observation::Failed(_) => None,
+        Observation::Observed(Some(_)) | Observation::NotRequested | Observation::Waiting | Observation::Failed(_) => {
+            None
+        }
     }
 }
 
@@ -304,7 +306,10 @@ impl Needs {
                 _ if recorded.schema.is_some() => {}
                 Observation::Observed(Some(_)) => {}
                 _ if schema_change(valid, observed).is_some() => needs.after_schema = true,
-                Observation::Observed(None) | Observation::NotRequested | Observation::Waiting | Observation::Failed(_) => {
+                Observation::Observed(None)
+                | Observation::NotRequested
+                | Observation::Waiting
+                | Observation::Failed(_) => {
                     needs.missing = Some("waits for the schema, which cannot be observed yet".to_owned());
                 }
             }

@@ -110,14 +110,14 @@ mod tests {
 
     const LOGS: &str = "kubectl logs -n shop deploy/retail-processor --previous";
 
-    fn pod(status: Value) -> Pod {
+    fn pod(status: &Value) -> Pod {
         let container = json!({"name": "processor", "resources": {"limits": {"memory": "1Gi"}}});
         serde_json::from_value(json!({"metadata": {"uid": "a"}, "spec": {"containers": [container]}, "status": status}))
             .expect("a pod")
     }
 
-    fn container(state: Value, last: Value) -> Pod {
-        pod(json!({"containerStatuses": [{
+    fn container(state: &Value, last: &Value) -> Pod {
+        pod(&json!({"containerStatuses": [{
             "name": "processor", "image": "registry/retail:2", "imageID": "", "ready": false, "restartCount": 3,
             "state": state, "lastState": last,
         }]}))
@@ -132,49 +132,49 @@ mod tests {
         let waiting = |reason: &str, message: &str| json!({"waiting": {"reason": reason, "message": message}});
         let error = "failed to resolve reference \"registry/retail:2\": not found";
         let sentence = format!("image registry/retail:2 cannot be pulled: {error}");
-        assert_eq!(said(container(waiting("ErrImagePull", error), json!({}))), sentence);
+        assert_eq!(said(container(&waiting("ErrImagePull", error), &json!({}))), sentence);
         let back_off = format!("Back-off pulling image \"registry/retail:2\": ErrImagePull: {error}");
-        assert_eq!(said(container(waiting("ImagePullBackOff", &back_off), json!({}))), sentence);
+        assert_eq!(said(container(&waiting("ImagePullBackOff", &back_off), &json!({}))), sentence);
         assert_eq!(
-            said(container(waiting("CreateContainerConfigError", "secret \"retail-db\" not found"), json!({}))),
+            said(container(&waiting("CreateContainerConfigError", "secret \"retail-db\" not found"), &json!({}))),
             "a container cannot be created: secret \"retail-db\" not found"
         );
         let back_off =
             waiting("CrashLoopBackOff", "back-off 40s restarting failed container=processor pod=retail-x_shop(1)");
         let killed = json!({"terminated": {"reason": "OOMKilled", "exitCode": 137}});
         assert_eq!(
-            said(container(back_off.clone(), killed)),
+            said(container(&back_off, &killed)),
             "the container needed more memory than its limit of 1Gi and was killed (OOMKilled): raise resources.limits.memory"
         );
         let failed =
             json!({"terminated": {"reason": "Error", "exitCode": 1, "message": "one\ncannot read the file\n\n"}});
         assert_eq!(
-            said(container(back_off, failed)),
+            said(container(&back_off, &failed)),
             format!("the container ended with exit code 1: cannot read the file; `{LOGS}` shows its log")
         );
         let message = "0/3 nodes are available: 3 Insufficient cpu.";
         let condition =
             json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message});
-        assert_eq!(said(pod(json!({"conditions": [condition]}))), format!("no node fits a pod: {message}"));
+        assert_eq!(said(pod(&json!({"conditions": [condition]}))), format!("no node fits a pod: {message}"));
         let evicted = json!({"reason": "Evicted", "message": "The node was low on resource: memory."});
-        assert_eq!(said(pod(evicted)), "a pod was evicted from its node: The node was low on resource: memory.");
+        assert_eq!(said(pod(&evicted)), "a pod was evicted from its node: The node was low on resource: memory.");
     }
 
     #[test]
     fn starting_and_ending_pods_have_no_problem() {
         let creating = json!({"waiting": {"reason": "ContainerCreating"}});
-        assert_eq!(said(container(creating, json!({}))), "");
-        assert_eq!(said(container(json!({"running": {}}), json!({}))), "");
-        assert_eq!(said(container(json!({"running": {}}), json!({"terminated": {"exitCode": 0}}))), "");
-        let mut ending = container(json!({"terminated": {"exitCode": 143}}), json!({}));
+        assert_eq!(said(container(&creating, &json!({}))), "");
+        assert_eq!(said(container(&json!({"running": {}}), &json!({}))), "");
+        assert_eq!(said(container(&json!({"running": {}}), &json!({"terminated": {"exitCode": 0}}))), "");
+        let mut ending = container(&json!({"terminated": {"exitCode": 143}}), &json!({}));
         ending.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).expect("a time");
         assert_eq!(said(ending), "");
     }
 
     #[test]
     fn order_of_the_pods_does_not_change_the_sentence() {
-        let image = container(json!({"waiting": {"reason": "ErrImagePull", "message": "no"}}), json!({}));
-        let crash = container(json!({"terminated": {"exitCode": 1}}), json!({}));
+        let image = container(&json!({"waiting": {"reason": "ErrImagePull", "message": "no"}}), &json!({}));
+        let crash = container(&json!({"terminated": {"exitCode": 1}}), &json!({}));
         let pods = [crash, image];
         let reversed: Vec<Pod> = pods.iter().rev().cloned().collect();
         assert_eq!(problem(&pods, LOGS).as_deref(), Some("image registry/retail:2 cannot be pulled: no"));
@@ -183,9 +183,9 @@ mod tests {
 
     #[test]
     fn last_warning_of_a_waiting_pod_is_read() {
-        let pods = [pod(json!({"phase": "Pending"}))];
+        let pods = [pod(&json!({"phase": "Pending"}))];
         assert_eq!(waiting(&pods), Some("a"));
-        assert_eq!(waiting(&[pod(json!({"phase": "Running"}))]), None);
+        assert_eq!(waiting(&[pod(&json!({"phase": "Running"}))]), None);
         let event = |uid: &str, kind: &str, second: u8, note: &str| -> Event {
             let time = format!("2026-01-01T00:00:0{second}.000000Z");
             let event = json!({

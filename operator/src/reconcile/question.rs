@@ -28,8 +28,7 @@ pub(crate) type SchemaInquiries =
     Inquiries<Question<DatabaseConnection, DatabaseError>, Result<Option<Progress>, DatabaseError>>;
 
 /// Observations of schema registries.
-pub(crate) type RegistryInquiries =
-    Inquiries<Question<RegistryConnection, RegistryError>, Result<(), RegistryError>>;
+pub(crate) type RegistryInquiries = Inquiries<Question<RegistryConnection, RegistryError>, Result<(), RegistryError>>;
 
 impl<C, E> Question<C, E> {
     /// A question about a pipeline.

@@ -23,7 +23,7 @@ pub(super) fn processor(blueprint: &Blueprint<'_>, secret_hashes: &[(&'static st
     let uid = json!({"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.uid"}});
     secrets.env.insert(0, json!({"name": "RETAIL_INSTANCE", "valueFrom": uid}));
     let mut container =
-        container(blueprint, "processor", PROCESSOR_FILE, pod_resources::processor(&pipeline.processor.resources));
+        container(blueprint, "processor", PROCESSOR_FILE, &pod_resources::processor(&pipeline.processor.resources));
     // With IPv4, too, where the node has it.
     container["args"] = json!(["-f", format!("{DIRECTORY}/{PROCESSOR_FILE}"), "--http", format!("[::]:{PORT}")]);
     container["ports"] = json!([{"name": "http", "containerPort": PORT, "protocol": "TCP"}]);
@@ -47,7 +47,7 @@ pub(super) fn processor(blueprint: &Blueprint<'_>, secret_hashes: &[(&'static st
 pub(super) fn producer(blueprint: &Blueprint<'_>, secret_hashes: &[(&'static str, &str)]) -> Option<Value> {
     let producer = blueprint.pipeline.producer.as_ref()?;
     let file = producer_file(blueprint.pipeline, producer);
-    let mut container = container(blueprint, "producer", PRODUCER_FILE, pod_resources::producer(&producer.resources));
+    let mut container = container(blueprint, "producer", PRODUCER_FILE, &pod_resources::producer(&producer.resources));
     container["args"] = json!(["-f", format!("{DIRECTORY}/{PRODUCER_FILE}")]);
     let secrets = PodSecrets::default().kafka(&blueprint.pipeline.kafka).registry(blueprint.pipeline.registry());
     let annotations = annotations(&file, secret_hashes);
@@ -68,7 +68,7 @@ fn annotations(file: &str, secret_hashes: &[(&'static str, &str)]) -> BTreeMap<&
     secret_hashes.iter().map(|(name, hash)| (*name, (*hash).to_owned())).chain([config]).collect()
 }
 
-fn container(blueprint: &Blueprint<'_>, program: &str, file: &str, resources: Value) -> Value {
+fn container(blueprint: &Blueprint<'_>, program: &str, file: &str, resources: &Value) -> Value {
     json!({
         "name": program,
         "image": blueprint.image(),

@@ -94,8 +94,9 @@ async fn pipeline_deleted_during_a_pass_is_no_error() {
     harness.external.state().postgres = Some(postgres_unreachable());
     harness.passes(600).await;
     let asked = harness.api.asked();
-    let reports = asked.iter().filter(|asked| asked.full_resource() == "retailpipelines/status" && asked.is_write());
-    assert_eq!(reports.last().map(|report| report.name.as_str()), Some("retail"));
+    let mut reports =
+        asked.iter().filter(|asked| asked.full_resource() == "retailpipelines/status" && asked.is_write());
+    assert_eq!(reports.next_back().map(|report| report.name.as_str()), Some("retail"));
     let metrics = harness.context.metrics.render();
     assert!(!metrics.contains("retail_operator_reconcile_errors_total{"), "{metrics}");
 }

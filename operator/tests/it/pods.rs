@@ -17,9 +17,9 @@ fn deployments(spec: Value) -> [Value; 2] {
     let valid = parse(&pipeline.to_string()).unwrap_or_else(|invalid| panic!("{}", invalid.message));
     let plan = from_nothing(&valid, &settings());
     [Child::Processor, Child::Producer].map(|wanted| {
-        let find = |step: &Step| match step {
-            Step::Apply { child, object, .. } if *child == wanted => Some(object.clone()),
-            _ => None,
+        let find = |step: &Step| {
+            let Step::Apply { child, object, .. } = step else { return None };
+            (*child == wanted).then(|| object.clone())
         };
         plan.steps.iter().find_map(find).unwrap()
     })
@@ -361,7 +361,7 @@ async fn events_of_one_reason_keep_their_texts() {
     harness.eventually("the ConfigMap", || is_about("ConfigMap")).await;
 }
 
-fn pod(status: Value) -> Value {
+fn pod(status: &Value) -> Value {
     let labels = json!({
         "app.kubernetes.io/name": "retail-pipeline", "app.kubernetes.io/instance": "retail",
         "app.kubernetes.io/component": "processor",
@@ -380,7 +380,7 @@ async fn cause_of_pods_that_do_not_start_is_in_the_condition() {
     let key = Key::new("pods", "retail-processor-1");
     harness.api.change(|store| {
         store.pods_start = false;
-        store.create(&key, pod(status)).unwrap();
+        store.create(&key, pod(&status)).unwrap();
     });
     harness.declare("retail", json!({}));
     let said = |words: &'static str| {
@@ -408,7 +408,7 @@ async fn cause_of_pods_that_do_not_start_is_in_the_condition() {
         store.pods_start = true;
         for name in ["retail-processor", "retail-producer"] {
             store.edit(&Key::new("deployments", name), |object| {
-                object["metadata"]["annotations"]["touched"] = json!("1")
+                object["metadata"]["annotations"]["touched"] = json!("1");
             });
         }
     });

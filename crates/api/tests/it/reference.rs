@@ -97,7 +97,7 @@ fn default(field: &Value, required: bool) -> String {
         Value::Null => documented_default(field).unwrap_or("none").to_owned(),
         Value::Object(_) => "see below".to_owned(),
         Value::String(text) => format!("`{text}`"),
-        other => format!("`{other}`"),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) => format!("`{}`", field["default"]),
     }
 }
 
