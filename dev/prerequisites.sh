@@ -97,7 +97,7 @@ package_manager() {
   return 1
 }
 
-# Sets AS_ROOT to the prefix that runs a command as root. Fails if there is no way to become root. sudo may ask for a
+# Sets AS_ROOT to the prefix that runs a command as root. Fails if the user cannot become root. sudo may ask for a
 # password only on a terminal.
 become_root() {
   AS_ROOT=()

@@ -36,7 +36,7 @@ pub(crate) struct PlanArgs {
     registry: RegistryArgs,
 }
 
-/// Why there is no plan; exit code 2.
+/// Why a plan cannot be made; exit code 2.
 #[derive(Debug, thiserror::Error)]
 enum PlanError {
     #[error(transparent)]

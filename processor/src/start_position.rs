@@ -24,7 +24,7 @@ pub(crate) fn first_offsets(
     Ok(begins(starts, &at, &ends))
 }
 
-/// The found offset, the end of the log where there is none, and never an offset before the start.
+/// The found offset, the end of the log without such a record, and never an offset before the start.
 fn begins(starts: &[i64], at: &[i64], ends: &[i64]) -> Vec<i64> {
     let found = at.iter().enumerate().map(|(partition, at)| match at {
         -1 => ends.get(partition).copied().unwrap_or(0),

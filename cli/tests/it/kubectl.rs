@@ -1,4 +1,4 @@
-//! The plugin of kubectl, with a kubectl that prints what a cluster would.
+//! The plugin of kubectl, with a kubectl that prints the answers of a cluster.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};

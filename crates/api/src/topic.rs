@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What the operator does with the topic.
+/// Changes that the operator makes to the topic.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum TopicManagement {
     /// Creates the topic, and changes it as declared. A topic that existed before is used as it is.

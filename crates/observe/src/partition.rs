@@ -20,7 +20,7 @@ pub struct PartitionStatus {
     /// The latest observed time of its events.
     #[serde(serialize_with = "time")]
     pub newest_event: Option<Timestamp>,
-    /// What it contributes to the watermark.
+    /// Its contribution to the watermark.
     pub state: State,
     /// Whether the watermark waits for it.
     pub holds_watermark: bool,

@@ -65,7 +65,7 @@ pub(crate) fn version(
     found(address, query, answer)
 }
 
-/// Version, id and schema in the answer to a request for the newest version of a subject; `None` if there is no such subject.
+/// Version, id and schema in the answer to a request for the newest version of a subject; `None` if the subject does not exist.
 pub(crate) fn newest(
     address: &Address,
     query: &Query,

@@ -19,7 +19,7 @@ const CURRENT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Inquiries<I, A>(Mutex<HashMap<String, Inquiry<I, A>>>);
 
-/// What is known about a pipeline.
+/// The known answer about a pipeline.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Known<A> {
     /// The answer to a request of this pass, or to one that no pass has used yet.

@@ -28,7 +28,7 @@ pub(crate) struct ApplyResult {
     pub(crate) topic_users: Vec<String>,
     /// Why data could not be deleted.
     pub(crate) cleanup_error: Option<String>,
-    /// Whether the finalizer was removed during deletion: the resource is gone, and there is no status to report.
+    /// Whether the finalizer was removed during deletion: the resource is gone, and its status cannot be reported.
     pub(crate) released: bool,
     /// Whether no step was executed, because the resource is deleted or being deleted and the watch has not delivered that yet.
     pub(crate) outdated: bool,

@@ -100,7 +100,7 @@ pub(crate) fn record(
     (framed(draws, writer, &body.0, reason), writer.partition)
 }
 
-/// What makes a body malformed.
+/// The fault of a malformed body.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Damage {
     None,

@@ -12,7 +12,7 @@ use crate::kind::KINDS;
 use crate::round::Played;
 use crate::tally::Tally;
 
-/// What stands before and behind the table of a page.
+/// The text before and behind the table of a page.
 const BEGIN: &str = "<!-- begin: written by dev/trial --docs -->";
 const END: &str = "<!-- end: written by dev/trial --docs -->";
 

@@ -36,7 +36,7 @@ pub(super) struct Line {
     record: Box<[Wanted]>,
     /// The same with the wanted fields of each element.
     elements: Vec<Box<[Wanted]>>,
-    /// The values without quotes that are no numbers of a purchase.
+    /// The values without quotes other than numbers of a purchase.
     bare: Vec<usize>,
     /// The numbers of all purchases, and the event time, if they have no quotes. If these numbers are read, they are valid.
     numbers: Vec<usize>,
