@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use retail_api::resource::RetailPipeline;
+use retail_api::status::RetailPipelineStatus;
 use retail_api::validate::check_update;
 use retail_api::{Pipeline, ReadError};
 use retail_operator::preview;
@@ -85,8 +87,10 @@ fn in_words(args: &PlanArgs) -> Result<(String, Pipeline), PlanError> {
         return Err(PlanError::Different(name(&old), name(&new)));
     }
     let resource = |text: &str| retail_api::validate::read(text).expect("the text was parsed before");
-    check_update(&resource(&new_text), &resource(&old_text))
-        .map_err(|problems| PlanError::Immutable(problems.join("\n")))?;
+    // The other file is that of a running pipeline.
+    let status = RetailPipelineStatus { schema: Some(old.pipeline.schema.clone()), ..RetailPipelineStatus::default() };
+    let running = RetailPipeline { status: Some(status), ..resource(&old_text) };
+    check_update(&resource(&new_text), &running).map_err(|problems| PlanError::Immutable(problems.join("\n")))?;
     Ok((preview::from_declared(&old, &new, &settings).to_string(), new.pipeline))
 }
 

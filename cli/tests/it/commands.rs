@@ -133,9 +133,11 @@ fn validate_reports_all_problems_and_exits_2() {
     std::fs::write(&case.file, yaml.replace("trigger: 100ms", "trigger: 2h\n  windw: 5m")).unwrap();
     let file = case.file.display();
     let (code, said, error) = ended(&run(&case, &["validate"]));
-    let problems: Vec<&str> = error.lines().collect();
+    // Each problem is followed by its line and a mark below it.
+    let problems: Vec<&str> = error.lines().step_by(3).collect();
     assert_eq!((code, said.as_str(), problems.len()), (2, "", 2), "{error}");
     assert!(problems.iter().all(|problem| problem.starts_with(&format!("{file}:"))), "{error}");
+    assert!(error.contains("\n    trigger: 2h\n") && error.contains("\n    windw: 5m\n    ^"), "{error}");
     assert!(error.contains("trigger must be 100ms to 1h") && error.contains("did you mean window?"), "{error}");
     for command in ["run", "apply-topic", "apply-schema", "verify"] {
         assert_eq!(ended(&run(&case, &[command])), (2, String::new(), error.clone()), "{command}");
@@ -289,7 +291,11 @@ fn plan_shows_actions_and_refuses_immutable_changes() {
     assert!(said.contains("~ producer Deployment retail-producer, which replaces its pods\n"), "{said}");
     assert!(!said.contains("processor Deployment"), "{said}");
     let (code, _, error) = plan(&["-f", &immutable, "--from", &old]);
-    assert!(code == 2 && error.contains("topic.name cannot be changed: create a new pipeline"), "{error}");
+    assert!(
+        code == 2
+            && error.contains("topic.name cannot be changed once the topic or the Postgres schema exists: create"),
+        "{error}"
+    );
     std::fs::remove_dir_all(directory).unwrap();
 }
 

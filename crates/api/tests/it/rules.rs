@@ -31,7 +31,7 @@ pub(crate) fn whole() -> Value {
             "kafka": {
                 "bootstrapServers": "kafka:9092", "tls": tls, "sasl": {"mechanism": "PLAIN", "secret": login},
             },
-            "topic": {"name": "events", "partitions": 4, "replicationFactor": 1, "config": {"retention": "1000"}},
+            "topic": {"name": "events", "management": "Managed", "startPosition": "Earliest", "partitions": 4, "replicationFactor": 1, "config": {"retention": "1000"}},
             "events": {
                 "format": {
                     "type": "Avro",
@@ -75,6 +75,7 @@ pub(crate) fn whole() -> Value {
             "paused": false,
             "deletionPolicy": {"topic": "Retain", "database": "Retain"},
             "adopt": {"uid": "old"},
+            "operatorClass": "blue",
         },
         "status": {"schema": "shop"},
     })
