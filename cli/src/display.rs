@@ -1,6 +1,7 @@
 //! What a terminal shows of a `retail run`: a screen, or the rows of each trigger with live lines below them.
 
 use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use retail_processor::state::State;
@@ -48,17 +49,18 @@ impl Display {
         }
     }
 
-    /// Shows the state until the future is dropped; `sent` with a producer only.
+    /// Shows the state until the future is dropped; `sent` with a producer only, `page` with a web page only.
     pub(crate) async fn show(
         &self,
         settings: &Settings,
         state: &Arc<State>,
         sent: Option<&Arc<Sent>>,
+        page: Option<SocketAddr>,
         stopped: watch::Receiver<bool>,
     ) {
         match self {
             Self::Full(screen) => {
-                let source = Source::Process(Arc::clone(state), sent.cloned());
+                let source = Source::Process(Arc::clone(state), sent.cloned(), page);
                 if let Err(error) = screen.show(settings, source, stopped).await {
                     tracing::warn!("cannot use the terminal: {error}; --print-rows needs less of it");
                 }

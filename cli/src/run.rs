@@ -92,6 +92,7 @@ impl Run {
         tracing::info!("{}", provision::ensure_schema(&settings).await?);
         let state = Arc::new(State::default());
         let sent = plan.is_some().then(|| Arc::new(Sent::default()));
+        let page = processor.page_address();
         let (stop_processor, processor_stopped) = watch::channel(false);
         let processor = Processor {
             args: processor,
@@ -100,7 +101,7 @@ impl Run {
             print,
             settings: settings.clone(),
         };
-        let shown = display.show(&settings, &state, sent.as_ref(), stop.clone());
+        let shown = display.show(&settings, &state, sent.as_ref(), page, stop.clone());
         let sending_settings = settings.clone();
         let sending = async {
             let result = match (plan, &sent) {

@@ -109,6 +109,11 @@ fn read_unknown_after(text: &str) -> Result<Duration, String> {
 }
 
 impl ProcessorArgs {
+    /// The address of the web page; `None` without one.
+    pub fn page_address(&self) -> Option<SocketAddr> {
+        self.ui
+    }
+
     /// Fills in the defaults. `declared` is `spec.processor.workers`.
     pub(crate) fn options(&self, declared: Option<i32>) -> Options {
         let Self { workers, pin, http, ui, page, session_timeout, ref instance, id_memory, unknown_schema_after } =

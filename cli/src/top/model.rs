@@ -1,6 +1,7 @@
 //! Everything that the screen shows at one moment.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use retail_api::Pipeline;
@@ -66,6 +67,8 @@ pub(super) struct Model {
     pub(crate) scroll: usize,
     /// The newest lines of the log.
     pub(crate) log: Vec<String>,
+    /// Address of the web page of this process.
+    pub(crate) web_page: Option<SocketAddr>,
     /// Whether the program is ending.
     pub(crate) is_stopping: bool,
     /// Speeds over ten seconds, and those between two looks for the curves.
@@ -90,6 +93,7 @@ impl Model {
             page: Page::default(),
             scroll: 0,
             log: Vec::new(),
+            web_page: None,
             is_stopping: false,
             rates: Rates::over(SPEEDS),
             steps: Rates::over(Duration::from_millis(1)),

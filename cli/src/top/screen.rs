@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -67,15 +68,15 @@ pub(crate) struct Screen {
 pub(crate) enum Source {
     /// Only the servers.
     Servers,
-    /// A processor and perhaps a producer in this process.
-    Process(Arc<State>, Option<Arc<Sent>>),
+    /// A processor, and perhaps a producer and a web page, in this process.
+    Process(Arc<State>, Option<Arc<Sent>>, Option<SocketAddr>),
 }
 
 impl Source {
     fn local(&self) -> Option<Local> {
         match self {
             Self::Servers => None,
-            Self::Process(state, sent) => {
+            Self::Process(state, sent, _) => {
                 Some(Local { sent: sent.as_ref().map(|sent| sent.events()), read: state.read() })
             }
         }
@@ -84,7 +85,14 @@ impl Source {
     fn problems(&self) -> std::collections::BTreeMap<String, String> {
         match self {
             Self::Servers => std::collections::BTreeMap::new(),
-            Self::Process(state, _) => state.view().problems,
+            Self::Process(state, ..) => state.view().problems,
+        }
+    }
+
+    fn web_page(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Servers => None,
+            Self::Process(_, _, page) => *page,
         }
     }
 }
@@ -107,6 +115,7 @@ impl Screen {
         let mut terminal = FullScreen::enter()?;
         let (mut keys, _keys) = read_keys();
         let mut model = Model::new(settings.pipeline.clone());
+        model.web_page = source.web_page();
         let (wanted, wants) = watch::channel(Page::default());
         let (mut looks, _looking) = look_again_and_again(settings.clone(), wants, model.additional_delays());
         let stays = matches!(source, Source::Process(..));

@@ -65,6 +65,7 @@ fn keys(model: &Model, colours: Colours) -> Line<'static> {
         let style = if page == Some(model.page) { colours.next() } else { colours.faint() };
         spans.extend([Span::styled(format!(" {key} "), colours.strong()), Span::styled(format!("{name} "), style)]);
     }
+    spans.extend(model.web_page.map(|address| Span::styled(format!(" http://{address}"), colours.faint())));
     Line::from(spans)
 }
 
