@@ -17,7 +17,9 @@ async fn progress(case: &Case) -> Progress {
 #[tokio::test]
 async fn progress_contains_watermark_offsets_and_fates() {
     let case = Case::shared().start().await;
-    assert_eq!(progress(&case).await, Progress::default());
+    let new = progress(&case).await;
+    assert!(new.consumer_group.starts_with(&format!("retail.{}.", case.topic.name)), "{}", new.consumer_group);
+    assert_eq!(new, Progress { consumer_group: new.consumer_group.clone(), ..Progress::default() });
     let mut feeder = Feeder::new(&case, "a").await;
     feeder.claim(&[0, 1]).await;
     feeder.purchases(0, "1", &[10, 4000]);
