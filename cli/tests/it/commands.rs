@@ -137,7 +137,10 @@ fn validate_reports_all_problems_and_exits_2() {
     let problems: Vec<&str> = error.lines().step_by(3).collect();
     assert_eq!((code, said.as_str(), problems.len()), (2, "", 2), "{error}");
     assert!(problems.iter().all(|problem| problem.starts_with(&format!("{file}:"))), "{error}");
-    assert!(error.contains("\n    trigger: 2h\n") && error.contains("\n    windw: 5m\n    ^"), "{error}");
+    assert!(
+        error.contains("\n      trigger: 2h\n               ^") && error.contains("\n      windw: 5m\n      ^"),
+        "{error}"
+    );
     assert!(error.contains("trigger must be 100ms to 1h") && error.contains("did you mean window?"), "{error}");
     for command in ["run", "apply-topic", "apply-schema", "verify"] {
         assert_eq!(ended(&run(&case, &[command])), (2, String::new(), error.clone()), "{command}");
