@@ -79,7 +79,8 @@ impl Browser {
         self.devtools("Emulation.setEmulatedMedia", &feature);
     }
 
-    /// Seconds for which the page has used the browser's main thread so far, for scripts, styles, layout and painting.
+    /// Seconds for which the page has used the browser's main thread so far, for scripts, styles, layout and painting, in the time domain of
+    /// `Performance.enable`.
     pub fn task_seconds(&self) -> f64 {
         let metrics = self.devtools("Performance.getMetrics", &json!({}));
         let all = metrics["metrics"].as_array().unwrap();
