@@ -164,7 +164,6 @@ fn assert_work(case: &Case, browser: &Browser) {
         "const all = performance.getEntriesByName('update').map(e => e.duration); return all.reduce((a, b) => a + b) / all.length",
     );
     assert!(spent > 0.0, "no work was measured");
-    println!("{spent} s of work in {seconds} s; scripts of an update: {mean} ms");
     assert!(spent / seconds < WORK, "{spent} s of work in {seconds} s; scripts of an update: {mean} ms");
 }
 
