@@ -64,7 +64,7 @@ class Pipeline:
         return {"args": command, "env": os.environ | {"RETAIL_PIPELINE": str(self.file)}}
 
     def run(self, program, *arguments):
-        done = subprocess.run(**self.command(program, *arguments), capture_output=True, text=True)
+        done = subprocess.run(**self.command(program, *arguments), capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, f"{program} {arguments} failed:\n{done.stderr}"
 
     @contextmanager
@@ -75,10 +75,16 @@ class Pipeline:
                 yield
             finally:
                 process.terminate()
-                process.wait(timeout=60)
+                try:
+                    process.wait(timeout=60)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait(timeout=60)
+                    raise
 
     def connect(self):
-        connection = psycopg.connect(DATABASE_URL, autocommit=True)
+        # A lock that is never released fails the test.
+        connection = psycopg.connect(DATABASE_URL, autocommit=True, connect_timeout=30, options="-c statement_timeout=60s")
         connection.execute(SQL("SET search_path TO {}").format(Identifier(self.schema)))
         return connection
 
