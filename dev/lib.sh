@@ -53,8 +53,15 @@ lock() {
 # keep MADE PLACE: moves a finished directory to PLACE, unless another script did so first.
 keep() { if [ -e "$2" ]; then rm -rf "$1"; else mv "$1" "$2"; fi; }
 
-# go_cached PLACE COMMAND...: runs a go command that fills $NEW, unless PLACE exists. Builds one package at a time, because
-# a link takes a gigabyte.
+# The packages that Go builds at once: a link of Kubernetes takes up to three gigabytes.
+go_jobs() {
+  local cores free
+  cores=$(getconf _NPROCESSORS_ONLN)
+  free=$(awk '/^MemAvailable:/ { print int($2 / 3000000) }' /proc/meminfo 2>/dev/null) || free=1
+  echo $((free < 1 ? 1 : free < cores ? free : cores))
+}
+
+# go_cached PLACE COMMAND...: runs a go command that fills $NEW, unless PLACE exists.
 go_cached() {
   local place=$1
   shift
@@ -63,7 +70,7 @@ go_cached() {
   say "building $(basename "$place"), once for all checkouts"
   NEW=$place.$$
   mkdir -p "$NEW"
-  CGO_ENABLED=0 GOFLAGS="-p=1 -buildvcs=false" GOBIN=$NEW nice -n 10 "$@" >&2
+  CGO_ENABLED=0 GOFLAGS="-p=$(go_jobs) -buildvcs=false" GOBIN=$NEW nice -n 10 "$@" >&2
   keep "$NEW" "$place"
 }
 

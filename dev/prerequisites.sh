@@ -195,6 +195,16 @@ need() {
   local manager name package before missing=() packages=() unknown=()
   for name; do has "$name" || missing+=("$name"); done
   [ ${#missing[@]} -gt 0 ] || return 0
+  # Two scripts that run at once may need the same packages, and apt-get update waits for no other.
+  if have flock && [ -z "${INSTALLING:-}" ]; then
+    mkdir -p "$CACHE"
+    (
+      flock 7
+      INSTALLING=1 need "${missing[@]}"
+    ) 7>"$CACHE/packages.lock" || exit
+    hash -r
+    return
+  fi
   manager=$(package_manager) || die "missing: ${missing[*]}. There is no apt-get, dnf or Homebrew here: install them, then run this again"
   if can_install; then
     say "installing with $manager: ${missing[*]}"
