@@ -111,8 +111,10 @@ def made(directory, **delays):
     finally:
         for pipeline in pipelines.values():
             pipeline.drop()
-        for deleted in AdminClient({"bootstrap.servers": BOOTSTRAP_SERVERS}).delete_topics([topic]).values():
-            deleted.exception()
+        # A client that nothing refers to is closed, and then its futures may never end.
+        admin = AdminClient({"bootstrap.servers": BOOTSTRAP_SERVERS})
+        for deleted in admin.delete_topics([topic]).values():
+            deleted.exception(timeout=60)
 
 
 @pytest.fixture(scope="module")
