@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use retail_observe::{Detail, Observer, Rates};
+use retail_observe::{Observer, Rates};
 use retail_runtime::args::PipelineArgs;
 use retail_runtime::process;
+use retail_store::snapshot::Parts;
 
 /// Interval of --watch.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -42,12 +43,12 @@ pub(crate) fn status(args: StatusArgs) -> ExitCode {
         Err(error) => return process::misused(&error),
     };
     let pipeline = settings.pipeline.clone();
-    let mut observer = Observer::new(settings);
+    let mut observer = Observer::new(settings, "retail status");
     let mut rates = Rates::over(RATES);
     process::run(async {
         let mut is_first = true;
         loop {
-            let code = match observer.look(&Detail::default()).await {
+            let code = match observer.look(&Parts::default()).await {
                 Ok(observation) => {
                     let status = observation.status;
                     let speeds = rates.add(

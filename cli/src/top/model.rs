@@ -6,14 +6,28 @@ use std::time::Duration;
 
 use retail_api::Pipeline;
 use retail_engine::Timestamp;
-use retail_observe::{Observation, Rates, Speeds};
-use retail_store::overview::{LetterSnapshot, MissedBy, Overview};
+use retail_observe::{Observation, Rates, Speeds, Status};
+use retail_store::snapshot::{
+    Detail, Groups, LargestGroups, LateCount, LateSteps, Letter, Parts, WindowRange, WindowSums,
+};
 
 /// The span of speeds.
 const SPEEDS: Duration = Duration::from_secs(10);
 
 /// Number of speeds that are kept for the curves: more than a terminal has columns.
 const CURVE: usize = 400;
+
+/// Number of closed windows that are read: a few screens.
+const CLOSED_WINDOWS: i64 = 48;
+
+/// Number of groups that are read.
+const GROUPS: i64 = 50;
+
+/// Number of dead letters that are read.
+const LETTERS: i64 = 200;
+
+/// Number of the newest dead letters whose late events are counted.
+pub(super) const LATE_EVENTS: i64 = 20_000;
 
 /// The part of the screen that keys select.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -44,14 +58,15 @@ pub(super) struct Local {
 #[derive(Clone, Debug)]
 pub(super) struct Model {
     pub(crate) pipeline: Pipeline,
-    /// The last look that succeeded.
-    pub(crate) seen: Option<Observation>,
-    /// The last windows and groups: they are read less often if reading them takes long.
-    pub(crate) overview: Overview,
+    /// The status of the last look that succeeded.
+    pub(crate) status: Option<Status>,
+    /// The last windows and groups: only their page reads them.
+    pub(crate) windows: Vec<WindowSums>,
+    pub(crate) groups: Groups,
     /// The newest dead letters, once the page was shown.
-    pub(crate) letters: Option<Vec<LetterSnapshot>>,
-    /// The late events by additional delay, once the page was shown.
-    pub(crate) missed_by: Option<MissedBy>,
+    pub(crate) letters: Option<Vec<Letter>>,
+    /// The late events between the additional delays, once the page was shown.
+    pub(crate) late: Option<Vec<LateCount>>,
     /// The error of the last look; `None` if it succeeded.
     pub(crate) error: Option<String>,
     /// The problems of this process, by component; empty in `retail top`.
@@ -80,10 +95,11 @@ impl Model {
     pub(crate) fn new(pipeline: Pipeline) -> Self {
         Self {
             pipeline,
-            seen: None,
-            overview: Overview::default(),
+            status: None,
+            windows: Vec::new(),
+            groups: Groups::default(),
             letters: None,
-            missed_by: None,
+            late: None,
             error: None,
             problems: BTreeMap::new(),
             local: None,
@@ -102,7 +118,8 @@ impl Model {
 
     /// Takes the result of a look.
     pub(crate) fn look(&mut self, observation: Observation) {
-        let Observation { status, overview, letters, missed_by } = &observation;
+        let Observation { status, detail } = observation;
+        let Detail { windows, groups, letters, reasons: _, late } = detail;
         let sent = self.local.and_then(|local| local.sent).map_or(status.log_ends, |sent| i64::try_from(sent).ok());
         let read = self.local.map_or(status.next_offsets, |local| i64::try_from(local.read).unwrap_or(i64::MAX));
         // A total that is unknown keeps its curve at zero.
@@ -115,25 +132,41 @@ impl Model {
                 curve.pop_front();
             }
         }
-        if let Some(overview) = overview {
-            self.overview = overview.clone();
-        }
-        self.letters = letters.clone().or_else(|| self.letters.take());
-        self.missed_by = missed_by.clone().or_else(|| self.missed_by.take());
+        self.windows = windows.unwrap_or_else(|| std::mem::take(&mut self.windows));
+        self.groups = groups.unwrap_or_else(|| std::mem::take(&mut self.groups));
+        self.letters = letters.or_else(|| self.letters.take());
+        self.late = late.or_else(|| self.late.take());
         self.error = None;
-        self.seen = Some(observation);
+        self.status = Some(status);
     }
 
     /// The time of the last look.
     pub(crate) fn now(&self) -> Option<Timestamp> {
-        self.seen.as_ref().map(|seen| seen.status.taken_at)
+        self.status.as_ref().map(|status| status.taken_at)
     }
 
     /// All problems, of the pipeline and of this process.
     pub(crate) fn all_problems(&self) -> Vec<String> {
-        let seen = self.seen.iter().flat_map(|seen| seen.status.problems.clone());
+        let seen = self.status.iter().flat_map(|status| status.problems.clone());
         let local = self.problems.iter().map(|(component, problem)| format!("{component}: {problem}"));
         self.error.clone().into_iter().chain(local).chain(seen).collect()
+    }
+
+    /// The parts that the present page shows.
+    pub(crate) fn parts(&self) -> Parts {
+        match self.page {
+            Page::Overview => Parts {
+                windows: Some(WindowRange { closed: CLOSED_WINDOWS, most: None }),
+                groups: Some(LargestGroups { most: GROUPS, closed: Some(CLOSED_WINDOWS) }),
+                ..Parts::default()
+            },
+            Page::Letters => Parts { letters: Some(LETTERS), ..Parts::default() },
+            Page::WhatIf => Parts {
+                late: Some(LateSteps { among: LATE_EVENTS, steps: self.additional_delays() }),
+                ..Parts::default()
+            },
+            Page::Partitions | Page::Log => Parts::default(),
+        }
     }
 
     /// The delays of the what-if page, in addition to that of the pipeline.
@@ -144,7 +177,7 @@ impl Model {
 
     /// The time in which the watermark reaches an instant at its present speed; `None` if it stands still.
     pub(crate) fn time_until(&self, instant: Timestamp) -> Option<Duration> {
-        let watermark = self.seen.as_ref()?.status.watermark?;
+        let watermark = self.status.as_ref()?.watermark?;
         let distance = Duration::from(instant.since(watermark)).as_secs_f64();
         // A watermark that stands still for most of the span is not fast.
         (self.speeds.watermark > 0.01).then(|| Duration::try_from_secs_f64(distance / self.speeds.watermark).ok())?

@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
-use retail_observe::{Detail, Observation, Observer};
+use retail_observe::{Observation, Observer};
 use retail_processor::state::State;
 use retail_producer::run::Sent;
 use retail_runtime::args::Settings;
 use retail_runtime::process;
+use retail_store::snapshot::Parts;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
@@ -116,8 +117,8 @@ impl Screen {
         let (mut keys, _keys) = read_keys();
         let mut model = Model::new(settings.pipeline.clone());
         model.web_page = source.web_page();
-        let (wanted, wants) = watch::channel(Page::default());
-        let (mut looks, _looking) = look_again_and_again(settings.clone(), wants, model.additional_delays());
+        let (wanted, wants) = watch::channel(model.parts());
+        let (mut looks, _looking) = look_again_and_again(settings.clone(), wants);
         let stays = matches!(source, Source::Process(..));
         let colours = Colours::of_environment();
         loop {
@@ -141,7 +142,8 @@ impl Screen {
                         }
                         process::interrupt();
                     }
-                    wanted.send_replace(model.page);
+                    let parts = model.parts();
+                    wanted.send_if_modified(|before| std::mem::replace(before, parts.clone()) != parts);
                 },
                 Ok(_) = stopped.wait_for(|stopped| *stopped), if !model.is_stopping => if !stays {
                     return Ok(());
@@ -175,31 +177,25 @@ fn press(model: &mut Model, key: KeyEvent) -> bool {
     false
 }
 
-/// A task that looks at the pipeline. A change of the page is a reason to look at once.
+/// A task that looks at the pipeline. A page that shows other parts is a reason to look at once.
 fn look_again_and_again(
     settings: Settings,
-    mut page: watch::Receiver<Page>,
-    additional_delays: Vec<Duration>,
+    mut wanted: watch::Receiver<Parts>,
 ) -> (mpsc::Receiver<Result<Observation, String>>, Looking) {
     let (results, looks) = mpsc::channel(1);
     let task = tokio::spawn(async move {
-        let mut observer = Observer::new(settings);
+        let mut observer = Observer::new(settings, "retail status");
         loop {
-            let page_now = *page.borrow_and_update();
-            let detail = Detail {
-                overview: page_now == Page::Overview,
-                letters: page_now == Page::Letters,
-                additional_delays: if page_now == Page::WhatIf { additional_delays.clone() } else { Vec::new() },
-            };
+            let parts = wanted.borrow_and_update().clone();
             let began = Instant::now();
-            let look = observer.look(&detail).await.map_err(|error| error.to_string());
+            let look = observer.look(&parts).await.map_err(|error| error.to_string());
             if results.send(look).await.is_err() {
                 return;
             }
             let pause = LOOK.max(began.elapsed() * PAUSE);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = async { while page.changed().await.is_ok() { if *page.borrow() != page_now { break; } } } => {}
+                Ok(()) = wanted.changed() => {}
             }
         }
     });

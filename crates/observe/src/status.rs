@@ -85,9 +85,11 @@ pub struct ProofStatus {
 }
 
 impl Status {
-    /// The state that a snapshot and the logs show. Without logs, the error of Kafka is a problem.
-    pub fn new(pipeline: &Pipeline, snapshot: &Snapshot, logs: Result<&Logs, &KafkaError>) -> Self {
+    /// The state that a snapshot and the logs show. Without logs, the error of Kafka is a problem; before its first answer, no
+    /// partition has a lag.
+    pub fn new(pipeline: &Pipeline, snapshot: &Snapshot, logs: Option<Result<&Logs, &KafkaError>>) -> Self {
         let no_logs = Logs::new();
+        let logs = logs.unwrap_or(Ok(&no_logs));
         let partitions = partitions(snapshot, logs.unwrap_or(&no_logs));
         let lag = logs.is_ok().then(|| partitions.iter().filter_map(|partition| partition.lag).sum());
         let problems = problems(pipeline, snapshot, &partitions, logs.err());

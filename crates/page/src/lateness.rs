@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use retail_store::page::LateCount;
+use retail_store::snapshot::LateCount;
 
 /// Additional delays that the page offers.
 const STEPS: [u64; 20] =
@@ -28,37 +28,37 @@ pub(crate) struct Choice {
 
 /// The choices from the delay of the pipeline on, until nothing is lost. Leading choices that gain nothing are left out.
 ///
-/// `late` has the counts between the steps, as [`retail_store::page::Letters::late`].
+/// `late` has the counts between the steps, as [`retail_store::snapshot::Detail::late`].
 pub(crate) fn choices(late: &[LateCount]) -> Vec<Choice> {
-    let (mut lost, mut lost_amount) =
-        late.iter().fold((0, 0.0), |(events, amount), count| (events + count.events, amount + count.amount));
-    let mut choices = vec![Choice { added: Duration::ZERO, gained: 0, lost, lost_amount }];
+    let mut lost: i64 = late.iter().map(|count| count.events).sum();
+    let mut millionths: i128 = late.iter().map(|count| count.amount.as_millionths()).sum();
+    let amount = |millionths: i128| millionths as f64 / 1e6;
+    let mut choices = vec![Choice { added: Duration::ZERO, gained: 0, lost, lost_amount: amount(millionths) }];
     let first = late.iter().position(|count| count.events > 0).unwrap_or(late.len()).saturating_sub(1);
     for (at, (added, count)) in steps().into_iter().zip(late).enumerate() {
         lost -= count.events;
-        lost_amount -= count.amount;
+        millionths -= count.amount.as_millionths();
         if at >= first {
-            choices.push(Choice { added, gained: count.events, lost, lost_amount });
+            choices.push(Choice { added, gained: count.events, lost, lost_amount: amount(millionths) });
         }
         if lost == 0 {
             break;
         }
-    }
-    if lost == 0 {
-        // The rest of a sum of fractions.
-        choices.last_mut().expect("the first choice always exists").lost_amount = 0.0;
     }
     choices
 }
 
 #[cfg(test)]
 mod tests {
+    use retail_engine::Money;
+
     use super::*;
 
     fn late(counts: &[(usize, i64)]) -> Vec<LateCount> {
         let mut late = vec![LateCount::default(); STEPS.len() + 1];
         for (bucket, events) in counts {
-            late[*bucket] = LateCount { events: *events, amount: *events as f64 * 1.5 };
+            late[*bucket] =
+                LateCount { events: *events, amount: Money::from_millionths(i128::from(*events) * 1_500_000) };
         }
         late
     }

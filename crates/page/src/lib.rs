@@ -9,7 +9,7 @@ mod format;
 mod history;
 mod host;
 mod lateness;
-mod log_ends;
+mod parts;
 mod poller;
 mod problems;
 mod render;

@@ -4,22 +4,22 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use retail_api::Pipeline;
-use retail_kafka::KafkaError;
-use retail_observe::{Logs, Status};
+use retail_observe::{Observer, Status};
 use retail_runtime::args::Settings;
-use retail_store::page::{PageFacts, PageOptions, PageReader};
+use retail_store::Snapshot;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::history::{History, Progress};
-use crate::lateness;
-use crate::log_ends::LogEnds;
+use crate::parts::parts;
 use crate::render::{self, Part};
 use crate::state::{Kafka, State};
 
 /// Interval of snapshots.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Time for which a snapshot waits for Kafka. A slower answer belongs to a later snapshot.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// A snapshot that takes long is repeated less often: Postgres works for the page a tenth of the time at most.
 const SHARE: u32 = 10;
@@ -74,17 +74,16 @@ impl Feed {
 
 /// Reads and publishes snapshots while there are subscribers.
 pub(crate) async fn poll(feed: &Feed, settings: Settings, payloads: bool) -> Infallible {
-    let options = PageOptions { steps: lateness::steps(), payloads };
-    let mut reader = PageReader::new(settings.database.clone(), settings.pipeline.clone(), options);
-    let mut log_ends = LogEnds::new(&settings.kafka, &settings.pipeline.topic.name);
-    let mut history = History::new(settings.pipeline.trigger);
-    let mut facts: Option<PageFacts> = None;
+    let (pipeline, wanted) = (settings.pipeline.clone(), parts(payloads));
+    let mut observer = Observer::with_patience(settings, "retail page", PATIENCE);
+    let mut history = History::new(pipeline.trigger);
+    let mut facts: Option<Snapshot> = None;
     loop {
         while feed.sender.receiver_count() == 0 {
             feed.wanted.notified().await;
         }
         let started = Instant::now();
-        let (answer, logs) = tokio::join!(reader.read(), log_ends.read());
+        let (answer, logs) = observer.read(&wanted).await;
         let took = started.elapsed();
         let error = match answer {
             Ok(new) => {
@@ -94,9 +93,9 @@ pub(crate) async fn poll(feed: &Feed, settings: Settings, payloads: bool) -> Inf
             }
             Err(error) => Some(error.to_string()),
         };
-        let status = facts.as_ref().map(|facts| status(&settings.pipeline, facts, logs));
+        let status = facts.as_ref().map(|facts| Status::new(&pipeline, facts, logs));
         let state = State {
-            pipeline: &settings.pipeline,
+            pipeline: &pipeline,
             facts: facts.as_ref(),
             status: status.as_ref(),
             error: error.as_deref(),
@@ -113,18 +112,8 @@ pub(crate) async fn poll(feed: &Feed, settings: Settings, payloads: bool) -> Inf
     }
 }
 
-/// The status that the facts and the logs show. Before the first answer of Kafka, no partition has a lag.
-fn status(pipeline: &Pipeline, facts: &PageFacts, logs: Option<&Result<Logs, KafkaError>>) -> Status {
-    let no_logs = Logs::new();
-    Status::new(pipeline, &facts.snapshot, logs.map_or(Ok(&no_logs), Result::as_ref))
-}
-
-fn progress(facts: &PageFacts) -> Progress {
-    Progress {
-        at: facts.snapshot.taken_at,
-        processed: facts.snapshot.progress.counts.total(),
-        watermark: facts.snapshot.progress.watermark,
-    }
+fn progress(facts: &Snapshot) -> Progress {
+    Progress { at: facts.taken_at, processed: facts.progress.counts.total(), watermark: facts.progress.watermark }
 }
 
 #[cfg(test)]

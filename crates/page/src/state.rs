@@ -5,16 +5,18 @@ use std::time::Duration;
 use retail_api::Pipeline;
 use retail_engine::Counts;
 use retail_observe::{PartitionStatus, Status};
-use retail_store::page::PageFacts;
+use retail_store::Snapshot;
+use retail_store::snapshot::{ReasonCount, WindowSums};
 
 use crate::history::History;
+use crate::parts::MAX_LETTERS;
 
 /// The state of a pipeline at one moment.
 #[derive(Clone, Copy)]
 pub(crate) struct State<'a> {
     pub(crate) pipeline: &'a Pipeline,
     /// The last facts that Postgres has answered; `None` before the first ones.
-    pub(crate) facts: Option<&'a PageFacts>,
+    pub(crate) facts: Option<&'a Snapshot>,
     /// The status that these facts and the logs show.
     pub(crate) status: Option<&'a Status>,
     /// The failure of the last attempt to read newer facts.
@@ -46,13 +48,28 @@ impl<'a> State<'a> {
         self.status.filter(|_| self.kafka == Kafka::Answers).and_then(|status| status.lag)
     }
 
+    /// The windows that are shown, in order.
+    pub(crate) fn windows(&self) -> &'a [WindowSums] {
+        self.facts.and_then(|facts| facts.detail.windows.as_deref()).unwrap_or_default()
+    }
+
+    /// The reasons of dead letters.
+    pub(crate) fn reasons(&self) -> &'a [ReasonCount] {
+        self.facts.and_then(|facts| facts.detail.reasons.as_deref()).unwrap_or_default()
+    }
+
+    /// Whether there are more dead letters than those that are counted.
+    pub(crate) fn has_more_letters(&self) -> bool {
+        self.reasons().iter().map(|reason| reason.number).sum::<i64>() >= MAX_LETTERS
+    }
+
     pub(crate) fn counts(&self) -> Counts {
-        self.facts.map(|facts| facts.snapshot.progress.counts).unwrap_or_default()
+        self.facts.map(|facts| facts.progress.counts).unwrap_or_default()
     }
 
     /// Whether the fates of each partition add up to its offsets.
     pub(crate) fn is_balanced(&self) -> bool {
-        let partitions = self.facts.map(|facts| &*facts.snapshot.partitions).unwrap_or_default();
+        let partitions = self.facts.map(|facts| &*facts.partitions).unwrap_or_default();
         partitions.iter().all(|partition| partition.next_offset - partition.start_offset == partition.counts.total())
     }
 

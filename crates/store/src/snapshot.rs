@@ -1,4 +1,18 @@
-//! The state of a pipeline at one moment, for people: watermark, open windows, partitions, fates and the last proof.
+//! The read model of a pipeline: its state at one moment, for people. Status, screens, the web page and `retail explain` take their
+//! facts from here.
+//!
+//! Each snapshot has the state: watermark, open windows, partitions, fates and the last proof. Its cost does not depend on the number
+//! of groups, closed windows or dead letters. A view that shows more asks for [`Parts`], which are read in the same snapshot of the
+//! database, so that they add up; each of them reads a bounded part of the schema.
+//!
+//! These read tables elsewhere, because they do not show a state: a processor reads the facts of its own decisions
+//! ([`Store::observe_watermark`](crate::Store::observe_watermark)) and the rows that it has just changed
+//! ([`Store::rows`](crate::Store::rows)); `retail verify` and `retail explain` read the inputs of a second computation; `retail doctor`
+//! reads settings and rights.
+
+mod groups;
+mod letters;
+mod windows;
 
 use retail_api::Pipeline;
 use retail_engine::{Counts, Timestamp};
@@ -13,8 +27,43 @@ use crate::provision;
 use crate::session::{Parameters, Session, TransactionMode};
 use crate::time::{SqlTime, clock, micros};
 
+pub use groups::{GroupSums, Groups, LargestGroups};
+pub use letters::{LateCount, LateSteps, Letter, LetterReasons, ReasonCount};
+pub use windows::{WindowRange, WindowSums};
+
+/// The parts that a snapshot contains beside the state: none by default.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Parts {
+    /// Windows with their sums.
+    pub windows: Option<WindowRange>,
+    /// The largest groups.
+    pub groups: Option<LargestGroups>,
+    /// So many of the newest dead letters.
+    pub letters: Option<i64>,
+    /// The reasons of dead letters.
+    pub reasons: Option<LetterReasons>,
+    /// Late events by the delay that would have counted them.
+    pub late: Option<LateSteps>,
+}
+
+/// The parts of a snapshot; those that were not asked for are `None`.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct Detail {
+    /// The windows of the range that have rows, in order.
+    pub windows: Option<Vec<WindowSums>>,
+    /// The largest groups.
+    pub groups: Option<Groups>,
+    /// The newest dead letters, in descending order of time.
+    pub letters: Option<Vec<Letter>>,
+    /// The reasons of the newest dead letters, the most frequent first.
+    pub reasons: Option<Vec<ReasonCount>>,
+    /// For each step, the late events that need at least the previous step and less than this one. The last element has those
+    /// beyond all steps. Floors of idle partitions depend on the delay too: these are estimates.
+    pub late: Option<Vec<LateCount>>,
+}
+
 /// The state of a pipeline at one moment.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Snapshot {
     /// The clock of the server.
     pub taken_at: Timestamp,
@@ -36,6 +85,8 @@ pub struct Snapshot {
     pub rejected: Vec<Rejected>,
     /// The speed of processing since the last decision to close windows that is at least a minute old.
     pub speed: Option<StoredSpeed>,
+    /// The parts that were asked for.
+    pub detail: Detail,
 }
 
 /// Limit for the dead letters whose reasons are counted: counting them takes about two milliseconds.
@@ -147,18 +198,43 @@ impl Snapshot {
     /// Reads the state of a pipeline. The schema must exist and have the rules of this pipeline; its owner is not checked.
     pub async fn read(connection: &DatabaseConnection, pipeline: &Pipeline) -> Result<Self, DatabaseError> {
         let mut session = connection.connect("retail status").await?;
-        let transaction = session.transaction(TransactionMode::Snapshot).await?;
-        Self::read_in(&transaction, pipeline).await
+        Self::read_in(&mut session, pipeline, &Parts::default()).await
     }
 
-    /// As [`read`](Self::read), in a transaction of the caller, whose mode should be [`TransactionMode::Snapshot`].
-    pub async fn read_in(session: &Session, pipeline: &Pipeline) -> Result<Self, DatabaseError> {
-        provision::check_rules(session, pipeline).await?;
-        read(session, pipeline).await
+    /// As [`read`](Self::read), with further parts, in a session of the caller.
+    pub async fn read_in(session: &mut Session, pipeline: &Pipeline, parts: &Parts) -> Result<Self, DatabaseError> {
+        let transaction = session.transaction(TransactionMode::Snapshot).await?;
+        provision::check_rules(&transaction, pipeline).await?;
+        let mut snapshot = state(&transaction, pipeline).await?;
+        snapshot.detail = detail(&transaction, pipeline, parts).await?;
+        transaction.rollback().await?;
+        Ok(snapshot)
     }
 }
 
-async fn read(session: &Session, pipeline: &Pipeline) -> Result<Snapshot, DatabaseError> {
+async fn detail(session: &Session, pipeline: &Pipeline, parts: &Parts) -> Result<Detail, DatabaseError> {
+    let Parts { windows, groups, letters, reasons, late } = parts;
+    let mut detail = Detail::default();
+    if let Some(range) = windows {
+        detail.windows = Some(windows::read(session, *range).await?);
+    }
+    if let Some(largest) = groups {
+        detail.groups = Some(groups::read(session, pipeline, *largest).await?);
+    }
+    if let Some(number) = letters {
+        detail.letters = Some(letters::newest(session, *number).await?);
+    }
+    if let Some(asked) = reasons {
+        detail.reasons = Some(letters::reasons(session, *asked).await?);
+    }
+    if let Some(asked) = late {
+        detail.late = Some(letters::late(session, asked).await?);
+    }
+    Ok(detail)
+}
+
+/// The state, without further parts.
+async fn state(session: &Session, pipeline: &Pipeline) -> Result<Snapshot, DatabaseError> {
     let caller_clock = followed(pipeline.when_idle, clock());
     let idle_timeout = micros(pipeline.idle_timeout);
     let parameters: &Parameters<'_> = &[(&idle_timeout, Type::INT8), (&caller_clock, Type::TIMESTAMPTZ)];
@@ -186,6 +262,7 @@ async fn read(session: &Session, pipeline: &Pipeline) -> Result<Snapshot, Databa
             .map(|row| Rejected { reason: row.get("reason"), records: row.get("records") })
             .collect(),
         speed: speed.map(|row| StoredSpeed { offsets: row.get("offsets"), micros: row.get("micros") }),
+        detail: Detail::default(),
     })
 }
 

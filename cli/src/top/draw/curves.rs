@@ -15,7 +15,7 @@ use crate::text::{count, rate};
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, colours: Colours) {
     let [left, right] = Layout::horizontal([Constraint::Percentage(40), Constraint::Percentage(60)]).areas(area);
     let read = if model.local.is_some() { "read" } else { "processed" };
-    let lag = match model.seen.as_ref().map(|seen| seen.status.lag) {
+    let lag = match model.status.as_ref().map(|status| status.lag) {
         Some(Some(lag)) => format!("lag {}", count(lag)),
         Some(None) => "lag unknown".to_owned(),
         None => String::new(),

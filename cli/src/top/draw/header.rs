@@ -26,12 +26,12 @@ const PAST: Duration = Duration::from_secs(600);
 pub(super) fn lines(model: &Model, colours: Colours, width: usize, height: usize) -> Vec<Line<'static>> {
     let most = if height < LOW { 1 } else { MOST };
     let mut lines = vec![first(model, colours, width)];
-    match &model.seen {
+    match &model.status {
         None if model.error.is_none() => lines.push(Line::styled(" reading Postgres and Kafka …", colours.faint())),
         None => {}
-        Some(seen) => {
-            lines.push(watermark(&seen.status, model, colours, width));
-            let why = past(&seen.status, model).or_else(|| held(&seen.status)).unwrap_or_default();
+        Some(status) => {
+            lines.push(watermark(status, model, colours, width));
+            let why = past(status, model).or_else(|| held(status)).unwrap_or_default();
             let wrapped = wrap(&visible(&why), width.saturating_sub(2));
             lines.extend(wrapped.into_iter().take(most).map(|line| Line::styled(format!(" {line}"), colours.faint())));
         }
@@ -48,13 +48,13 @@ pub(super) fn lines(model: &Model, colours: Colours, width: usize, height: usize
 
 fn first(model: &Model, colours: Colours, width: usize) -> Line<'static> {
     let name = cut(&model.pipeline.name, 40);
-    let (state, style) = match &model.seen {
+    let (state, style) = match &model.status {
         _ if model.error.is_some() => ("NO ANSWER", colours.bad()),
         None => ("", colours.faint()),
-        Some(seen) if seen.status.ready && model.problems.is_empty() => ("ready", colours.good()),
+        Some(status) if status.ready && model.problems.is_empty() => ("ready", colours.good()),
         Some(_) => ("NOT READY", colours.bad()),
     };
-    let facts = model.seen.as_ref().map_or_else(String::new, |seen| format!("   {}", recent(&seen.status)));
+    let facts = model.status.as_ref().map_or_else(String::new, |status| format!("   {}", recent(status)));
     let now = model.now().map_or_else(String::new, |now| format!("{} UTC ", date_time(now)));
     let used = name.chars().count() + state.len() + facts.chars().count() + 4 + now.len();
     let gap = " ".repeat(width.saturating_sub(used));

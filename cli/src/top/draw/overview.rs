@@ -6,7 +6,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use retail_connection::text::amount;
 use retail_observe::{PartitionStatus, Status};
-use retail_store::overview::{GroupSnapshot, WindowSnapshot};
+use retail_store::snapshot::{GroupSums, WindowSums};
 
 use super::super::colours::Colours;
 use super::super::model::Model;
@@ -27,7 +27,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, colours: Co
     }
     let [left, right] = Layout::horizontal([Constraint::Percentage(56), Constraint::Percentage(44)]).areas(area);
     windows(frame, left, model, colours);
-    let partitions = model.seen.as_ref().map_or(0, |seen| seen.status.partitions.len());
+    let partitions = model.status.as_ref().map_or(0, |status| status.partitions.len());
     // Partitions take the lines that they need, at most half.
     let wanted = (partitions as u16 + 2).min(right.height / 2).max(3);
     let [upper, lower] = Layout::vertical([Constraint::Min(0), Constraint::Length(wanted)]).areas(right);
@@ -36,7 +36,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, colours: Co
 }
 
 fn windows(frame: &mut Frame<'_>, area: Rect, model: &Model, colours: Colours) {
-    let Some(status) = model.seen.as_ref().map(|seen| &seen.status) else {
+    let Some(status) = &model.status else {
         framed(frame, area, " windows ".to_owned(), colours);
         return;
     };
@@ -46,9 +46,9 @@ fn windows(frame: &mut Frame<'_>, area: Rect, model: &Model, colours: Colours) {
     let inner =
         framed(frame, area, format!(" {}, {final_until} ", number_of(status.open_windows, "open window")), colours);
     let rows = usize::from(inner.height);
-    let shown = around_the_watermark(&model.overview.windows, rows);
+    let shown = around_the_watermark(&model.windows, rows);
     let most = shown.iter().map(|window| window.events).max().unwrap_or_default();
-    let state = |window: &WindowSnapshot| window_state(window, model, status);
+    let state = |window: &WindowSums| window_state(window, model, status);
     let state_width = shown.iter().map(|window| state(window).chars().count()).max().unwrap_or_default();
     let number_width = shown.iter().map(|window| count(window.events).len()).max().unwrap_or_default();
     let with_seconds = model.pipeline.rules.window.as_micros() < 60_000_000;
@@ -74,18 +74,18 @@ fn windows(frame: &mut Frame<'_>, area: Rect, model: &Model, colours: Colours) {
 }
 
 /// So many windows, a third of them final: the others are the oldest open ones.
-fn around_the_watermark(windows: &[WindowSnapshot], rows: usize) -> &[WindowSnapshot] {
+fn around_the_watermark(windows: &[WindowSums], rows: usize) -> &[WindowSums] {
     let closed = windows.iter().take_while(|window| window.is_final).count();
     let open = windows.len() - closed;
     let first = closed.saturating_sub((rows / 3).max(rows.saturating_sub(open)));
     &windows[first..windows.len().min(first + rows)]
 }
 
-fn window_state(window: &WindowSnapshot, model: &Model, status: &Status) -> String {
+fn window_state(window: &WindowSums, model: &Model, status: &Status) -> String {
     if window.is_final {
         return "final".to_owned();
     }
-    let end = window.start.plus(model.pipeline.rules.window);
+    let end = window.end;
     match model.time_until(end) {
         _ if status.watermark.is_some_and(|watermark| watermark >= end) => "closing".to_owned(),
         Some(time) => format!("closes in {}", span(time)),
@@ -104,17 +104,17 @@ fn bar(value: i64, most: i64, columns: usize) -> String {
 }
 
 fn groups(frame: &mut Frame<'_>, area: Rect, model: &Model, colours: Colours) {
-    let title = match model.overview.number_of_groups {
+    let title = match model.groups.number {
         0 => " groups ".to_owned(),
         number => format!(" largest of {} ", number_of(number, "group")),
     };
     let inner = framed(frame, area, title, colours);
-    let rows = model.overview.groups.iter().take(usize::from(inner.height));
+    let rows = model.groups.largest.iter().take(usize::from(inner.height));
     let width = usize::from(inner.width);
     lines(frame, inner, rows.map(|group| group_line(group, width)).collect());
 }
 
-fn group_line(group: &GroupSnapshot, width: usize) -> Line<'static> {
+fn group_line(group: &GroupSums, width: usize) -> Line<'static> {
     let amount = amount(&group.amount);
     let most = width.saturating_sub(amount.len() + 3);
     let name = cut(&group.dimensions.join(" · "), most);
@@ -123,7 +123,7 @@ fn group_line(group: &GroupSnapshot, width: usize) -> Line<'static> {
 }
 
 fn partitions(frame: &mut Frame<'_>, area: Rect, model: &Model, colours: Colours) {
-    let Some(status) = model.seen.as_ref().map(|seen| &seen.status) else {
+    let Some(status) = &model.status else {
         framed(frame, area, " partitions ".to_owned(), colours);
         return;
     };
@@ -167,14 +167,16 @@ mod tests {
 
     #[test]
     fn a_third_of_the_windows_is_final_if_there_are_more_open_ones() {
-        let window = |number: i64, is_final| WindowSnapshot {
+        let window = |number: i64, is_final| WindowSums {
             start: Timestamp::from_secs(number),
+            end: Timestamp::from_secs(number + 1),
             events: 1,
+            quantity: 1,
             amount: String::new(),
             is_final,
         };
-        let windows: Vec<WindowSnapshot> = (0..40).map(|number| window(number, number < 20)).collect();
-        let shown = |windows: &[WindowSnapshot], rows| {
+        let windows: Vec<WindowSums> = (0..40).map(|number| window(number, number < 20)).collect();
+        let shown = |windows: &[WindowSums], rows| {
             let shown = around_the_watermark(windows, rows);
             (shown.first().map(|window| window.start.as_micros() / 1_000_000), shown.len())
         };

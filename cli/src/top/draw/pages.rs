@@ -7,16 +7,16 @@ use ratatui::layout::Rect;
 use ratatui::text::Line;
 use retail_api::duration;
 use retail_connection::text::{amount, visible};
-use retail_store::overview::{LATE_EVENTS, MissedBy};
+use retail_store::snapshot::LateCount;
 
 use super::super::colours::Colours;
-use super::super::model::Model;
+use super::super::model::{LATE_EVENTS, Model};
 use super::frames::{framed, lines};
 use super::words::{cut, date_time, span, wrap};
 use crate::text::{count, share, table};
 
 pub(super) fn partitions(frame: &mut Frame<'_>, area: Rect, model: &Model, colours: Colours) {
-    let status = model.seen.as_ref().map(|seen| &seen.status);
+    let status = model.status.as_ref();
     let inner = framed(frame, area, " partitions ".to_owned(), colours);
     let header = ["", "LAG", "NEWEST EVENT", "COMMIT", "STATE", "OWNER"].map(str::to_owned);
     let rows = status.into_iter().flat_map(|status| {
@@ -68,43 +68,50 @@ pub(super) fn letters(frame: &mut Frame<'_>, area: Rect, model: &Model, colours:
 
 pub(super) fn what_if(frame: &mut Frame<'_>, area: Rect, model: &Model, colours: Colours) {
     let inner = framed(frame, area, " late events with longer delays (estimate) ".to_owned(), colours);
-    let Some(missed_by) = &model.missed_by else { return text(frame, inner, vec![" reading …".to_owned()]) };
+    let Some(late) = &model.late else { return text(frame, inner, vec![" reading …".to_owned()]) };
     let width = usize::from(inner.width).saturating_sub(2);
     let notes = format!(
         "Counted among the late events of the newest {} dead letters, which are stored with lateEvents: DeadLetter. \
          `retail what-if --delay D` reads the topic.",
         count(LATE_EVENTS)
     );
-    let mut shown = what_if_rows(Duration::from(model.pipeline.rules.delay), &model.additional_delays(), missed_by);
+    let mut shown = what_if_rows(Duration::from(model.pipeline.rules.delay), &model.additional_delays(), late);
     shown.push(String::new());
     shown.extend(wrap(&notes, width).into_iter().map(|line| format!(" {line}")));
     text(frame, inner, shown);
 }
 
-fn what_if_rows(delay: Duration, additional: &[Duration], missed_by: &MissedBy) -> Vec<String> {
-    let MissedBy { events, amount: late_amount, counted } = missed_by;
+fn what_if_rows(delay: Duration, additional: &[Duration], late: &[LateCount]) -> Vec<String> {
+    let sums: Vec<LateCount> = late.iter().scan(LateCount::default(), sum).collect();
+    let Some(LateCount { events, amount: late_amount }) = sums.last().filter(|all| all.events > 0) else {
+        return vec![" no late event is stored".to_owned()];
+    };
     let header = ["DELAY", "STILL LATE", "OF TODAY'S", "COUNTED", "AMOUNT"].map(str::to_owned);
     let today = [
         format!("{} (now)", duration::write(delay)),
         count(*events),
         share(*events, *events),
         "-".to_owned(),
-        format!("{} late", amount(late_amount)),
+        format!("{} late", amount(&late_amount.to_string())),
     ];
-    let rows = additional.iter().zip(counted).map(|(more, (events_counted, amount_counted))| {
-        let late = events - events_counted;
+    let rows = additional.iter().zip(&sums).map(|(more, counted)| {
+        let late = events - counted.events;
         [
             duration::write(delay + *more),
             count(late),
             if late == 0 { "0 %".to_owned() } else { share(late, *events) },
-            count(*events_counted),
-            format!("{} counted", amount(amount_counted)),
+            count(counted.events),
+            format!("{} counted", amount(&counted.amount.to_string())),
         ]
     });
-    if *events == 0 {
-        return vec![" no late event is stored".to_owned()];
-    }
     scrolled_table(&[header, today].into_iter().chain(rows).collect::<Vec<_>>(), 0)
+}
+
+/// The events up to and including those of a step.
+fn sum(sum: &mut LateCount, step: &LateCount) -> Option<LateCount> {
+    sum.events += step.events;
+    sum.amount += step.amount;
+    Some(*sum)
 }
 
 /// Problems in full, and the newest lines of the log.

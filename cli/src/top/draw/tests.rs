@@ -8,10 +8,10 @@ use ratatui::backend::TestBackend;
 use ratatui::style::Color;
 use retail_api::Pipeline;
 use retail_connection::text::amount;
-use retail_engine::{Counts, Timestamp};
+use retail_engine::{Counts, Money, Timestamp};
 use retail_observe::{Observation, Status};
-use retail_store::overview::{GroupSnapshot, LetterSnapshot, MissedBy, Overview, WindowSnapshot};
 use retail_store::progress::Progress;
+use retail_store::snapshot::{Detail, GroupSums, Groups, LateCount, Letter, WindowSums};
 use retail_store::{PartitionSnapshot, Rejected, Snapshot};
 
 use super::*;
@@ -123,24 +123,27 @@ impl Stream {
             hold: None,
             rejected: vec![Rejected { reason: "malformed_json".to_owned(), records: counts.invalid }],
             speed: None,
+            detail: Detail::default(),
         };
         let logs = self.ends.iter().map(|end| 0..*end).collect();
-        let status = Status::new(pipeline, &snapshot, Ok(&logs));
+        let status = Status::new(pipeline, &snapshot, Some(Ok(&logs)));
         let closed = closed_until.map_or(0, |time| time.as_micros() / 1_000_000);
         let first = closed - 8 * WINDOW;
-        let windows = self.events.iter().zip(0..).map(|(events, number)| WindowSnapshot {
+        let windows = self.events.iter().zip(0..).map(|(events, number)| WindowSums {
             start: Timestamp::from_secs(first + number * WINDOW),
+            end: Timestamp::from_secs(first + (number + 1) * WINDOW),
             events: *events,
+            quantity: *events,
             amount: "1.500000".to_owned(),
             is_final: number < 8,
         });
         let hostile = ["Hair\u{1b}[31m", "雑貨と化粧品の長い名前 that is cut", "a\nb\tc", "\u{202e}evil", ""];
-        let groups = hostile.iter().zip(0..).map(|(name, number)| GroupSnapshot {
+        let groups = hostile.iter().zip(0..).map(|(name, number)| GroupSums {
             dimensions: vec![(*name).to_owned(), "COD".to_owned()],
-            events: 1,
             amount: format!("{}.100000", 99_999 - number),
+            share: 0.01,
         });
-        let letters = (0..30).map(|number| LetterSnapshot {
+        let letters = (0..30).map(|number| Letter {
             partition: 0,
             offset: 100 - number,
             reason: if number % 2 == 0 { "late".to_owned() } else { "bad_price".to_owned() },
@@ -149,13 +152,18 @@ impl Stream {
             missed_by: (number % 2 == 0).then_some(Duration::from_secs(90)),
             stored_at: Timestamp::from_secs(self.second),
         });
-        let counted = (1..=6).map(|step| (counts.late * step / 6, format!("{step}.000000"))).collect();
-        Observation {
-            status,
-            overview: Some(Overview { windows: windows.collect(), groups: groups.collect(), number_of_groups: 132 }),
+        let late = (1..=6).map(|step| LateCount {
+            events: counts.late * step / 6 - counts.late * (step - 1) / 6,
+            amount: Money::from_millionths(1_000_000),
+        });
+        let detail = Detail {
+            windows: Some(windows.collect()),
+            groups: Some(Groups { largest: groups.collect(), number: 132 }),
             letters: Some(letters.collect()),
-            missed_by: Some(MissedBy { events: counts.late, amount: "6.000000".to_owned(), counted }),
-        }
+            reasons: None,
+            late: Some(late.chain([LateCount::default()]).collect()),
+        };
+        Observation { status, detail }
     }
 }
 
@@ -213,7 +221,7 @@ proptest! {
         let flat = overview.split_whitespace().collect::<Vec<_>>().join(" ");
         prop_assert!(flat.contains(&format!("{} offsets = {} applied", count(counts.total()), count(counts.applied))), "{}", overview);
         prop_assert!(flat.contains(&format!("{} gaps", count(counts.gaps))), "{}", overview);
-        let held = model.seen.as_ref().unwrap().status.hold.as_ref().unwrap().partition;
+        let held = model.status.as_ref().unwrap().hold.as_ref().unwrap().partition;
         let of = if width < 80 { "" } else { "the newest event of " };
         prop_assert!(overview.contains(&format!("1h behind {of}partition {held}")), "{}", overview);
         prop_assert!(overview.contains(" final"), "{}", overview);
@@ -284,9 +292,9 @@ fn screen_before_the_first_look_and_with_errors() {
 fn screens_at_three_sizes() {
     let (mut model, _) = model(7, 4, 40, 60);
     // The producer of this stream is fast, and its events are old.
-    let seen = model.seen.as_mut().unwrap();
-    seen.status.taken_at = Timestamp::from_secs(START + 5_000_000);
-    seen.status.last_commit = Some(Timestamp::from_secs(START + 4_999_999));
+    let status = model.status.as_mut().unwrap();
+    status.taken_at = Timestamp::from_secs(START + 5_000_000);
+    status.last_commit = Some(Timestamp::from_secs(START + 4_999_999));
     insta::assert_snapshot!("80x24", text(&model, 80, 24));
     insta::assert_snapshot!("120x40", text(&model, 120, 40));
     insta::assert_snapshot!("60x15", text(&model, 60, 15));

@@ -74,8 +74,7 @@ const TIED: &str = "\u{a0}";
 
 /// Lines with the number of offsets, and the fates that add up to it. Late and invalid records have their share.
 pub(super) fn fates(model: &Model, width: usize) -> Vec<String> {
-    let Some(seen) = &model.seen else { return vec!["no record is processed yet".to_owned()] };
-    let status = &seen.status;
+    let Some(status) = &model.status else { return vec!["no record is processed yet".to_owned()] };
     let total: i64 = status.fates.values().sum();
     let sign = if total == status.offsets { '=' } else { '≠' };
     let always = ["applied", "late", "invalid", "future"];

@@ -7,8 +7,7 @@ use crate::format::{count, money, share};
 use crate::state::State;
 
 pub(super) fn groups(state: &State<'_>) -> Markup {
-    let Some(facts) = state.facts else { return html! {} };
-    let groups = &facts.groups;
+    let Some(groups) = state.facts.and_then(|facts| facts.detail.groups.as_ref()) else { return html! {} };
     let largest = groups.largest.first().map_or(0.0, |group| group.share).max(f64::MIN_POSITIVE);
     html! {
         @if groups.largest.is_empty() {

@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use maud::{Markup, html};
 use retail_api::duration;
-use retail_store::page::MAX_LETTERS;
 
 use super::svg::percent;
 use crate::format::{count, money, share};
 use crate::lateness::{self, Choice};
+use crate::parts::MAX_LETTERS;
 use crate::state::State;
 
 const HEIGHT: f64 = 90.0;
 
 pub(super) fn lateness(state: &State<'_>) -> Markup {
-    let Some(facts) = state.facts else { return html! {} };
-    let choices = lateness::choices(&facts.letters.late);
+    let Some(late) = state.facts.and_then(|facts| facts.detail.late.as_ref()) else { return html! {} };
+    let choices = lateness::choices(late);
     let stored = choices[0].lost;
     if stored == 0 {
         return html! { p.empty { "No late event is stored." } };
@@ -29,7 +29,7 @@ pub(super) fn lateness(state: &State<'_>) -> Markup {
     let every = bars.len().div_ceil(5).max(1);
     html! {
         p { "By how much longer the delay should have been, to count " (count(stored)) " late events"
-            @if facts.letters.number() >= MAX_LETTERS { " among the newest " (count(MAX_LETTERS)) " dead letters" } ":" }
+            @if state.has_more_letters() { " among the newest " (count(MAX_LETTERS)) " dead letters" } ":" }
         svg.late width="100%" height=(HEIGHT + 20.0) aria-hidden="true" {
             line.base x1="0" x2="100%" y1=(HEIGHT) y2=(HEIGHT) {}
             @for (at, number) in bars.iter().enumerate() {
@@ -47,8 +47,8 @@ pub(super) fn lateness(state: &State<'_>) -> Markup {
 
 /// The events that each delay would have lost. The slider reads the rows.
 pub(super) fn table(state: &State<'_>) -> Markup {
-    let Some(facts) = state.facts else { return html! {} };
-    let choices = lateness::choices(&facts.letters.late);
+    let Some(late) = state.facts.and_then(|facts| facts.detail.late.as_ref()) else { return html! {} };
+    let choices = lateness::choices(late);
     let stored = choices[0].lost;
     let counts = state.counts();
     let delay = |choice: &Choice| duration::write(Duration::from(state.pipeline.rules.delay) + choice.added);

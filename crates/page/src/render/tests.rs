@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use retail_api::Pipeline;
-use retail_engine::{Counts, Timestamp};
+use retail_engine::{Counts, Money, Timestamp};
 use retail_kafka::KafkaError;
 use retail_observe::{Logs, Status};
-use retail_store::page::{GroupSums, Groups, LateCount, Letters, PageFacts, ReasonCount, WindowSums};
 use retail_store::progress::{Progress, Rejection};
+use retail_store::snapshot::{Detail, GroupSums, Groups, LateCount, ReasonCount, WindowSums};
 use retail_store::{PartitionSnapshot, RecordedHold, Snapshot};
 
 use super::*;
@@ -52,63 +52,63 @@ fn partition(partition: i32, newest: Option<i64>) -> PartitionSnapshot {
 }
 
 /// Two partitions, of which the first holds the watermark at 00:06:40; one window is final, and four are open.
-fn facts() -> PageFacts {
+fn facts() -> Snapshot {
     let counts = Counts { applied: 95, late: 3, invalid: 2, ..Counts::default() };
     let progress =
         Progress { watermark: Some(at(400)), complete_through: Some(at(300)), counts, ..Progress::default() };
-    PageFacts {
-        snapshot: Snapshot {
-            taken_at: at(9001),
-            progress,
-            held_by: Some(0),
-            open_windows: 4,
-            next_close: Some(at(600)),
-            partitions: vec![partition(0, Some(4000)), partition(1, Some(4300))],
-            proof: None,
-            hold: None,
-            rejected: vec![],
-            speed: None,
-        },
-        windows: vec![
+    let detail = Detail {
+        windows: Some(vec![
             window(0, "120.5", true),
             window(1, "80", false),
             window(2, "60", false),
             window(3, "40", false),
             window(5, "1234.5678", false),
-        ],
-        groups: Groups {
+        ]),
+        groups: Some(Groups {
             largest: vec![GroupSums {
                 dimensions: vec!["Shoes".to_owned(), "Cash".to_owned()],
                 amount: "1234567.5".to_owned(),
                 share: 0.25,
             }],
             number: 40,
-        },
-        letters: Letters {
-            reasons: vec![ReasonCount {
-                reason: "late".to_owned(),
-                number: 3,
-                newest: at(8990),
-                example: None,
-                payload: None,
-            }],
-            late: late(&[(5, 2), (6, 1)]),
-        },
+        }),
+        letters: None,
+        reasons: Some(vec![ReasonCount {
+            reason: "late".to_owned(),
+            number: 3,
+            newest: at(8990),
+            example: None,
+            payload: None,
+        }]),
+        late: Some(late(&[(5, 2), (6, 1)])),
+    };
+    Snapshot {
+        taken_at: at(9001),
+        progress,
+        held_by: Some(0),
+        open_windows: 4,
+        next_close: Some(at(600)),
+        partitions: vec![partition(0, Some(4000)), partition(1, Some(4300))],
+        proof: None,
+        hold: None,
+        rejected: vec![],
+        speed: None,
+        detail,
     }
 }
 
 fn late(counts: &[(usize, i64)]) -> Vec<LateCount> {
     let mut late = vec![LateCount::default(); crate::lateness::steps().len() + 1];
     for (bucket, events) in counts {
-        late[*bucket] = LateCount { events: *events, amount: *events as f64 * 10.0 };
+        late[*bucket] = LateCount { events: *events, amount: Money::from_millionths(i128::from(*events) * 10_000_000) };
     }
     late
 }
 
-fn rendered(facts: &PageFacts, logs: &Result<Logs, KafkaError>, error: Option<&str>) -> Vec<Part> {
+fn rendered(facts: &Snapshot, logs: &Result<Logs, KafkaError>, error: Option<&str>) -> Vec<Part> {
     let pipeline = pipeline();
     let history = History::new(Duration::from_secs(5));
-    let status = Status::new(&pipeline, &facts.snapshot, logs.as_ref());
+    let status = Status::new(&pipeline, facts, Some(logs.as_ref()));
     parts(&State {
         pipeline: &pipeline,
         facts: Some(facts),
@@ -185,15 +185,16 @@ fn bars_stand_on_the_axis_of_time_and_the_watermark_between_them() {
 /// The whole content, with a text in each place that others determine.
 fn with_foreign_text(text: &str) -> String {
     let mut facts = facts();
-    facts.groups.largest[0].dimensions = vec![text.to_owned(), text.to_owned()];
-    facts.letters.reasons[0].reason = text.to_owned();
-    facts.letters.reasons[0].example = Some(text.to_owned());
-    facts.letters.reasons[0].payload = Some(text.as_bytes().to_vec());
-    facts.snapshot.partitions[0].owner = Some(text.to_owned());
-    facts.snapshot.partitions[1].owner = Some(text.to_owned());
+    facts.detail.groups.as_mut().unwrap().largest[0].dimensions = vec![text.to_owned(), text.to_owned()];
+    let reason = &mut facts.detail.reasons.as_mut().unwrap()[0];
+    reason.reason = text.to_owned();
+    reason.example = Some(text.to_owned());
+    reason.payload = Some(text.as_bytes().to_vec());
+    facts.partitions[0].owner = Some(text.to_owned());
+    facts.partitions[1].owner = Some(text.to_owned());
     let reason = "silence".to_owned();
-    facts.snapshot.hold = Some(RecordedHold { since: at(0), partition: Some(0), reason, detail: text.to_owned() });
-    facts.snapshot.progress.rejection = Some(Rejection { since: at(0), sentence: text.to_owned() });
+    facts.hold = Some(RecordedHold { since: at(0), partition: Some(0), reason, detail: text.to_owned() });
+    facts.progress.rejection = Some(Rejection { since: at(0), sentence: text.to_owned() });
     rendered(&facts, &Err(KafkaError::missing_topic(text)), Some(text)).into_iter().map(|part| part.html).collect()
 }
 
@@ -222,14 +223,14 @@ fn server_that_does_not_answer_is_a_problem_beside_the_last_state() {
 #[test]
 fn partition_without_commits_is_a_problem_with_its_fix() {
     let mut facts = facts();
-    facts.snapshot.partitions[1].committed_at = Some(at(8000));
+    facts.partitions[1].committed_at = Some(at(8000));
     let problems = text(&rendered(&facts, &logs(), None), "problems");
     assert_eq!(
         problems,
         "partition 1: 150 records are not processed, and its last commit was 16m41s ago by host/1/worker-0: check that a processor \
          runs, and its /readyz."
     );
-    facts.snapshot.partitions[0].counts.applied -= 1;
+    facts.partitions[0].counts.applied -= 1;
     let parts = rendered(&facts, &logs(), None);
     assert_eq!(text(&parts, "status"), "2 problems");
     assert!(text(&parts, "fates").contains("≠ the fates do not add up"));
@@ -237,22 +238,24 @@ fn partition_without_commits_is_a_problem_with_its_fix() {
 
 #[test]
 fn empty_schema_has_a_page_too() {
-    let facts = PageFacts {
-        snapshot: Snapshot {
-            taken_at: at(0),
-            progress: Progress::default(),
-            held_by: None,
-            open_windows: 0,
-            next_close: None,
-            partitions: vec![],
-            proof: None,
-            hold: None,
-            rejected: vec![],
-            speed: None,
+    let facts = Snapshot {
+        taken_at: at(0),
+        progress: Progress::default(),
+        held_by: None,
+        open_windows: 0,
+        next_close: None,
+        partitions: vec![],
+        proof: None,
+        hold: None,
+        rejected: vec![],
+        speed: None,
+        detail: Detail {
+            windows: Some(vec![]),
+            groups: Some(Groups::default()),
+            letters: None,
+            reasons: Some(vec![]),
+            late: Some(late(&[])),
         },
-        windows: vec![],
-        groups: Groups::default(),
-        letters: Letters { reasons: vec![], late: late(&[]) },
     };
     let parts = rendered(&facts, &Ok(vec![]), None);
     assert_eq!(text(&parts, "windows"), "No window has rows yet.");

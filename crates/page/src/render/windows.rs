@@ -2,10 +2,11 @@
 
 use maud::{Markup, html};
 use retail_engine::Timestamp;
-use retail_store::page::{MAX_WINDOWS, WindowSums};
+use retail_store::snapshot::WindowSums;
 
 use super::svg::{percent, ticks};
 use crate::format::{clock, count, day, money, rough, time};
+use crate::parts::MAX_WINDOWS;
 use crate::state::State;
 
 /// Height of the bars, and of the space above and below them.
@@ -67,7 +68,7 @@ fn amount(window: &WindowSums) -> f64 {
 }
 
 pub(super) fn chart(state: &State<'_>) -> Markup {
-    let windows = state.facts.map(|facts| &*facts.windows).unwrap_or_default();
+    let windows = state.windows();
     let Some(axis) = Axis::new(windows) else { return html! { p.empty { "No window has rows yet." } } };
     let next_close = state.status.and_then(|status| status.next_close);
     let watermark = state.status.and_then(|status| status.watermark);
@@ -166,7 +167,7 @@ fn line(axis: &Axis, watermark: Timestamp) -> Markup {
 }
 
 pub(super) fn table(state: &State<'_>) -> Markup {
-    let windows = state.facts.map(|facts| &*facts.windows).unwrap_or_default();
+    let windows = state.windows();
     let next_close = state.status.and_then(|status| status.next_close);
     html! {
         table {

@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use retail_kafka::{KafkaAdmin, KafkaConnection, KafkaError, LogOffset};
-use retail_observe::Logs;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// Time for which a snapshot waits for Kafka. A slower answer belongs to a later snapshot.
-const PATIENCE: Duration = Duration::from_millis(500);
+use crate::partition::Logs;
 
 /// The client, if it can be used again, and the logs.
 type Answer = (Option<KafkaAdmin>, Result<Logs, KafkaError>);
@@ -17,14 +15,17 @@ type Answer = (Option<KafkaAdmin>, Result<Logs, KafkaError>);
 pub(crate) struct LogEnds {
     connection: KafkaConnection,
     topic: String,
+    patience: Duration,
     admin: Option<KafkaAdmin>,
     asking: Option<JoinHandle<Answer>>,
     last: Option<Result<Logs, KafkaError>>,
 }
 
 impl LogEnds {
-    pub(crate) fn new(connection: &KafkaConnection, topic: &str) -> Self {
-        Self { connection: connection.clone(), topic: topic.to_owned(), admin: None, asking: None, last: None }
+    /// Connects at the first read. A read takes at most `patience`.
+    pub(crate) fn new(connection: &KafkaConnection, topic: &str, patience: Duration) -> Self {
+        let (connection, topic) = (connection.clone(), topic.to_owned());
+        Self { connection, topic, patience, admin: None, asking: None, last: None }
     }
 
     /// The logs now, or the last answer if Kafka is slow; `None` before the first answer.
@@ -33,8 +34,13 @@ impl LogEnds {
             let (admin, connection, topic) = (self.admin.take(), self.connection.clone(), self.topic.clone());
             tokio::task::spawn_blocking(move || ask(admin, &connection, &topic))
         });
-        if let Ok(answer) = timeout(PATIENCE, asking).await {
-            let (admin, logs) = answer.expect("reading log offsets does not panic");
+        if let Ok(answer) = timeout(self.patience, asking).await {
+            let (admin, logs) = match answer {
+                Ok(answer) => answer,
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                // The runtime ends, and cancels this future next.
+                Err(_) => std::future::pending().await,
+            };
             self.asking = None;
             self.admin = admin;
             self.last = Some(logs);
