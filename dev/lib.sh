@@ -148,16 +148,17 @@ wait_for() {
   done
 }
 
-# run_for SECONDS COMMAND...: runs COMMAND and ends it by one SIGINT, after SECONDS or when this script gets SIGINT or SIGTERM.
+# run_for SECONDS COMMAND...: runs COMMAND and ends it by one SIGTERM, after SECONDS or when this script gets SIGINT or SIGTERM.
 # Returns its exit code. In a session of its own, COMMAND does not also get the SIGINT that a terminal or a runner sends to all
-# processes of the script: the second one would end it without its last commit.
+# processes of the script: the second signal would end it without its last commit. Not by SIGINT, which programs that a script starts
+# with & ignore until they handle it: a slow start would lose it.
 run_for() {
   local seconds=$1 program stops='' code
   shift
   detached "$@" &
   program=$!
   # shellcheck disable=SC2329 # called by trap
-  stop_once() { [ -n "$stops" ] || kill -INT "$program" 2>/dev/null || true; stops=1; }
+  stop_once() { [ -n "$stops" ] || kill -TERM "$program" 2>/dev/null || true; stops=1; }
   # shellcheck disable=SC2329 # called by wait_for
   ended() { ! kill -0 "$program" 2>/dev/null; }
   trap stop_once INT TERM

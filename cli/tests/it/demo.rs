@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Like `retail run`: the first SIGINT ends it after the last commit, the second one immediately. It prints their number.
+/// Like `retail run`: the first SIGINT or SIGTERM ends it after the last commit, the second one immediately. It prints their number.
 const PROGRAM: &str = "
 import signal, sys, time
 signals = 0
@@ -15,6 +15,7 @@ def stop(*_):
     if signals > 1:
         sys.exit(130)
 signal.signal(signal.SIGINT, stop)
+signal.signal(signal.SIGTERM, stop)
 print('started', flush=True)
 while not signals:
     time.sleep(0.01)
@@ -43,8 +44,8 @@ fn run_for(seconds: &str, interrupts: bool) -> (Option<i32>, String) {
 }
 
 #[test]
-fn demo_without_a_terminal_ends_by_one_sigint() {
+fn demo_without_a_terminal_ends_by_one_signal() {
     let ended = (Some(0), "ended by 1".to_owned());
     assert_eq!(run_for("60", true), ended, "SIGINT to all processes");
-    assert_eq!(run_for("1", false), ended, "the end of DEMO_SECONDS");
+    assert_eq!(run_for("5", false), ended, "the end of DEMO_SECONDS");
 }
