@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
-use retail_observe::{Observation, Observer};
+use retail_observe::{Observation, Observer, interval_after, until_answer};
 use retail_processor::state::State;
 use retail_producer::run::Sent;
 use retail_runtime::args::Settings;
@@ -24,12 +24,6 @@ use super::terminal::{FullScreen, is_full, restore};
 
 /// Interval of frames without news: ages grow.
 const FRAME: Duration = Duration::from_millis(500);
-
-/// Interval of looks at the pipeline.
-const LOOK: Duration = Duration::from_secs(1);
-
-/// Looks wait for this multiple of their own duration, so that they take at most a tenth of a connection's time.
-const PAUSE: u32 = 9;
 
 /// Interval at which the thread of keys notices the end.
 const KEYS: Duration = Duration::from_millis(100);
@@ -188,13 +182,14 @@ fn look_again_and_again(
         loop {
             let parts = wanted.borrow_and_update().clone();
             let began = Instant::now();
-            let look = observer.look(&parts).await.map_err(|error| error.to_string());
+            let silent = |error| drop(results.try_send(Err(error)));
+            let look = until_answer(observer.look(&parts), silent).await.map_err(|error| error.to_string());
             if results.send(look).await.is_err() {
                 return;
             }
-            let pause = LOOK.max(began.elapsed() * PAUSE);
+            let took = began.elapsed();
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(interval_after(took) - took) => {}
                 Ok(()) = wanted.changed() => {}
             }
         }

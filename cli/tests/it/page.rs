@@ -6,7 +6,9 @@ use std::os::unix::process::CommandExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use retail_testbed::{Browser, Case, Kafka, Postgres, Program, Sent, eventually, free_port, purchase};
+use retail_testbed::{
+    Browser, Case, Kafka, Postgres, Program, Sent, Silence, SilentProxy, eventually, free_port, purchase,
+};
 use serde_json::Value;
 
 use crate::RETAIL;
@@ -248,4 +250,24 @@ async fn page_shows_what_sql_shows_and_survives_restarts() {
     assert!(get(port, &format!("localhost:{port}")).contains("after the restart"));
     let refused = get(port, "shop.example");
     assert!(refused.starts_with("HTTP/1.1 421") && !refused.contains("after the restart"), "{refused}");
+}
+
+#[tokio::test]
+async fn silent_postgres_is_a_problem_on_the_page() {
+    let case = Case::shared().partitions(1).start().await;
+    let proxy = SilentProxy::start(&Postgres::shared().address(), Silence::Never).await;
+    let through = case.with_database(&proxy.url(&Postgres::shared().url()));
+    let port = free_port();
+    let page = Program::start(RETAIL, &through, &["ui", "--ui", &format!("127.0.0.1:{port}")]);
+    page.says("the web page is at").await;
+    let shows = async |text: &str| {
+        let get = move || get(port, &format!("127.0.0.1:{port}"));
+        tokio::task::spawn_blocking(get).await.unwrap().contains(text)
+    };
+    let has_snapshot = async || (!shows("no snapshot yet").await).then_some(());
+    eventually("the page shows a snapshot", has_snapshot).await;
+    assert!(!shows("Postgres: ").await);
+    proxy.silence();
+    let reports = async || shows("Postgres: no answer for ").await.then_some(());
+    eventually("the page reports the silence", reports).await;
 }

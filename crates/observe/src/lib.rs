@@ -9,10 +9,12 @@ mod observer;
 mod partition;
 mod problems;
 mod rates;
+mod silence;
 mod status;
 
 pub use hold::HoldStatus;
 pub use observer::{Observation, Observer};
 pub use partition::{Logs, PartitionStatus, State};
 pub use rates::{Rates, Speeds};
+pub use silence::{INTERVAL, interval_after, until_answer};
 pub use status::{ProofStatus, RateStatus, Status};

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use retail_observe::{Observer, Status};
+use retail_observe::{Observer, Status, interval_after, until_answer};
 use retail_runtime::args::Settings;
 use retail_store::Snapshot;
 use tokio::sync::{Notify, watch};
@@ -15,14 +15,8 @@ use crate::parts::parts;
 use crate::render::{self, Part};
 use crate::state::{Kafka, State};
 
-/// Interval of snapshots.
-pub(crate) const INTERVAL: Duration = Duration::from_secs(1);
-
 /// Time for which a snapshot waits for Kafka. A slower answer belongs to a later snapshot.
 const PATIENCE: Duration = Duration::from_millis(500);
-
-/// A snapshot that takes long is repeated less often: Postgres works for the page a tenth of the time at most.
-const SHARE: u32 = 10;
 
 /// The rendered page at one moment.
 #[derive(Clone, Default, Debug)]
@@ -78,12 +72,22 @@ pub(crate) async fn poll(feed: &Feed, settings: Settings, payloads: bool) -> Inf
     let mut observer = Observer::with_patience(settings, "retail page", PATIENCE);
     let mut history = History::new(pipeline.trigger);
     let mut facts: Option<Snapshot> = None;
+    let mut status: Option<Status> = None;
+    let mut kafka = Kafka::Asked;
     loop {
         while feed.sender.receiver_count() == 0 {
             feed.wanted.notified().await;
         }
         let started = Instant::now();
-        let (answer, logs) = observer.read(&wanted).await;
+        let publish =
+            |facts: &Option<Snapshot>, status: &Option<Status>, error: Option<&str>, kafka, history: &History| {
+                let (facts, status) = (facts.as_ref(), status.as_ref());
+                let state = State { pipeline: &pipeline, facts, status, error, kafka, history, payloads };
+                feed.publish(render::parts(&state));
+            };
+        // A silent Postgres would leave the last snapshot on the page, as if it were the present state.
+        let silent = |error: String| publish(&facts, &status, Some(&error), kafka, &history);
+        let (answer, logs) = until_answer(observer.read(&wanted), silent).await;
         let took = started.elapsed();
         let error = match answer {
             Ok(new) => {
@@ -93,22 +97,14 @@ pub(crate) async fn poll(feed: &Feed, settings: Settings, payloads: bool) -> Inf
             }
             Err(error) => Some(error.to_string()),
         };
-        let status = facts.as_ref().map(|facts| Status::new(&pipeline, facts, logs));
-        let state = State {
-            pipeline: &pipeline,
-            facts: facts.as_ref(),
-            status: status.as_ref(),
-            error: error.as_deref(),
-            kafka: match logs {
-                None => Kafka::Asked,
-                Some(Ok(_)) => Kafka::Answers,
-                Some(Err(_)) => Kafka::Fails,
-            },
-            history: &history,
-            payloads,
+        status = facts.as_ref().map(|facts| Status::new(&pipeline, facts, logs));
+        kafka = match logs {
+            None => Kafka::Asked,
+            Some(Ok(_)) => Kafka::Answers,
+            Some(Err(_)) => Kafka::Fails,
         };
-        feed.publish(render::parts(&state));
-        tokio::time::sleep_until(started + INTERVAL.max(took * SHARE)).await;
+        publish(&facts, &status, error.as_deref(), kafka, &history);
+        tokio::time::sleep_until(started + interval_after(took)).await;
     }
 }
 

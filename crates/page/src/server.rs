@@ -14,6 +14,7 @@ use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures_util::stream::{self, Stream};
+use retail_observe::INTERVAL;
 use retail_runtime::args::Settings;
 use retail_runtime::http;
 use tokio::sync::watch;
@@ -21,11 +22,11 @@ use tokio::time::timeout;
 
 use crate::args::PageArgs;
 use crate::host;
-use crate::poller::{self, Feed, INTERVAL, Published};
+use crate::poller::{self, Feed, Published};
 use crate::render::{self, Frame};
 
-/// Time for which a new client waits for a snapshot. The page shows without one that Postgres is slow.
-const FIRST_SNAPSHOT: Duration = Duration::from_secs(3);
+/// Time for which a new client waits for a snapshot, or for the report of a silent Postgres, which comes after three seconds.
+const FIRST_SNAPSHOT: Duration = Duration::from_secs(4);
 
 /// Nothing is loaded from elsewhere, no other page embeds this one, and inline scripts and styles are refused: a text that was not
 /// escaped would not be executed.
