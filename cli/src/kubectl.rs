@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::text::count;
 
 /// The verbs that need nothing but the pipeline's file. The others create or read files of the user.
-const VERBS: [&str; 7] = ["status", "top", "doctor", "explain", "what-if", "verify", "sample"];
+const VERBS: [&str; 8] = ["status", "top", "doctor", "explain", "dead-letters", "what-if", "verify", "sample"];
 
 /// The flags of kubectl that are passed on to it; each has a value.
 const KUBECTL_FLAGS: [&str; 6] = ["-n", "--namespace", "--context", "--kubeconfig", "--cluster", "--user"];
@@ -29,7 +29,7 @@ Executes a command of retail in a processor pod of a pipeline
 
 Usage: kubectl retail VERB NAME [-n NAMESPACE] [--context CONTEXT] [FLAGS OF THE VERB]
 
-Verbs: status, top, doctor, explain, what-if, verify, sample. `retail VERB --help` describes their flags.
+Verbs: status, top, doctor, explain, dead-letters, what-if, verify, sample. `retail VERB --help` describes their flags.
 
 Without a running pod, it prints the status of the resource; exit code 1 unless the verb is status and the pipeline is ready.
 It needs the rights to get retailpipelines, to list pods and to create pods/exec.

@@ -4,6 +4,7 @@
 //! all of it, once.
 
 mod check;
+mod dead_letters;
 mod display;
 mod doctor;
 mod explain;
@@ -62,6 +63,8 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Show why a record was applied, late or rejected, or how a row came about and until when it can change
     Explain(explain::ExplainArgs),
+    /// Show the newest records that no row counts, and their reasons
+    DeadLetters(dead_letters::DeadLettersArgs),
     /// Show how many events would be late with other delays of the watermark
     WhatIf(what_if::WhatIfArgs),
     /// Recompute all results from the topic with a second implementation, and compare them with Postgres
@@ -105,6 +108,7 @@ fn retail() -> ExitCode {
         Command::Ui(args) => ui::ui(args),
         Command::Doctor(args) => doctor::doctor(args),
         Command::Explain(args) => explain::explain(args),
+        Command::DeadLetters(args) => dead_letters::dead_letters(args),
         Command::WhatIf(args) => what_if::what_if(args),
         Command::Verify(args) => check::verify(args),
         Command::Validate(args) => check::validate(&args),

@@ -8,7 +8,7 @@ use retail_api::Pipeline;
 use retail_engine::Timestamp;
 use retail_observe::{Observation, Rates, Speeds, Status};
 use retail_store::snapshot::{
-    Detail, Groups, LargestGroups, LateCount, LateSteps, Letter, Parts, WindowRange, WindowSums,
+    Detail, Groups, LargestGroups, LateCount, LateSteps, Letter, NewestLetters, Parts, WindowRange, WindowSums,
 };
 
 /// The span of speeds.
@@ -160,7 +160,10 @@ impl Model {
                 groups: Some(LargestGroups { most: GROUPS, closed: Some(CLOSED_WINDOWS) }),
                 ..Parts::default()
             },
-            Page::Letters => Parts { letters: Some(LETTERS), ..Parts::default() },
+            Page::Letters => Parts {
+                letters: Some(NewestLetters { number: LETTERS, reason: None, payloads: false }),
+                ..Parts::default()
+            },
             Page::WhatIf => Parts {
                 late: Some(LateSteps { among: LATE_EVENTS, steps: self.additional_delays() }),
                 ..Parts::default()

@@ -102,6 +102,43 @@ async fn fates_of_own_events_are_explained_after_a_processor() {
         words("0:6")
     );
 
+    let (code, letters) = in_json(&case, &["dead-letters", "--limit", "2"]);
+    let seen: Vec<_> = letters["letters"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|letter| json!([letter["offset"], letter["reason"]]))
+        .collect();
+    assert_eq!((code, json!(seen)), (0, json!([[6, "missing_field"], [5, "future"]])), "{letters}");
+    let reasons: Vec<_> = letters["reasons"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|reason| json!([reason["reason"], reason["number"]]))
+        .collect();
+    assert_eq!(json!(reasons), json!([["future", 1], ["late", 1], ["missing_field", 1]]));
+    let (_, late) = in_json(&case, &["dead-letters", "--reason", "late", "--payloads"]);
+    let letter = &late["letters"][0];
+    assert_eq!(
+        (&letter["missedBySeconds"], &letter["eventTime"]),
+        (&json!(100.0), &json!("2025-01-01T00:04:59Z")),
+        "{late}"
+    );
+    assert!(letter["payload"].as_str().unwrap().contains("\"o4\"") && late["letters"].get(1).is_none(), "{late}");
+    let (_, text, _) = retail(&case, &["dead-letters"]);
+    assert!(
+        text.starts_with(
+            "3 dead letters, by reason:\n  future         1\n  late           1\n  missing_field  1  items[0].pieces"
+        ),
+        "{text}"
+    );
+    assert!(
+        text.contains("0:4     late           2025-01-01T00:04:59Z  missed its window by ") && !text.contains("o4"),
+        "{text}"
+    );
+    let (_, none, _) = retail(&case, &["dead-letters", "--reason", "empty"]);
+    assert!(none.ends_with("none of them has the reason empty\n"), "{none}");
+
     let (code, row) = in_json(&case, &["explain", "--row", "2025-01-01 00:00:00+00", "a"]);
     assert_eq!(
         (code, &row["state"], &row["events"], &row["amount"]),

@@ -28,7 +28,7 @@ use crate::session::{Parameters, Session, TransactionMode};
 use crate::time::{SqlTime, clock, micros};
 
 pub use groups::{GroupSums, Groups, LargestGroups};
-pub use letters::{LateCount, LateSteps, Letter, LetterReasons, ReasonCount};
+pub use letters::{LateCount, LateSteps, Letter, LetterReasons, NewestLetters, ReasonCount};
 pub use windows::{WindowRange, WindowSums};
 
 /// The parts that a snapshot contains beside the state: none by default.
@@ -38,8 +38,8 @@ pub struct Parts {
     pub windows: Option<WindowRange>,
     /// The largest groups.
     pub groups: Option<LargestGroups>,
-    /// So many of the newest dead letters.
-    pub letters: Option<i64>,
+    /// The newest dead letters.
+    pub letters: Option<NewestLetters>,
     /// The reasons of dead letters.
     pub reasons: Option<LetterReasons>,
     /// Late events by the delay that would have counted them.
@@ -221,8 +221,8 @@ async fn detail(session: &Session, pipeline: &Pipeline, parts: &Parts) -> Result
     if let Some(largest) = groups {
         detail.groups = Some(groups::read(session, pipeline, *largest).await?);
     }
-    if let Some(number) = letters {
-        detail.letters = Some(letters::newest(session, *number).await?);
+    if let Some(asked) = letters {
+        detail.letters = Some(letters::newest(session, asked).await?);
     }
     if let Some(asked) = reasons {
         detail.reasons = Some(letters::reasons(session, *asked).await?);

@@ -151,6 +151,7 @@ impl Stream {
             event_time: Some(Timestamp::from_secs(START)),
             missed_by: (number % 2 == 0).then_some(Duration::from_secs(90)),
             stored_at: Timestamp::from_secs(self.second),
+            payload: None,
         });
         let late = (1..=6).map(|step| LateCount {
             events: counts.late * step / 6 - counts.late * (step - 1) / 6,

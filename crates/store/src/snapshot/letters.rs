@@ -15,6 +15,20 @@ use crate::time::{SqlTime, micros};
 /// Length of the beginning of a payload, in bytes.
 const PAYLOAD_BYTES: i32 = 300;
 
+/// Number of dead letters among which those of one reason are searched.
+const SEARCHED: i64 = 50_000;
+
+/// The dead letters that a snapshot contains.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NewestLetters {
+    /// Their number at most.
+    pub number: i64,
+    /// Only those with this reason, among the newest 50,000.
+    pub reason: Option<String>,
+    /// Whether to read the beginnings of their payloads.
+    pub payloads: bool,
+}
+
 /// The reasons that a snapshot contains.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LetterReasons {
@@ -33,7 +47,7 @@ pub struct LateSteps {
     pub steps: Vec<Duration>,
 }
 
-/// A stored dead letter, without its payload.
+/// A stored dead letter.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Letter {
     /// The partition of the record.
@@ -50,6 +64,8 @@ pub struct Letter {
     pub missed_by: Option<Duration>,
     /// Time at which it was stored.
     pub stored_at: Timestamp,
+    /// The beginning of its payload, if payloads were asked for.
+    pub payload: Option<Vec<u8>>,
 }
 
 /// The dead letters with a reason.
@@ -77,8 +93,14 @@ pub struct LateCount {
 }
 
 const SELECT_NEWEST: &str = "
-    SELECT partition, \"offset\", reason, detail, event_time, (extract(epoch FROM missed_by) * 1000000)::bigint AS missed_by, stored_at
-    FROM {schema}.dead_letter ORDER BY stored_at DESC, partition, \"offset\" DESC LIMIT $1";
+    SELECT d.partition, d.\"offset\", d.reason, d.detail, d.event_time, (extract(epoch FROM d.missed_by) * 1000000)::bigint AS missed_by,
+           d.stored_at, CASE WHEN $3 THEN substring(d.payload FROM 1 FOR $4) END AS payload
+    FROM (
+        SELECT * FROM {schema}.dead_letter ORDER BY stored_at DESC, partition, \"offset\" DESC
+        LIMIT CASE WHEN $2::text IS NULL THEN $1 ELSE $5 END
+    ) d
+    WHERE $2 IS NULL OR d.reason = $2
+    ORDER BY d.stored_at DESC, d.partition, d.\"offset\" DESC LIMIT $1";
 
 const SELECT_REASONS: &str = "
     SELECT r.reason, r.number, r.newest, r.example, (
@@ -102,8 +124,15 @@ const SELECT_LATE: &str = "
     GROUP BY bucket";
 
 /// The newest dead letters, in descending order of time.
-pub(super) async fn newest(session: &Session, number: i64) -> Result<Vec<Letter>, DatabaseError> {
-    let rows = session.query(SELECT_NEWEST, &[(&number, Type::INT8)]).await?;
+pub(super) async fn newest(session: &Session, asked: &NewestLetters) -> Result<Vec<Letter>, DatabaseError> {
+    let parameters: &Parameters<'_> = &[
+        (&asked.number, Type::INT8),
+        (&asked.reason, Type::TEXT),
+        (&asked.payloads, Type::BOOL),
+        (&PAYLOAD_BYTES, Type::INT4),
+        (&SEARCHED, Type::INT8),
+    ];
+    let rows = session.query(SELECT_NEWEST, parameters).await?;
     Ok(rows.iter().map(letter).collect())
 }
 
@@ -117,6 +146,7 @@ fn letter(row: &Row) -> Letter {
         event_time: row.get::<_, Option<SqlTime>>("event_time").map(|SqlTime(time)| time),
         missed_by: missed_by.map(|micros| Duration::from_micros(micros.max(0).unsigned_abs())),
         stored_at: row.get::<_, SqlTime>("stored_at").0,
+        payload: row.get("payload"),
     }
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use retail_engine::{Money, Timestamp};
 use retail_store::Snapshot;
 use retail_store::snapshot::{
-    Detail, GroupSums, Groups, LargestGroups, LateCount, LateSteps, LetterReasons, Parts, WindowRange, WindowSums,
+    Detail, GroupSums, Groups, LargestGroups, LateCount, LateSteps, LetterReasons, NewestLetters, Parts, WindowRange,
+    WindowSums,
 };
 use retail_testbed::{Case, Feeder};
 
@@ -44,7 +45,7 @@ async fn snapshot_has_the_parts_that_were_asked_for() {
     let all = Parts {
         windows: Some(WindowRange { closed: 48, most: None }),
         groups: Some(LargestGroups { most: 2, closed: Some(48) }),
-        letters: Some(10),
+        letters: Some(NewestLetters { number: 10, reason: None, payloads: true }),
         reasons: Some(LetterReasons { among: 10, payloads: true }),
         late: Some(LateSteps { among: 10, steps: [300, 400, 401].map(Duration::from_secs).to_vec() }),
     };
@@ -70,6 +71,16 @@ async fn snapshot_has_the_parts_that_were_asked_for() {
     assert_eq!(seen, [("late", 1, letters[0].stored_at)]);
     let payload = String::from_utf8(reasons[0].payload.clone().unwrap()).unwrap();
     assert!(payload.contains("1.5"), "{payload}");
+
+    let payload = String::from_utf8(letters[0].payload.clone().unwrap()).unwrap();
+    assert!(payload.contains("1.5"), "{payload}");
+    for (reason, number) in [("late", 1), ("future", 0)] {
+        let asked = NewestLetters { number: 10, reason: Some(reason.to_owned()), payloads: false };
+        let parts = Parts { letters: Some(asked), ..Parts::default() };
+        let letters = Snapshot::read_in(&mut session, pipeline, &parts).await.unwrap().detail.letters.unwrap();
+        assert_eq!(letters.len(), number);
+        assert!(letters.iter().all(|letter| letter.payload.is_none()));
+    }
 
     // One closed window; the amounts of groups in the two open ones.
     let some = Parts {
