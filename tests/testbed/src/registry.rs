@@ -3,9 +3,14 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use crate::process::unique;
 use crate::servers::Server;
+
+/// Time for which a request without an answer is repeated, and the pause before each repetition.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// An Apicurio Registry. Dropping a private one stops it and deletes its schemas.
 #[derive(Debug)]
@@ -68,7 +73,15 @@ impl Registry {
     pub fn register_as(&self, kind: &str, subject: &str, schema: &str) -> u32 {
         let quoted = format!("{schema:?}").replace("\\'", "'");
         let body = format!("{{\"schemaType\": \"{kind}\", \"schema\": {quoted}}}");
-        let answer = self.request("POST", &format!("subjects/{subject}/versions"), &body);
+        let path = format!("subjects/{subject}/versions");
+        // On a busy machine, a registry that has just started closes a connection without an answer. A schema that is registered twice
+        // keeps its id.
+        let started = Instant::now();
+        let mut answer = self.request("POST", &path, &body);
+        while answer.is_empty() && started.elapsed() < PATIENCE {
+            std::thread::sleep(PAUSE);
+            answer = self.request("POST", &path, &body);
+        }
         let id = answer
             .rsplit_once("\"id\":")
             .and_then(|(_, id)| id.trim_end_matches(|c: char| !c.is_ascii_digit()).parse().ok());
