@@ -95,12 +95,12 @@ async fn snapshot_has_the_parts_that_were_asked_for() {
 
     // Of all windows, and as the view totals has them.
     let totals = Parts {
-        windows: Some(WindowRange { closed: 48, most: Some(2) }),
+        windows: Some(WindowRange { closed: 48, most: Some(1) }),
         groups: Some(LargestGroups { most: 10, closed: None }),
         ..Parts::default()
     };
     let detail = Snapshot::read_in(&mut session, pipeline, &totals).await.unwrap().detail;
-    assert_eq!(detail.windows.unwrap(), windows[2..]);
+    assert_eq!(detail.windows.unwrap(), windows[3..]);
     let largest = case
         .query("SELECT category, running_total::text FROM totals ORDER BY running_total DESC, category")
         .await
