@@ -8,14 +8,11 @@ use retail_api::resource::LateEvents;
 use retail_engine::Timestamp;
 use retail_runtime::args::PipelineArgs;
 use retail_runtime::process;
-use retail_store::snapshot::{Letter, LetterReasons, NewestLetters, Parts, ReasonCount};
+use retail_store::snapshot::{Letter, LetterReasons, NewestLetters, Parts, ReasonCount, SEARCHED};
 use retail_store::{DatabaseError, Snapshot};
 use serde::Serialize;
 
 use crate::text::{count, number_of, table};
-
-/// Number of the newest dead letters that are counted by reason.
-const COUNTED: i64 = 50_000;
 
 /// Shows the newest dead letters, and counts them by reason.
 #[derive(Args, Debug)]
@@ -40,7 +37,7 @@ pub(crate) struct DeadLettersArgs {
     json: bool,
 }
 
-/// The answer as JSON. Counts are of the newest [`COUNTED`] dead letters.
+/// The answer as JSON. Counts are of the newest [`SEARCHED`] dead letters.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Printed<'a> {
@@ -82,7 +79,7 @@ pub(crate) fn dead_letters(args: DeadLettersArgs) -> ExitCode {
     };
     let parts = Parts {
         letters: Some(NewestLetters { number: limit.into(), reason: reason.clone(), payloads }),
-        reasons: Some(LetterReasons { among: COUNTED, payloads: false }),
+        reasons: Some(LetterReasons { among: SEARCHED, payloads: false }),
         ..Parts::default()
     };
     let read = async {
@@ -129,7 +126,7 @@ fn in_words(reasons: &[ReasonCount], letters: &[Letter], reason: Option<&str>, d
     let all: i64 = reasons.iter().map(|reason| reason.number).sum();
     let mut text = match all {
         0 => "no dead letters are stored\n".to_owned(),
-        COUNTED.. => format!("the newest {} dead letters, by reason:\n", count(all)),
+        SEARCHED.. => format!("the newest {} dead letters, by reason:\n", count(all)),
         _ => format!("{}, by reason:\n", number_of(all, "dead letter")),
     };
     let rows = reasons.iter().map(|reason| {

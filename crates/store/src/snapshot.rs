@@ -28,7 +28,7 @@ use crate::session::{Parameters, Session, TransactionMode};
 use crate::time::{SqlTime, clock, micros};
 
 pub use groups::{GroupSums, Groups, LargestGroups};
-pub use letters::{LateCount, LateSteps, Letter, LetterReasons, NewestLetters, ReasonCount};
+pub use letters::{LateCount, LateSteps, Letter, LetterReasons, NewestLetters, ReasonCount, SEARCHED};
 pub use windows::{WindowRange, WindowSums};
 
 /// The parts that a snapshot contains beside the state: none by default.

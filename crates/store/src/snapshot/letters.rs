@@ -15,8 +15,8 @@ use crate::time::{SqlTime, micros};
 /// Length of the beginning of a payload, in bytes.
 const PAYLOAD_BYTES: i32 = 300;
 
-/// Number of dead letters among which those of one reason are searched.
-const SEARCHED: i64 = 50_000;
+/// Number of the newest dead letters among which those of one reason are searched.
+pub const SEARCHED: i64 = 50_000;
 
 /// The dead letters that a snapshot contains.
 #[derive(Clone, PartialEq, Eq, Debug)]
