@@ -29,11 +29,9 @@ const RESYNCS_PER_SECOND: usize = 10;
 /// Interval of passes of a pipeline that waits for a Secret.
 const SECRET_CHECK: Duration = Duration::from_secs(5);
 
-/// Delay before the first retry of a failed pass; doubled for each further failure.
+/// Delay before the first retry of a failed pass; doubled for each further failure, up to the interval of successful passes: no
+/// status is older because a server was away.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-
-/// Maximum delay between retries: the longest wait after a user has removed the cause.
-const LAST_RETRY: Duration = Duration::from_secs(120);
 
 /// State by pipeline, and the shared cache of Secrets.
 #[derive(Default, Debug)]
@@ -135,9 +133,10 @@ impl ReconcileCache {
 
     /// Counts a failed pass and returns the delay until its retry.
     pub(crate) fn failed(&self, uid: &str) -> Duration {
-        let backoff = || Backoff::new(FIRST_RETRY, LAST_RETRY);
+        let backoff = || Backoff::new(FIRST_RETRY, Duration::MAX);
+        let delay = self.with(uid, |entry| entry.backoff.get_or_insert_with(backoff).failed());
         // Spread, so that a thousand pipelines do not contact a recovered server at once.
-        spread(self.with(uid, |entry| entry.backoff.get_or_insert_with(backoff).failed()), uid)
+        spread(delay.min(self.interval()), uid)
     }
 
     /// Delay until the next pass of a pipeline that waits for a Secret. No watch shows Secrets: the operator may only read them by
@@ -178,8 +177,13 @@ impl ReconcileCache {
 
     /// Delay until the next pass after a successful one.
     pub(crate) fn resync(&self, uid: &str) -> Duration {
+        spread(self.interval(), uid)
+    }
+
+    /// Interval of the passes of all pipelines, at the maximum rate.
+    fn interval(&self) -> Duration {
         let pipelines = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).len();
-        spread(RESYNC.max(Duration::from_secs((pipelines / RESYNCS_PER_SECOND) as u64)), uid)
+        RESYNC.max(Duration::from_secs((pipelines / RESYNCS_PER_SECOND) as u64))
     }
 
     /// Forgets failed passes.
@@ -211,7 +215,7 @@ mod tests {
     fn retry_delay_grows_per_pipeline_until_success() {
         let cache = ReconcileCache::default();
         let waits: Vec<u64> = (0..10).map(|_| cache.failed("").as_secs()).collect();
-        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 120, 120, 120]);
+        assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30, 30, 30, 30]);
         assert!(cache.failed("other").as_millis() <= 1000);
         cache.succeeded("");
         assert_eq!(cache.failed("").as_secs(), 1);
@@ -225,6 +229,8 @@ mod tests {
                 cache.succeeded(&number.to_string());
             }
             assert_eq!(cache.resync("").as_secs(), seconds, "{pipelines}");
+            let last_retry = (0..10).map(|_| cache.failed("0").as_secs()).max();
+            assert_eq!(last_retry, Some(spread(Duration::from_secs(seconds), "0").as_secs()), "{pipelines}");
         }
     }
 }
