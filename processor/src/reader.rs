@@ -111,6 +111,14 @@ impl Reader {
         self.held.clear();
     }
 
+    /// Schemas must be found again: those by which the last batch was judged may be lost.
+    pub(crate) fn forget_schemas(&mut self) {
+        if let Some(schemas) = &mut self.schemas {
+            schemas.forget();
+            self.engine.forget_schemas();
+        }
+    }
+
     /// The last batch is committed.
     pub(crate) fn committed(&mut self) {
         self.engine.committed();

@@ -39,10 +39,17 @@ struct Wanted {
     worker: Thread,
 }
 
+/// What workers ask for.
+enum Request {
+    Find(Wanted),
+    /// Verdicts may be lost: they must be found again.
+    Forget,
+}
+
 /// A handle to the task, which ends with the last handle.
 #[derive(Clone)]
 pub(crate) struct SchemaService {
-    requests: mpsc::UnboundedSender<Wanted>,
+    requests: mpsc::UnboundedSender<Request>,
 }
 
 /// The requests of one worker.
@@ -65,8 +72,17 @@ impl SchemaClient {
     pub(crate) fn ask(&mut self, id: SchemaId) {
         if self.asked.insert(id) {
             let wanted = Wanted { id, reply: self.reply.clone(), worker: std::thread::current() };
-            self.service.requests.send(wanted).expect("the task lives as long as its handles");
+            self.send(Request::Find(wanted));
         }
+    }
+
+    /// Forgets all verdicts, so that later questions find them again.
+    pub(crate) fn forget(&mut self) {
+        self.send(Request::Forget);
+    }
+
+    fn send(&self, request: Request) {
+        self.service.requests.send(request).expect("the task lives as long as its handles");
     }
 
     /// The next reply, if one has arrived.
@@ -98,7 +114,7 @@ pub(crate) fn start(
     Ok((SchemaService { requests }, tokio::spawn(serve(Arc::new(finder), requested))))
 }
 
-async fn serve(finder: Arc<Finder>, mut requested: mpsc::UnboundedReceiver<Wanted>) {
+async fn serve(finder: Arc<Finder>, mut requested: mpsc::UnboundedReceiver<Request>) {
     let mut cache = Cache::default();
     let mut waiting: BTreeMap<SchemaId, Vec<Wanted>> = BTreeMap::new();
     // At most as many as the partitions hold records. They end with this task.
@@ -107,7 +123,8 @@ async fn serve(finder: Arc<Finder>, mut requested: mpsc::UnboundedReceiver<Wante
         tokio::select! {
             wanted = requested.recv() => match wanted {
                 None => return,
-                Some(wanted) => match cache.schemas.get(&wanted.id) {
+                Some(Request::Forget) => cache = Cache::default(),
+                Some(Request::Find(wanted)) => match cache.schemas.get(&wanted.id) {
                     Some(schema) => wanted.reply(schema),
                     None => {
                         let waiting = waiting.entry(wanted.id).or_default();

@@ -276,6 +276,7 @@ impl Worker {
             }
             Reply::Fenced => {
                 tracing::info!("{}: a commit was fenced; reading again from the committed positions", self.name);
+                self.reader.forget_schemas();
                 self.assignment.fenced()
             }
             Reply::Progress(rows) => self.assignment.progress(&rows, now),

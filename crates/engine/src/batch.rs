@@ -1,10 +1,13 @@
 //! The results of an engine: one transaction of the store.
 
+use std::collections::BTreeSet;
+
 use crate::deltas::Row;
 use crate::fate::Counts;
 use crate::lateness::Lateness;
 use crate::money::Money;
 use crate::recent_ids::Milestone;
+use crate::schema::SchemaId;
 use crate::time::{Span, Timestamp};
 
 /// The progress of one partition in a batch.
@@ -82,4 +85,6 @@ pub struct Batch {
     pub lateness: Lateness,
     /// With deduplication, its state after the batch, for each partition in which it has changed.
     pub milestones: Vec<(i32, Vec<Milestone>)>,
+    /// The schemas that the records name, if they were judged by them. Their verdicts must be as durable as the batch.
+    pub schemas: BTreeSet<SchemaId>,
 }

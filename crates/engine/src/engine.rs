@@ -234,6 +234,13 @@ impl Engine {
         }
     }
 
+    /// All schemas must be learnt again, because their verdicts may be lost.
+    pub fn forget_schemas(&mut self) {
+        if let Some(mapped) = &mut self.mapped {
+            mapped.decoder.forget_schemas();
+        }
+    }
+
     /// Takes over a floor that the store has raised, if the current batch contains no event judged by the old one: none that is
     /// applied or late. Otherwise the store fences the batch, and the records are judged again.
     pub fn raise_floor(&mut self, partition: i32, floor: Timestamp) {
@@ -267,6 +274,7 @@ impl Engine {
             None => self.deltas.take_rows(),
             Some(mapped) => mapped.deltas.take_rows(),
         };
+        let schemas = self.mapped.as_mut().map(|mapped| mapped.decoder.take_used_schemas()).unwrap_or_default();
         self.other_bytes = 0;
         Batch {
             partitions,
@@ -274,6 +282,7 @@ impl Engine {
             dead_letters: std::mem::take(&mut self.dead_letters),
             lateness: std::mem::take(&mut self.lateness),
             milestones,
+            schemas,
         }
     }
 

@@ -16,6 +16,7 @@ const FENCED: &str = "RP001";
 const FOREIGN: &str = "RP002";
 const SERVER_REPLACED: &str = "RP003";
 const IN_USE: &str = "RP004";
+const SCHEMA_LOST: &str = "RP005";
 
 impl DatabaseError {
     /// Explains the error of a connection or a statement.
@@ -29,7 +30,7 @@ impl DatabaseError {
         let user = connection.user();
         let schema = &connection.schema;
         let state = db.code();
-        let (kind, message) = if state.code() == FENCED {
+        let (kind, message) = if [FENCED, SCHEMA_LOST].contains(&state.code()) {
             (ErrorKind::Fenced, said.clone())
         } else if state.code() == FOREIGN {
             let message =

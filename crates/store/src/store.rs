@@ -5,7 +5,7 @@ use std::time::Duration;
 use retail_api::resource::{LateEvents, WhenIdle};
 use retail_api::{Layout, Pipeline};
 use retail_connection::ErrorKind;
-use retail_engine::Timestamp;
+use retail_engine::{SchemaId, Timestamp};
 use tokio_postgres::types::Type;
 
 use crate::claimed::Claimed;
@@ -199,8 +199,9 @@ impl Store {
         let letters = Letters::new(&commit.batch.dead_letters, &self.layout);
         let high = packs.high();
         let server_started = self.groups.server_started();
+        let schemas: Vec<String> = commit.batch.schemas.iter().map(SchemaId::to_string).collect();
         let mut parameters: Vec<Parameter<'_>> =
-            vec![(&self.identity, Type::TEXT), (&server_started, Type::TIMESTAMPTZ)];
+            vec![(&self.identity, Type::TEXT), (&server_started, Type::TIMESTAMPTZ), (&schemas, Type::TEXT_ARRAY)];
         parameters.extend(partitions.parameters());
         parameters.extend(packs.parameters(&high));
         parameters.extend(letters.parameters());

@@ -242,6 +242,22 @@ async fn unknown_id_stays_unknown_after_it_was_registered() {
     assert!(error.contains(&format!("names schema {unknown}, which table schemas lacks")), "{error}");
 }
 
+/// As after a failover to a standby that lacks the newest commits: the processor remembers a verdict that is not stored.
+#[tokio::test]
+async fn lost_verdict_is_stored_again_before_records_are_committed() {
+    let registry = Registry::shared();
+    let (format, case) = (Format::Avro, Format::Avro.case(registry, 1).await);
+    let id = format.register(registry, FIRST);
+    case.topic.send(&format.orders(0, 0, 10, id, FIRST));
+    let _processor = start(&case, &PROBES);
+    until_consumed(&case, 10).await;
+    case.client().await.batch_execute("DELETE FROM schemas").await.unwrap();
+    case.topic.send(&format.orders(0, 10, 10, id, FIRST));
+    until_consumed(&case, 20).await;
+    assert_eq!(row(&case).await, "20 0.200000 20");
+    case.assert_exact().await;
+}
+
 /// Each of these ids is unknown for two seconds, all of them at the same time: the records that wait behind the first one are asked for, too.
 #[tokio::test]
 async fn ids_of_waiting_records_are_searched_together() {

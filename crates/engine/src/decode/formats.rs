@@ -1,5 +1,7 @@
 //! Reads records of any format by a mapping.
 
+use std::collections::BTreeSet;
+
 use super::Reason;
 use super::avro::AvroPlan;
 use super::binary::BinaryRecords;
@@ -84,6 +86,16 @@ impl FormatDecoder {
         };
         let bytes = plan.as_ref().map_or(0, SchemaPlan::bytes);
         self.schemas.insert(id, plan, bytes);
+    }
+
+    /// The schemas of the records since the last call.
+    pub(crate) fn take_used_schemas(&mut self) -> BTreeSet<SchemaId> {
+        self.schemas.take_used()
+    }
+
+    /// All schemas must be learnt again.
+    pub(crate) fn forget_schemas(&mut self) {
+        self.schemas.forget();
     }
 
     /// The schema of a record, if it must be learnt first.

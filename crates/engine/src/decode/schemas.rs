@@ -1,5 +1,7 @@
 //! The schemas that records name, as far as the decoder has learnt them.
 
+use std::collections::BTreeSet;
+
 use super::Reason;
 use crate::schema::SchemaId;
 
@@ -20,6 +22,8 @@ pub(super) struct Schemas<P> {
     bytes: usize,
     /// Number of times that another schema than the one before was used.
     clock: u64,
+    /// The schemas of the records since [`Self::take_used`].
+    used: BTreeSet<SchemaId>,
 }
 
 #[derive(Debug)]
@@ -33,7 +37,7 @@ struct Schema<P> {
 
 impl<P> Default for Schemas<P> {
     fn default() -> Self {
-        Self { schemas: Vec::new(), last: 0, bytes: 0, clock: 0 }
+        Self { schemas: Vec::new(), last: 0, bytes: 0, clock: 0, used: BTreeSet::new() }
     }
 }
 
@@ -91,7 +95,20 @@ impl<P> Schemas<P> {
         self.last = self.position(id).ok()?;
         self.clock += 1;
         self.schemas[self.last].1.used = self.clock;
+        self.used.insert(id);
         Some(())
+    }
+
+    /// The schemas of the records since the last call.
+    pub(super) fn take_used(&mut self) -> BTreeSet<SchemaId> {
+        // So that the next record notes its schema again.
+        self.last = usize::MAX;
+        std::mem::take(&mut self.used)
+    }
+
+    /// All schemas must be learnt again.
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
     }
 }
 
@@ -114,6 +131,25 @@ mod tests {
         assert_eq!(schemas.plan(id(0)), Some(Ok(&mut 0)));
         assert_eq!(schemas.plan(id(7)), Some(Err(Reason::UnknownSchema)));
         assert_eq!((schemas.schemas.len(), schemas.bytes), (MAX_SCHEMAS, MAX_SCHEMAS - 1));
+    }
+
+    #[test]
+    fn every_schema_that_was_used_is_reported_once() {
+        let mut schemas: Schemas<u32> = Schemas::default();
+        let id = SchemaId::Number;
+        for number in 0..3 {
+            schemas.insert(id(number), Ok(number), 1);
+        }
+        assert_eq!(schemas.take_used(), BTreeSet::new());
+        for number in [0, 2, 2, 0] {
+            assert!(schemas.plan(id(number)).is_some());
+        }
+        assert_eq!(schemas.plan(id(3)), None);
+        assert_eq!(schemas.take_used(), BTreeSet::from([id(0), id(2)]));
+        assert!(schemas.plan(id(0)).is_some());
+        assert_eq!(schemas.take_used(), BTreeSet::from([id(0)]), "the schema of the last record before counts again");
+        schemas.forget();
+        assert!(!schemas.contains(id(0)));
     }
 
     #[test]
