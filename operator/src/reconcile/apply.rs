@@ -23,6 +23,7 @@ use crate::reconcile::pipeline_meta::{PipelineMeta, RawPipeline};
 use crate::reconcile::plan::Plan;
 use crate::reconcile::reason::Reason;
 use crate::reconcile::step::Step;
+use crate::reconcile::topic_contest;
 use crate::reconcile::topic_users::{NamedTopic, topic_users};
 use crate::reconcile::turn::Turn;
 use crate::resources::difference::{LiveObject, differences};
@@ -124,10 +125,11 @@ impl<O: ExternalSystems> Applier<'_, O> {
             Step::Topic { name: _, actions } => {
                 let Some(kafka) = kafka else { return };
                 let executed = self.external.execute_topic_actions(self.asker, kafka, &pipeline.topic, actions).await;
-                if let Ok(Executed { description, actions }) = &executed
-                    && actions.contains(&Action::Create)
-                {
-                    self.cache.record_created_topic(&self.meta.uid, &description.id);
+                if let Ok(Executed { description, actions }) = &executed {
+                    topic_contest::record(self.cache, &self.meta.uid, actions);
+                    if actions.contains(&Action::Create) {
+                        self.cache.record_created_topic(&self.meta.uid, &description.id);
+                    }
                 }
                 result.topic = Some(executed);
             }

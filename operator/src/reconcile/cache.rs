@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use retail_api::Pipeline;
 use retail_runtime::Backoff;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -59,6 +60,7 @@ struct PipelineCache {
     created_topic: Option<String>,
     empty_plan: Option<(PlanInputs, Plan)>,
     repairs: BTreeMap<Child, Repairs>,
+    topic_repairs: Repairs,
 }
 
 /// A spec and the result of its validation.
@@ -155,6 +157,33 @@ impl ReconcileCache {
     /// Passes the repairs of a child to `use_repairs`.
     pub(crate) fn with_repairs<T>(&self, uid: &str, child: Child, use_repairs: impl FnOnce(&mut Repairs) -> T) -> T {
         self.with(uid, |entry| use_repairs(entry.repairs.entry(child).or_default()))
+    }
+
+    /// Passes the repairs of the topic's settings to `use_repairs`.
+    pub(crate) fn with_topic_repairs<T>(&self, uid: &str, use_repairs: impl FnOnce(&mut Repairs) -> T) -> T {
+        self.with(uid, |entry| use_repairs(&mut entry.topic_repairs))
+    }
+
+    /// The other pipelines on the topic, as NAMESPACE/NAME, that declare another value for one of these settings.
+    pub(crate) fn pipelines_that_declare<'a>(
+        &self,
+        uid: &str,
+        pipeline: &Pipeline,
+        settings: impl Iterator<Item = &'a str> + Clone,
+    ) -> Vec<String> {
+        let all = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
+        let others = all.iter().filter(|(other, _)| *other != uid).filter_map(|(_, entry)| {
+            let (_, validated) = entry.validated.as_ref()?;
+            let other = &validated.as_ref().as_ref().ok()?.pipeline;
+            let is_on_topic = other.topic.name == pipeline.topic.name
+                && other.kafka.bootstrap_servers == pipeline.kafka.bootstrap_servers;
+            let value = |pipeline: &Pipeline, name: &str| pipeline.topic.config.get(name).cloned();
+            let differs = |name| value(other, name).is_some_and(|other| value(pipeline, name) != Some(other));
+            (is_on_topic && settings.clone().any(differs)).then(|| format!("{}/{}", other.namespace, other.name))
+        });
+        let mut names: Vec<String> = others.collect();
+        names.sort();
+        names
     }
 
     /// Contested fields of all children. `as_declared_at` returns the time for children that are as declared.

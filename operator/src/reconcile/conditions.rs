@@ -29,7 +29,7 @@ pub(crate) fn conditions(pass: &Pass<'_>) -> Vec<ConditionDraft> {
     let refused = Child::ALL.iter().find_map(|child| pass.result.children.get(child)?.as_ref().err());
     let refused =
         refused.map(|refusal| ConditionDraft::by_reason(ConditionType::Ready, refusal.reason, refusal.message.clone()));
-    let contested = part_conditions::contested(&pass.plan.contests);
+    let contested = part_conditions::contested(pass.plan);
     let is_contested = contested.status == ConditionStatus::True;
     let refused = refused.or_else(|| {
         is_contested

@@ -34,6 +34,7 @@ pub(crate) mod report;
 pub(crate) mod rollout;
 pub(crate) mod status;
 pub mod step;
+pub(crate) mod topic_contest;
 pub(crate) mod topic_users;
 pub(crate) mod turn;
 pub mod validate;

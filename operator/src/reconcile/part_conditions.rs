@@ -21,7 +21,7 @@ use crate::reconcile::condition_draft::{ConditionDraft, ConditionStatus};
 use crate::reconcile::observed_state::Observation;
 use crate::reconcile::pass::Pass;
 use crate::reconcile::pipeline_meta::PipelineMeta;
-use crate::reconcile::plan::{Contest, Plan, ReplicaCount};
+use crate::reconcile::plan::{Contest, Plan, ReplicaCount, TopicContest};
 use crate::reconcile::reason::{ConditionType, Reason};
 use crate::reconcile::rollout::Rollout;
 use crate::reconcile::validate::Valid;
@@ -432,20 +432,43 @@ pub(crate) fn scaling(plan: &Plan) -> ConditionDraft {
     ConditionDraft::new(condition_type, ConditionStatus::False, Reason::UpToDate, "")
 }
 
-/// Whether another client changes the objects of the pipeline again after each repair.
-pub(crate) fn contested(contests: &[Contest]) -> ConditionDraft {
-    let condition_type = ConditionType::Contested;
+/// Whether another client changes the objects or the topic of the pipeline again after each repair.
+pub(crate) fn contested(plan: &Plan) -> ConditionDraft {
+    let messages: Vec<String> =
+        plan.topic_contest.iter().map(contested_topic).chain(contested_objects(&plan.contests)).collect();
+    let (status, reason) = match messages.is_empty() {
+        true => (ConditionStatus::False, Reason::UpToDate),
+        false => (ConditionStatus::True, Reason::Contested),
+    };
+    ConditionDraft::new(ConditionType::Contested, status, reason, messages.join("; "))
+}
+
+fn contested_topic(TopicContest { settings, pipelines }: &TopicContest) -> String {
+    let settings = settings.join(", ");
+    if pipelines.is_empty() {
+        return format!(
+            "another client changes the topic ({settings}) again after each repair; the operator repairs it after growing pauses: \
+             remove the other client, or the setting from topic.config"
+        );
+    }
+    format!(
+        "{settings} is declared for the topic, and another value by the RetailPipeline {}; the operator sets each after growing pauses: \
+         declare a setting of a topic in one pipeline only",
+        pipelines.join(", ")
+    )
+}
+
+fn contested_objects(contests: &[Contest]) -> Option<String> {
     if contests.is_empty() {
-        return ConditionDraft::new(condition_type, ConditionStatus::False, Reason::UpToDate, "");
+        return None;
     }
     let contest = |Contest { child, fields, manager }: &Contest| {
         format!("{manager} changes the {child} ({}) again after each repair", fields.join(", "))
     };
     let contests: Vec<String> = contests.iter().map(contest).collect();
-    let message = format!(
+    Some(format!(
         "{}; the operator repairs it after growing pauses: remove the other client, scale the RetailPipeline instead of its Deployment, \
          or give each operator its own spec.operatorClass",
         contests.join("; ")
-    );
-    ConditionDraft::new(condition_type, ConditionStatus::True, Reason::Contested, message)
+    ))
 }

@@ -41,6 +41,8 @@ pub struct Plan {
     pub database_problem: Option<String>,
     /// Fields that another client changes again after each repair.
     pub contests: Vec<Contest>,
+    /// Settings of the topic that another client changes again after each change by the operator.
+    pub topic_contest: Option<TopicContest>,
     /// Why the deletion is blocked.
     pub blocked: Option<String>,
 }
@@ -54,6 +56,15 @@ pub struct Contest {
     pub fields: Vec<String>,
     /// Name of the other client.
     pub manager: String,
+}
+
+/// Settings of the topic that another client changes again after each change by the operator.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TopicContest {
+    /// The settings with their declared values, as NAME=VALUE.
+    pub settings: Vec<String>,
+    /// Other pipelines that declare other values for them, as NAMESPACE/NAME.
+    pub pipelines: Vec<String>,
 }
 
 /// Memory of the transaction ids of all processors.

@@ -178,7 +178,7 @@ reasons! {
     SchemaFailed: ActionRequired,
     /// The topic does not exist, and topic.management is Use.
     TopicMissing: ActionRequired,
-    /// Another client changes a field of an object again after each repair by the operator.
+    /// Another client changes a field of an object or a setting of the topic again after each repair by the operator.
     Contested: ActionRequired,
     /// An object with a name required by the pipeline belongs to another owner.
     NameConflict: ActionRequired,

@@ -38,7 +38,7 @@ use crate::reconcile::reason::{ConditionType, Reason};
 use crate::reconcile::status::{failed_pass, status};
 use crate::reconcile::turn::Turn;
 use crate::reconcile::validate::Valid;
-use crate::reconcile::{cleanup, contest, report};
+use crate::reconcile::{cleanup, contest, report, topic_contest};
 use crate::settings::Settings;
 
 /// Deadline of a pass: it sends a few requests to Kafka and Postgres, each with a timeout of ten seconds.
@@ -223,6 +223,9 @@ async fn pass<O: ExternalSystems>(
     let ReconcileContext { client, external, namespaces, cache, .. } = context;
     let (meta, asker, children) = (&meta, &asker, &observed.children);
     contest::hold_back(client, cache, meta, &observed, &mut plan).await.map_err(Failure::Observe)?;
+    if let Ok(valid) = valid {
+        topic_contest::hold_back(cache, &meta.uid, &valid.pipeline, &observed, &mut plan);
+    }
     let applier = Applier { client, external, asker, children, turn, cache, meta, namespaces, pipeline };
     let result = applier.apply(&plan).await.map_err(Failure::Apply)?;
     if result.outdated {

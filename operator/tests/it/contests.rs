@@ -29,8 +29,8 @@ fn scale(harness: &Harness) {
     });
 }
 
-fn message(harness: &Harness, condition_type: &str) -> String {
-    let status = harness.object("retailpipelines", "retail").unwrap()["status"].clone();
+fn message(harness: &Harness, name: &str, condition_type: &str) -> String {
+    let status = harness.object("retailpipelines", name).unwrap()["status"].clone();
     let conditions = status["conditions"].as_array().unwrap();
     let condition = conditions.iter().find(|condition| condition["type"] == condition_type).unwrap();
     condition["message"].as_str().unwrap().to_owned()
@@ -53,7 +53,7 @@ async fn repeated_scaling_of_the_deployment_is_contested() {
     assert!((5..=9).contains(&repairs), "{repairs}");
     harness.until("retail", "Contested", "True", "Contested").await;
     harness.until("retail", "Stalled", "True", "Contested").await;
-    let message = message(&harness, "Ready");
+    let message = message(&harness, "retail", "Ready");
     let expected = "kube-controller-manager (subresource scale) changes the processor Deployment (spec.replicas) again after each repair";
     assert!(message.starts_with(expected), "{message}");
     // An edit acts at once.
@@ -68,6 +68,43 @@ async fn repeated_scaling_of_the_deployment_is_contested() {
     harness.until("retail", "Contested", "False", "UpToDate").await;
     let events = harness.events("retail");
     assert_eq!(events.iter().filter(|reason| *reason == "Contested").count(), 1, "{events:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn topic_setting_that_two_pipelines_declare_is_contested() {
+    let harness = Harness::start();
+    harness.declare("retail", json!({"topic": {"name": "shared", "config": {"max.message.bytes": "100000"}}}));
+    harness.until_ready("retail").await;
+    let config = json!({"max.message.bytes": "200000", "cleanup.policy": "delete"});
+    let topic = json!({"name": "shared", "management": "Adopt", "config": config});
+    harness.declare("other", json!({"topic": topic}));
+    let changes = harness.external.state().changes;
+    harness.passes(3600).await;
+    let changed = harness.external.state().changes - changes;
+    assert!((6..=40).contains(&changed), "{changed}");
+    for (name, value, partner) in [("retail", "100000", "shop/other"), ("other", "200000", "shop/retail")] {
+        harness.until(name, "Contested", "True", "Contested").await;
+        assert_eq!(harness.condition(name, "Ready"), ("False".to_owned(), "Contested".to_owned()));
+        let message = message(&harness, name, "Contested");
+        let expected = format!(
+            "max.message.bytes={value} is declared for the topic, and another value by the RetailPipeline {partner};"
+        );
+        assert!(message.starts_with(&expected), "{message}");
+    }
+    // A new declaration is applied at once.
+    harness.edit("other", |spec| spec["topic"]["config"] = json!({"max.message.bytes": "100000"}));
+    harness.until("other", "Contested", "False", "UpToDate").await;
+    harness.until("retail", "Contested", "False", "UpToDate").await;
+    assert_eq!(harness.external.state().topics["shared"].topic.config["max.message.bytes"], "100000");
+    // Without a partner that the operator knows.
+    for _ in 0..40 {
+        let mut external = harness.external.state();
+        external.topics.get_mut("shared").unwrap().topic.config.insert("max.message.bytes".to_owned(), "5".to_owned());
+        drop(external);
+        harness.passes(15).await;
+    }
+    let message = message(&harness, "retail", "Contested");
+    assert!(message.starts_with("another client changes the topic (max.message.bytes=100000)"), "{message}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -88,7 +125,7 @@ async fn two_operators_with_two_images_are_contested() {
     let repairs = patches(&harness.api) - before;
     assert!(repairs <= 2 * 2 * 9, "{repairs}");
     harness.until("retail", "Contested", "True", "Contested").await;
-    let message = message(&harness, "Contested");
+    let message = message(&harness, "retail", "Contested");
     let expected =
         ["another retail-operator changes", "the retail-operator with the lease other/retail-operator changes"];
     assert!(expected.iter().any(|expected| message.starts_with(expected)), "{message}");
