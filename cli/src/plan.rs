@@ -11,6 +11,7 @@ use retail_api::{Pipeline, ReadError};
 use retail_operator::preview;
 use retail_operator::reconcile::validate::{Invalid, Valid, parse};
 use retail_operator::settings::Settings;
+use retail_operator::tenants::Tenants;
 use retail_runtime::args::RegistryArgs;
 use retail_runtime::process;
 
@@ -76,7 +77,7 @@ fn registry(args: &PlanArgs, pipeline: &Pipeline) -> String {
 }
 
 fn in_words(args: &PlanArgs) -> Result<(String, Pipeline), PlanError> {
-    let settings = Settings { image: args.image.clone(), class: None, lease: None };
+    let settings = Settings { image: args.image.clone(), class: None, lease: None, tenants: Tenants::default() };
     let (new_text, new) = read(&args.file)?;
     let Some(from) = &args.from else {
         return Ok((preview::from_nothing(&new, &settings).to_string(), new.pipeline));

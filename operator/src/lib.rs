@@ -32,4 +32,5 @@ pub mod reconcile;
 pub mod resources;
 pub mod run;
 pub mod settings;
+pub mod tenants;
 pub mod watch;

@@ -17,6 +17,7 @@ use crate::external::live::LiveSystems;
 use crate::external::systems::ExternalSystems;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
+use crate::tenants::Tenants;
 use crate::watch::controller::{self, Context};
 use crate::watch::readiness::Readiness;
 
@@ -37,6 +38,10 @@ pub struct RunArgs {
     /// Run only pipelines whose spec.operatorClass has this value [default: those without a class]
     #[arg(long, value_name = "NAME", env = "RETAIL_OPERATOR_CLASS", value_parser = class_name)]
     operator_class: Option<String>,
+
+    /// Servers and Postgres roles that the pipelines of a namespace may name, as a JSON list [default: all]
+    #[arg(long, value_name = "JSON", env = "RETAIL_TENANTS", default_value = "[]", hide_default_value = true)]
+    tenants: Tenants,
 
     /// Namespace of the lease [default: the namespace of the pod or of the kubeconfig]
     #[arg(long, env = "POD_NAMESPACE")]
@@ -73,7 +78,7 @@ pub enum RunError {
 
 /// Runs the operator until `stop` is true.
 pub async fn run(args: RunArgs, stop: watch::Receiver<bool>) -> Result<(), RunError> {
-    let RunArgs { image, watch_namespaces, operator_class, namespace, identity, http } = args;
+    let RunArgs { image, watch_namespaces, operator_class, tenants, namespace, identity, http } = args;
     let identity = unique(&identity);
     let config = Config::infer().await.map_err(RunError::Config)?;
     let client = |read_timeout, retry| {
@@ -97,7 +102,7 @@ pub async fn run(args: RunArgs, stop: watch::Receiver<bool>) -> Result<(), RunEr
         namespaces: watch_namespaces.into_iter().collect(),
         identity,
         external: LiveSystems::default(),
-        settings: Settings { image, class: operator_class, lease: Some(format!("{namespace}/{lease}")) },
+        settings: Settings { image, class: operator_class, lease: Some(format!("{namespace}/{lease}")), tenants },
         metrics: Arc::clone(&metrics),
         readiness: Arc::clone(&readiness),
         now: Timestamp::now,

@@ -165,12 +165,7 @@ impl ReconcileCache {
     }
 
     /// The other pipelines on the topic, as NAMESPACE/NAME, that declare another value for one of these settings.
-    pub(crate) fn pipelines_that_declare<'a>(
-        &self,
-        uid: &str,
-        pipeline: &Pipeline,
-        settings: impl Iterator<Item = &'a str> + Clone,
-    ) -> Vec<String> {
+    pub(crate) fn pipelines_that_declare(&self, uid: &str, pipeline: &Pipeline, settings: &[&str]) -> Vec<String> {
         let all = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
         let others = all.iter().filter(|(other, _)| *other != uid).filter_map(|(_, entry)| {
             let (_, validated) = entry.validated.as_ref()?;
@@ -178,8 +173,8 @@ impl ReconcileCache {
             let is_on_topic = other.topic.name == pipeline.topic.name
                 && other.kafka.bootstrap_servers == pipeline.kafka.bootstrap_servers;
             let value = |pipeline: &Pipeline, name: &str| pipeline.topic.config.get(name).cloned();
-            let differs = |name| value(other, name).is_some_and(|other| value(pipeline, name) != Some(other));
-            (is_on_topic && settings.clone().any(differs)).then(|| format!("{}/{}", other.namespace, other.name))
+            let differs = |name: &&str| value(other, name).is_some_and(|other| value(pipeline, name) != Some(other));
+            (is_on_topic && settings.iter().any(differs)).then(|| format!("{}/{}", other.namespace, other.name))
         });
         let mut names: Vec<String> = others.collect();
         names.sort();

@@ -15,7 +15,7 @@ use retail_store::progress::Progress;
 use retail_store::{DatabaseConnection, DatabaseError};
 
 use crate::external::address::with_qualified_hosts;
-use crate::external::credentials::Credentials;
+use crate::external::credentials::{Credentials, SecretProblem};
 use crate::external::guarded::{Asker, GuardedSystems};
 use crate::external::inquiry::Known;
 use crate::external::secrets::{self, Connections};
@@ -31,6 +31,7 @@ use crate::reconcile::validate::{Invalid, Valid};
 use crate::resources::cached_object::CachedObject;
 use crate::resources::difference::LiveObject;
 use crate::resources::names::Child;
+use crate::tenants::Tenants;
 
 /// The stores of the watches, by plural of the kind.
 pub(crate) type Children = BTreeMap<&'static str, Store<CachedObject>>;
@@ -73,6 +74,8 @@ pub(crate) struct Observer<'a, O> {
     pub(crate) asker: &'a Asker,
     /// The turn of the pass.
     pub(crate) turn: &'a Turn<'a>,
+    /// The servers that the namespace may use.
+    pub(crate) tenants: &'a Tenants,
 }
 
 impl<O: ExternalSystems> Observer<'_, O> {
@@ -91,8 +94,8 @@ impl<O: ExternalSystems> Observer<'_, O> {
         let secrets = secrets::read(client, &cache.secrets, &meta.namespace, pipeline).await;
         let secrets = secrets.map_err(ObserveError::Api)?;
         let (kafka_login, kafka) = secrets.kafka(&seen);
-        let (database_login, _) = secrets.database(&seen);
-        let (owner_login, database) = secrets.owner(&seen);
+        let (database_login, _) = self.allowed(secrets.database(&seen));
+        let (owner_login, database) = self.allowed(secrets.owner(&seen));
         let owner_login = if seen.database.owner_secret.is_some() { owner_login } else { Credentials::NotNamed };
         let (registry_login, registry) = secrets.registry(&seen);
         let mut observed = ObservedState {
@@ -119,6 +122,20 @@ impl<O: ExternalSystems> Observer<'_, O> {
             (observed.registry, _) = observation(registry)?;
         }
         Ok((observed, Connections { kafka, database }))
+    }
+
+    /// Refuses the server of a connection URI, which only the Secret contains.
+    fn allowed(
+        &self,
+        (login, connection): (Credentials, Option<DatabaseConnection>),
+    ) -> (Credentials, Option<DatabaseConnection>) {
+        let refused = connection.as_ref().and_then(|connection| {
+            self.tenants.refuses_server(&self.meta.namespace, connection.server_addresses().split(','))
+        });
+        match refused {
+            Some(refused) => (Credentials::Unusable(SecretProblem::Invalid(refused)), None),
+            None => (login, connection),
+        }
     }
 
     async fn topic(&self, kafka: Option<&KafkaConnection>) -> Option<Known<Result<Option<ObservedTopic>, KafkaError>>> {

@@ -140,6 +140,8 @@ reasons! {
     MostlyInvalid: Normal,
     /// The spec violates a validation rule.
     InvalidSpec: ActionRequired,
+    /// The operator's tenants do not allow a server or a role of the spec for its namespace. Running pods stay.
+    NotAllowed: ActionRequired,
     /// A Secret named in the spec does not exist. Running pods stay.
     SecretMissing: ActionRequired,
     /// The operator lacks permission to read a Secret named in the spec. Running pods stay.

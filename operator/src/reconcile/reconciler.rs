@@ -203,13 +203,15 @@ async fn pass<O: ExternalSystems>(
     }
     let children = children(&context.children, &meta, &context.cache);
     let validated = context.cache.validated(raw);
-    let valid = Result::as_ref(&validated);
+    let refused = Result::as_ref(&validated).as_ref().ok().and_then(|valid| context.settings.refuses(valid));
+    let valid = refused.as_ref().map_or_else(|| Result::as_ref(&validated), Err);
     let asker = asker(raw, context, &meta);
     let (observed, connections) = match valid {
         Ok(valid) => {
             let ReconcileContext { client, external, cache, .. } = context;
             let (meta, validated, asker) = (&meta, &validated, &asker);
-            let observer = Observer { client, external, cache, meta, validated, asker, turn };
+            let tenants = &context.settings.tenants;
+            let observer = Observer { client, external, cache, meta, validated, asker, turn, tenants };
             let (observed, connections) = observer.observe(&valid.pipeline, children).await?;
             (observed, Some(connections))
         }

@@ -36,8 +36,8 @@ pub(crate) fn hold_back(
         });
     }
     plan.topic_contest = (!contested.is_empty()).then(|| {
-        let names = contested.iter().filter_map(|setting| setting.split('=').next());
-        let pipelines = cache.pipelines_that_declare(uid, pipeline, names);
+        let names: Vec<&str> = contested.iter().filter_map(|setting| setting.split('=').next()).collect();
+        let pipelines = cache.pipelines_that_declare(uid, pipeline, &names);
         TopicContest { settings: contested, pipelines }
     });
 }

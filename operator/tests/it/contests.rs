@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use retail_operator::settings::Settings;
+use retail_operator::tenants::Tenants;
 use retail_operator::watch::controller::{self, Context};
 use serde_json::json;
 use tokio::time::Instant;
@@ -135,7 +136,7 @@ async fn two_operators_with_two_images_are_contested() {
 
 fn other_image(class: Option<&str>) -> Settings {
     let (image, lease) = ("retail-pipeline:other".to_owned(), Some("other/retail-operator".to_owned()));
-    Settings { image, class: class.map(str::to_owned), lease }
+    Settings { image, class: class.map(str::to_owned), lease, tenants: Tenants::default() }
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use retail_operator::settings::Settings;
+use retail_operator::tenants::Tenants;
 use retail_operator::watch::controller::{self, Context};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -172,7 +173,7 @@ pub(crate) fn context<O>(api: &Api, external: O) -> Context<O> {
 }
 
 pub(crate) fn settings() -> Settings {
-    Settings { image: "retail-pipeline:test".to_owned(), class: None, lease: None }
+    Settings { image: "retail-pipeline:test".to_owned(), class: None, lease: None, tenants: Tenants::default() }
 }
 
 pub(crate) fn pipeline_key(name: &str) -> Key {

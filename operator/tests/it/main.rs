@@ -24,4 +24,5 @@ mod real_servers;
 mod registries;
 mod rights;
 mod secured;
+mod tenants;
 mod topic_actions;
