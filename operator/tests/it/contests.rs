@@ -99,9 +99,11 @@ async fn topic_setting_that_two_pipelines_declare_is_contested() {
     assert_eq!(harness.external.state().topics["shared"].topic.config["max.message.bytes"], "100000");
     // Without a partner that the operator knows.
     for _ in 0..40 {
-        let mut external = harness.external.state();
-        external.topics.get_mut("shared").unwrap().topic.config.insert("max.message.bytes".to_owned(), "5".to_owned());
-        drop(external);
+        let set = |name: &str, value: &str| {
+            let mut external = harness.external.state();
+            external.topics.get_mut("shared").unwrap().topic.config.insert(name.to_owned(), value.to_owned());
+        };
+        set("max.message.bytes", "5");
         harness.passes(15).await;
     }
     let message = message(&harness, "retail", "Contested");
