@@ -225,6 +225,21 @@ impl<'r> LockWait<'r> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn guide_to_upgrades_has_the_times() {
+        let page = include_str!("../../../docs/how-to/upgrade.md").replace('\n', " ");
+        let spaced = |timeout: &str| timeout.replace("ms", " ms");
+        let (one, all) = (spaced(LOCK_TIMEOUT), spaced(LOCK_ALL_TIMEOUT));
+        let (pause, patience) = (PAUSE.as_millis(), PATIENCE.as_secs());
+        for promise in [
+            format!("gives up after at most {one}, or {all} if a migration"),
+            format!("the readers have {pause} ms until the next one"),
+            format!("try for {patience} s"),
+        ] {
+            assert!(page.contains(&promise), "{promise}");
+        }
+    }
+
     fn holder(pid: i32, application: &str) -> (Holder, String) {
         let holder = Holder {
             pid: Some(pid),

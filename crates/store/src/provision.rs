@@ -1,7 +1,7 @@
 //! The Postgres schema of a pipeline: created, migrated, checked against its owner, and dropped.
 //!
 //! Each change is one transaction of its own, with settings and locks that end with it, so that it works through a connection
-//! pooler. No change keeps readers or workers waiting for longer than a quarter of a second: see [`crate::lock`].
+//! pooler. A change that waits for a lock gives up after a short time, so that readers and workers pass: see [`crate::lock`].
 
 use std::sync::LazyLock;
 
