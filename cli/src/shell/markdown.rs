@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use clap::{Arg, ArgAction, Command};
+use retail_runtime::markdown::cell;
 
 /// The page. Flags of `shared` that another command has as well are in one table at its beginning.
 pub(super) fn page(programs: impl IntoIterator<Item = Command>, shared: &str) -> String {
@@ -128,16 +129,4 @@ fn takes_value(arg: &Arg) -> bool {
 fn sentence(text: &str) -> String {
     let text = text.trim();
     if text.is_empty() || text.ends_with(['.', '!', '?']) { text.to_owned() } else { format!("{text}.") }
-}
-
-/// A text as Markdown shows it in the cell of a table, with `code` left as it is.
-fn cell(text: &str) -> String {
-    let text = text.replace('\n', " ").replace('|', "\\|");
-    let parts = text.split('`').enumerate();
-    let escaped = parts.map(|(n, part)| if n % 2 == 1 { part.to_owned() } else { escape(part) });
-    escaped.collect::<Vec<_>>().join("`")
-}
-
-fn escape(text: &str) -> String {
-    text.replace('<', "&lt;").replace('_', "\\_").replace('*', "\\*")
 }

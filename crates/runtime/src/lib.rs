@@ -5,6 +5,7 @@ mod backoff;
 pub mod http;
 mod json_log;
 pub mod login;
+pub mod markdown;
 pub mod output;
 pub mod process;
 

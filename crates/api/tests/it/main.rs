@@ -5,6 +5,5 @@ mod bounds;
 mod compatibility;
 mod crd;
 mod events;
-mod reference;
 mod rules;
 mod validation;

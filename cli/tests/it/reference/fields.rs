@@ -1,31 +1,22 @@
-//! docs/reference/fields.md: its tables are generated from the CRD. `make docs` writes them.
+//! docs/reference/fields.md: its tables, from the CRD.
 
 use std::fmt::Write;
 
-use kube::CustomResourceExt;
-use retail_api::resource::RetailPipeline;
+use retail_runtime::markdown::cell;
 use serde_json::Value;
 
-const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/fields.md");
-const BEGIN: &str = "<!-- fields: written by `make docs` -->\n";
+use super::page;
+
 const DEFAULT: &str = "Default: ";
-const END: &str = "<!-- /fields -->";
 
 #[test]
 fn page_of_fields_is_fresh() {
-    let page = std::fs::read_to_string(PAGE).unwrap();
-    let (before, rest) = page.split_once(BEGIN).unwrap();
-    let (_, after) = rest.split_once(END).unwrap();
-    let fresh = format!("{before}{BEGIN}{}{END}{after}", tables());
-    if std::env::var_os("RETAIL_WRITE_DOCS").is_some() {
-        return std::fs::write(PAGE, &fresh).unwrap();
-    }
-    assert!(fresh == page, "docs/reference/fields.md is stale: run `make docs`");
+    page::compare_sections("docs/reference/fields.md", &[("fields".to_owned(), tables())]);
 }
 
 /// A section for each field of spec, and one for status.
 fn tables() -> String {
-    let crd = serde_json::to_value(RetailPipeline::crd()).unwrap();
+    let crd: Value = serde_saphyr::from_str(&retail_api::crd::yaml()).unwrap();
     let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
     let spec = &schema["spec"];
     let mut text = String::new();
@@ -115,16 +106,4 @@ fn sentence(field: &Value) -> String {
 
 fn sentences(field: &Value) -> impl Iterator<Item = &str> {
     field["description"].as_str().unwrap_or_default().split_inclusive(". ")
-}
-
-/// A text as Markdown shows it in the cell of a table, with `code` left as it is.
-fn cell(text: &str) -> String {
-    let text = text.replace('\n', " ").replace('|', "\\|");
-    let parts = text.split('`').enumerate();
-    let escaped = parts.map(|(n, part)| if n % 2 == 1 { part.to_owned() } else { escape(part) });
-    escaped.collect::<Vec<_>>().join("`")
-}
-
-fn escape(text: &str) -> String {
-    text.replace('<', "&lt;").replace('_', "\\_").replace('*', "\\*")
 }

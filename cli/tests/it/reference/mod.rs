@@ -1,0 +1,5 @@
+//! The generated pages of docs/reference. Each test compares a page with the code; `make docs` writes the pages.
+
+mod commands;
+mod fields;
+mod page;
