@@ -158,8 +158,10 @@ def check_rules(where, manifest, names, document):
         for rule in group["rules"]:
             here = f"{where}: alert {rule['alert']}"
             check_expression(here, rule["expr"], names)
-            if f"`{rule['alert']}`" not in document:
+            if f"## {rule['alert']}\n" not in document:
                 wrong(f"{here} is not in docs/reference/alerts.md")
+            for annotation in {"summary", "description", "action", "runbook"} - rule["annotations"].keys():
+                wrong(f"{here} lacks the annotation {annotation}")
             if rule["labels"].get("severity") not in ("warning", "critical"):
                 wrong(f"{here} has no severity")
 

@@ -1,5 +1,6 @@
 //! The generated pages of docs/reference. Each test compares a page with the code; `make docs` writes the pages.
 
+mod alerts;
 mod commands;
 mod fields;
 mod page;
