@@ -130,17 +130,13 @@ METRIC = re.compile(r"\bretail_[a-z_]+\b")
 
 
 def metric_names(root):
-    """Returns the documented names of exposed series. Checks that the code registers the same metrics."""
-    sources = [(root / crate / "src/metrics.rs").read_text().split("#[cfg(test)]")[0] for crate in ("processor", "operator")]
-    registered = {name for source in sources for name in re.findall(r'"(retail_[a-z_]+)"', source)}
-    documents = (root / "docs/reference/metrics.md").read_text()
-    documented, names = set(), set()
-    for name, text in re.findall(r"^\| `(retail_[a-z_]+)(?:\{[a-z,]+\})?` \| (.*)$", documents, re.MULTILINE):
-        # Counters and info metrics are registered without their suffix.
-        documented.add(re.sub(r"_(total|info)$", "", name))
-        names |= {name + ending for ending in ("_bucket", "_sum", "_count")} if text.startswith("histogram") else {name}
-    for name in registered ^ documented:
-        wrong(f"metric {name} must be both registered in the code and documented in docs/reference/metrics.md")
+    """Returns the names of series on the page of metrics. A test keeps the page equal to the code."""
+    document = (root / "docs/reference/metrics.md").read_text()
+    names = set()
+    for name, kind in re.findall(r"^\| `(retail_[a-z_]+)(?:\{[a-z,]+\})?` \| ([a-z]+) \|", document, re.MULTILINE):
+        names |= {name + ending for ending in ("_bucket", "_sum", "_count")} if kind == "histogram" else {name}
+    if not names:
+        wrong("docs/reference/metrics.md contains no metric")
     return names
 
 

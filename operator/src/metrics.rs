@@ -13,6 +13,58 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use retail_runtime::metrics::{Kind, Label, Metric};
+
+/// All metrics, in the order of docs/reference/metrics.md.
+pub const METRICS: &[&Metric] = &[&LEADER, &DURATION, &ERRORS, &CONDITIONS];
+
+const LEADER: Metric = Metric {
+    name: "retail_operator_leader",
+    kind: Kind::Gauge,
+    unit: "",
+    help: "1 for the active replica, 0 for standby replicas",
+    labels: &[],
+};
+
+const DURATION: Metric = Metric {
+    name: "retail_operator_reconcile_duration_seconds",
+    kind: Kind::Histogram,
+    unit: "seconds",
+    help: "Duration of a reconciliation of one pipeline",
+    labels: &[],
+};
+
+const ERRORS: Metric = Metric {
+    name: "retail_operator_reconcile_errors",
+    kind: Kind::Counter,
+    unit: "reconciliations",
+    help: "Failed reconciliations, by stage. An error of a pipeline does not count: its conditions show it",
+    labels: &[Label {
+        name: "stage",
+        meaning: "",
+        values: &[
+            ("observe", "reading objects from the API server"),
+            ("apply", "writing objects"),
+            ("report", "writing status and events"),
+            ("timeout", "not finished in time"),
+            ("panic", "a bug"),
+        ],
+    }],
+};
+
+const CONDITIONS: Metric = Metric {
+    name: "retail_pipeline_condition",
+    kind: Kind::Gauge,
+    unit: "",
+    help: "1 for each condition of a pipeline, with its current status and reason. Only the active replica has it",
+    labels: &[
+        Label { name: "namespace", meaning: "of the pipeline", values: &[] },
+        Label { name: "pipeline", meaning: "its name", values: &[] },
+        Label { name: "type", meaning: "[condition](conditions.md#conditions)", values: &[] },
+        Label { name: "status", meaning: "", values: &[("True", ""), ("False", ""), ("Unknown", "")] },
+        Label { name: "reason", meaning: "[reason](conditions.md#reasons)", values: &[] },
+    ],
+};
 
 /// The stage at which a pass failed.
 #[derive(Clone, PartialEq, Eq, Hash, EncodeLabelSet, Debug)]
@@ -59,12 +111,10 @@ impl Default for Metrics {
         let errors = Family::<Stage, Counter<u64, AtomicU64>>::default();
         let leader = Gauge::<i64, AtomicI64>::default();
         let conditions = Family::<ConditionLabels, Gauge<i64, AtomicI64>>::default();
-        let help = "Duration of a pass over a pipeline, in seconds";
-        registry.register("retail_operator_reconcile_duration_seconds", help, durations.clone());
-        registry.register("retail_operator_reconcile_errors", "Failed passes, by stage", errors.clone());
-        registry.register("retail_operator_leader", "1 for the leader, 0 for other replicas", leader.clone());
-        let help = "1 for each condition of a pipeline, with its status and reason";
-        registry.register("retail_pipeline_condition", help, conditions.clone());
+        registry.register(DURATION.name, DURATION.help, durations.clone());
+        registry.register(ERRORS.name, ERRORS.help, errors.clone());
+        registry.register(LEADER.name, LEADER.help, leader.clone());
+        registry.register(CONDITIONS.name, CONDITIONS.help, conditions.clone());
         Self { registry, durations, errors, leader, conditions, reported: Mutex::default() }
     }
 }
@@ -74,6 +124,7 @@ impl Metrics {
     pub(crate) fn record_pass(&self, took: Duration, failed_at: Option<&'static str>) {
         self.durations.observe(took.as_secs_f64());
         if let Some(stage) = failed_at {
+            debug_assert!(ERRORS.has("stage", stage), "the description lacks {stage}");
             self.errors.get_or_create(&Stage { stage }).inc();
         }
     }
@@ -128,6 +179,10 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use k8s_openapi::jiff::Timestamp;
+    use retail_testbed::metric_differences;
+
     use super::*;
 
     #[test]
@@ -143,5 +198,20 @@ mod tests {
         ] {
             assert!(text.lines().any(|other| other == line), "{line} is not in\n{text}");
         }
+    }
+    #[test]
+    fn exposed_metrics_are_those_described() {
+        let metrics = Metrics::default();
+        metrics.record_pass(Duration::from_millis(20), Some("timeout"));
+        let condition = Condition {
+            last_transition_time: Time(Timestamp::UNIX_EPOCH),
+            message: String::new(),
+            observed_generation: None,
+            reason: "UpToDate".to_owned(),
+            status: "True".to_owned(),
+            type_: "Ready".to_owned(),
+        };
+        metrics.record_conditions("uid", "shops", "shop", &[condition]);
+        assert_eq!(metric_differences(&metrics.render(), METRICS), [""; 0]);
     }
 }

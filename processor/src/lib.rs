@@ -35,7 +35,7 @@ mod idle;
 mod last_records;
 mod load;
 mod log_end_poller;
-mod metrics;
+pub mod metrics;
 mod observer;
 pub mod program;
 mod reader;

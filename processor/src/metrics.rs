@@ -1,15 +1,19 @@
 //! /metrics: the state of the processor in the OpenMetrics text format, read at each scrape.
 
+mod catalog;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Instant, UNIX_EPOCH};
 
+pub use catalog::METRICS;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use retail_engine::{BOUNDS_SECONDS, Counts, Lateness};
+use retail_runtime::metrics::{Kind, Metric};
 use retail_runtime::output::Stream;
 use retail_store::{Hold, Load};
 
@@ -65,18 +69,11 @@ impl Collector for Metrics {
             ("duplicate", duplicate),
         ];
         let fates = fates.map(|(fate, count)| (fate, count.unsigned_abs()));
-        let records = metric(encoder, "retail_records", "Records committed, by fate", MetricType::Counter)?;
-        counters(records, "fate", fates)?;
-        let reasons =
-            metric(encoder, "retail_rejected", "Records committed and not applied, by reason", MetricType::Counter)?;
-        counters(reasons, "reason", rejected)?;
-        let results = metric(encoder, "retail_commits", "Commits, by result", MetricType::Counter)?;
-        counters(results, "result", commits)?;
-        let closing = metric(encoder, "retail_closes", "Attempts to close windows, by result", MetricType::Counter)?;
-        counters(closing, "result", closes)?;
-        let checks = "Last committed records read again, by result";
-        let checks = metric(encoder, "retail_record_checks", checks, MetricType::Counter)?;
-        counters(checks, "result", record_checks)?;
+        counters(encoder, &catalog::RECORDS, fates)?;
+        counters(encoder, &catalog::REJECTED, rejected)?;
+        counters(encoder, &catalog::COMMITS, commits)?;
+        counters(encoder, &catalog::CLOSES, closes)?;
+        counters(encoder, &catalog::RECORD_CHECKS, record_checks)?;
 
         lag(encoder, &partitions, lags)?;
         if let Some(load) = load {
@@ -84,53 +81,27 @@ impl Collector for Metrics {
         }
         if let Some(watermark) = watermark {
             let seconds = watermark.as_micros() as f64 / 1e6;
-            metric(
-                encoder,
-                "retail_watermark_timestamp_seconds",
-                "Watermark: event time up to which the data is complete",
-                MetricType::Gauge,
-            )?
-            .encode_gauge(&seconds)?;
+            metric(encoder, &catalog::WATERMARK)?.encode_gauge(&seconds)?;
         }
         watermark_hold(encoder, hold.as_ref())?;
-        let behind = "Seconds between an event and the latest event of its partition before it";
-        self::lateness(metric(encoder, "retail_event_lateness_seconds", behind, MetricType::Histogram)?, &lateness)?;
-        let commit = "Duration of commits in seconds";
-        self.0.commit_seconds.0.encode(metric(
-            encoder,
-            "retail_commit_duration_seconds",
-            commit,
-            MetricType::Histogram,
-        )?)?;
+        self::lateness(metric(encoder, &catalog::LATENESS)?, &lateness)?;
+        self.0.commit_seconds.0.encode(metric(encoder, &catalog::COMMIT_SECONDS)?)?;
         if let Some(since) = last_commit.and_then(|time| time.duration_since(UNIX_EPOCH).ok()) {
-            metric(encoder, "retail_last_commit_timestamp_seconds", "Time of the last commit", MetricType::Gauge)?
-                .encode_gauge(&since.as_secs_f64())?;
+            metric(encoder, &catalog::LAST_COMMIT)?.encode_gauge(&since.as_secs_f64())?;
         }
-        metric(encoder, "retail_open_windows", "Open windows with rows", MetricType::Gauge)?
-            .encode_gauge(&open_windows)?;
+        metric(encoder, &catalog::OPEN_WINDOWS)?.encode_gauge(&open_windows)?;
         if let Some((number, bytes)) = letters {
-            metric(encoder, "retail_dead_letters", "Dead letters of the pipeline", MetricType::Gauge)?
-                .encode_gauge(&number)?;
-            let size = "Size of the dead letters of the pipeline: payloads, and 128 bytes for each";
-            metric(encoder, "retail_dead_letters_bytes", size, MetricType::Gauge)?.encode_gauge(&bytes)?;
+            metric(encoder, &catalog::DEAD_LETTERS)?.encode_gauge(&number)?;
+            metric(encoder, &catalog::DEAD_LETTER_BYTES)?.encode_gauge(&bytes)?;
         }
         self::ids(encoder, &ids)?;
         if !schema_lookups.is_empty() || !schema_waits.is_empty() {
-            let lookups = "Searches for the schemas of records, by result";
-            counters(
-                metric(encoder, "retail_schema_lookups", lookups, MetricType::Counter)?,
-                "result",
-                schema_lookups,
-            )?;
-            let waiting = "Partitions of this process whose next record waits for its schema";
+            counters(encoder, &catalog::SCHEMA_LOOKUPS, schema_lookups)?;
             let number = schema_waits.values().map(BTreeMap::len).sum::<usize>() as i64;
-            metric(encoder, "retail_schema_waiting_partitions", waiting, MetricType::Gauge)?.encode_gauge(&number)?;
+            metric(encoder, &catalog::SCHEMA_WAITS)?.encode_gauge(&number)?;
         }
-        let dropped = "Log lines and printed rows dropped, because the output was not read";
-        let outputs = metric(encoder, "retail_output_dropped", dropped, MetricType::Counter)?;
-        counters(outputs, "output", Stream::ALL.map(|stream| (stream.name(), stream.dropped())))?;
-        metric(encoder, "retail_build", "Version of this program", MetricType::Info)?
-            .encode_info(&[("version", env!("CARGO_PKG_VERSION"))])
+        counters(encoder, &catalog::OUTPUT_DROPPED, Stream::ALL.map(|stream| (stream.name(), stream.dropped())))?;
+        metric(encoder, &catalog::BUILD)?.encode_info(&[("version", env!("CARGO_PKG_VERSION"))])
     }
 }
 
@@ -142,19 +113,15 @@ fn lag(
 ) -> std::fmt::Result {
     // The values of owned partitions are newer.
     lags.extend(owned.iter().filter_map(|(partition, view)| Some((*partition, view.lag()?))));
-    let help = "Records in the log that are not committed to Postgres";
-    by_partition(metric(encoder, "retail_consumer_lag_records", help, MetricType::Gauge)?, lags)?;
+    by_partition(metric(encoder, &catalog::LAG)?, lags)?;
     let unread = owned.iter().filter_map(|(partition, view)| Some((*partition, view.unread()?)));
-    let help = "Records in the log that this process, which owns the partition, has not read";
-    by_partition(metric(encoder, "retail_unread_records", help, MetricType::Gauge)?, unread)
+    by_partition(metric(encoder, &catalog::UNREAD)?, unread)
 }
 
 /// How far this process is behind, and whether Postgres limits it.
 fn load(encoder: &mut DescriptorEncoder<'_>, load: &Load) -> std::fmt::Result {
-    let help = "Records that this process has not read, in seconds of the records appended or read per second";
-    metric(encoder, "retail_seconds_behind", help, MetricType::Gauge)?.encode_gauge(&load.seconds_behind())?;
-    let help = "Share of the time in which reading waited, by cause";
-    let mut limited = metric(encoder, "retail_limited_by", help, MetricType::Gauge)?;
+    metric(encoder, &catalog::SECONDS_BEHIND)?.encode_gauge(&load.seconds_behind())?;
+    let mut limited = metric(encoder, &catalog::LIMITED_BY)?;
     limited.encode_family(&[("cause", "database")])?.encode_gauge(&load.database_share)
 }
 
@@ -178,19 +145,15 @@ fn ids(encoder: &mut DescriptorEncoder<'_>, workers: &BTreeMap<String, BTreeMap<
     }
     let each =
         |value: fn(&Ids) -> usize| partitions.iter().map(move |(partition, ids)| (*partition, value(ids) as i64));
-    let help = "Transaction ids that this process keeps for deduplication";
-    by_partition(metric(encoder, "retail_deduplication_ids", help, MetricType::Gauge)?, each(|ids| ids.number))?;
-    let help = "Memory of these transaction ids";
-    by_partition(metric(encoder, "retail_deduplication_bytes", help, MetricType::Gauge)?, each(|ids| ids.bytes))
+    by_partition(metric(encoder, &catalog::IDS)?, each(|ids| ids.number))?;
+    by_partition(metric(encoder, &catalog::ID_BYTES)?, each(|ids| ids.bytes))
 }
 
 /// The age of the watermark, and the reason.
 fn watermark_hold(encoder: &mut DescriptorEncoder<'_>, hold: Option<&(Hold, Instant)>) -> std::fmt::Result {
     let age = hold.map(|(hold, observed)| hold.age + observed.elapsed()).unwrap_or_default();
-    let help = "Seconds for which windows have stayed open that should be closed; 0 if nothing holds them";
-    metric(encoder, "retail_watermark_age_seconds", help, MetricType::Gauge)?.encode_gauge(&age.as_secs_f64())?;
-    let help = "The same by the partition and the reason that hold the watermark";
-    let mut held = metric(encoder, "retail_watermark_held_seconds", help, MetricType::Gauge)?;
+    metric(encoder, &catalog::WATERMARK_AGE)?.encode_gauge(&age.as_secs_f64())?;
+    let mut held = metric(encoder, &catalog::WATERMARK_HELD)?;
     if let Some((Hold { reason, partition, .. }, _)) = hold {
         let partition = partition.map(|partition| partition.to_string()).unwrap_or_default();
         held.encode_family(&[("partition", partition.as_str()), ("reason", reason.as_str())])?
@@ -201,20 +164,28 @@ fn watermark_hold(encoder: &mut DescriptorEncoder<'_>, hold: Option<&(Hold, Inst
 
 fn metric<'a>(
     encoder: &'a mut DescriptorEncoder<'_>,
-    name: &'a str,
-    help: &'a str,
-    kind: MetricType,
+    metric: &'static Metric,
 ) -> Result<MetricEncoder<'a>, std::fmt::Error> {
-    encoder.encode_descriptor(name, help, None, kind)
+    let kind = match metric.kind {
+        Kind::Counter => MetricType::Counter,
+        Kind::Gauge => MetricType::Gauge,
+        Kind::Histogram => MetricType::Histogram,
+        Kind::Info => MetricType::Info,
+    };
+    encoder.encode_descriptor(metric.name, metric.help, None, kind)
 }
 
+/// A counter for each value of the only label of a metric.
 fn counters(
-    mut family: MetricEncoder<'_>,
-    label: &str,
+    encoder: &mut DescriptorEncoder<'_>,
+    metric: &'static Metric,
     counts: impl IntoIterator<Item = (&'static str, u64)>,
 ) -> std::fmt::Result {
+    let [label] = metric.labels else { unreachable!("{} has one label", metric.name) };
+    let mut family = self::metric(encoder, metric)?;
     for (value, count) in counts {
-        family.encode_family(&[(label, value)])?.encode_counter::<[(&str, &str); 0], _, u64>(&count, None)?;
+        debug_assert!(metric.has(label.name, value), "the catalog lacks {} of {}", value, metric.name);
+        family.encode_family(&[(label.name, value)])?.encode_counter::<[(&str, &str); 0], _, u64>(&count, None)?;
     }
     Ok(())
 }
@@ -230,13 +201,14 @@ fn lateness(mut metric: MetricEncoder<'_>, lateness: &Lateness) -> std::fmt::Res
 mod tests {
     use std::time::Duration;
 
-    use retail_engine::{Batch, Progress, Timestamp};
-    use retail_store::{Closed, Commit, HoldReason};
+    use retail_engine::{Batch, Progress, SchemaId, Timestamp};
+    use retail_store::{Closed, Commit, Expired, HoldReason};
+    use retail_testbed::metric_differences;
 
     use super::*;
 
-    #[test]
-    fn metrics_show_committed_counts() {
+    /// The state of a process that has committed and closed.
+    fn observed() -> Arc<State> {
         let state = Arc::new(State::default());
         state.claimed(3, 10);
         state.log_ends(&[0, 0, 0, 25]);
@@ -269,7 +241,16 @@ mod tests {
             ..Load::default()
         }));
         state.record_checked("compacted", 1);
-        let text = render(&state);
+        state
+    }
+
+    fn hold(partition: Option<i32>, reason: HoldReason) -> Hold {
+        Hold { mark: "mark".to_owned(), reason, partition, detail: "text".to_owned(), age: Duration::from_secs(600) }
+    }
+
+    #[test]
+    fn metrics_show_committed_counts() {
+        let text = render(&observed());
         for line in [
             "retail_records_total{fate=\"applied\"} 7",
             "retail_records_total{fate=\"future\"} 0",
@@ -304,15 +285,18 @@ mod tests {
     }
 
     #[test]
+    fn exposed_metrics_are_those_of_the_catalog() {
+        let state = observed();
+        state.letters(Expired { deleted: 0, letters: 3, bytes: 500 });
+        state.held(Some(hold(Some(3), HoldReason::Silence)));
+        state.schema_waits("worker-0", BTreeMap::from([(3, SchemaId::Number(7))]));
+        state.schema_looked_up("stored");
+        assert_eq!(metric_differences(&render(&state), METRICS), [""; 0]);
+    }
+
+    #[test]
     fn held_watermark_has_an_age_that_grows() {
         let state = Arc::new(State::default());
-        let hold = |partition, reason| Hold {
-            mark: "mark".to_owned(),
-            reason,
-            partition,
-            detail: "text".to_owned(),
-            age: Duration::from_secs(600),
-        };
         for (partition, reason, labels) in [
             (Some(3), HoldReason::OpenTransaction, "partition=\"3\",reason=\"open_transaction\""),
             (None, HoldReason::Closing, "partition=\"\",reason=\"closing\""),

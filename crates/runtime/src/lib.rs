@@ -1,4 +1,4 @@
-//! Shared by all programs: flags and credentials, logs and output, signals and exit codes, the HTTP server.
+//! Shared by all programs: flags and credentials, logs and output, signals and exit codes, the HTTP server, descriptions of metrics.
 
 pub mod args;
 mod backoff;
@@ -6,6 +6,7 @@ pub mod http;
 mod json_log;
 pub mod login;
 pub mod markdown;
+pub mod metrics;
 pub mod output;
 pub mod process;
 

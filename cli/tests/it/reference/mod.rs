@@ -3,4 +3,5 @@
 mod alerts;
 mod commands;
 mod fields;
+mod metrics;
 mod page;
