@@ -7,6 +7,7 @@
 CREATE OR REPLACE FUNCTION average(price_sum numeric, events bigint) RETURNS numeric
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN div(2000000 * price_sum + sign(price_sum) * events::numeric, 2 * events::numeric) * 0.000001;
+COMMENT ON FUNCTION average(numeric, bigint) IS 'A sum divided by a number of events, rounded half away from zero to six decimals, as avg_price';
 
 -- The first moment of a day in a time zone. AT TIME ZONE takes the second of two midnights, and for a midnight that the clock leaves out, the
 -- moment of the change. For the first case, the quarters of an hour before are tried: offsets are multiples of 15 minutes.
@@ -20,6 +21,7 @@ RETURN CASE
           FROM generate_series(0, 12) quarter
           WHERE ((day::timestamp AT TIME ZONE zone - quarter * interval '15 minutes') AT TIME ZONE zone)::date = day)
 END;
+COMMENT ON FUNCTION day_start(date, text) IS 'The first moment of a day in a time zone, also where the clock leaves out or repeats midnight: a bound for window_start';
 
 -- The result for users: the final rows of closed windows, and the present rows of open windows.
 --
@@ -232,7 +234,7 @@ FROM (
     ) d
     GROUP BY d.window_start
 ) u;
-COMMENT ON VIEW retail_windows IS 'All groups together: one row for each window. Select a range of window_start: other queries read all closed windows';
+COMMENT ON VIEW retail_windows IS 'All groups together: one row for each window, two while it is being closed. Select a range of window_start: other queries read all closed windows';
 COMMENT ON COLUMN retail_windows.window_start IS 'Start of the window';
 COMMENT ON COLUMN retail_windows.window_end IS 'End of the window, which belongs to the next one';
 COMMENT ON COLUMN retail_windows.avg_price IS 'Average price of the events, rounded to six decimals';

@@ -5,3 +5,4 @@ mod commands;
 mod fields;
 mod metrics;
 mod page;
+mod sql;
