@@ -18,7 +18,9 @@ pub(crate) fn compare(file: &str, fresh: &str) {
     if std::env::var_os("RETAIL_WRITE_DOCS").is_some() {
         return std::fs::write(path(file), fresh).unwrap();
     }
-    assert!(fresh == read(file), "{file} is stale: run `make docs`");
+    let page = read(file);
+    let differing = fresh.lines().zip(page.lines()).find(|(fresh, page)| fresh != page);
+    assert!(fresh == page, "{file} is stale: run `make docs`. The first difference: {differing:?}");
 }
 
 /// Compares the generated sections of a page with their new texts, or writes them. The page must have these sections, and no other.
