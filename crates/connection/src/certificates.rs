@@ -91,6 +91,11 @@ impl Certificates {
         if added == 0 { Err(CertificateError::NoCertificate(ca.origin.clone())) } else { Ok(roots) }
     }
 
+    /// The given authorities; `None`: those of the system.
+    pub(crate) fn authorities(&self) -> Option<Vec<CertificateDer<'static>>> {
+        certificates(self.ca.as_ref()?).ok()
+    }
+
     /// The client certificate and its key for rustls.
     pub fn identity(&self) -> Result<Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>, CertificateError> {
         let Some((certificate, key)) = &self.client else { return Ok(None) };

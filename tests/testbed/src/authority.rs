@@ -44,10 +44,18 @@ impl Authority {
 
     /// Issues a certificate for a server with these hosts, or for a client without hosts.
     pub fn issue(&self, common_name: &str, hosts: &[&str]) -> Issued {
+        self.issue_until(common_name, hosts, None)
+    }
+
+    /// As [`Authority::issue`], for a certificate whose validity ends at the beginning of a day.
+    pub fn issue_until(&self, common_name: &str, hosts: &[&str], end: Option<(i32, u8, u8)>) -> Issued {
         let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
         let mut params = CertificateParams::new(hosts).unwrap();
         params.distinguished_name.push(DnType::CommonName, common_name);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        if let Some((year, month, day)) = end {
+            params.not_after = rcgen::date_time_ymd(year, month, day);
+        }
         let key = KeyPair::generate().unwrap();
         Issued { certificate: params.signed_by(&key, &self.0).unwrap().pem(), key: key.serialize_pem() }
     }
