@@ -12,8 +12,9 @@ use retail_connection::ErrorKind;
 
 use crate::connection::KafkaConnection;
 use crate::deduplication::{self, Unsuitable};
-use crate::error::KafkaError;
+use crate::error::{Disconnection, KafkaError};
 use crate::events::ClientEvents;
+use crate::look::look;
 use crate::native::{self, LogOffset, TopicDescription};
 use crate::record_time;
 
@@ -127,7 +128,9 @@ impl KafkaAdmin {
                 let _replaced = self.replace_client();
             }
             let last_error = events.last_error();
-            KafkaError::explain(&self.connection.bootstrap_servers, Some(topic), &error, last_error.as_deref())
+            let servers = &self.connection.bootstrap_servers;
+            let spoken = last_error.as_deref().and_then(Disconnection::of).map(|_| look(servers));
+            KafkaError::explain_seen(servers, Some(topic), &error, last_error.as_deref(), spoken)
         })
     }
 

@@ -5,7 +5,7 @@
 //! - `records`: whether a log still contains the processed records.
 //! - `tail`: the newest records of a topic.
 //! - `topic`: the topic of a pipeline: observe, plan, execute. `record_time`: who sets the timestamps of its records.
-//! - `events`, `error`: what went wrong, in one sentence with the fix.
+//! - `events`, `error`, `look`: what went wrong, in one sentence with the fix.
 #![expect(clippy::wildcard_enum_match_arm, reason = "librdkafka has two hundred error codes")]
 
 mod admin;
@@ -14,6 +14,7 @@ pub mod deduplication;
 mod digest;
 mod error;
 mod events;
+mod look;
 pub mod native;
 pub mod record_time;
 pub mod records;

@@ -33,6 +33,14 @@ async fn kafka_accepts_scram_plain_and_client_certificates() {
     kafka(secure.certified(), certificates("ca", Some("certified")), None).await.unwrap();
 }
 
+/// The address of a listener that closes each connection, as a proxy does while its server restarts.
+fn closes_each_connection() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    address
+}
+
 #[tokio::test]
 async fn each_wrong_kafka_credential_has_its_own_error() {
     let (secure, ca) = (SecureKafka::shared(), || certificates("ca", None));
@@ -40,6 +48,7 @@ async fn each_wrong_kafka_credential_has_its_own_error() {
     let good = || login(scram, "scram-secret");
     let plaintext = Kafka::shared().address();
     let credentials = ErrorKind::WrongCredentials;
+    let stopping = closes_each_connection();
     let cases = [
         (
             kafka(secure.address(), ca(), login(scram, "wrong")).await,
@@ -72,6 +81,8 @@ async fn each_wrong_kafka_credential_has_its_own_error() {
         (kafka(secure.address(), None, None).await, ErrorKind::NoTls, "requires TLS on this port"),
         (kafka(plaintext.clone(), ca(), None).await, ErrorKind::NoTls, "does not use TLS on this port"),
         (kafka(plaintext, ca(), good()).await, ErrorKind::NoTls, "does not use TLS on this port"),
+        (kafka(stopping.clone(), None, None).await, ErrorKind::Unreachable, "it is starting or stopping"),
+        (kafka(stopping, ca(), None).await, ErrorKind::Unreachable, "it is starting or stopping"),
     ];
     for (result, kind, said) in cases {
         let (is, message) = result.unwrap_err();
