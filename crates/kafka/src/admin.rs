@@ -15,8 +15,9 @@ use crate::deduplication::{self, Unsuitable};
 use crate::error::{Disconnection, KafkaError};
 use crate::events::ClientEvents;
 use crate::look::look;
-use crate::native::{self, LogOffset, TopicDescription};
+use crate::native::{self, Broker, LogOffset, TopicDescription};
 use crate::record_time;
+use crate::rights::Rights;
 
 /// Timeout of a request.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -78,6 +79,16 @@ impl KafkaAdmin {
             }
             other => Ok(other),
         }
+    }
+
+    /// The brokers and the addresses that they advertise. The answer of one broker, which can be a bootstrap server, suffices.
+    pub fn brokers(&self, topic: &str) -> Result<Vec<Broker>, KafkaError> {
+        self.ask(topic, |client, give_up| native::brokers(client, ANSWER_TIMEOUT, give_up))
+    }
+
+    /// The operations that the ACLs allow this user.
+    pub fn rights(&self, topic: &str, group: &str) -> Result<Rights, KafkaError> {
+        self.ask(topic, |client, give_up| native::rights(client, topic, group, ANSWER_TIMEOUT, give_up))
     }
 
     /// Creates a topic with these settings, given as names and values. The inner result contains a refusal of the broker.

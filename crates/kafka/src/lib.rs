@@ -6,6 +6,7 @@
 //! - `tail`: the newest records of a topic.
 //! - `topic`: the topic of a pipeline: observe, plan, execute. `record_time`: who sets the timestamps of its records.
 //! - `events`, `error`, `look`: what went wrong, in one sentence with the fix.
+//! - `rights`: the operations that the ACLs allow.
 #![expect(clippy::wildcard_enum_match_arm, reason = "librdkafka has two hundred error codes")]
 
 mod admin;
@@ -18,6 +19,7 @@ mod look;
 pub mod native;
 pub mod record_time;
 pub mod records;
+mod rights;
 mod security;
 pub mod tail;
 pub mod topic;
@@ -26,5 +28,6 @@ pub use admin::KafkaAdmin;
 pub use connection::KafkaConnection;
 pub use error::KafkaError;
 pub use events::ClientEvents;
-pub use native::{LogOffset, TopicDescription};
+pub use native::{Broker, LogOffset, TopicDescription};
+pub use rights::{Allowed, Operation, Rights};
 pub use security::{SaslLogin, Security};

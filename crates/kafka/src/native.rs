@@ -12,6 +12,7 @@ mod last_record;
 mod log_queue;
 mod member;
 mod partition_queue;
+mod rights;
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char};
@@ -24,6 +25,8 @@ use rdkafka::ClientContext;
 use rdkafka::client::Client;
 use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode};
 use rdkafka_sys as sys;
+pub use rights::Broker;
+pub(crate) use rights::{brokers, rights};
 
 /// The description of a topic by a broker.
 #[derive(Clone, PartialEq, Eq, Debug)]
