@@ -32,8 +32,8 @@ pub struct DatabaseConnection {
 pub(crate) struct Tls {
     /// Whether the connection continues without TLS if the server does not support it.
     pub(crate) is_optional: bool,
-    mode: TlsMode,
-    certificates: Certificates,
+    pub(crate) mode: TlsMode,
+    pub(crate) certificates: Certificates,
     pub(crate) connector: MakeRustlsConnect,
 }
 

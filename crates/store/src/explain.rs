@@ -46,6 +46,13 @@ impl DatabaseError {
             let database = connection.database();
             let message = format!("{said}: create it with `CREATE DATABASE \"{database}\"`, or correct database.name");
             (ErrorKind::MissingDatabase, message)
+        } else if *state == SqlState::INSUFFICIENT_PRIVILEGE && said.starts_with("permission denied for database") {
+            let database = connection.database();
+            let message = format!(
+                "user \"{user}\" may not use the database of postgres at {address} ({said}): GRANT CONNECT ON DATABASE \"{database}\" TO \
+                 \"{user}\" to log in, and GRANT CREATE ON DATABASE \"{database}\" to apply the schema"
+            );
+            (ErrorKind::Forbidden, message)
         } else if *state == SqlState::INSUFFICIENT_PRIVILEGE {
             let message = format!(
                 "user \"{user}\" lacks a permission in postgres at {address} ({said}): to apply the schema, GRANT CREATE ON DATABASE; \

@@ -89,7 +89,7 @@ impl Address {
 }
 
 /// Requests TLS. Returns whether the server supports it.
-pub(crate) async fn request_tls(stream: &mut Box<dyn Stream>) -> io::Result<bool> {
+pub(crate) async fn request_tls(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<bool> {
     stream.write_all(&TLS_REQUEST).await?;
     stream.flush().await?;
     match stream.read_u8().await? {
