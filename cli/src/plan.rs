@@ -69,7 +69,11 @@ fn registry(args: &PlanArgs, pipeline: &Pipeline) -> String {
         return String::new();
     }
     let checks = match args.registry.clone().connection(pipeline) {
-        Ok(Some(connection)) => process::run(doctor::registry::checks(pipeline, &connection)),
+        Ok(Some(connection)) => {
+            let mut found = Vec::new();
+            process::run(doctor::registry::checks(pipeline, &connection, &mut found));
+            found
+        }
         Ok(None) => return String::new(),
         Err(error) => vec![Check::warn("registry", format_args!("not checked: {error}"))],
     };

@@ -13,6 +13,8 @@ pub(crate) enum Outcome {
     Warn,
     /// The pipeline cannot work.
     Fail,
+    /// It was not looked at, because an earlier check failed or the means are missing.
+    Skip,
 }
 
 /// A checked precondition.
@@ -37,6 +39,10 @@ impl Check {
 
     pub(crate) fn fail(name: &'static str, detail: impl Display) -> Self {
         Self { outcome: Outcome::Fail, ..Self::ok(name, detail) }
+    }
+
+    pub(crate) fn skip(name: &'static str, detail: impl Display) -> Self {
+        Self { outcome: Outcome::Skip, ..Self::ok(name, detail) }
     }
 
     pub(crate) fn fixed_by(self, fix: impl Display) -> Self {

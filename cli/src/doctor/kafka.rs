@@ -4,39 +4,81 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use retail_api::{Pipeline, duration};
+use retail_connection::probe::{client_certificate, handshake};
 use retail_engine::Record;
 use retail_kafka::deduplication::{self, Unsuitable};
 use retail_kafka::topic::{self, Action, Observed};
-use retail_kafka::{KafkaError, record_time, tail};
+use retail_kafka::{KafkaAdmin, KafkaConnection, KafkaError, record_time, tail};
 use retail_runtime::args::Settings;
 use retail_sample::{Reporter, Summary};
 
-use super::check::Check;
+use super::check::{Check, Outcome};
+use super::layers::{self, Failure, KAFKA, Looks, Resolved};
+use super::server::Server;
+use super::{acls, brokers};
 use crate::schemas::FoundSchemas;
 
 /// Number of records in the sample.
 const SAMPLE: usize = 100;
 
-/// Asks Kafka, and checks the topic.
-pub(super) async fn checks(settings: &Settings) -> Vec<Check> {
-    let servers = &settings.kafka.bootstrap_servers;
-    let (pipeline, kafka) = (settings.pipeline.clone(), settings.kafka.clone());
-    let name = &settings.pipeline.topic.name;
-    let observed = match topic::observe(&kafka, name).await {
-        Ok(observed) => observed,
-        Err(error) => return vec![Check::fail("kafka", error)],
-    };
-    let mut checks = vec![Check::ok("kafka", format_args!("{servers} answers, and the topic can be described"))];
-    let Some(observed) = observed else {
-        checks.push(Check::fail("topic", KafkaError::missing_topic(name)));
-        return checks;
-    };
-    checks.extend(of_topic(&settings.pipeline, &observed));
+/// Looks at the layers, asks the brokers, and checks the topic.
+pub(super) async fn checks(settings: &Settings, found: &mut Vec<Check>) {
+    let kafka = &settings.kafka;
+    let Some(open) = layers::reach(&KAFKA, Server::parse_list(&kafka.bootstrap_servers), found).await else { return };
+    let name = settings.pipeline.topic.name.clone();
     let topic = name.clone();
-    let reading = tokio::task::spawn_blocking(move || tail::read(&kafka, &topic, SAMPLE));
-    checks.push(match reading.await.expect("reading a sample does not panic") {
+    let (looks, brokers) =
+        tokio::join!(look_at_tls(kafka, open.clone()), ask(kafka, move |admin| admin.brokers(&topic)));
+    let failure = brokers.as_ref().err().map(|error| Failure { kind: error.kind, message: error.message.clone() });
+    let client = kafka.security.tls.as_ref().and_then(client_certificate);
+    let (tls, is_blamed) = layers::of_tls(&KAFKA, &looks, client.as_ref(), failure.as_ref());
+    found.push(tls);
+    if is_blamed {
+        found.push(layers::not_looked_at(&KAFKA, KAFKA.tls, ""));
+        return;
+    }
+    let brokers = match brokers {
+        Ok(brokers) => brokers,
+        Err(error) => return found.push(Check::fail("kafka", error)),
+    };
+    let login = kafka.security.sasl.as_ref();
+    let login = login.map_or_else(String::new, |login| format!(", and accepts the log-in of {}", login.username));
+    found.push(Check::ok("kafka", format_args!("{} answers{login}", kafka.bootstrap_servers)));
+    let advertised = brokers::check(brokers, &open).await;
+    let is_reached = advertised.outcome != Outcome::Fail;
+    found.push(advertised);
+    if !is_reached {
+        return found.push(Check::skip("topic", "not looked at, because brokers failed: ACLs, topic, records"));
+    }
+    of_reached(settings, name, found).await;
+}
+
+/// The checks that need all brokers.
+async fn of_reached(settings: &Settings, name: String, found: &mut Vec<Check>) {
+    let (pipeline, kafka) = (&settings.pipeline, &settings.kafka);
+    let topic = name.clone();
+    match ask(kafka, move |admin| admin.rights(&topic, &acls::example_group())).await {
+        Ok(rights) => {
+            let acls = acls::check(pipeline, kafka, &rights);
+            let is_allowed = acls.outcome != Outcome::Fail;
+            found.push(acls);
+            if !is_allowed {
+                return found.push(Check::skip("topic", "not looked at, because acls failed: topic, records"));
+            }
+        }
+        Err(error) => return found.push(Check::fail("acls", error)),
+    }
+    let observed = match topic::observe(kafka, &name).await {
+        Ok(Some(observed)) => observed,
+        Ok(None) => return found.push(Check::fail("topic", KafkaError::missing_topic(&name))),
+        Err(error) => return found.push(Check::fail("topic", error)),
+    };
+    found.extend(of_topic(pipeline, &observed));
+    let connection = kafka.clone();
+    let reading = tokio::task::spawn_blocking(move || tail::read(&connection, &name, SAMPLE));
+    found.push(match reading.await.expect("reading a sample does not panic") {
         Ok(tail) => {
-            let (summary, problem) = sampled(&pipeline, settings, &tail).await;
+            let (summary, problem) = sampled(pipeline, settings, &tail).await;
             match problem {
                 Some(problem) => Check::fail("records", problem),
                 None => of_sample(&summary),
@@ -44,7 +86,26 @@ pub(super) async fn checks(settings: &Settings) -> Vec<Check> {
         }
         Err(error) => Check::fail("records", error),
     });
-    checks
+}
+
+async fn look_at_tls(kafka: &KafkaConnection, open: Vec<Resolved>) -> Looks {
+    let certificates = kafka.security.tls.clone()?;
+    let own = certificates.clone();
+    let shake = move |stream, host: String| {
+        let own = own.clone();
+        async move { handshake(stream, &host, &own, layers::STEP).await }
+    };
+    layers::look_at_tls(open, &certificates, (true, true), shake).await
+}
+
+/// A request by a client of its own, on a thread that may block.
+async fn ask<T: Send + 'static>(
+    kafka: &KafkaConnection,
+    question: impl FnOnce(&KafkaAdmin) -> Result<T, KafkaError> + Send + 'static,
+) -> Result<T, KafkaError> {
+    let kafka = kafka.clone();
+    let asked = tokio::task::spawn_blocking(move || question(&KafkaAdmin::new(&kafka)?));
+    asked.await.expect("a request to Kafka does not panic")
 }
 
 /// The summary of some records, and why a schema of theirs was not found.
@@ -151,7 +212,6 @@ fn of_sample(summary: &Summary) -> Check {
 mod tests {
     use retail_kafka::TopicDescription;
 
-    use super::super::check::Outcome;
     use super::*;
 
     fn pipeline(spec: &str) -> Pipeline {

@@ -1,11 +1,21 @@
-//! `retail doctor`: the preconditions of a pipeline in Kafka, Postgres and its schema registry, each with the command that mends it. It writes nothing.
+//! `retail doctor`: the preconditions of a pipeline in Kafka, Postgres and its schema registry, each with the command that
+//! mends it. It writes nothing.
+//!
+//! The checks of a server are in the order of its layers: host name, TCP, TLS, log-in, rights, settings. The first layer that fails ends
+//! the look at this server.
 
+mod acls;
+mod brokers;
 mod check;
+mod hints;
 mod kafka;
+mod layers;
 mod postgres;
 pub(crate) mod registry;
+mod server;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 pub(crate) use check::Check;
 use check::Outcome;
@@ -13,6 +23,10 @@ use clap::Args;
 use retail_runtime::args::{PipelineArgs, Settings};
 use retail_runtime::process;
 use serde::Serialize;
+use tokio::time::timeout;
+
+/// Deadline of the checks of one server; the servers are checked at the same time. Each request has a shorter one.
+const LIMIT: Duration = Duration::from_secs(50);
 
 /// Checks everything that a processor of this pipeline needs, from this machine and with these log-ins.
 #[derive(Args, Debug)]
@@ -30,6 +44,8 @@ pub(crate) struct DoctorArgs {
 struct Diagnosis {
     /// Whether no check has failed.
     ok: bool,
+    /// The first check that failed.
+    first: Option<&'static str>,
     checks: Vec<Check>,
 }
 
@@ -46,22 +62,32 @@ pub(crate) fn doctor(args: DoctorArgs) -> ExitCode {
 }
 
 async fn diagnosis(settings: &Settings) -> Diagnosis {
+    let (mut in_kafka, mut in_postgres, mut in_registry) = (Vec::new(), Vec::new(), Vec::new());
     let registry = async {
-        match &settings.registry {
-            Some(connection) => registry::checks(&settings.pipeline, connection).await,
-            None => Vec::new(),
+        if let Some(connection) = &settings.registry {
+            registry::checks(&settings.pipeline, connection, &mut in_registry).await;
         }
     };
-    let (kafka, postgres, registry) = tokio::join!(kafka::checks(settings), postgres::checks(settings), registry);
-    let checks: Vec<Check> = kafka.into_iter().chain(postgres).chain(registry).collect();
-    Diagnosis { ok: checks.iter().all(|check| check.outcome != Outcome::Fail), checks }
+    let ended = tokio::join!(
+        timeout(LIMIT, kafka::checks(settings, &mut in_kafka)),
+        timeout(LIMIT, postgres::checks(settings, &mut in_postgres)),
+        timeout(LIMIT, registry)
+    );
+    let late = |name| Check::fail(name, format_args!("the checks did not end within {} s", LIMIT.as_secs()));
+    in_kafka.extend(ended.0.is_err().then(|| late("kafka")));
+    in_postgres.extend(ended.1.is_err().then(|| late("postgres")));
+    in_registry.extend(ended.2.is_err().then(|| late("registry")));
+    let checks = [in_kafka, in_postgres, in_registry].concat();
+    let first = checks.iter().find(|check| check.outcome == Outcome::Fail).map(|check| check.name);
+    Diagnosis { ok: first.is_none(), first, checks }
 }
 
 fn in_words(diagnosis: &Diagnosis) -> String {
-    let checks = lines(&diagnosis.checks);
-    let count = |outcome| diagnosis.checks.iter().filter(|check| check.outcome == outcome).count();
-    let [ok, warn, fail] = [Outcome::Ok, Outcome::Warn, Outcome::Fail].map(count);
-    format!("{checks}{ok} ok, {warn} warn, {fail} FAIL\n")
+    let Diagnosis { ok: _, first, checks } = diagnosis;
+    let count = |outcome| checks.iter().filter(|check| check.outcome == outcome).count();
+    let [ok, warn, skip, fail] = [Outcome::Ok, Outcome::Warn, Outcome::Skip, Outcome::Fail].map(count);
+    let first = first.map_or_else(String::new, |first| format!(": begin with {first}"));
+    format!("{}{ok} ok, {warn} warn, {skip} skip, {fail} FAIL{first}\n", lines(checks))
 }
 
 /// The checks, one line each, and their fixes.
@@ -73,6 +99,7 @@ pub(crate) fn lines(checks: &[Check]) -> String {
             Outcome::Ok => "ok  ",
             Outcome::Warn => "warn",
             Outcome::Fail => "FAIL",
+            Outcome::Skip => "skip",
         };
         let fix = fix.as_ref().map_or_else(String::new, |fix| format!("\n      {:width$}  fix: {fix}", ""));
         format!("{outcome}  {name:width$}  {detail}{fix}\n")

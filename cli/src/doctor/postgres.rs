@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use retail_api::resource::WhenIdle;
+use retail_api::resource::{TlsMode, WhenIdle};
 use retail_api::{Pipeline, duration};
+use retail_connection::probe::{HandshakeError, client_certificate};
 use retail_runtime::args::Settings;
-use retail_store::{DatabaseError, ServerFacts, Session, provision};
+use retail_store::{DatabaseConnection, DatabaseError, DatabaseRights, SchemaRights, ServerFacts, Session, provision};
 
-use super::check::Check;
+use super::check::{Check, Outcome};
+use super::layers::{self, Failure, Looks, POSTGRES, Resolved};
+use super::server::Server;
 
 /// The oldest supported version.
 const OLDEST: i32 = 140_000;
@@ -18,34 +21,115 @@ const MOST_AHEAD: Duration = Duration::from_secs(30);
 /// A difference that deserves a look: proofs of idleness and times in tables become hard to compare.
 const SUSPICIOUS: Duration = Duration::from_secs(5);
 
-/// Connects, and checks server, schema and rights.
-pub(super) async fn checks(settings: &Settings) -> Vec<Check> {
-    let session = match settings.database.connect("retail doctor").await {
-        Ok(session) => session,
-        Err(error) => return vec![Check::fail("postgres", error)],
+/// Looks at the layers, connects, and checks rights, schema and server.
+pub(super) async fn checks(settings: &Settings, found: &mut Vec<Check>) {
+    let database = &settings.database;
+    let servers = Server::parse_list(&database.server_addresses());
+    // A Unix socket has no layers below the log-in.
+    let mut open = Vec::new();
+    if !servers.is_empty() {
+        let Some(reached) = layers::reach(&POSTGRES, servers, found).await else { return };
+        open = reached;
+    }
+    let (looks, session) = tokio::join!(look_at_tls(database, open.clone()), database.connect("retail doctor"));
+    let failure = session.as_ref().err().map(|error| Failure { kind: error.kind, message: error.message.clone() });
+    if !open.is_empty() {
+        let client = database.declared_tls().and_then(|(_, certificates)| client_certificate(certificates));
+        let (tls, is_blamed) = layers::of_tls(&POSTGRES, &looks, client.as_ref(), failure.as_ref());
+        found.push(tls);
+        if is_blamed {
+            return found.push(layers::not_looked_at(&POSTGRES, POSTGRES.tls, ""));
+        }
+    }
+    match session {
+        Ok(session) => {
+            found.push(Check::ok("postgres", connected(settings, &session)));
+            of_session(settings, &session, found).await;
+        }
+        Err(error) => found.push(Check::fail("postgres", error)),
+    }
+}
+
+/// The checks that need a session.
+async fn of_session(settings: &Settings, session: &Session, found: &mut Vec<Check>) {
+    let pipeline = &settings.pipeline;
+    let roles: Vec<&str> = pipeline.database.runtime_role.iter().chain(&pipeline.readers).map(String::as_str).collect();
+    let rights = match DatabaseRights::read(session, &roles).await {
+        Ok(rights) => rights,
+        Err(error) => return found.push(unreadable(&error)),
     };
-    let mut checks = vec![Check::ok("postgres", connected(settings, &session))];
-    let checked = match provision::check(&session, &settings.pipeline).await {
-        Ok(_) => provision::is_as_made(&session, &settings.pipeline).await,
+    let access = access(pipeline, settings.database.database(), &rights);
+    let is_allowed = access.outcome != Outcome::Fail;
+    found.push(access);
+    if !is_allowed {
+        return found.push(Check::skip("schema", "not looked at, because access failed: schema, rights, settings"));
+    }
+    let checked = match provision::check(session, pipeline).await {
+        Ok(_) => provision::is_as_made(session, pipeline).await,
         Err(error) => Err(error),
     };
-    let schema = &settings.pipeline.schema;
-    checks.push(match checked {
+    let schema = &pipeline.schema;
+    found.push(match checked {
         Ok(true) => Check::ok("schema", format_args!("{schema} is up to date")),
         Ok(false) => {
             Check::warn("schema", format_args!("views or functions of {schema} are not those of this version"))
                 .fixed_by("retail apply-schema")
         }
-        Err(error) => {
-            checks.push(Check::fail("schema", error));
-            return checks;
-        }
+        Err(error) => return found.push(Check::fail("schema", error)),
     });
-    match ServerFacts::read(&session).await {
-        Ok(facts) => checks.extend(of_facts(&settings.pipeline, &facts)),
-        Err(error) => checks.push(unreadable(&error)),
+    match ServerFacts::read(session).await {
+        Ok(facts) => found.extend(of_facts(pipeline, &facts)),
+        Err(error) => found.push(unreadable(&error)),
     }
-    checks
+}
+
+async fn look_at_tls(database: &DatabaseConnection, open: Vec<Resolved>) -> Looks {
+    let (mode, certificates) = database.declared_tls()?;
+    // As with libpq, mode require verifies the authority if one is given, and never the name.
+    let is_named = mode == TlsMode::VerifyFull;
+    let judged = (is_named || certificates.ca().is_some(), is_named);
+    let own = database.clone();
+    let shake = move |stream, host: String| {
+        let own = own.clone();
+        async move {
+            let look = own.look_at_tls(stream, &host, layers::STEP).await;
+            look.unwrap_or_else(|| Err(HandshakeError::Other("TLS is not declared".to_owned())))
+        }
+    };
+    layers::look_at_tls(open, certificates, judged, shake).await
+}
+
+/// Whether the user may create the schema, or use the one that exists.
+fn access(pipeline: &Pipeline, database: &str, rights: &DatabaseRights) -> Check {
+    let DatabaseRights { user, can_create, schema: exists, missing_roles } = rights;
+    let schema = &pipeline.schema;
+    if let Some(role) = missing_roles.first() {
+        return Check::fail("access", format_args!("role {role} of the pipeline does not exist"))
+            .fixed_by(format_args!("CREATE ROLE \"{role}\"; or remove it from the pipeline"));
+    }
+    match (exists, can_create) {
+        (None, true) => Check::ok("access", format_args!("user {user} may create schema {schema}")),
+        (None, false) => {
+            Check::fail("access", format_args!("schema {schema} does not exist, and user {user} may not create it"))
+                .fixed_by(format_args!(
+                    "GRANT CREATE ON DATABASE \"{database}\" TO \"{user}\", then retail apply-schema"
+                ))
+        }
+        (Some(SchemaRights { can_use: false, owner, .. }), _) => {
+            let fix = match &pipeline.database.runtime_role {
+                Some(role) => format!("GRANT \"{role}\" TO \"{user}\""),
+                None => format!("use the log-in of {owner}, or GRANT USAGE ON SCHEMA \"{schema}\" TO \"{user}\""),
+            };
+            Check::fail("access", format_args!("user {user} may not use schema {schema} of {owner}")).fixed_by(fix)
+        }
+        (Some(SchemaRights { has_owner: true, .. }), _) => {
+            Check::ok("access", format_args!("user {user} owns schema {schema}"))
+        }
+        (Some(SchemaRights { owner, .. }), _) => Check::ok(
+            "access",
+            format_args!("user {user} may use schema {schema}; retail apply-schema needs the log-in of {owner}"),
+        ),
+    }
 }
 
 fn connected(settings: &Settings, session: &Session) -> String {
@@ -129,7 +213,6 @@ fn letters(pipeline: &Pipeline, facts: &ServerFacts) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::Outcome;
     use super::*;
 
     fn pipeline(watermark: &str) -> Pipeline {
@@ -170,5 +253,27 @@ mod tests {
         let follows = pipeline("delay: 1h, whenIdle: FollowClock");
         assert_eq!(outcomes(&follows, &bad)[3], (Fail, true));
         assert!(clocks(&hold, &bad).detail.contains("31s behind Postgres"), "{}", clocks(&hold, &bad).detail);
+    }
+
+    #[test]
+    fn access_names_the_grant_that_is_missing() {
+        use Outcome::{Fail, Ok};
+        let pipeline = pipeline("delay: 1h");
+        let check = |can_create, schema: Option<(bool, bool)>, roles: &[&str]| {
+            let schema =
+                schema.map(|(has_owner, can_use)| SchemaRights { owner: "boss".to_owned(), has_owner, can_use });
+            let missing_roles = roles.iter().map(|role| (*role).to_owned()).collect();
+            let rights = DatabaseRights { user: "u".to_owned(), can_create, schema, missing_roles };
+            let check = access(&pipeline, "d", &rights);
+            (check.outcome, check.fix.unwrap_or_default())
+        };
+        assert_eq!(check(true, None, &[]), (Ok, String::new()));
+        assert_eq!(check(false, Some((false, true)), &[]), (Ok, String::new()));
+        assert_eq!(check(false, Some((true, true)), &[]), (Ok, String::new()));
+        let grant = "GRANT CREATE ON DATABASE \"d\" TO \"u\", then retail apply-schema";
+        assert_eq!(check(false, None, &[]), (Fail, grant.to_owned()));
+        let usage = "use the log-in of boss, or GRANT USAGE ON SCHEMA \"shop\" TO \"u\"";
+        assert_eq!(check(true, Some((false, false)), &[]), (Fail, usage.to_owned()));
+        assert_eq!(check(true, None, &["bi"]), (Fail, "CREATE ROLE \"bi\"; or remove it from the pipeline".to_owned()));
     }
 }

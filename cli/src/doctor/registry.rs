@@ -1,36 +1,64 @@
 //! The preconditions in the schema registry. Records can have other schemas than the newest of the subject: `kafka` checks records.
 
 use retail_api::{EventMapping, Pipeline};
+use retail_connection::Certificates;
+use retail_connection::probe::handshake;
 use retail_connection::text::shortened;
-use retail_registry::{Newest, Registry, RegistryConnection, Verdict};
+use retail_registry::{Address, Newest, Registry, RegistryConnection, Verdict};
 use retail_sample::{SchemaFit, schema_fit};
 
 use super::check::Check;
+use super::layers::{self, Failure, Looks, REGISTRY, Resolved};
+use super::server::Server;
 
 /// Maximum length of the names of fields in a check, in bytes.
 const MAX_FIELDS: usize = 200;
 
-/// Asks the registry, and checks the newest schema of the topic's subject.
-pub(crate) async fn checks(pipeline: &Pipeline, connection: &RegistryConnection) -> Vec<Check> {
+/// Looks at the layers, asks the registry, and checks the newest schema of the topic's subject.
+pub(crate) async fn checks(pipeline: &Pipeline, connection: &RegistryConnection, found: &mut Vec<Check>) {
+    let server = |address: &Address| Server { host: address.host.clone(), port: address.port };
+    let servers = connection.addresses.iter().map(server).collect();
+    let Some(open) = layers::reach(&REGISTRY, servers, found).await else { return };
     let registry = match Registry::new(connection.clone()) {
         Ok(registry) => registry,
-        Err(error) => return vec![Check::fail("registry", error)],
+        Err(error) => return found.push(Check::fail("registry", error)),
     };
-    if let Err(error) = registry.check().await {
-        return vec![Check::fail("registry", error)];
+    let (looks, answer) = tokio::join!(look_at_tls(connection, open), registry.check());
+    let failure = answer.as_ref().err().map(|error| Failure { kind: error.kind, message: error.message.clone() });
+    let (tls, is_blamed) = layers::of_tls(&REGISTRY, &looks, None, failure.as_ref());
+    found.push(tls);
+    if is_blamed {
+        return found.push(layers::not_looked_at(&REGISTRY, REGISTRY.tls, ""));
+    }
+    if let Err(error) = answer {
+        return found.push(Check::fail("registry", error));
     }
     let login = connection.login.as_ref();
     let login = login.map_or_else(String::new, |login| format!(", and accepts the log-in of {}", login.username));
-    let mut checks = vec![Check::ok("registry", format_args!("{connection} answers{login}"))];
+    found.push(Check::ok("registry", format_args!("{connection} answers{login}")));
     if let Some(events) = &pipeline.events {
         // The strategy that serializers use without another setting.
         let subject = format!("{}-value", pipeline.topic.name);
-        checks.push(match registry.newest(&subject).await {
+        found.push(match registry.newest(&subject).await {
             Ok(newest) => of_newest(events, &subject, newest.as_ref()),
             Err(error) => Check::fail("subject", error),
         });
     }
-    checks
+}
+
+async fn look_at_tls(connection: &RegistryConnection, open: Vec<Resolved>) -> Looks {
+    let with_tls = |(server, _): &Resolved| {
+        connection.addresses.iter().any(|address| {
+            address.is_tls && (address.host.as_str(), address.port) == (server.host.as_str(), server.port)
+        })
+    };
+    let open: Vec<Resolved> = open.into_iter().filter(with_tls).collect();
+    if open.is_empty() {
+        return None;
+    }
+    let shake =
+        |stream, host: String| async move { handshake(stream, &host, &Certificates::default(), layers::STEP).await };
+    layers::look_at_tls(open, &connection.certificates, (true, true), shake).await
 }
 
 /// Whether the newest schema of a subject has the fields of the mapping.
@@ -111,11 +139,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn registry_that_is_away_fails_the_first_check() {
+    async fn registry_that_is_away_fails_the_layer_of_tcp() {
         let certificates = retail_connection::Certificates::default();
         let connection = RegistryConnection::new("http://127.0.0.1:1", None, certificates).unwrap();
-        let checks = checks(&pipeline(), &connection).await;
-        assert_eq!((checks.len(), checks[0].name, checks[0].outcome), (1, "registry", Outcome::Fail));
-        assert!(checks[0].detail.contains("cannot be reached: check that it is running"), "{:?}", checks[0]);
+        let mut found = Vec::new();
+        checks(&pipeline(), &connection, &mut found).await;
+        let lines: Vec<_> = found.iter().map(|check| (check.name, check.outcome)).collect();
+        use Outcome::{Fail, Ok, Skip};
+        assert_eq!(lines, [("registry dns", Ok), ("registry tcp", Fail), ("registry", Skip)]);
+        assert_eq!(found[1].detail, "127.0.0.1:1 refuses connections: no server listens on this port");
     }
 }

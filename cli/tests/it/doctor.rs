@@ -7,9 +7,21 @@ use serde_json::Value;
 
 use crate::RETAIL;
 
+/// The checks of the layers of a server.
+fn layers(server: &str) -> [String; 4] {
+    ["dns ok", "tcp ok", "tls ok", "ok"].map(|layer| format!("{server} {layer}"))
+}
+
+/// The check with this name.
+fn check<'a>(said: &'a Value, name: &str) -> &'a Value {
+    let checks = said["checks"].as_array().unwrap();
+    checks.iter().find(|check| check["name"] == name).unwrap_or_else(|| panic!("{name}: {said}"))
+}
+
 /// Exit code, and the checks as `NAME OUTCOME`.
 fn checks(command: &mut Command) -> (i32, Vec<String>, Value) {
-    let output = command.args(["doctor", "--json"]).output().unwrap();
+    // Without kubectl, no cluster is looked at.
+    let output = command.args(["doctor", "--json"]).env("PATH", "/nowhere").output().unwrap();
     let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
     let check = |check: &Value| format!("{} {}", check["name"].as_str().unwrap(), check["outcome"].as_str().unwrap());
     // Other tests use connections of the same server.
@@ -23,24 +35,30 @@ fn checks(command: &mut Command) -> (i32, Vec<String>, Value) {
 async fn doctor_names_each_missing_precondition_and_its_fix() {
     let case = Case::shared().partitions(2).timestamp_type(None).build();
     let (code, found, said) = checks(&mut case.command(RETAIL));
-    assert_eq!(
-        (code, found),
-        (1, ["kafka ok", "topic fail", "postgres ok", "schema fail"].map(str::to_owned).to_vec())
-    );
-    assert!(said["checks"][1]["detail"].as_str().unwrap().contains("retail apply-topic"), "{said}");
-    assert!(said["checks"][3]["detail"].as_str().unwrap().contains("retail apply-schema"), "{said}");
+    let others = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let wanted = [
+        layers("kafka").to_vec(),
+        others(&["brokers ok", "acls ok", "topic fail"]),
+        layers("postgres").to_vec(),
+        others(&["access ok", "schema fail"]),
+    ];
+    assert_eq!((code, found), (1, wanted.concat()));
+    assert!(check(&said, "topic")["detail"].as_str().unwrap().contains("retail apply-topic"), "{said}");
+    assert!(check(&said, "schema")["detail"].as_str().unwrap().contains("retail apply-schema"), "{said}");
 
     case.apply_topic().await;
     case.apply_schema().await;
     let all = |failed: &[&str]| -> Vec<String> {
         let names = [
-            "kafka",
+            "brokers",
+            "acls",
             "topic",
             "workers",
             "record timestamps",
             "retention",
             "records",
             "postgres",
+            "access",
             "schema",
             "version",
             "rights",
@@ -48,12 +66,16 @@ async fn doctor_names_each_missing_precondition_and_its_fix() {
             "dead letters",
         ];
         let outcome = |name: &&str| if failed.contains(name) { "fail" } else { "ok" };
-        names.iter().map(|name| format!("{name} {}", outcome(name))).collect()
+        let (of_kafka, of_postgres) = names.split_at(7);
+        let lines = |names: &[&str]| names.iter().map(|name| format!("{name} {}", outcome(name))).collect::<Vec<_>>();
+        let below = layers("postgres")[..3].to_vec();
+        [layers("kafka").to_vec(), lines(of_kafka), below, lines(of_postgres)].concat()
     };
     let (code, found, said) = checks(&mut case.command(RETAIL));
     assert_eq!((code, found), (0, all(&[])), "{said}");
-    let text = String::from_utf8(case.command(RETAIL).arg("doctor").output().unwrap().stdout).unwrap();
-    assert!(text.starts_with("ok    kafka              127.0.0.1"), "{text}");
+    let text = case.command(RETAIL).arg("doctor").env("PATH", "/nowhere").output().unwrap().stdout;
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.starts_with("ok    kafka dns          127.0.0.1"), "{text}");
     assert!(text.ends_with(", 0 FAIL\n"), "{text}");
 
     // A role that may only read, and a record that is not understood.
@@ -69,7 +91,7 @@ async fn doctor_names_each_missing_precondition_and_its_fix() {
     let reader = case.with_database(&case.database_url().replace("retail:retail@", &format!("{role}:secret@")));
     let (code, found, said) = checks(&mut reader.command(RETAIL));
     assert_eq!((code, found), (1, all(&["records", "rights"])), "{said}");
-    let rights = &said["checks"][9];
+    let rights = check(&said, "rights");
     assert!(rights["detail"].as_str().unwrap().contains("cannot read and write closes, dead_letter"), "{rights}");
     superuser.batch_execute(rights["fix"].as_str().unwrap()).await.unwrap();
     let (_, found, said) = checks(&mut reader.command(RETAIL));
@@ -81,5 +103,8 @@ async fn doctor_names_each_missing_precondition_and_its_fix() {
         .env("RETAIL_BOOTSTRAP_SERVERS", "127.0.0.1:1")
         .env("RETAIL_DATABASE_URL", "postgres://retail:retail@127.0.0.1:1/retail");
     let (code, found, said) = checks(&mut unreachable);
-    assert_eq!((code, found), (1, ["kafka fail", "postgres fail"].map(str::to_owned).to_vec()), "{said}");
+    let unreached = |server: &str| ["dns ok", "tcp fail", "skip"].map(|layer| format!("{server} {layer}")).to_vec();
+    let wanted = [unreached("kafka"), unreached("postgres")].concat();
+    assert_eq!((code, found), (1, wanted), "{said}");
+    assert_eq!(said["first"], "kafka tcp");
 }

@@ -6,6 +6,7 @@ mod demo;
 mod doctor;
 mod examples;
 mod kubectl;
+mod layers;
 mod page;
 mod questions;
 mod reference;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rdkafka::client::Client;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::MetadataBroker;
 use retail_api::resource::Topic;
 use retail_connection::ErrorKind;
 
@@ -21,6 +22,9 @@ use crate::rights::Rights;
 
 /// Timeout of a request.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Timeout of a request to a server that has just answered, or has not.
+const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
 type AdminClient = BaseConsumer<ClientEvents>;
 
@@ -81,9 +85,22 @@ impl KafkaAdmin {
         }
     }
 
-    /// The brokers and the addresses that they advertise. The answer of one broker, which can be a bootstrap server, suffices.
+    /// The brokers and the addresses that they advertise. The answer of a bootstrap server suffices: librdkafka leaves it for the
+    /// advertised address, and reports a failure if it cannot reach that.
     pub fn brokers(&self, topic: &str) -> Result<Vec<Broker>, KafkaError> {
-        self.ask(topic, |client, give_up| native::brokers(client, ANSWER_TIMEOUT, give_up))
+        let error = match self.ask(topic, |client, give_up| native::brokers(client, ANSWER_TIMEOUT, give_up)) {
+            Err(error) if error.kind == ErrorKind::Unreachable => error,
+            result => return result,
+        };
+        let client = connect(&self.connection)?;
+        let metadata = client.client().fetch_metadata(Some(topic), FIRST_ANSWER_TIMEOUT).map_err(|_| error.clone())?;
+        let broker = |broker: &MetadataBroker| Broker {
+            id: broker.id(),
+            host: broker.host().to_owned(),
+            port: u16::try_from(broker.port()).unwrap_or_default(),
+        };
+        let brokers: Vec<Broker> = metadata.brokers().iter().map(broker).collect();
+        if brokers.is_empty() { Err(error) } else { Ok(brokers) }
     }
 
     /// The operations that the ACLs allow this user.
