@@ -1,4 +1,4 @@
-//! `retail doctor`: the preconditions of a pipeline in Kafka, Postgres and its schema registry, each with the command that
+//! `retail doctor`: the preconditions of a pipeline in Kafka, Postgres, its schema registry and Kubernetes, each with the command that
 //! mends it. It writes nothing.
 //!
 //! The checks of a server are in the order of its layers: host name, TCP, TLS, log-in, rights, settings. The first layer that fails ends
@@ -7,11 +7,14 @@
 mod acls;
 mod brokers;
 mod check;
+mod cluster;
 mod hints;
 mod kafka;
+mod kubectl;
 mod layers;
 mod postgres;
 pub(crate) mod registry;
+mod resource;
 mod server;
 
 use std::process::ExitCode;
@@ -68,16 +71,27 @@ async fn diagnosis(settings: &Settings) -> Diagnosis {
             registry::checks(&settings.pipeline, connection, &mut in_registry).await;
         }
     };
+    let pipeline = settings.pipeline.clone();
+    let in_cluster = tokio::task::spawn_blocking(move || {
+        let mut found = Vec::new();
+        cluster::checks(&pipeline, &mut found);
+        found
+    });
     let ended = tokio::join!(
         timeout(LIMIT, kafka::checks(settings, &mut in_kafka)),
         timeout(LIMIT, postgres::checks(settings, &mut in_postgres)),
-        timeout(LIMIT, registry)
+        timeout(LIMIT, registry),
+        timeout(LIMIT, in_cluster)
     );
     let late = |name| Check::fail(name, format_args!("the checks did not end within {} s", LIMIT.as_secs()));
     in_kafka.extend(ended.0.is_err().then(|| late("kafka")));
     in_postgres.extend(ended.1.is_err().then(|| late("postgres")));
     in_registry.extend(ended.2.is_err().then(|| late("registry")));
-    let checks = [in_kafka, in_postgres, in_registry].concat();
+    let in_cluster = match ended.3 {
+        Ok(found) => found.expect("the checks of the cluster do not panic"),
+        Err(_) => vec![Check::skip("kubernetes", format_args!("kubectl did not answer within {} s", LIMIT.as_secs()))],
+    };
+    let checks = [in_kafka, in_postgres, in_registry, in_cluster].concat();
     let first = checks.iter().find(|check| check.outcome == Outcome::Fail).map(|check| check.name);
     Diagnosis { ok: first.is_none(), first, checks }
 }

@@ -40,7 +40,7 @@ async fn doctor_names_each_missing_precondition_and_its_fix() {
         layers("kafka").to_vec(),
         others(&["brokers ok", "acls ok", "topic fail"]),
         layers("postgres").to_vec(),
-        others(&["access ok", "schema fail"]),
+        others(&["access ok", "schema fail", "kubernetes skip"]),
     ];
     assert_eq!((code, found), (1, wanted.concat()));
     assert!(check(&said, "topic")["detail"].as_str().unwrap().contains("retail apply-topic"), "{said}");
@@ -69,7 +69,8 @@ async fn doctor_names_each_missing_precondition_and_its_fix() {
         let (of_kafka, of_postgres) = names.split_at(7);
         let lines = |names: &[&str]| names.iter().map(|name| format!("{name} {}", outcome(name))).collect::<Vec<_>>();
         let below = layers("postgres")[..3].to_vec();
-        [layers("kafka").to_vec(), lines(of_kafka), below, lines(of_postgres)].concat()
+        let last = vec!["kubernetes skip".to_owned()];
+        [layers("kafka").to_vec(), lines(of_kafka), below, lines(of_postgres), last].concat()
     };
     let (code, found, said) = checks(&mut case.command(RETAIL));
     assert_eq!((code, found), (0, all(&[])), "{said}");
@@ -104,7 +105,7 @@ async fn doctor_names_each_missing_precondition_and_its_fix() {
         .env("RETAIL_DATABASE_URL", "postgres://retail:retail@127.0.0.1:1/retail");
     let (code, found, said) = checks(&mut unreachable);
     let unreached = |server: &str| ["dns ok", "tcp fail", "skip"].map(|layer| format!("{server} {layer}")).to_vec();
-    let wanted = [unreached("kafka"), unreached("postgres")].concat();
+    let wanted = [unreached("kafka"), unreached("postgres"), others(&["kubernetes skip"])].concat();
     assert_eq!((code, found), (1, wanted), "{said}");
     assert_eq!(said["first"], "kafka tcp");
 }

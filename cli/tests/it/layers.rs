@@ -109,6 +109,7 @@ fn doctor_names_the_first_layer_that_fails_and_skips_the_rest() {
                 "ok postgres: ",
                 "ok access: user retail ",
                 "fail schema: … retail apply-schema",
+                "skip kubernetes: not looked at: kubectl cannot be run",
             ],
         ),
         (

@@ -1,6 +1,7 @@
 //! `retail` against a real Kafka and a real Postgres.
 #![allow(clippy::unwrap_used, missing_docs, reason = "this is test code")]
 
+mod cluster;
 mod commands;
 mod demo;
 mod doctor;
