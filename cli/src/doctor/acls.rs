@@ -3,7 +3,7 @@
 use retail_api::Pipeline;
 use retail_api::topic::TopicManagement;
 use retail_connection::probe::client_certificate;
-use retail_kafka::{KafkaConnection, Operation, Rights};
+use retail_kafka::{Allowed, KafkaConnection, Operation, Rights};
 
 use super::check::Check;
 
@@ -49,6 +49,12 @@ pub(super) fn check(pipeline: &Pipeline, kafka: &KafkaConnection, rights: &Right
     if !problems.is_empty() {
         return Check::fail("acls", format_args!("{user} lacks {}", problems.join("; "))).fixed_by(commands.join("; "));
     }
+    // The rights on a topic that does not exist are not listed.
+    let to_create = rights.cluster.missing(&[Operation::Create]);
+    if pipeline.topic.management != TopicManagement::Use && rights.topic == Allowed::Unknown && !to_create.is_empty() {
+        return Check::warn("acls", format_args!("{user} may create topics only with Create on their names"))
+            .fixed_by(command(&to_create, &format!("--topic {topic}")));
+    }
     let to_change = rights.topic.missing(&CHANGES);
     if pipeline.topic.management != TopicManagement::Use && !to_change.is_empty() {
         return Check::warn(
@@ -79,8 +85,6 @@ fn principal(kafka: &KafkaConnection) -> String {
 
 #[cfg(test)]
 mod tests {
-    use retail_kafka::Allowed;
-
     use super::super::check::Outcome;
     use super::*;
 
@@ -96,7 +100,7 @@ mod tests {
         let used = Pipeline::parse(&yaml(", management: Use")).unwrap();
         let kafka = KafkaConnection::plain("k:9092");
         let check = |pipeline: &Pipeline, topic: &[Operation], group: Allowed| {
-            let rights = Rights { topic: Allowed::Only(topic.to_vec()), group };
+            let rights = Rights { cluster: Allowed::Only(Vec::new()), topic: Allowed::Only(topic.to_vec()), group };
             let Check { outcome, detail, fix, .. } = super::check(pipeline, &kafka, &rights);
             (outcome, detail, fix.unwrap_or_default())
         };
@@ -117,6 +121,20 @@ mod tests {
         assert_eq!(
             check(&managed, &[READS, [CHANGES[0], CHANGES[1], Operation::Write]].concat(), read()).0,
             Outcome::Ok
+        );
+        let create = |pipeline: &Pipeline, cluster: &[Operation]| {
+            let rights =
+                Rights { cluster: Allowed::Only(cluster.to_vec()), topic: Allowed::Unknown, group: Allowed::Unknown };
+            super::check(pipeline, &kafka, &rights)
+        };
+        let without = create(&managed, &[]);
+        assert_eq!(
+            (without.outcome, without.fix),
+            (Outcome::Warn, Some(format!("{add} --operation Create --topic t")))
+        );
+        assert_eq!(
+            [create(&used, &[]), create(&managed, &[Operation::Create])].map(|check| check.outcome),
+            [Outcome::Ok; 2]
         );
     }
 }

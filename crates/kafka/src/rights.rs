@@ -28,9 +28,11 @@ impl fmt::Display for Operation {
     }
 }
 
-/// The rights of a user on one topic and one consumer group.
+/// The rights of a user on the cluster, one topic and one consumer group.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Rights {
+    /// On the cluster, for topics that do not exist.
+    pub cluster: Allowed,
     /// On the topic.
     pub topic: Allowed,
     /// On the group.

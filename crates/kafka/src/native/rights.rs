@@ -58,9 +58,30 @@ pub(crate) fn rights<C: ClientContext>(
     give_up: impl Fn() -> bool,
 ) -> Result<Rights, RdKafkaError> {
     Ok(Rights {
+        cluster: of_cluster(client, timeout, &give_up)?,
         topic: of_topic(client, topic, timeout, &give_up)?,
         group: of_group(client, group, timeout, &give_up)?,
     })
+}
+
+fn of_cluster<C: ClientContext>(
+    client: &Client<C>,
+    timeout: Duration,
+    give_up: impl Fn() -> bool,
+) -> Result<Allowed, RdKafkaError> {
+    let client = client.native_ptr();
+    // SAFETY: the event with its data lives until the end of the block.
+    unsafe {
+        let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECLUSTER;
+        let event = request(client, operation, timeout, give_up, |options, queue| {
+            include_operations(options);
+            sys::rd_kafka_DescribeCluster(client, options, queue);
+        })?;
+        let result = sys::rd_kafka_event_DescribeCluster_result(event.pointer);
+        let mut count = 0;
+        let operations = sys::rd_kafka_DescribeCluster_result_authorized_operations(result, &raw mut count);
+        Ok(allowed(operations, count))
+    }
 }
 
 fn of_topic<C: ClientContext>(
@@ -135,7 +156,7 @@ fn of_group<C: ClientContext>(
 ///
 /// `options` must be valid, and of a request that has this option.
 unsafe fn include_operations(options: *mut sys::rd_kafka_AdminOptions_t) {
-    // SAFETY: by the contract; an error must be freed, and there is none for these requests.
+    // SAFETY: by the contract. These requests have the option, so that no error is returned that must be freed.
     unsafe {
         let error = sys::rd_kafka_AdminOptions_set_include_authorized_operations(options, 1);
         assert!(error.is_null(), "the request has the option");

@@ -6,7 +6,7 @@ use retail_api::resource::Topic;
 use retail_api::topic::TopicManagement;
 use retail_connection::{ErrorKind, Removal};
 use retail_kafka::topic::{self, Action, Difference, Observed, Setting, ensure, observe, plan};
-use retail_kafka::{KafkaAdmin, KafkaConnection, LogOffset, TopicDescription};
+use retail_kafka::{Allowed, KafkaAdmin, KafkaConnection, LogOffset, Operation, TopicDescription};
 use retail_testbed::{Case, Kafka, Sent};
 
 fn declared(config: &[(&str, &str)]) -> Topic {
@@ -326,4 +326,25 @@ async fn log_offsets_are_read_after_a_change_of_epoch() {
     kafka.kill();
     kafka.start();
     assert_eq!(tokio::task::block_in_place(ends).unwrap(), [0; 4]);
+}
+
+#[tokio::test]
+async fn broker_lists_its_address_and_the_operations_that_it_allows() {
+    let case = Case::shared().build();
+    case.apply_topic().await;
+    let (kafka, topic) = (case.settings.kafka.clone(), case.topic.name.clone());
+    let asked = tokio::task::spawn_blocking(move || {
+        let admin = KafkaAdmin::new(&kafka).unwrap();
+        let absent = admin.rights(&format!("{topic}-none"), "retail.none").unwrap();
+        (admin.brokers(&topic).unwrap(), admin.rights(&topic, "retail.none").unwrap(), absent)
+    });
+    let (brokers, rights, absent) = asked.await.unwrap();
+    let addresses: Vec<String> = brokers.iter().map(|broker| format!("{}:{}", broker.host, broker.port)).collect();
+    assert_eq!(addresses, [Kafka::shared().address()]);
+    let Allowed::Only(listed) = &rights.topic else { panic!("{rights:?}") };
+    use Operation::{Alter, AlterConfigs, Create, Describe, DescribeConfigs, Read, Write};
+    assert_eq!(rights.topic.missing(&[Describe, DescribeConfigs, Read, Write, Alter, AlterConfigs]), [], "{listed:?}");
+    let Allowed::Only(listed) = &rights.cluster else { panic!("{rights:?}") };
+    assert!(listed.contains(&Create), "{listed:?}");
+    assert_eq!(absent.topic, Allowed::Unknown, "the topic does not exist");
 }
