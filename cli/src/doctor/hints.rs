@@ -1,4 +1,4 @@
-//! Why a host name may not resolve here: only what is known to be true.
+//! Causes of a host name without an address. A hint states facts only.
 
 use std::net::SocketAddr;
 

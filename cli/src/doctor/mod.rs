@@ -10,12 +10,14 @@ mod check;
 mod cluster;
 mod hints;
 mod kafka;
+mod kind;
 mod kubectl;
 mod layers;
 mod postgres;
 pub(crate) mod registry;
 mod resource;
 mod server;
+mod tls;
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -9,8 +9,10 @@ use retail_runtime::args::Settings;
 use retail_store::{DatabaseConnection, DatabaseError, DatabaseRights, SchemaRights, ServerFacts, Session, provision};
 
 use super::check::{Check, Outcome};
-use super::layers::{self, Failure, Looks, POSTGRES, Resolved};
+use super::kind::POSTGRES;
+use super::layers::{self, Resolved};
 use super::server::Server;
+use super::tls::{self, Failure, Looks};
 
 /// The oldest supported version.
 const OLDEST: i32 = 140_000;
@@ -35,10 +37,10 @@ pub(super) async fn checks(settings: &Settings, found: &mut Vec<Check>) {
     let failure = session.as_ref().err().map(|error| Failure { kind: error.kind, message: error.message.clone() });
     if !open.is_empty() {
         let client = database.declared_tls().and_then(|(_, certificates)| client_certificate(certificates));
-        let (tls, is_blamed) = layers::of_tls(&POSTGRES, &looks, client.as_ref(), failure.as_ref());
-        found.push(tls);
+        let (of_tls, is_blamed) = tls::of_tls(&POSTGRES, &looks, client.as_ref(), failure.as_ref());
+        found.push(of_tls);
         if is_blamed {
-            return found.push(layers::not_looked_at(&POSTGRES, POSTGRES.tls, ""));
+            return found.push(POSTGRES.not_looked_at(POSTGRES.tls, ""));
         }
     }
     match session {
@@ -96,7 +98,7 @@ async fn look_at_tls(database: &DatabaseConnection, open: Vec<Resolved>) -> Look
             look.unwrap_or_else(|| Err(HandshakeError::Other("TLS is not declared".to_owned())))
         }
     };
-    layers::look_at_tls(open, certificates, judged, shake).await
+    tls::look_at(open, certificates, judged, shake).await
 }
 
 /// Whether the user may create the schema, or use the one that exists.

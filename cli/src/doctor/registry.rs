@@ -8,8 +8,10 @@ use retail_registry::{Address, Newest, Registry, RegistryConnection, Verdict};
 use retail_sample::{SchemaFit, schema_fit};
 
 use super::check::Check;
-use super::layers::{self, Failure, Looks, REGISTRY, Resolved};
+use super::kind::REGISTRY;
+use super::layers::{self, Resolved};
 use super::server::Server;
+use super::tls::{self, Failure, Looks};
 
 /// Maximum length of the names of fields in a check, in bytes.
 const MAX_FIELDS: usize = 200;
@@ -25,10 +27,10 @@ pub(crate) async fn checks(pipeline: &Pipeline, connection: &RegistryConnection,
     };
     let (looks, answer) = tokio::join!(look_at_tls(connection, open), registry.check());
     let failure = answer.as_ref().err().map(|error| Failure { kind: error.kind, message: error.message.clone() });
-    let (tls, is_blamed) = layers::of_tls(&REGISTRY, &looks, None, failure.as_ref());
-    found.push(tls);
+    let (of_tls, is_blamed) = tls::of_tls(&REGISTRY, &looks, None, failure.as_ref());
+    found.push(of_tls);
     if is_blamed {
-        return found.push(layers::not_looked_at(&REGISTRY, REGISTRY.tls, ""));
+        return found.push(REGISTRY.not_looked_at(REGISTRY.tls, ""));
     }
     if let Err(error) = answer {
         return found.push(Check::fail("registry", error));
@@ -58,7 +60,7 @@ async fn look_at_tls(connection: &RegistryConnection, open: Vec<Resolved>) -> Lo
     }
     let shake =
         |stream, host: String| async move { handshake(stream, &host, &Certificates::default(), layers::STEP).await };
-    layers::look_at_tls(open, &connection.certificates, (true, true), shake).await
+    tls::look_at(open, &connection.certificates, (true, true), shake).await
 }
 
 /// Whether the newest schema of a subject has the fields of the mapping.

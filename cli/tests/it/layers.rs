@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::RETAIL;
 
-/// What a declaration has in `kafka`, `database` and the environment.
+/// A declaration: its fields `kafka` and `database`, and the environment.
 struct Declaration {
     kafka: String,
     database: String,
@@ -98,7 +98,7 @@ fn doctor_names_the_first_layer_that_fails_and_skips_the_rest() {
             declaration(&secure, postgres, FULL, "ca.crt", "secret"),
             false,
             vec![
-                "ok kafka dns: 127.0.0.1 is 127.0.0.1",
+                "ok kafka dns: 127.0.0.1 is an address",
                 "ok kafka tcp: 127.0.0.1:",
                 "ok kafka tls: certificate CN=server, signed by CN=ca, until ",
                 "ok kafka: … accepts the log-in of retail",

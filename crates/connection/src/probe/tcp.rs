@@ -23,7 +23,7 @@ pub enum Unreached {
 
 /// Connects with the first of these addresses that accepts a connection. Returns the error of the last one.
 pub async fn connect(addresses: &[SocketAddr], deadline: Duration) -> Result<TcpStream, Unreached> {
-    let mut failure = Unreached::Other("there is no address".to_owned());
+    let mut failure = Unreached::Other("the host has no address".to_owned());
     let share = deadline / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
     for address in addresses {
         failure = match timeout(share, TcpStream::connect(address)).await {
