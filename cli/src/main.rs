@@ -59,7 +59,7 @@ enum Command {
     Top(top::TopArgs),
     /// Serve the web page of a pipeline, which any processor runs, until Ctrl-C
     Ui(ui::UiArgs),
-    /// Check everything that the pipeline needs in Kafka and Postgres, and show the command that mends each problem
+    /// Check DNS, TCP, TLS, log-ins and rights of all servers in order, then the cluster, and show what mends each problem
     Doctor(doctor::DoctorArgs),
     /// Show why a record was applied, late or rejected, or how a row came about and until when it can change
     Explain(explain::ExplainArgs),
