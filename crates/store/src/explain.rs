@@ -49,8 +49,8 @@ impl DatabaseError {
         } else if *state == SqlState::INSUFFICIENT_PRIVILEGE && said.starts_with("permission denied for database") {
             let database = connection.database();
             let message = format!(
-                "user \"{user}\" may not use the database of postgres at {address} ({said}): GRANT CONNECT ON DATABASE \"{database}\" TO \
-                 \"{user}\" to log in, and GRANT CREATE ON DATABASE \"{database}\" to apply the schema"
+                "user \"{user}\" lacks a permission in postgres at {address} ({said}): to log in, GRANT CONNECT ON DATABASE \
+                 \"{database}\"; to apply the schema, GRANT CREATE ON DATABASE \"{database}\" TO \"{user}\""
             );
             (ErrorKind::Forbidden, message)
         } else if *state == SqlState::INSUFFICIENT_PRIVILEGE {
