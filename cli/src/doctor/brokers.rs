@@ -19,7 +19,7 @@ pub(super) async fn check(brokers: Vec<Broker>, open: &[Resolved]) -> Check {
         match result {
             Ok(addresses) => resolved.push((server, addresses)),
             Err(error) => {
-                problems.push((id(&ids, &servers, &server), format!("{server}, and {} {error}", server.host)))
+                problems.push((id(&ids, &servers, &server), format!("{server}, and {} {error}", server.host)));
             }
         }
     }

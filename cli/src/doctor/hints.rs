@@ -35,8 +35,8 @@ impl Surroundings {
 
 /// The last line `search` counts.
 fn search_domains(resolv_conf: &str) -> Vec<String> {
-    let lines = resolv_conf.lines().filter_map(|line| line.trim().strip_prefix("search "));
-    lines.last().unwrap_or_default().split_whitespace().map(str::to_owned).collect()
+    let mut lines = resolv_conf.lines().filter_map(|line| line.trim().strip_prefix("search "));
+    lines.next_back().unwrap_or_default().split_whitespace().map(str::to_owned).collect()
 }
 
 fn host_names(hosts: &str) -> Vec<String> {
