@@ -73,10 +73,11 @@ async fn of_session(settings: &Settings, session: &Session, found: &mut Vec<Chec
     let schema = &pipeline.schema;
     found.push(match checked {
         Ok(true) => Check::ok("schema", format_args!("{schema} is up to date")),
-        Ok(false) => {
-            Check::warn("schema", format_args!("views or functions of {schema} are not those of this version"))
-                .fixed_by("retail apply-schema")
-        }
+        Ok(false) => Check::warn(
+            "schema",
+            format_args!("views, functions or grants of {schema} are not as this version makes them"),
+        )
+        .fixed_by("retail apply-schema"),
         Err(error) => return found.push(Check::fail("schema", error)),
     });
     match ServerFacts::read(session).await {

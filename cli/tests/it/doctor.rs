@@ -97,6 +97,16 @@ async fn doctor_names_each_missing_precondition_and_its_fix() {
     superuser.batch_execute(rights["fix"].as_str().unwrap()).await.unwrap();
     let (_, found, said) = checks(&mut reader.command(RETAIL));
     assert_eq!(found, all(&["records"]), "the fix works: {said}");
+
+    // A database that the role may not connect to.
+    let closed = format!("{role}_closed");
+    superuser.batch_execute(&format!("CREATE DATABASE \"{closed}\"")).await.unwrap();
+    superuser.batch_execute(&format!("REVOKE CONNECT ON DATABASE \"{closed}\" FROM PUBLIC")).await.unwrap();
+    let url = reader.database_url().rsplit_once('/').unwrap().0.to_owned();
+    let (_, _, said) = checks(&mut case.with_database(&format!("{url}/{closed}")).command(RETAIL));
+    let refused = check(&said, "postgres")["detail"].as_str().unwrap();
+    assert!(refused.contains(&format!("to log in, GRANT CONNECT ON DATABASE \"{closed}\"")), "{refused}");
+    superuser.batch_execute(&format!("DROP DATABASE \"{closed}\"")).await.unwrap();
     superuser.batch_execute(&format!("DROP OWNED BY \"{role}\"; DROP ROLE \"{role}\"")).await.unwrap();
 
     let mut unreachable = case.command(RETAIL);

@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use retail_testbed::{Case, Certificates, Kafka, Postgres, SecureKafka, SecurePostgres, free_port, unique};
 use serde_json::Value;
@@ -15,6 +16,9 @@ struct Declaration {
     database: String,
     environment: Vec<(&'static str, String)>,
 }
+
+/// Most time of the command, whatever the servers do.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// The lines of the doctor, as `OUTCOME NAME: DETAIL | FIX`.
 fn diagnose(declaration: &Declaration) -> (bool, Vec<String>) {
@@ -33,7 +37,9 @@ fn diagnose(declaration: &Declaration) -> (bool, Vec<String>) {
         .env("PATH", "/nowhere")
         .env("RETAIL_PIPELINE", &file)
         .envs(environment.iter().map(|(name, value)| (name, value)));
+    let started = Instant::now();
     let output = command.args(["doctor", "--json"]).output().unwrap();
+    assert!(started.elapsed() < LIMIT, "the doctor ends: {:?}", started.elapsed());
     lines(&output)
 }
 
