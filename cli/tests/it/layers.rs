@@ -17,7 +17,7 @@ struct Declaration {
     environment: Vec<(&'static str, String)>,
 }
 
-/// Most time of the command, whatever the servers do.
+/// Longest time of the command, with silent servers too.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// The lines of the doctor, as `OUTCOME NAME: DETAIL | FIX`.
