@@ -18,6 +18,7 @@ use crate::resource::{
 };
 use crate::rollup::Rollup;
 use crate::validate;
+use crate::verify::Verification;
 
 /// A valid RetailPipeline, with the types of the programs that run it.
 #[derive(Clone, PartialEq, Debug)]
@@ -64,6 +65,8 @@ pub struct Pipeline {
     pub processor: Processor,
     /// Age, in event time, from which months of final rows are dropped; `None` if they are kept.
     pub final_rows_retention: Option<Duration>,
+    /// Verifications at regular times.
+    pub verify: Option<Verification>,
     /// Views over longer times.
     pub rollups: Vec<Rollup>,
     /// Roles that may read the views.
@@ -156,6 +159,7 @@ impl Pipeline {
             rollups,
             readers,
             retention,
+            verify,
             print_rows,
             image,
             logging,
@@ -198,6 +202,7 @@ impl Pipeline {
             producer: producer.filter(|producer| producer.enabled),
             processor,
             final_rows_retention: retention.map(|Retention { final_rows }| duration::parse_days(&final_rows)),
+            verify: verify.map(Verification::from_valid),
             rollups: rollups.into_iter().map(Rollup::from_valid).collect(),
             readers,
             print_rows,

@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,11 +15,12 @@ use crate::adopt::Adopt;
 use crate::autoscaling::Autoscaling;
 use crate::events::Events;
 use crate::logging::Logging;
-use crate::quantity;
+pub use crate::resources::Resources;
 pub use crate::secrets::{Credentials, SecretKey, SecretName};
 use crate::status::RetailPipelineStatus;
 use crate::template::PodTemplate;
 use crate::topic::{StartPosition, TopicManagement};
+use crate::verify::Verify;
 
 /// Brokers, separated by commas.
 const BROKERS: &str = r"^([^\s,:\[\]]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}(,([^\s,:\[\]]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5})*$";
@@ -153,6 +153,9 @@ pub struct RetailPipelineSpec {
     /// Age from which rows are dropped. Default: rows are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<Retention>,
+    /// Compares the rows with the topic at regular times, and records proofs: a CronJob of `retail verify --record`. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<Verify>,
     /// Print the rows of each commit to the standard output of the processor. Default: true.
     #[serde(default = "yes")]
     pub print_rows: bool,
@@ -565,26 +568,6 @@ impl Processor {
     }
 }
 
-/// CPU and memory of a pod, as in the resources of a container.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Default, Debug)]
-pub struct Resources {
-    /// Minimum amounts, such as cpu and memory; not above limits. At most 8.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 8), schema_with = "amounts")]
-    pub requests: BTreeMap<String, IntOrString>,
-    /// Maximum amounts, such as cpu and memory. At most 8.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 8), schema_with = "amounts")]
-    pub limits: BTreeMap<String, IntOrString>,
-}
-
-impl Resources {
-    /// Whether there are neither requests nor limits.
-    pub fn is_empty(&self) -> bool {
-        self.requests.is_empty() && self.limits.is_empty()
-    }
-}
-
 /// Bounds of the table `dead_letter`. Deleted dead letters stay counted.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 #[serde(rename_all = "camelCase")]
@@ -614,7 +597,7 @@ pub struct Rollup {
     /// Name of the view in the schema of the pipeline: 1 to 40 lower-case letters, digits and '_', not beginning with a digit.
     #[schemars(length(min = 1, max = 40), regex(pattern = r"^[a-z_][a-z0-9_]*$"))]
     #[x_kube(validation = (
-        "!(self in ['closes', 'dead_letter', 'dead_letter_log', 'definitions', 'delta_log', 'fate_rules', 'group_totals', 'groups', 'late', 'ledger', 'partition_progress', 'pipeline', 'processor_load', 'proof', 'rejected', 'schema_history', 'schema_waits', 'schemas', 'span_sums', 'totals', 'watermark_hold']) && !self.startsWith('retail') && !self.startsWith('final_rows')",
+        "!(self in ['closes', 'dead_letter', 'dead_letter_log', 'definitions', 'delta_log', 'failed_verification', 'fate_rules', 'group_totals', 'groups', 'late', 'ledger', 'partition_progress', 'pipeline', 'processor_load', 'proof', 'rejected', 'schema_history', 'schema_waits', 'schemas', 'span_sums', 'totals', 'watermark_hold']) && !self.startsWith('retail') && !self.startsWith('final_rows')",
         "the name of a rollup must not be that of another table or view of the pipeline"
     ))]
     pub name: String,
@@ -673,13 +656,6 @@ fn topic_config_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
         "type": "object",
         "additionalProperties": {"type": "string", "maxLength": 1024},
-    })
-}
-
-fn amounts(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({
-        "type": "object",
-        "additionalProperties": {"x-kubernetes-int-or-string": true, "pattern": quantity::PATTERN},
     })
 }
 

@@ -32,6 +32,9 @@ pub struct RetailPipelineStatus {
     /// Progress of the processing. Omitted until the schema exists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<ProgressStatus>,
+    /// Last proof of spec.verify. Omitted until there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<ProofStatus>,
     /// Conditions: Ready, Reconciling and Stalled describe the whole pipeline, the others its parts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions_schema")]
@@ -73,6 +76,18 @@ pub struct AutoscalingStatus {
     /// Records that a processor read per second when it was last behind. Omitted until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub records_per_second: Option<i64>,
+}
+
+/// Last proof of `retail verify --record`.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Default, Debug)]
+#[serde(rename_all = "camelCase")]
+pub struct ProofStatus {
+    /// Number of the proof, from 1.
+    pub number: i32,
+    /// Time at which it was recorded, in RFC 3339.
+    pub recorded_at: String,
+    /// SHA-256 of its content, in hexadecimal.
+    pub hash: String,
 }
 
 /// Progress of the processing.

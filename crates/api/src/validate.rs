@@ -53,7 +53,9 @@ fn check_events(pipeline: &RetailPipeline, node: &Node, problems: &mut Vec<Probl
 /// exceed the bound for the cost of a rule.
 fn check_amounts(pipeline: &RetailPipeline, node: &Node, problems: &mut Vec<Problem>) {
     let producer = pipeline.spec.producer.as_ref().map(|producer| ("producer", &producer.resources));
-    for (part, resources) in producer.into_iter().chain([("processor", &pipeline.spec.processor.resources)]) {
+    let verify = pipeline.spec.verify.as_ref().map(|verify| ("verify", &verify.resources));
+    let processor = ("processor", &pipeline.spec.processor.resources);
+    for (part, resources) in producer.into_iter().chain(verify).chain([processor]) {
         for (name, request) in &resources.requests {
             let limit = resources.limits.get(name);
             let amount = |amount: &IntOrString| Quantity::parse(&text(amount));

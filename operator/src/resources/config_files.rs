@@ -51,6 +51,8 @@ pub fn processor_file(pipeline: &Pipeline) -> String {
         producer: _,
         processor: Processor { replicas: _, autoscaling: _, workers, resources: _, disruption_budget: _, template: _ },
         final_rows_retention,
+        // A pod that verifies reads this file, too.
+        verify: _,
         // Views and their rights are made when the schema is applied.
         rollups: _,
         readers: _,
@@ -132,6 +134,7 @@ pub fn producer_file(pipeline: &Pipeline, producer: &Producer) -> String {
         producer: _,
         processor: _,
         final_rows_retention: _,
+        verify: _,
         rollups: _,
         readers: _,
         print_rows: _,
