@@ -51,6 +51,7 @@ mod time;
 mod tls;
 mod url;
 mod url_error;
+pub mod verification;
 
 pub use claimed::{Claimed, last_record};
 pub use close::{CloseStep, Closed};

@@ -17,6 +17,7 @@ use crate::provision;
 use crate::schema_problems::SchemaProblems;
 use crate::session::{Parameters, Session};
 use crate::time::{SqlTime, clock, micros};
+use crate::verification::Verifications;
 
 /// The progress of a pipeline.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -45,6 +46,8 @@ pub struct Progress {
     pub rejection: Option<Rejection>,
     /// Problems of records with their schemas.
     pub schemas: SchemaProblems,
+    /// The results of `retail verify --record`; empty without spec.verify.
+    pub verifications: Verifications,
     /// The load of all processors; `None` if none has noted it lately.
     pub load: Option<Load>,
 }
@@ -129,8 +132,12 @@ pub(crate) async fn read(session: &Session, pipeline: &Pipeline) -> Result<Progr
         (&micros(TOO_LONG + 2 * pipeline.trigger), Type::INT8),
         (&micros(LOAD_AGE), Type::INT8),
     ];
-    let (row, schemas) =
-        tokio::try_join!(biased; session.query_one(SELECT, parameters), SchemaProblems::read(session, pipeline))?;
+    let (row, schemas, verifications) = tokio::try_join!(
+        biased;
+        session.query_one(SELECT, parameters),
+        SchemaProblems::read(session, pipeline),
+        Verifications::read(session, pipeline),
+    )?;
     let time = |name: &str| row.get::<_, Option<SqlTime>>(name).map(|SqlTime(time)| time);
     let partitions: Vec<i32> = row.get("partitions");
     let next_offsets: Vec<i64> = row.get("next_offsets");
@@ -154,6 +161,7 @@ pub(crate) async fn read(session: &Session, pipeline: &Pipeline) -> Result<Progr
             .zip(row.get::<_, Option<String>>("rejection"))
             .map(|(since, sentence)| Rejection { since, sentence }),
         schemas,
+        verifications,
         load: load(&row),
     })
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use retail_runtime::args::Settings;
-use retail_store::{Session, TransactionMode, provision};
+use retail_store::verification::{self, NoProof};
+use retail_store::{DatabaseError, Session, TransactionMode, provision};
 
 use crate::buckets::{Layout, StoredRows};
 use crate::checkpoint::Checkpoint;
@@ -66,7 +67,37 @@ struct Outcome {
 }
 
 /// Recomputes everything and compares. Calls `progress` with the number of offsets read and the number of all offsets.
+///
+/// With `record`, a result without a proof is stored, too: the operator reports it.
 pub async fn verify(
+    settings: &Settings,
+    options: Options,
+    progress: impl Fn(i64, i64) + Send + Sync + 'static,
+) -> Result<Report, VerifyError> {
+    let result = verify_and_prove(settings, options, progress).await;
+    if options.record
+        && let Some((why, detail)) = no_proof(&result)
+    {
+        // The result counts more than its row: without it, the operator reports that a proof is overdue.
+        let _stored = store(settings, why, &detail).await;
+    }
+    result
+}
+
+/// Why the verification records no proof, as a sentence.
+fn no_proof(result: &Result<Report, VerifyError>) -> Option<(NoProof, String)> {
+    match result {
+        Ok(report) => report.difference.clone().map(|difference| (NoProof::Different, difference)),
+        Err(error) => Some((NoProof::Incomplete, error.to_string())),
+    }
+}
+
+async fn store(settings: &Settings, why: NoProof, detail: &str) -> Result<(), DatabaseError> {
+    let session = settings.database.connect("retail verify").await?;
+    verification::record_failure(&session, &settings.pipeline.uid, why, detail).await
+}
+
+async fn verify_and_prove(
     settings: &Settings,
     options: Options,
     progress: impl Fn(i64, i64) + Send + Sync + 'static,

@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
-use retail_api::status::{AutoscalingStatus, ProgressStatus, RetailPipelineStatus, TopicStatus};
+use retail_api::status::{AutoscalingStatus, ProgressStatus, ProofStatus, RetailPipelineStatus, TopicStatus};
 use retail_store::progress::Progress;
 
 use crate::external::systems::ObservedTopic;
@@ -47,6 +47,7 @@ pub(crate) fn status(pass: &Pass<'_>, now: Timestamp) -> RetailPipelineStatus {
                 recorded.progress.clone()
             }
         },
+        proof: proof(pass),
         conditions: with_times(conditions::conditions(pass), meta, now),
     }
 }
@@ -74,6 +75,21 @@ fn topic(pass: &Pass<'_>) -> Option<TopicStatus> {
         Some(recorded) if recorded.id != description.id => Some(recorded.clone()),
         Some(recorded) => Some(TopicStatus { partitions: description.partitions, ..recorded.clone() }),
         None => Some(TopicStatus { id: description.id.clone(), partitions: description.partitions, created: made }),
+    }
+}
+
+/// The last proof, also while Postgres does not answer; `None` without spec.verify.
+fn proof(pass: &Pass<'_>) -> Option<ProofStatus> {
+    pass.valid.ok()?.pipeline.verify.as_ref()?;
+    match &pass.observed.schema {
+        Observation::Observed(Some(progress)) => progress.verifications.proof.as_ref().map(|proof| ProofStatus {
+            number: proof.number,
+            recorded_at: proof.recorded_at.to_string(),
+            hash: proof.hash.clone(),
+        }),
+        Observation::Observed(None) | Observation::NotRequested | Observation::Waiting | Observation::Failed(_) => {
+            pass.meta.recorded.proof.clone()
+        }
     }
 }
 
@@ -109,6 +125,7 @@ fn progress<E>(progress: &Progress, topic: &Observation<Option<ObservedTopic>, E
         deduplication_incomplete: _,
         rejection: _,
         schemas: _,
+        verifications: _,
         load: _,
     } = progress;
     let lag = match topic {

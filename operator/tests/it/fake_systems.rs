@@ -12,6 +12,7 @@ use retail_kafka::{KafkaConnection, KafkaError, TopicDescription};
 use retail_operator::external::systems::{ExternalSystems, ObservedTopic};
 use retail_registry::{RegistryConnection, RegistryError};
 use retail_store::progress::Progress;
+use retail_store::verification::Verifications;
 use retail_store::{DatabaseConnection, DatabaseError, SchemaProblems};
 
 /// State of the fakes, and counters of requests.
@@ -146,6 +147,7 @@ pub(crate) fn sample_progress() -> Progress {
         deduplication_incomplete: Vec::new(),
         rejection: None,
         schemas: SchemaProblems::default(),
+        verifications: Verifications::default(),
         load: None,
     }
 }

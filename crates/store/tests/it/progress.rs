@@ -6,6 +6,7 @@ use retail_connection::Removal;
 use retail_engine::{Counts, Timestamp};
 use retail_store::progress::{self, CloseFailure, Progress};
 use retail_store::provision;
+use retail_store::verification::{FailedVerification, LastProof, NoProof, Verifications, record_failure};
 use retail_testbed::Feeder;
 use retail_testbed::{Case, Sent, at};
 
@@ -78,4 +79,30 @@ async fn schema_is_dropped_only_for_its_owner() {
     client.batch_execute(&format!("CREATE SCHEMA \"{}\"", case.settings.pipeline.schema)).await.unwrap();
     provision::apply(database, &case.settings.pipeline).await.unwrap();
     assert_eq!(provision::drop(database, uid).await, Ok(Removal::NotOurs));
+}
+
+#[tokio::test]
+async fn progress_contains_the_last_proof_and_newer_failures() {
+    let case = Case::shared().spec("verify: {every: 6h}").start().await;
+    let verifications = async || progress(&case).await.verifications;
+    assert_eq!(verifications().await, Verifications::default());
+    let session = case.settings.database.connect("test").await.unwrap();
+    let uid = &case.settings.pipeline.uid;
+    record_failure(&session, "of another pipeline", NoProof::Different, "x").await.unwrap();
+    assert_eq!(verifications().await, Verifications::default());
+    for (why, detail) in
+        [(NoProof::Different, "old"), (NoProof::Different, "row 1 is wrong"), (NoProof::Incomplete, "away")]
+    {
+        record_failure(&session, uid, why, detail).await.unwrap();
+    }
+    let found = verifications().await;
+    let details = [&found.different, &found.incomplete].map(|failed| failed.as_ref().unwrap().detail.clone());
+    assert_eq!((found.proof, details), (None, ["row 1 is wrong", "away"].map(str::to_owned)));
+    let prove = "INSERT INTO proof VALUES (1, '2025-01-01T00:00:00Z', '{}', 'aa'), (2, clock_timestamp(), '{}', 'bb');
+                 UPDATE failed_verification SET ended_at = clock_timestamp() + interval '1 second' WHERE outcome = 'incomplete'";
+    case.client().await.batch_execute(prove).await.unwrap();
+    let found = verifications().await;
+    let Some(LastProof { number: 2, recorded_at: _, hash }) = found.proof else { panic!("{found:?}") };
+    assert_eq!((&*hash, found.different), ("bb", None));
+    assert!(matches!(found.incomplete, Some(FailedVerification { detail, .. }) if detail == "away"));
 }

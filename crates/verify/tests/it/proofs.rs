@@ -290,3 +290,32 @@ async fn forgotten_rules_are_no_difference() {
     );
     assert_found(&case, &[deleted]).await;
 }
+
+#[tokio::test]
+async fn verification_without_a_proof_is_stored_until_the_next_proof() {
+    let case = consumed().await;
+    let stored = async || {
+        let rows = "SELECT string_agg(outcome || ': ' || detail, '; ' ORDER BY outcome) FROM failed_verification f
+                    WHERE ended_at > coalesce((SELECT max(recorded_at) FROM proof), '-infinity')";
+        case.text(rows).await
+    };
+    let damage = "UPDATE partition_progress SET applied = applied + 1 WHERE partition = 0";
+    let repair = "UPDATE partition_progress SET applied = applied - 1 WHERE partition = 0";
+    case.client().await.batch_execute(damage).await.unwrap();
+    // Without --record, the command only reads.
+    assert!(!case.verify().await.equal);
+    assert_eq!(stored().await, "NULL");
+    let report = case.verify_with(RECORD).await;
+    let difference = format!("different: {}", report.difference.unwrap());
+    assert_eq!((report.proof, stored().await), (None, difference.clone()));
+    // One that cannot be completed does not hide the difference.
+    let topic_id = case.text("SELECT topic_id FROM pipeline").await;
+    case.client().await.batch_execute("UPDATE pipeline SET topic_id = 'another'").await.unwrap();
+    let error = retail_verify::verify(&case.settings, RECORD, |_, _| {}).await.unwrap_err();
+    assert!(matches!(error, VerifyError::AnotherTopic { .. }), "{error}");
+    assert_eq!(stored().await, format!("{difference}; incomplete: {error}"));
+    let restore = format!("UPDATE pipeline SET topic_id = nullif('{topic_id}', 'NULL'); {repair}");
+    case.client().await.batch_execute(&restore).await.unwrap();
+    record(&case).await;
+    assert_eq!(stored().await, "NULL");
+}
