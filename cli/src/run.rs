@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
+use retail_api::{Verification, duration};
 use retail_kafka::KafkaError;
 use retail_processor::args::ProcessorArgs;
 use retail_processor::error::ProcessorError;
@@ -90,6 +91,12 @@ impl Run {
         let Self { settings, processor, plan, display, print } = self;
         provision::ensure_topic(&settings).await?.lines().for_each(|line| tracing::info!("{line}"));
         tracing::info!("{}", provision::ensure_schema(&settings).await?);
+        if let Some(Verification { every, .. }) = &settings.pipeline.verify {
+            let every = duration::approximate(every.length());
+            tracing::info!(
+                "spec.verify has an effect on Kubernetes only: here, run `retail verify --record` every {every} yourself"
+            );
+        }
         let state = Arc::new(State::default());
         let sent = plan.is_some().then(|| Arc::new(Sent::default()));
         let page = processor.page_address();

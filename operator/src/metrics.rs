@@ -16,7 +16,7 @@ use prometheus_client::registry::Registry;
 use retail_runtime::metrics::{Kind, Label, Metric};
 
 /// All metrics, in the order of docs/reference/metrics.md.
-pub const METRICS: &[&Metric] = &[&LEADER, &DURATION, &ERRORS, &CONDITIONS];
+pub const METRICS: &[&Metric] = &[&LEADER, &DURATION, &ERRORS, &CONDITIONS, &PROOF];
 
 const LEADER: Metric = Metric {
     name: "retail_operator_leader",
@@ -66,6 +66,17 @@ const CONDITIONS: Metric = Metric {
     ],
 };
 
+const PROOF: Metric = Metric {
+    name: "retail_pipeline_last_proof_timestamp_seconds",
+    kind: Kind::Gauge,
+    unit: "seconds since 1970",
+    help: "Time of the last proof of a pipeline with spec.verify. Only the active replica has it",
+    labels: &[
+        Label { name: "namespace", meaning: "of the pipeline", values: &[] },
+        Label { name: "pipeline", meaning: "its name", values: &[] },
+    ],
+};
+
 /// The stage at which a pass failed.
 #[derive(Clone, PartialEq, Eq, Hash, EncodeLabelSet, Debug)]
 struct Stage {
@@ -82,10 +93,18 @@ struct ConditionLabels {
     reason: String,
 }
 
-/// The series of the conditions, by uid of the pipeline.
+/// A pipeline, as the labels of a series.
+#[derive(Clone, PartialEq, Eq, Hash, EncodeLabelSet, Debug)]
+struct PipelineLabels {
+    namespace: String,
+    pipeline: String,
+}
+
+/// The series of the conditions and proofs, by uid of the pipeline.
 #[derive(Default)]
 struct ReportedConditions {
     series: HashMap<String, Vec<ConditionLabels>>,
+    proofs: HashMap<String, PipelineLabels>,
     /// Uids of deleted pipelines: a pass that was running may still report one. The oldest is dropped.
     deleted: VecDeque<String>,
 }
@@ -100,6 +119,7 @@ pub struct Metrics {
     errors: Family<Stage, Counter<u64, AtomicU64>>,
     leader: Gauge<i64, AtomicI64>,
     conditions: Family<ConditionLabels, Gauge<i64, AtomicI64>>,
+    proofs: Family<PipelineLabels, Gauge<i64, AtomicI64>>,
     reported: Mutex<ReportedConditions>,
 }
 
@@ -111,11 +131,13 @@ impl Default for Metrics {
         let errors = Family::<Stage, Counter<u64, AtomicU64>>::default();
         let leader = Gauge::<i64, AtomicI64>::default();
         let conditions = Family::<ConditionLabels, Gauge<i64, AtomicI64>>::default();
+        let proofs = Family::<PipelineLabels, Gauge<i64, AtomicI64>>::default();
         registry.register(DURATION.name, DURATION.help, durations.clone());
         registry.register(ERRORS.name, ERRORS.help, errors.clone());
         registry.register(LEADER.name, LEADER.help, leader.clone());
         registry.register(CONDITIONS.name, CONDITIONS.help, conditions.clone());
-        Self { registry, durations, errors, leader, conditions, reported: Mutex::default() }
+        registry.register(PROOF.name, PROOF.help, proofs.clone());
+        Self { registry, durations, errors, leader, conditions, proofs, reported: Mutex::default() }
     }
 }
 
@@ -152,11 +174,34 @@ impl Metrics {
         }
     }
 
+    /// Records the time of the last proof of a pipeline, in seconds since 1970; `None` without one.
+    pub(crate) fn record_proof(&self, uid: &str, namespace: &str, pipeline: &str, recorded_at: Option<i64>) {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        if reported.deleted.iter().any(|deleted| deleted == uid) {
+            return;
+        }
+        let labels = PipelineLabels { namespace: namespace.to_owned(), pipeline: pipeline.to_owned() };
+        match recorded_at {
+            Some(seconds) => {
+                self.proofs.get_or_create(&labels).set(seconds);
+                reported.proofs.insert(uid.to_owned(), labels);
+            }
+            None => {
+                if reported.proofs.remove(uid).is_some() {
+                    self.proofs.remove(&labels);
+                }
+            }
+        }
+    }
+
     /// Removes the conditions of a deleted pipeline.
     pub(crate) fn forget_conditions(&self, uid: &str) {
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         for gone in reported.series.remove(uid).unwrap_or_default() {
             self.conditions.remove(&gone);
+        }
+        if let Some(gone) = reported.proofs.remove(uid) {
+            self.proofs.remove(&gone);
         }
         reported.deleted.push_back(uid.to_owned());
         if reported.deleted.len() > MAX_DELETED {

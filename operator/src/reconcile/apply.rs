@@ -173,7 +173,7 @@ impl<O: ExternalSystems> Applier<'_, O> {
         Api::namespaced_with(self.client.clone(), &self.meta.namespace, &child.resource())
     }
 
-    /// Tries the Deployments with parts that only the API server can validate, before any step changes something. Returns those that it
+    /// Tries the objects with parts that only the API server can validate, before any step changes something. Returns those that it
     /// would refuse.
     async fn try_templates(&self, plan: &Plan) -> BTreeMap<Child, Refusal> {
         let mut refused = BTreeMap::new();
@@ -181,7 +181,7 @@ impl<O: ExternalSystems> Applier<'_, O> {
         for step in &plan.steps {
             let Step::Apply { child, object, .. } = step else { continue };
             let is_free = match child {
-                Child::Processor => !pipeline.processor.template.is_empty(),
+                Child::Processor | Child::Verification => !pipeline.processor.template.is_empty(),
                 Child::Producer => pipeline.producer.as_ref().is_some_and(|producer| !producer.template.is_empty()),
                 Child::ConfigMap | Child::ServiceAccount | Child::MetricsService | Child::DisruptionBudget => false,
             };
@@ -254,7 +254,7 @@ impl<O: ExternalSystems> Applier<'_, O> {
         live.is_some_and(|live| !version.is_null() && live.object()["metadata"]["resourceVersion"] == *version)
     }
 
-    /// Deletes an object. A Deployment is deleted in the foreground: it exists until its last pod is gone.
+    /// Deletes an object. One with pods is deleted in the foreground: it exists until its last pod is gone.
     async fn delete(&self, child: Child) -> Result<(), Refusal> {
         let how = if child.runs_pods() { DeleteParams::foreground() } else { DeleteParams::background() };
         let name = child.name(&self.meta.name);

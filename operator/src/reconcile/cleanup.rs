@@ -38,8 +38,9 @@ pub(crate) fn plan(meta: &PipelineMeta, valid: Option<&Valid>, observed: &Observ
             DEADLINE.as_secs() / 60
         ));
     }
-    let pods = [Child::Processor, Child::Producer]
+    let pods = Child::ALL
         .into_iter()
+        .filter(|child| child.runs_pods())
         .filter_map(|child| Some((child, observed.children.get(&child)?)));
     let mut stopped = true;
     for (child, live) in pods {

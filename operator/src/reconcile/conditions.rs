@@ -7,6 +7,7 @@ use crate::reconcile::pass::Pass;
 use crate::reconcile::reason::{ConditionType, Reason, ReasonKind};
 use crate::reconcile::registry_conditions;
 use crate::reconcile::validate::{Invalid, Valid};
+use crate::reconcile::verification_conditions;
 use crate::resources::names::Child;
 
 /// All conditions, summaries first.
@@ -42,6 +43,8 @@ pub(crate) fn conditions(pass: &Pass<'_>) -> Vec<ConditionDraft> {
     all.extend(registry_conditions::registry(pass, valid));
     all.extend(registry_conditions::schemas(pass, valid));
     all.push(contested);
+    // Last: the API server appends a condition that is new in the list, and another order would look like a change at each pass.
+    all.extend(verification_conditions::verified(pass, valid));
     all
 }
 

@@ -38,3 +38,4 @@ pub(crate) mod topic_contest;
 pub(crate) mod topic_users;
 pub(crate) mod turn;
 pub mod validate;
+pub(crate) mod verification_conditions;

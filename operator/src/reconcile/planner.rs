@@ -60,6 +60,7 @@ pub(crate) fn plan(meta: &PipelineMeta, valid: &Valid, observed: &ObservedState,
         pipeline: &valid.pipeline,
         processors: plan.processors.running,
         producers: plan.producers,
+        suspended: valid.suspend,
         settings,
     };
     for child in Child::ALL {
@@ -100,7 +101,7 @@ fn logins(child: Child, observed: &ObservedState) -> Vec<(&'static str, &Credent
     let kafka = (KAFKA_SECRET_HASH, &observed.kafka_login);
     match child {
         Child::Producer => vec![kafka],
-        Child::Processor => {
+        Child::Processor | Child::Verification => {
             let database = (DATABASE_SECRET_HASH, &observed.database_login);
             vec![kafka, database, (REGISTRY_SECRET_HASH, &observed.registry_login)]
         }
@@ -301,7 +302,7 @@ impl Needs {
                 needs.missing = Some("waits for the topic, which cannot be observed yet".to_owned());
             }
         }
-        if child == Child::Processor {
+        if child != Child::Producer {
             match &observed.schema {
                 _ if recorded.schema.is_some() => {}
                 Observation::Observed(Some(_)) => {}

@@ -23,7 +23,7 @@ pub(crate) async fn pod_problems(
     children: &BTreeMap<Child, LiveObject>,
 ) -> BTreeMap<Child, String> {
     let mut problems = BTreeMap::new();
-    for (child, live) in children.iter().filter(|(child, _)| child.runs_pods()) {
+    for (child, live) in children.iter().filter(|(child, _)| child.is_deployment()) {
         if Rollout::of(live.object()).is_complete() {
             continue;
         }

@@ -33,6 +33,8 @@ pub(crate) enum ConditionType {
     RegistryUnreachable,
     /// Whether records wait for schemas, or have unknown ones, with a schema registry.
     SchemaUnknown,
+    /// Whether Postgres matches the topic, with spec.verify.
+    Verified,
     /// Whether another client changes the objects of the pipeline again after each repair.
     Contested,
 }
@@ -204,6 +206,14 @@ reasons! {
     WaitingForSchema: Transient,
     /// The schema registry did not know schemas that records of the last day name: these records are invalid.
     SchemaUnknown: ActionRequired,
+    /// The last verification found no difference between Postgres and the topic.
+    ProofRecorded: Normal,
+    /// No verification has ended yet.
+    NotVerifiedYet: Transient,
+    /// The last verification found that Postgres differs from the topic.
+    DifferencesFound: ActionRequired,
+    /// The last proof is older than two intervals of spec.verify.
+    ProofOverdue: ActionRequired,
 }
 
 impl fmt::Display for Reason {

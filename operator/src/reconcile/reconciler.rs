@@ -14,7 +14,7 @@ use kube::Client;
 use kube::runtime::controller::Action;
 use kube::runtime::events::Recorder;
 use kube::runtime::reflector::ObjectRef;
-use retail_api::status::RetailPipelineStatus;
+use retail_api::status::{ProofStatus, RetailPipelineStatus};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, timeout};
 
@@ -270,10 +270,11 @@ async fn report<O: ExternalSystems>(
 ) -> Result<Action, Failure> {
     let status = status(pass, now);
     let ReconcileContext { client, recorder, cache, metrics, .. } = context;
-    metrics.record_conditions(&pass.meta.uid, &pass.meta.namespace, &pass.meta.name, &status.conditions);
+    let PipelineMeta { uid, namespace, name, .. } = pass.meta;
+    metrics.record_conditions(uid, namespace, name, &status.conditions);
+    metrics.record_proof(uid, namespace, name, status.proof.as_ref().and_then(recorded_at));
     let events = action_events(pass.plan, pass.result);
     let is_there = report::report(client, recorder, cache, raw, pass.meta, &status, events).await;
-    let uid = &pass.meta.uid;
     if !is_there.map_err(Failure::Report)? {
         // Deleted during the pass, which is not an error. The watch shows a new resource of the same name.
         cache.forget(uid);
@@ -289,6 +290,11 @@ async fn report<O: ExternalSystems>(
     cache.succeeded(uid);
     let is_deleting = pass.meta.deleting_for.is_some();
     Ok(Action::requeue(if is_deleting { DELETION_CHECK } else { cache.resync(uid) }))
+}
+
+/// The time of a proof in seconds since 1970.
+fn recorded_at(proof: &ProofStatus) -> Option<i64> {
+    proof.recorded_at.parse::<Timestamp>().ok().map(Timestamp::as_second)
 }
 
 /// Whether a Secret of the pipeline does not exist. It is looked up at short intervals: its creation makes the pipeline ready.

@@ -19,6 +19,8 @@ pub(crate) struct Blueprint<'a> {
     pub(crate) processors: i32,
     /// Replicas of the producer.
     pub(crate) producers: i32,
+    /// Whether verifications are suspended.
+    pub(crate) suspended: bool,
     /// Settings of the operator.
     pub(crate) settings: &'a Settings,
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::resources::blueprint::Blueprint;
 use crate::resources::names::{Child, DECLARED_HASH, MANAGED_BY, OPERATOR, PIPELINE, selector};
-use crate::resources::{config_files, deployments, hash, metrics_service};
+use crate::resources::{config_files, deployments, hash, metrics_service, verification};
 
 impl Blueprint<'_> {
     /// The declaration of a child, or `None` if the pipeline has no such child. `secret_hashes` become annotations of its pods, so
@@ -23,6 +23,8 @@ impl Blueprint<'_> {
             Child::DisruptionBudget => return None,
             Child::Processor => deployments::processor(self, secret_hashes),
             Child::Producer => deployments::producer(self, secret_hashes)?,
+            // Each Job starts with the Secrets of its time.
+            Child::Verification => verification::cron_job(self)?,
         };
         let mut object = with_head(child, self.pipeline, object);
         // Not part of the hash: another operator with the same declaration replaces no pod.

@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 
 use super::blueprint::{Blueprint, DIRECTORY, PORT};
 use super::config_files::{PROCESSOR_FILE, PRODUCER_FILE, hashed_text, processor_file, producer_file};
+use super::pod::container;
 use super::pod_secrets::PodSecrets;
-use super::{pod_resources, pod_template};
+use super::{pod, pod_resources, pod_template};
 use crate::resources::hash;
 use crate::resources::names::{CONFIG_HASH, Child, selector};
 
@@ -68,50 +69,17 @@ fn annotations(file: &str, secret_hashes: &[(&'static str, &str)]) -> BTreeMap<&
     secret_hashes.iter().map(|(name, hash)| (*name, (*hash).to_owned())).chain([config]).collect()
 }
 
-fn container(blueprint: &Blueprint<'_>, program: &str, file: &str, resources: &Value) -> Value {
-    json!({
-        "name": program,
-        "image": blueprint.image(),
-        "command": [format!("/retail-{program}")],
-        "securityContext": {
-            "allowPrivilegeEscalation": false,
-            "readOnlyRootFilesystem": true,
-            "capabilities": {"drop": ["ALL"]},
-        },
-        "volumeMounts": [{"name": "pipeline", "mountPath": format!("{DIRECTORY}/{file}"), "subPath": file, "readOnly": true}],
-        "resources": resources,
-        // The end of the log of a container that failed is in the status of its pod, and in our conditions.
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-    })
-}
-
 fn deployment(
     blueprint: &Blueprint<'_>,
     child: Child,
     replicas: i32,
-    mut container: Value,
+    container: Value,
     secrets: PodSecrets,
     annotations: &BTreeMap<&str, String>,
     template: &PodTemplate,
 ) -> Value {
-    let name = &blueprint.pipeline.name;
-    let file = json!({"name": "pipeline", "configMap": {"name": Child::ConfigMap.name(name)}});
-    let volumes: Vec<Value> = std::iter::once(file).chain(secrets.volumes).collect();
-    if !secrets.env.is_empty() {
-        container["env"] = Value::Array(secrets.env);
-    }
-    container["volumeMounts"].as_array_mut().expect("every container mounts its file").extend(secrets.mounts);
-    pod_template::add_to_container(template, &blueprint.pipeline.logging, &mut container);
-    let selector = selector(name, child.component());
-    let mut pod = json!({
-        "serviceAccountName": Child::ServiceAccount.name(name),
-        "automountServiceAccountToken": false,
-        // Each Service of the namespace would add seven variables, and the environment of a process is bounded.
-        "enableServiceLinks": false,
-        "containers": [container],
-        "volumes": volumes,
-    });
-    pod_template::add_to_pod(template, &json!(selector), &mut pod);
+    let selector = selector(&blueprint.pipeline.name, child.component());
+    let pod = pod::pod(blueprint, container, secrets, template, &json!(selector));
     let owned = |(name, value): (&&str, &String)| ((*name).to_owned(), value.clone());
     let labels = pod_template::with(&template.labels, selector.iter().map(owned));
     let annotations = pod_template::with(&template.annotations, annotations.iter().map(owned));

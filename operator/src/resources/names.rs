@@ -58,17 +58,20 @@ pub enum Child {
     Processor,
     /// The producers.
     Producer,
+    /// The verifications at regular times.
+    Verification,
 }
 
 impl Child {
     /// All children, in the order of their application.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::ConfigMap,
         Self::ServiceAccount,
         Self::MetricsService,
         Self::DisruptionBudget,
         Self::Processor,
         Self::Producer,
+        Self::Verification,
     ];
 
     /// The object's name for the pipeline `name`, which has at most 40 characters, so that all names are valid.
@@ -78,6 +81,7 @@ impl Child {
             Self::MetricsService => format!("{name}-metrics"),
             Self::DisruptionBudget | Self::Processor => format!("{name}-processor"),
             Self::Producer => format!("{name}-producer"),
+            Self::Verification => format!("{name}-verify"),
         }
     }
 
@@ -89,6 +93,7 @@ impl Child {
             Self::MetricsService => "Service",
             Self::DisruptionBudget => "PodDisruptionBudget",
             Self::Processor | Self::Producer => "Deployment",
+            Self::Verification => "CronJob",
         }
     }
 
@@ -98,6 +103,7 @@ impl Child {
             Self::ConfigMap | Self::ServiceAccount | Self::MetricsService => "v1",
             Self::DisruptionBudget => "policy/v1",
             Self::Processor | Self::Producer => "apps/v1",
+            Self::Verification => "batch/v1",
         }
     }
 
@@ -109,6 +115,7 @@ impl Child {
             Self::MetricsService => "services",
             Self::DisruptionBudget => "poddisruptionbudgets",
             Self::Processor | Self::Producer => "deployments",
+            Self::Verification => "cronjobs",
         }
     }
 
@@ -130,14 +137,28 @@ impl Child {
             Self::ConfigMap | Self::ServiceAccount => "pipeline",
             Self::MetricsService | Self::DisruptionBudget | Self::Processor => "processor",
             Self::Producer => "producer",
+            // Other than that of the processors: their Services, budgets and Deployments must not select its pods.
+            Self::Verification => "verify",
         }
     }
 
     /// Whether it has pods.
     pub(crate) const fn runs_pods(self) -> bool {
         match self {
-            Self::Processor | Self::Producer => true,
+            Self::Processor | Self::Producer | Self::Verification => true,
             Self::ConfigMap | Self::ServiceAccount | Self::MetricsService | Self::DisruptionBudget => false,
+        }
+    }
+
+    /// Whether it is a Deployment, whose status counts its pods.
+    pub(crate) const fn is_deployment(self) -> bool {
+        match self {
+            Self::Processor | Self::Producer => true,
+            Self::ConfigMap
+            | Self::ServiceAccount
+            | Self::MetricsService
+            | Self::DisruptionBudget
+            | Self::Verification => false,
         }
     }
 }
@@ -149,7 +170,9 @@ impl fmt::Display for Child {
             Self::Processor => f.write_str("processor Deployment"),
             Self::Producer => f.write_str("producer Deployment"),
             Self::MetricsService => f.write_str("metrics Service"),
-            Self::ConfigMap | Self::ServiceAccount | Self::DisruptionBudget => f.write_str(self.kind()),
+            Self::ConfigMap | Self::ServiceAccount | Self::DisruptionBudget | Self::Verification => {
+                f.write_str(self.kind())
+            }
         }
     }
 }

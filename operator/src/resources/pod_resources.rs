@@ -14,6 +14,9 @@ const PROCESSOR: [(&str, &str, &str); 2] = [("cpu", "100m", "2"), ("memory", "12
 /// Requests and limits of a producer without declared ones.
 const PRODUCER: [(&str, &str, &str); 2] = [("cpu", "20m", "1"), ("memory", "32Mi", "256Mi")];
 
+/// Requests and limits of a verification without declared ones. It reads with one thread, and keeps neither rows nor dead letters.
+const VERIFICATION: [(&str, &str, &str); 2] = [("cpu", "100m", "1"), ("memory", "128Mi", "1Gi")];
+
 /// The resources of the processor's container.
 pub(super) fn processor(declared: &Resources) -> Value {
     resources(declared, &PROCESSOR)
@@ -22,6 +25,11 @@ pub(super) fn processor(declared: &Resources) -> Value {
 /// The resources of the producer's container.
 pub(super) fn producer(declared: &Resources) -> Value {
     resources(declared, &PRODUCER)
+}
+
+/// The resources of a verification's container.
+pub(super) fn verification(declared: &Resources) -> Value {
+    resources(declared, &VERIFICATION)
 }
 
 fn resources(declared: &Resources, defaults: &[(&str, &str, &str)]) -> Value {

@@ -55,6 +55,7 @@ pub const RIGHTS: &[Right] = &[
     right("", "services", DECLARE, "metrics of the pods"),
     right("policy", "poddisruptionbudgets", DECLARE_AND_DELETE, "for more than one processor"),
     right("apps", "deployments", DECLARE_AND_DELETE, "processor and producer"),
+    right("batch", "cronjobs", DECLARE_AND_DELETE, "with spec.verify"),
     right("", "secrets", &["get"], "read by the names in pipelines; never listed"),
     right("", "pods", &["list"], "why pods do not start, while a Deployment is not complete"),
     right("", "namespaces", &["get"], "whether the namespace of a deleted pipeline is being deleted"),

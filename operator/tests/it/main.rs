@@ -26,3 +26,4 @@ mod rights;
 mod secured;
 mod tenants;
 mod topic_actions;
+mod verification;

@@ -1,6 +1,7 @@
 //! Plans, objects and statuses in the form that users read.
 
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::CronJob;
 use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use retail_operator::preview::{from_declared, from_nothing};
@@ -158,13 +159,14 @@ fn declared_objects_deserialize_as_their_types() {
         let typed: T = serde_json::from_value(object.clone()).unwrap();
         assert_eq!(serde_json::to_value(typed).unwrap(), *object);
     }
-    for (child, object) in objects(&from_nothing(&valid(json!({})), &settings())) {
+    for (child, object) in objects(&from_nothing(&valid(json!({"verify": {"every": "6h"}})), &settings())) {
         match child {
             Child::ConfigMap => check::<ConfigMap>(&object),
             Child::ServiceAccount => check::<ServiceAccount>(&object),
             Child::MetricsService => check::<Service>(&object),
             Child::DisruptionBudget => check::<PodDisruptionBudget>(&object),
             Child::Processor | Child::Producer => check::<Deployment>(&object),
+            Child::Verification => check::<CronJob>(&object),
         }
     }
 }
@@ -203,11 +205,16 @@ fn program_files_contain_the_declared_fields() {
 
 #[test]
 fn pods_meet_the_restricted_security_standard() {
-    for (_, object) in objects(&from_nothing(&valid(secured()), &settings())) {
-        let pod = &object["spec"]["template"]["spec"];
+    let mut spec = secured();
+    spec["verify"] = json!({"every": "6h"});
+    let mut pods = 0;
+    for (child, object) in objects(&from_nothing(&valid(spec), &settings())) {
+        let owner = if child == Child::Verification { &object["spec"]["jobTemplate"] } else { &object };
+        let pod = &owner["spec"]["template"]["spec"];
         if pod.is_null() {
             continue;
         }
+        pods += 1;
         assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
         assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
         for field in ["hostNetwork", "hostPID", "hostIPC"] {
@@ -223,6 +230,7 @@ fn pods_meet_the_restricted_security_standard() {
         let volumes = pod["volumes"].as_array().unwrap();
         assert!(volumes.iter().all(|volume| volume["configMap"].is_object() || volume["secret"].is_object()));
     }
+    assert_eq!(pods, 3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -247,7 +255,8 @@ fn reasons_of(page: &str) -> String {
 
 #[test]
 fn every_reason_is_documented_with_meaning_and_advice() {
-    let tables: Vec<String> = ["conditions.md", "conditions-registry.md"].map(reasons_of).into();
+    let tables: Vec<String> =
+        ["conditions.md", "conditions-registry.md", "conditions-verification.md"].map(reasons_of).into();
     let mut rows = tables.iter().flat_map(|table| table.lines()).filter(|line| line.starts_with("| `"));
     for reason in Reason::ALL {
         let row = rows.next().unwrap_or_default();

@@ -35,13 +35,14 @@ enum Disturbance {
     TimePasses(u64),
 }
 
-const CHILDREN: [(&str, &str, &str); 6] = [
+const CHILDREN: [(&str, &str, &str); 7] = [
     ("configmaps", "retail-pipeline", "/data/processor.yaml"),
     ("serviceaccounts", "retail-pipeline", "/metadata/labels/app.kubernetes.io~1managed-by"),
     ("services", "retail-metrics", "/spec/ports"),
     ("poddisruptionbudgets", "retail-processor", "/spec/maxUnavailable"),
     ("deployments", "retail-processor", "/spec/replicas"),
     ("deployments", "retail-producer", "/spec/template/spec/containers"),
+    ("cronjobs", "retail-verify", "/spec/concurrencyPolicy"),
 ];
 
 fn disturbance() -> impl Strategy<Value = Disturbance> {
@@ -90,7 +91,10 @@ fn disturbance() -> impl Strategy<Value = Disturbance> {
 
 /// Fields that replace the default ones.
 fn declared_spec() -> Value {
-    json!({"topic": {"name": "retail", "management": "Adopt", "config": {"retention.ms": "1000", "max.message.bytes": "200000"}}})
+    json!({
+        "topic": {"name": "retail", "management": "Adopt", "config": {"retention.ms": "1000", "max.message.bytes": "200000"}},
+        "verify": {"every": "1h"},
+    })
 }
 
 fn edit(harness: &Harness, change: impl FnOnce(&mut Value)) {
@@ -191,6 +195,9 @@ fn declared(harness: &Harness) -> Vec<(String, Value)> {
         let text = json!([spec, data, object["metadata"]["labels"]]).to_string().replace(uid, "UID");
         let mut value: Value = serde_json::from_str(&text).unwrap();
         // Hashes cover the uids of pipeline and Secret.
+        if let Some(schedule) = value.pointer_mut("/0/schedule") {
+            *schedule = json!("of the uid");
+        }
         if let Some(template) = value.pointer_mut("/0/template/metadata") {
             template["annotations"] = json!(template["annotations"].as_object().unwrap().keys().collect::<Vec<_>>());
         }

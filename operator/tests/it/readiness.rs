@@ -17,7 +17,7 @@ async fn operator_is_unready_while_its_watches_are_refused() {
     for (code, why) in [(403, "403: install the roles"), (503, "503 Service Unavailable")] {
         harness.api.fail("watch", "*", 1_000_000, Fault::Code(code));
         harness.api.change(Store::close_watches);
-        let all = format!("the watch of retailpipelines of all namespaces ({why}), and 5 more");
+        let all = format!("the watch of retailpipelines of all namespaces ({why}), and 6 more");
         harness.until_unready(Some(&all)).await;
         harness.api.clear_faults();
         harness.until_unready(None).await;

@@ -25,7 +25,7 @@ async fn operator_of_some_namespaces_sends_no_cluster_requests() {
 
 async fn asks_for_what_its_roles_allow(namespaces: &'static [&'static str]) {
     let harness = Harness::watching(namespaces);
-    harness.declare("retail", json!({"deletionPolicy": {"topic": "Delete"}}));
+    harness.declare("retail", json!({"deletionPolicy": {"topic": "Delete"}, "verify": {"every": "6h"}}));
     harness.until_ready("retail").await;
     // A repeated event is patched.
     for replicas in [9, 1, 9, 1] {

@@ -8,6 +8,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::merge::{apply, merge_patch, withdraw};
 use super::request::ApiRequest;
+use crate::harness::now;
 
 /// Key of an object.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -211,7 +212,7 @@ impl Store {
         if metadata["uid"].is_null() {
             self.uids += 1;
             metadata["uid"] = json!(format!("uid-{}", self.uids));
-            metadata["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
+            metadata["creationTimestamp"] = json!(now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
         }
         let generation = before.as_ref().map_or(0, |before| before["metadata"]["generation"].as_i64().unwrap_or(0));
         let changed = before.as_ref().is_none_or(|before| before["spec"] != object["spec"]);

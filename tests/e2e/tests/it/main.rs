@@ -8,3 +8,4 @@ mod edits;
 mod faults;
 mod install;
 mod secured;
+mod verification;
