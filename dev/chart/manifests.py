@@ -183,7 +183,9 @@ def check_workload(where, manifest, allow_any_user):
     restricted(where, pod, allow_any_user)
     for container in pod["spec"]["containers"]:
         check_environment(where, container)
-    if not manifest["spec"]["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items():
+    # The Job of a CronJob gets its selector from the API server.
+    selector = manifest["spec"].get("selector", {"matchLabels": {}})
+    if not selector["matchLabels"].items() <= pod["metadata"]["labels"].items():
         wrong(f"{where}: the selector does not match the labels of the pods")
 
 
@@ -228,6 +230,8 @@ def check_manifests(chart, kubernetes, prometheus, files):
                 wrong(f"{where}: the name is longer than 63 characters")
             if kind == "Deployment":
                 check_workload(where, manifest, allow_any_user="any-user" in file.name)
+            if kind == "CronJob":
+                check_workload(where, manifest["spec"]["jobTemplate"], allow_any_user=False)
             if kind == "PrometheusRule":
                 check_rules(where, manifest, names, document)
             if kind == "ConfigMap" and "dashboard" in name:
