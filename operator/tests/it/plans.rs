@@ -49,6 +49,18 @@ fn first_plan_creates_everything() {
 }
 
 #[test]
+fn plan_of_an_edit_creates_and_deletes_the_cron_job() {
+    let (with, without) = (json!({"verify": {"every": "6h"}}), json!({}));
+    let plan =
+        |old: &Value, new: &Value| from_declared(&valid(old.clone()), &valid(new.clone()), &settings()).to_string();
+    assert_eq!(plan(&without, &with), "+ CronJob retail-verify\n");
+    assert_eq!(plan(&with, &without), "- CronJob\n");
+    assert_eq!(plan(&with, &json!({"verify": {"every": "0h360m"}})), "nothing to do\n");
+    let changed = plan(&with, &json!({"verify": {"every": "1h"}}));
+    assert!(changed.contains("spec.schedule: ") && !changed.contains("replaces its pods"), "{changed}");
+}
+
+#[test]
 fn plan_says_how_much_memory_deduplication_takes() {
     let last = |spec: Value| from_nothing(&valid(spec), &settings()).to_string().lines().last().unwrap().to_owned();
     let end = ", up to 2 MiB in all processors together; each has half of its memory limit for them";

@@ -9,6 +9,7 @@ use retail_store::verification::{FailedVerification, LastProof, Verifications};
 use serde_json::{Value, json};
 
 use crate::api::{ApiRequest, Key};
+use crate::fake_systems::postgres_unreachable;
 use crate::harness::{Harness, now, pipeline, pipeline_key, settings};
 
 fn cron_job(harness: &Harness) -> Option<Value> {
@@ -104,6 +105,19 @@ async fn cron_job_follows_the_spec_and_is_repaired() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn cron_job_of_a_new_pipeline_waits_for_the_schema() {
+    let harness = Harness::start();
+    harness.external.state().postgres = Some(postgres_unreachable());
+    harness.declare("retail", json!({"verify": {"every": "6h"}}));
+    harness.until("retail", "SchemaReady", "False", "DatabaseUnreachable").await;
+    harness.until("retail", "Verified", "Unknown", "DependencyNotReady").await;
+    harness.passes(120).await;
+    assert_eq!(cron_job(&harness), None);
+    harness.external.state().postgres = None;
+    harness.eventually("it is created", || cron_job(&harness).is_some()).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn foreign_cron_job_of_the_name_is_kept() {
     let harness = Harness::start();
     let key = Key::new("cronjobs", "retail-verify");
@@ -174,7 +188,7 @@ async fn condition_and_metric_follow_the_recorded_results() {
     record(Verifications { proof: proof(2, second), ..Verifications::default() });
     harness.until("retail", "Verified", "True", "ProofRecorded").await;
     // The last proof stays known while Postgres is away.
-    harness.external.state().postgres = Some(crate::fake_systems::postgres_unreachable());
+    harness.external.state().postgres = Some(postgres_unreachable());
     harness.until("retail", "Verified", "Unknown", "DependencyNotReady").await;
     assert_eq!(metric(), Some(second.to_string()));
     harness.external.state().postgres = None;
