@@ -244,6 +244,7 @@ mod tests {
             assert!(text.lines().any(|other| other == line), "{line} is not in\n{text}");
         }
     }
+
     #[test]
     fn exposed_metrics_are_those_described() {
         let metrics = Metrics::default();
@@ -257,6 +258,7 @@ mod tests {
             type_: "Ready".to_owned(),
         };
         metrics.record_conditions("uid", "shops", "shop", &[condition]);
+        metrics.record_proof("uid", "shops", "shop", Some(0));
         assert_eq!(metric_differences(&metrics.render(), METRICS), [""; 0]);
     }
 }
